@@ -1,0 +1,3 @@
+pub mod colour;
+pub mod inventory;
+pub mod names;
