@@ -1,3 +1,12 @@
 pub mod colour;
+pub mod command;
+pub mod consent;
+pub mod facts;
 pub mod inventory;
 pub mod names;
+pub mod nginx;
+pub mod plan;
+pub mod planner;
+pub mod record;
+pub mod remote;
+pub mod safety;

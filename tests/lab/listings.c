@@ -305,7 +305,7 @@ static void *connection(void *argument) {
         if (!serve(fd, &request)) goto over;
     }
 over:
-    /* Closing with unread bytes would send a reset that can overtake the answer. */
+    /* Closing alone, with bytes unread, sends a reset that may overtake the answer. */
     shutdown(fd, SHUT_WR);
     close(fd);
     atomic_fetch_sub(&connections, 1);
@@ -359,6 +359,12 @@ int main(int argc, char **argv) {
     }
     if (port == 0) port = strcmp(colour, "green") == 0 ? 8081 : 8080;
 
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    if (port < 1 || port > 65535 || inet_pton(AF_INET, bind_to, &address.sin_addr) != 1) {
+        fprintf(stderr, "listings: not an address: %s:%ld\n", bind_to, port);
+        return 2;
+    }
+
     char default_log[PATH_MAX];
     if (log_path == NULL) {
         snprintf(default_log, sizeof default_log, "%s/logs/%s.log", state_dir, colour);
@@ -384,11 +390,6 @@ int main(int argc, char **argv) {
     stop_fd = eventfd(0, EFD_CLOEXEC);
     if (signal_fd < 0 || stop_fd < 0) return refuse("cannot wait for", "signals");
 
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
-    if (port < 1 || port > 65535 || inet_pton(AF_INET, bind_to, &address.sin_addr) != 1) {
-        fprintf(stderr, "listings: not an address: %s:%ld\n", bind_to, port);
-        return 2;
-    }
     char place[64];
     snprintf(place, sizeof place, "%s:%ld", bind_to, port);
     int yes = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,0 +1,29 @@
+# Statuses in nginx's access logs before and after a moment (a size of each log). Counts only; only asks.
+# Arguments: sudo= and for each log: log=PATH US SIZE (bytes at the switch; lines behind it are "after")
+# Section access: for each log "PATH before TOTAL ERRORS after TOTAL ERRORS", or "PATH unreadable".
+count() {
+  # the status is the field after the quoted request, in `combined` and all formats that begin like it
+  awk '{ if (match($0, /" [1-5][0-9][0-9] /)) { n++; if (substr($0, RSTART + 2, 1) == "5") e++ } } END { printf "%d %d", n, e }'
+}
+section access
+for arg in "$@"; do
+  case $arg in
+    sudo=*) rp_sudo=${arg#*=} ;;
+    log=*)
+      arg=${arg#*=}
+      path=${arg%%"$rp_unit"*} size=${arg#*"$rp_unit"}
+      if [ ! -r "$path" ]; then
+        printf '%s unreadable\n' "$path"
+        continue
+      fi
+      now=$(wc -c <"$path")
+      if [ "$now" -lt "$size" ]; then size=0; fi
+      # 1 MiB before the switch is a few thousand requests: enough to judge, little to read
+      from=$((size - 1048576))
+      [ "$from" -ge 0 ] || from=0
+      printf '%s before %s after %s\n' "$path" \
+        "$(tail -c "+$((from + 1))" "$path" | head -c $((size - from)) | count)" \
+        "$(tail -c "+$((size + 1))" "$path" | head -c 16777216 | count)"
+      ;;
+  esac
+done

@@ -1,0 +1,22 @@
+# The newest part of a log, compressed on the host at low priority, to standard output. When the file is younger
+# than its rotation and smaller than the limit, the end of the rotated one comes first. Constant memory.
+# Arguments: sudo= file= max= (bytes)
+# Exit: 0; 50 no such file; 51 not readable
+file='' max=0
+for arg in "$@"; do
+  case $arg in
+    sudo=*) rp_sudo=${arg#*=} ;;
+    file=*) file=${arg#*=} ;;
+    max=*) max=${arg#*=} ;;
+  esac
+done
+[ -e "$file" ] || return 50
+read_tail() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$2"; fi 2>/dev/null; }
+if [ ! -r "$file" ] && ! as_root tail -c 1 "$file" >/dev/null 2>&1; then return 51; fi
+if [ -r "$file" ]; then size=$(wc -c <"$file"); else size=$max; fi
+older=$((max - size))
+{
+  if [ "$older" -gt 0 ] && [ -e "$file.1" ]; then read_tail "$older" "$file.1"; fi
+  # the size that was seen: a log that grows while it is read must not grow past its limit
+  read_tail "$max" "$file" | head -c "$max"
+} | if has nice; then nice gzip -1 -c; else gzip -1 -c; fi

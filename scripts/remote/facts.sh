@@ -1,0 +1,191 @@
+# What is true on this host now, in one round trip. Only asks; leaves nothing behind.
+# Arguments: KEY=VALUE, repeated where there are several (see command.rs). Always ends with 0: a question
+# that cannot be answered is a section that says so.
+nginx_file='' dump='' green_marks='' service=''
+for arg in "$@"; do
+  case $arg in
+    sudo=*) rp_sudo=${arg#*=} ;;
+    service=*) service=${arg#*=} ;;
+    nginx_file=*) nginx_file=${arg#*=} ;;
+    dump=*) dump=${arg#*=} ;;
+    mark=*) green_marks="$green_marks${arg#*=}
+" ;;
+  esac
+done
+
+# A change that an earlier run began here and that still runs is joined: what it leaves is what is true.
+base=$(state_folder) || base=/tmp
+jobs=$base/rollback-prod-$service-jobs-$rp_uid
+rounds=0
+for job in "$jobs"/*; do
+  [ -d "$job" ] || continue
+  while [ ! -e "$job/status" ] && [ "$rounds" -lt 200 ]; do
+    rp_pid=
+    if [ -r "$job/pid" ]; then IFS= read -r rp_pid <"$job/pid"; fi
+    if [ -z "$rp_pid" ] || ! kill -0 "$rp_pid" 2>/dev/null; then break; fi
+    pause 0.1
+    rounds=$((rounds + 1))
+  done
+  section job
+  printf '%s\n' "${job##*/}"
+  if [ -r "$job/status" ]; then cat "$job/status"; fi
+done
+
+section clock
+date +%s.%N
+section who
+printf '%s\n%s\n%s\n' "$rp_uid" "$(id -un)" "${SHELL:-}"
+section system
+uname -sr
+section tools
+for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss; do
+  command -v "$tool" || :
+done
+section space
+df -Pk "$base" "${nginx_file%/*}/" 2>/dev/null
+
+resolved=
+[ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
+# The rights that the switch needs for its file; see switch.sh, which uses exactly these words.
+file_rights() {
+  new=${resolved%/*}/.${resolved##*/}.rollback-prod
+  old=$new-before
+  printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
+    "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old" "rm -f $old"
+}
+
+section rights
+if [ "$rp_uid" = 0 ] || [ "$rp_sudo" = no ]; then
+  printf 'all'
+else
+  granted=$(sudo -n -l 2>&1) || granted="refused: $granted"
+  case $granted in
+    *'NOPASSWD: ALL'*) printf 'all' ;;
+    refused:*) printf '%s' "$granted" ;;
+    *)
+      for arg in "$@"; do
+        case $arg in
+          right=*)
+            words=${arg#*=}
+            IFS=$rp_unit
+            set -f
+            # shellcheck disable=SC2086
+            sudo -n -l $words >/dev/null 2>&1 || printf 'missing %s\n' "$words"
+            set +f
+            unset IFS
+            ;;
+        esac
+      done
+      # A file that is ours to replace needs no right for it.
+      if [ -n "$resolved" ] && [ ! -w "${resolved%/*}" ]; then
+        file_rights | while read -r words; do
+          # shellcheck disable=SC2086
+          sudo -n -l $words >/dev/null 2>&1 || printf 'missing %s\n' "$words"
+        done
+      fi
+      ;;
+  esac
+fi
+
+section lock
+lock=$base/rollback-prod-$service.lock
+if [ -d "$lock" ]; then
+  cat "$lock/holder" 2>/dev/null || printf 'no holder'
+  section lock.age
+  beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null) &&
+    printf '%s' $(($(date +%s) - beat))
+fi
+
+if [ -n "$nginx_file" ]; then
+  section nginx.link
+  printf '%s' "$resolved"
+  ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
+  ask nginx.text read_whole "$resolved"
+  section nginx.dump
+  status=0
+  dumped=$(run_words "$dump" 2>&1) || status=$?
+  # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
+  printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' \
+    -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
+    -e '^(sudo|sh|/bin/sh)[:]' || :
+  printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
+    BEGIN { n = split(marks, mark, "\n") }
+    /^# configuration file / { file = $4; sub(/:$/, "", file) }
+    /^[[:space:]]*#/ { next }
+    { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }'
+  section nginx.dump.status
+  printf '%s' "$status"
+  pidfile=$(printf '%s\n' "$dumped" | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
+  if [ -z "$pidfile" ]; then
+    pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
+  fi
+  section nginx.pidfile
+  printf '%s' "$pidfile"
+  master=$(nginx_master "$pidfile")
+  section nginx.master
+  printf '%s' "$master"
+  if [ -n "$master" ]; then
+    section nginx.workers
+    nginx_workers "$master"
+  fi
+fi
+
+section addresses
+awk '/32 host LOCAL/ { print last } { last = $2 }' /proc/net/fib_trie 2>/dev/null | sort -u
+awk '{ print $1 }' /proc/net/if_inet6 2>/dev/null
+
+# colour_facts NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG; `-` where there is none.
+colour_facts() {
+  unset IFS
+  set +f
+  case $2 in
+    systemd) ask "$1.unit" systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup "$3" ;;
+    docker) container_facts "$1" "$3" ;;
+    compose)
+      if [ "$5" = - ]; then
+        container_facts "$1" "$(docker compose -f "$4" ps -a -q "$3" 2>&1)"
+      else
+        container_facts "$1" "$(docker compose -p "$5" -f "$4" ps -a -q "$3" 2>&1)"
+      fi
+      ;;
+  esac
+  section "$1.log"
+  if [ "$6" != - ]; then
+    if [ -r "$6" ]; then printf 'readable %s' "$(wc -c <"$6")"; else printf 'not readable'; fi
+  fi
+}
+container_facts() {
+  ask "$1.container" docker inspect -f \
+    '{{.State.Running}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} {{.Id}} {{json .NetworkSettings.Ports}}' \
+    "${2:-none}"
+}
+
+ports=''
+for arg in "$@"; do
+  case $arg in
+    ports=*) ports=${arg#*=} ;;
+    colour=*)
+      IFS=$rp_unit
+      set -f
+      # shellcheck disable=SC2086
+      colour_facts ${arg#*=}
+      ;;
+  esac
+done
+if [ -n "$ports" ]; then
+  section sockets
+  connections "$ports"
+  section listeners
+  listeners "$ports" | while read -r port pid; do
+    printf '%s %s %s %s %s\n' "$port" "$pid" "$(readlink "/proc/$pid/exe" 2>/dev/null || printf '?')" \
+      "$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $20 }')" \
+      "$(tr '\n' '|' <"/proc/$pid/cgroup" 2>/dev/null)"
+  done
+fi
+
+# What is asked over HTTP comes last: it is what may be slow. Only the GETs are left as arguments.
+for arg in "$@"; do
+  shift
+  case $arg in get=*) set -- "$@" "${arg#*=}" ;; esac
+done
+fetch_all 3 "$@"

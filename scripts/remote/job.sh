@@ -1,0 +1,21 @@
+# What became of a step whose answer was lost: waits for it, repeats what it printed and its status.
+# Arguments: service= job= limit=. Exit: the job's; 92 there is no such job here.
+service='' job='' limit=30
+for arg in "$@"; do
+  case $arg in
+    service=*) service=${arg#*=} ;;
+    job=*) job=${arg#*=} ;;
+    limit=*) limit=${arg#*=} ;;
+  esac
+done
+base=$(state_folder) || return 92
+folder=$base/rollback-prod-$service-jobs-$rp_uid/$job
+[ -d "$folder" ] || return 92
+rp_until=$(($(date +%s) + limit))
+while [ ! -e "$folder/status" ] && [ "$(date +%s)" -lt "$rp_until" ]; do
+  rp_pid=
+  [ ! -r "$folder/pid" ] || IFS= read -r rp_pid <"$folder/pid"
+  if [ -n "$rp_pid" ] && ! kill -0 "$rp_pid" 2>/dev/null; then break; fi
+  pause 0.05
+done
+job_result "$folder"

@@ -1,0 +1,223 @@
+# Shared by every script that runs on a host; sent in front of it. POSIX sh only, nothing installed.
+# $rp_nonce frames the answer: a line that starts with it opens a section, so that the output of a
+# chatty login shell, a motd or a log line can never be taken for an answer.
+LC_ALL=C
+export LC_ALL
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+umask 077
+
+# section NAME: what follows, up to the next section, is NAME.
+section() { printf '\n%s %s\n' "$rp_nonce" "$1"; }
+
+# ask NAME COMMAND…: a section with both outputs of the command, then one with its status.
+ask() {
+  section "$1"
+  rp_name=$1
+  shift
+  rp_status=0
+  "$@" 2>&1 || rp_status=$?
+  section "$rp_name.status"
+  printf '%s' "$rp_status"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# as_root COMMAND…: through `sudo -n` where the config says so and we are not root already.
+rp_uid=$(id -u)
+rp_sudo=no
+as_root() {
+  if [ "$rp_sudo" = yes ] && [ "$rp_uid" != 0 ]; then
+    sudo -n "$@"
+  else
+    "$@"
+  fi
+}
+
+# limited SECONDS COMMAND…: no command that can hang is run without a bound (where timeout exists).
+limited() {
+  rp_limit=$1
+  shift
+  if has timeout; then timeout -k 2 "$rp_limit" "$@"; else "$@"; fi
+}
+
+# A list arrives as one argument with a unit separator between its words.
+rp_unit=$(printf '\037')
+# run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it.
+run_words() {
+  rp_words=$1
+  shift
+  IFS=$rp_unit
+  set -f
+  # Deliberately unquoted: the unit separator is the only character that splits here.
+  # shellcheck disable=SC2086
+  set -- $rp_words "$@"
+  set +f
+  unset IFS
+  as_root "$@"
+}
+
+# read_whole FILE: its bytes, also where only root may read it.
+read_whole() { if [ -r "$1" ]; then cat "$1"; else as_root cat "$1"; fi; }
+
+# pause SECONDS: a fraction where sleep knows fractions.
+pause() { sleep "$1" 2>/dev/null || sleep 1; }
+
+# fetch_all LIMIT GET…: one GET after the other, each on a connection of its own. A GET is NAME, HOST (`-` for
+# none) and URL with unit separators between; `unix:/path:/uri` is asked over that socket. Answers with a section
+# NAME (head and body) and a section NAME.code. One curl for all of them: its start costs more than an answer.
+fetch_all() {
+  rp_wait=$1
+  shift
+  [ "$#" -gt 0 ] || return 0
+  section "${1%%"$rp_unit"*}"
+  if has curl; then
+    rp_left=$#
+    while [ "$rp_left" -gt 0 ]; do
+      rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
+      rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
+      shift
+      rp_left=$((rp_left - 1))
+      rp_next=
+      if [ "$rp_left" -gt 0 ]; then rp_next="\n$rp_nonce ${1%%"$rp_unit"*}\n"; fi
+      set -- "$@" -sS -i -m "$rp_wait" --noproxy '*' -H 'Connection: close' \
+        -w "\n$rp_nonce $rp_name.code\n%{http_code} %{errormsg}$rp_next"
+      [ "$rp_host" = - ] || set -- "$@" -H "Host: $rp_host"
+      case $rp_url in
+        unix:*)
+          rp_path=${rp_url#unix:}
+          set -- "$@" --unix-socket "${rp_path%%:*}" "http://localhost${rp_path#*:}"
+          ;;
+        *) set -- "$@" "$rp_url" ;;
+      esac
+      if [ "$rp_left" -gt 0 ]; then set -- "$@" --next; fi
+    done
+    # 256 KiB is plenty for answers that are only compared; a page without end must not fill our memory
+    curl "$@" 2>/dev/null | head -c 262144
+    return 0
+  fi
+  rp_first=yes
+  for rp_get in "$@"; do
+    rp_name=${rp_get%%"$rp_unit"*} rp_rest=${rp_get#*"$rp_unit"}
+    rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
+    [ "$rp_first" = yes ] || section "$rp_name"
+    rp_first=no
+    set -- -q -S -O - -T "$rp_wait" --no-proxy --header='Connection: close'
+    [ "$rp_host" = - ] || set -- "$@" --header="Host: $rp_host"
+    # wget prints the head on standard error, indented, and has no other word for the status
+    wget "$@" "$rp_url" 2>&1 | sed 's/^  \([A-Za-z]\)/\1/' | head -c 65536
+    section "$rp_name.code"
+    printf 'wget'
+  done
+}
+
+# nginx_master PIDFILE: the pid of the running master, or nothing.
+nginx_master() {
+  [ -r "$1" ] || return 0
+  IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ] || return 0
+  [ -r "/proc/$rp_pid/cmdline" ] || return 0
+  case $(tr '\0' ' ' <"/proc/$rp_pid/cmdline") in *nginx*) printf '%s' "$rp_pid" ;; esac
+}
+
+# nginx_workers MASTER: a line for each of its children: PID open|closing.
+nginx_workers() {
+  cat /proc/[0-9]*/stat 2>/dev/null | awk -v master="$1" '{
+    pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
+    if (f[2] == master && f[1] != "Z") print pid }' |
+    while read -r rp_pid; do
+      case $(tr '\0' ' ' <"/proc/$rp_pid/cmdline" 2>/dev/null) in
+        *'shutting down'*) printf '%s closing\n' "$rp_pid" ;;
+        *'cache manager'* | *'cache loader'*) ;;
+        *nginx*) printf '%s open\n' "$rp_pid" ;;
+      esac
+    done
+}
+
+# last_emerg LOG…: the newest [emerg] line of each log, so that a new one is seen. A reload that nginx
+# accepts and then does not apply says so nowhere else.
+last_emerg() {
+  for rp_log in "$@"; do
+    if [ -r "$rp_log" ]; then tail -c 65536 "$rp_log"; else as_root tail -c 65536 "$rp_log"; fi 2>/dev/null |
+      grep -F '[emerg]' | tail -n 1
+  done
+}
+
+# connections HEXPORTS: "STATE SIDE PORT PEER UID INODE" for each TCP socket with one of the ports (" 1F90 1F91 ")
+# on either end; SIDE is here where the port is ours, there where it is the peer's. Read from /proc, since ss may
+# not be installed.
+connections() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v ports="$1" '
+    $1 ~ /^[0-9]+:$/ {
+      n = split($2, l, ":"); m = split($3, r, ":")
+      if (index(ports, " " l[n] " ")) print $4, "here", l[n], r[1], $8, $10
+      if (index(ports, " " r[m] " ") && $4 != "0A") print $4, "there", r[m], r[1], $8, $10
+    }'
+}
+
+# listeners HEXPORTS: "HEXPORT PID" for the processes that listen on the ports, as far as we may look: the open
+# files of another user's process are not ours to list, so where a port has no pid here root is asked with ss.
+listeners() {
+  rp_inodes=$(connections "$1" | awk '$1 == "0A" && $2 == "here" { printf "%s %s\n", $6, $3 }')
+  [ -n "$rp_inodes" ] || return 0
+  rp_found=$(find_listeners)
+  printf '%s\n' "$rp_found"
+  for rp_port in $(printf '%s\n' "$rp_inodes" | awk '{ print $2 }' | sort -u); do
+    case "$rp_found" in *"$rp_port "*) continue ;; esac
+    if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ] && has ss; then
+      as_root ss -Hltnp 2>/dev/null | awk -v port="$((0x$rp_port))" -v hex="$rp_port" '
+        { n = split($4, a, ":") }
+        a[n] == port {
+          while (match($0, /pid=[0-9]+/)) { print hex, substr($0, RSTART + 4, RLENGTH - 4); $0 = substr($0, RSTART + RLENGTH) }
+        }'
+    fi
+  done
+}
+find_listeners() {
+  # shellcheck disable=SC2012
+  ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v inodes="$rp_inodes" '
+    BEGIN { n = split(inodes, line, "\n"); for (i = 1; i <= n; i++) { split(line[i], f, " "); port[f[1]] = f[2] } }
+    /^\/proc\/[0-9]+\/fd:$/ { split($0, p, "/"); pid = p[3]; next }
+    match($0, /socket:\[[0-9]+\]$/) {
+      inode = substr($0, RSTART + 8, RLENGTH - 9)
+      if (inode in port && !seen[pid, port[inode]]++) print port[inode], pid
+    }'
+}
+
+# state_folder: the folder on this host for locks and jobs: memory first, it cannot be full of logs.
+state_folder() {
+  for rp_base in /run/lock /dev/shm /tmp; do
+    if [ -d "$rp_base" ] && [ -w "$rp_base" ]; then
+      printf '%s' "$rp_base"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# detached FOLDER FUNCTION ARGUMENT…: runs FUNCTION so that it outlives this line, this laptop and this shell:
+# output to FOLDER/out, status to FOLDER/status, no terminal, no signal of ours. Waits for it and repeats both.
+detached() {
+  rp_job=$1
+  shift
+  rm -rf "$rp_job"
+  mkdir -p "$rp_job" || return 90
+  (
+    trap '' HUP INT TERM PIPE
+    "$@" >"$rp_job/out" 2>&1 </dev/null
+    printf '%s\n' "$?" >"$rp_job/status.new"
+    mv -f "$rp_job/status.new" "$rp_job/status"
+  ) </dev/null >/dev/null 2>&1 &
+  rp_child=$!
+  printf '%s\n' "$rp_child" >"$rp_job/pid"
+  wait "$rp_child"
+  job_result "$rp_job"
+}
+
+# job_result FOLDER: what a finished job printed and ended with; 91 where it left no status (killed).
+job_result() {
+  [ ! -r "$1/out" ] || cat "$1/out"
+  rp_status=91
+  [ ! -r "$1/status" ] || IFS= read -r rp_status <"$1/status"
+  rm -rf "$1"
+  return "$rp_status"
+}

@@ -1,0 +1,67 @@
+# Takes the service's lock on this host and tests the candidate. The lock lives as long as this channel: while the
+# laptop is there it sends a beat each second; when it dies, the channel ends and the lock is gone with it.
+# Arguments: sudo= service= run= holder= and, for a file that will change, live= test= text=
+# Sections: lock (held | stale HOLDER | busy HOLDER | none WHY), candidate. Exit: 0; 20 another run holds the lock.
+service='' run='' holder='' live='' test='' text=''
+for arg in "$@"; do
+  case $arg in
+    sudo=*) rp_sudo=${arg#*=} ;;
+    service=*) service=${arg#*=} ;;
+    run=*) run=${arg#*=} ;;
+    holder=*) holder=${arg#*=} ;;
+    live=*) live=${arg#*=} ;;
+    test=*) test=${arg#*=} ;;
+    text=*) text=${arg#*=} ;;
+  esac
+done
+
+# A beat that is older than this many seconds belongs to nobody: ten beats were missed.
+stale_after=10
+base=$(state_folder) || base=
+lock=$base/rollback-prod-$service.lock
+verdict=
+
+take() { mkdir "$lock" 2>/dev/null && printf '%s\n' "$holder" >"$lock/holder" && printf . >"$lock/beat"; }
+age() {
+  rp_beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null || printf 0)
+  printf '%s' $(($(date +%s) - rp_beat))
+}
+
+if [ -z "$base" ]; then
+  verdict='none no folder in memory is writable'
+elif take; then
+  verdict=held
+elif [ ! -d "$lock" ]; then
+  verdict="none $lock cannot be made"
+else
+  other=$(cat "$lock/holder" 2>/dev/null || printf 'somebody who left no name')
+  if [ "$(age)" -lt "$stale_after" ]; then
+    verdict="busy $other"
+  elif mv "$lock" "$lock.stale.$$" 2>/dev/null; then
+    # The move is what decides between two runs that both see a stale lock.
+    rm -rf "$lock.stale.$$"
+    if take; then verdict="stale $other"; else verdict="busy $(cat "$lock/holder" 2>/dev/null)"; fi
+  else
+    verdict="none the stale lock of $other is not ours to remove"
+  fi
+fi
+section lock
+printf '%s' "$verdict"
+case $verdict in busy*) return 20 ;; esac
+
+if [ -n "$live" ]; then candidate "$live" "$test" "$text"; fi
+case $verdict in none*) return 0 ;; esac
+
+answered 0
+# From here on nothing is printed but "lost": the answer has been given, the channel only holds the lock.
+while IFS= read -r beat <&3; do
+  if [ "$beat" = release ]; then break; fi
+  case $(cat "$lock/holder" 2>/dev/null) in
+    "$holder") printf . >"$lock/beat" ;;
+    *)
+      printf 'lost\n'
+      return 0
+      ;;
+  esac
+done
+case $(cat "$lock/holder" 2>/dev/null) in "$holder") rm -rf "$lock" ;; esac

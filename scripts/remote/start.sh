@@ -1,0 +1,36 @@
+# Starts a colour the way the config says it is run. Safe to run twice. Whether it serves is asked afterwards.
+# Arguments: sudo= kind= name= file= project= start= log=. Exit: 0 started; 1 with what was said.
+kind='' name='' file='' project=- start='' log=-
+for arg in "$@"; do
+  case $arg in
+    sudo=*) rp_sudo=${arg#*=} ;;
+    kind=*) kind=${arg#*=} ;;
+    name=*) name=${arg#*=} ;;
+    file=*) file=${arg#*=} ;;
+    project=*) project=${arg#*=} ;;
+    start=*) start=${arg#*=} ;;
+    log=*) log=${arg#*=} ;;
+  esac
+done
+section start
+case $kind in
+  systemd) as_root systemctl start "$name" 2>&1 ;;
+  docker) docker start "$name" 2>&1 ;;
+  compose)
+    if [ "$project" = - ]; then
+      docker compose -f "$file" start "$name" 2>&1 || docker compose -f "$file" up -d --no-deps "$name" 2>&1
+    else
+      docker compose -p "$project" -f "$file" start "$name" 2>&1 ||
+        docker compose -p "$project" -f "$file" up -d --no-deps "$name" 2>&1
+    fi
+    ;;
+  process)
+    # What the operator wrote, as a process of its own that no line and no terminal can take down.
+    if [ "$log" != - ] && : >>"$log"; then exec 4>>"$log"; else exec 4>/dev/null; fi
+    (
+      trap '' HUP
+      if has setsid; then exec setsid sh -c "$start"; else exec sh -c "$start"; fi
+    ) </dev/null >&4 2>&1 &
+    printf 'started as process %s' "$!"
+    ;;
+esac

@@ -1,0 +1,193 @@
+# Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
+# dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
+# Arguments: sudo= service= run= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
+#   limit= passes= and what tells blue's answer: header= (a line of the head) or body= (the whole body); without
+#   it an answer counts once the old workers have stopped accepting.
+# Sections: steps (what was done), answer (the last probe), workers, access. Exit:
+#   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
+#   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
+#   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
+#   30 the old file could not be put back; 90 no folder for the job; 91 the job was killed
+service='' run='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
+header='' body='' logs='' access=''
+for arg in "$@"; do
+  case $arg in
+    sudo=*) rp_sudo=${arg#*=} ;;
+    service=*) service=${arg#*=} ;;
+    run=*) run=${arg#*=} ;;
+    live=*) live=${arg#*=} ;;
+    before=*) before=${arg#*=} ;;
+    after=*) after=${arg#*=} ;;
+    test=*) test=${arg#*=} ;;
+    reload=*) reload=${arg#*=} ;;
+    pidfile=*) pidfile=${arg#*=} ;;
+    probe=*) probe=${arg#*=} ;;
+    probe_host=*) probe_host=${arg#*=} ;;
+    limit=*) limit=${arg#*=} ;;
+    passes=*) passes=${arg#*=} ;;
+    header=*) header=${arg#*=} ;;
+    body=*) body=${arg#*=} ;;
+    log=*) logs="$logs ${arg#*=}" ;;
+    access=*) access="$access ${arg#*=}" ;;
+  esac
+done
+folder=${live%/*}
+name=${live##*/}
+# A leading dot keeps both out of every include pattern of nginx, which follows glob(7).
+new=$folder/.$name.rollback-prod
+old=$folder/.$name.rollback-prod-before
+
+text_of() {
+  rp_text=$(read_whole "$1" && printf x) || return 1
+  printf '%s' "${rp_text%x}"
+}
+same() { [ "$(text_of "$1" && printf x)" = "${2}x" ]; }
+
+write_beside() {
+  as_root cp -a "$live" "$new" || return 1
+  printf '%s' "$after" | as_root tee "$new" >/dev/null || return 1
+  same "$new" "$after" || return 1
+  as_root sync "$new" 2>/dev/null || sync
+  as_root ln -f "$live" "$old" 2>/dev/null || as_root cp -a "$live" "$old"
+}
+
+put_back() {
+  section put_back
+  if [ "$replaced" = no ]; then
+    # The file said so before we came: there is nothing of ours to take back.
+    printf 'nothing to put back'
+    return 0
+  fi
+  if as_root mv -f "$old" "$live" && same "$live" "$before"; then
+    as_root sync "$folder" 2>/dev/null || sync
+    if run_words "$test" 2>&1 && run_words "$reload" 2>&1; then return 0; fi
+    # The old file is in place and nginx never took the new one or cannot be told: what runs is the old one,
+    # unless the reload was what worked. Say so rather than guess.
+    [ "$1" = 20 ] && return 0
+  fi
+  return 1
+}
+
+give_up() {
+  section why
+  printf '%s' "$2"
+  if put_back "$1"; then return "$1"; fi
+  return 30
+}
+
+# new_workers: pids of open workers that were not there before, or nothing.
+open_workers() { nginx_workers "$1" | awk '$2 == "open" { print $1 }'; }
+closing_only() {
+  # true when no worker from before still accepts
+  for rp_w in $(open_workers "$1"); do case " $workers_before " in *" $rp_w "*) return 1 ;; esac done
+  return 0
+}
+has_new() {
+  for rp_w in $(open_workers "$1"); do case " $workers_before " in *" $rp_w "*) ;; *) return 0 ;; esac done
+  return 1
+}
+
+# answered_by_blue: asks the probe $passes times and judges the answers that are in $rp_answers.
+answered_by_blue() {
+  set --
+  rp_n=0
+  while [ "$rp_n" -lt "$passes" ]; do
+    rp_n=$((rp_n + 1))
+    set -- "$@" "probe$rp_unit$probe_host$rp_unit$probe"
+  done
+  rp_answers=$(fetch_all 2 "$@" | tr -d '\r')
+  printf '%s\n' "$rp_answers" | nonce=$rp_nonce header=$header body=$body need=$passes awk '
+    BEGIN { nonce = ENVIRON["nonce"]; header = tolower(ENVIRON["header"]); body = ENVIRON["body"]; need = ENVIRON["need"] + 0 }
+    function judge(code) {
+      if (code == "wget") code = status
+      if (code + 0 < 200 || code + 0 >= 500) return
+      if (header != "" && !marked) return
+      if (body != "" && text != body) return
+      good++
+    }
+    expecting { judge($1); expecting = 0; next }
+    $1 == nonce && $2 == "probe" { inhead = 1; marked = 0; text = ""; lines = 0; status = 0; next }
+    $1 == nonce && $2 == "probe.code" { sub(/\n$/, "", text); expecting = 1; next }
+    inhead && /^HTTP\// { status = $2 }
+    inhead && $0 == "" { inhead = 0; next }
+    inhead { if (tolower($0) == header) marked = 1; next }
+    { text = text $0 "\n" }
+    END { exit good == need ? 0 : 1 }'
+}
+
+proven() {
+  # A bound in seconds of the host's own clock; each round asks, so it cannot spin.
+  rp_until=$(($(date +%s) + limit))
+  cause='nginx started no new workers'
+  while :; do
+    rp_now=$(nginx_master "$pidfile")
+    # shellcheck disable=SC2086
+    rp_emerg=$(last_emerg $logs)
+    if [ "$rp_emerg" != "$emerg_before" ]; then
+      cause="nginx did not take the new configuration: $rp_emerg"
+      return 1
+    fi
+    if [ "$rp_now" != "$master" ]; then
+      cause='nginx has another master than before'
+    elif has_new "$master"; then
+      if closing_only "$master"; then
+        # Only workers of the new configuration accept, and it sends to nobody but blue: any answer is blue's.
+        # (A mark can change under us: a header that holds the pid of one of blue's processes.)
+        header='' body=''
+        if answered_by_blue; then return 0; fi
+        cause='blue does not answer the probe through nginx'
+      elif [ -n "$header$body" ]; then
+        if answered_by_blue; then return 0; fi
+        cause='the probe was not answered by blue'
+      else
+        cause='old workers still accept'
+      fi
+    fi
+    if [ "$(date +%s)" -ge "$rp_until" ]; then return 1; fi
+    pause 0.01
+  done
+}
+
+switch() {
+  section steps
+  replaced=no
+  if same "$live" "$after"; then
+    printf 'the file already says so\n'
+  elif ! same "$live" "$before"; then
+    return 10
+  fi
+  master=$(nginx_master "$pidfile")
+  [ -n "$master" ] || return 11
+  workers_before=$(open_workers "$master" | tr '\n' ' ')
+  # shellcheck disable=SC2086
+  emerg_before=$(last_emerg $logs)
+  if ! same "$live" "$after"; then
+    if ! write_beside; then
+      as_root rm -f "$new" "$old" 2>/dev/null
+      return 12
+    fi
+    as_root mv -f "$new" "$live" || { as_root rm -f "$new" "$old"; return 12; }
+    replaced=yes
+    as_root sync "$folder" 2>/dev/null || sync
+    printf 'file replaced\n'
+  fi
+  section test
+  run_words "$test" 2>&1 || { give_up 20 'nginx refuses the file'; return; }
+  section access
+  for rp_log in $access; do
+    [ ! -r "$rp_log" ] || printf '%s %s\n' "$rp_log" "$(wc -c <"$rp_log")"
+  done
+  section reload
+  run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
+  if proven; then
+    [ "$replaced" = no ] || as_root rm -f "$old"
+    section answer
+    printf '%s' "$rp_answers" | sed -n '1,40p' | tr -d '\001-\010\013-\037'
+    return 0
+  fi
+  give_up 22 "$cause"
+}
+
+base=$(state_folder) || return 90
+mkdir -p "$base/rollback-prod-$service-jobs-$rp_uid" || return 90
+detached "$base/rollback-prod-$service-jobs-$rp_uid/$run.switch" switch

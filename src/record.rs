@@ -1,0 +1,361 @@
+//! What was done: the journal's entries, the outcome of each step, and the verdict that follows from them. Plain
+//! data with a version, small and hand-chosen, so that an old folder still reads. The verdict is a pure function
+//! of the entries; nothing here writes a file.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::names::HostName;
+
+/// The words for steps that scripts rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepWord {
+    Connect,
+    Observe,
+    Lock,
+    Switch,
+    Drain,
+    Stop,
+    Verify,
+    Restore,
+    Evidence,
+    Report,
+    Notify,
+}
+
+impl StepWord {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepWord::Connect => "connect",
+            StepWord::Observe => "observe",
+            StepWord::Lock => "lock",
+            StepWord::Switch => "switch",
+            StepWord::Drain => "drain",
+            StepWord::Stop => "stop",
+            StepWord::Verify => "verify",
+            StepWord::Restore => "restore",
+            StepWord::Evidence => "evidence",
+            StepWord::Report => "report",
+            StepWord::Notify => "notify",
+        }
+    }
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Started,
+    Done,
+    Failed,
+    Skipped,
+    /// The answer was lost: it may have happened.
+    Unknown,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Started => "started",
+            Status::Done => "done",
+            Status::Failed => "failed",
+            Status::Skipped => "skipped",
+            Status::Unknown => "unknown",
+        }
+    }
+}
+
+/// One line of `journal.jsonl`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// The format's version.
+    pub v: u32,
+    pub time: DateTime<Utc>,
+    /// Milliseconds since the process began.
+    pub at_ms: u64,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// The version of the journal's lines.
+pub const JOURNAL_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// The first line: everything the report says that no step says.
+    Begun(Begun),
+    /// A change that is about to be made. On disk before it is.
+    Intent { step: StepWord, host: HostName, why: String },
+    /// How a step ended; without a host it is of no one host.
+    Outcome { step: StepWord, host: Option<HostName>, status: Status, ms: u64, detail: String },
+    /// What a balancer serves from now on.
+    Balancer { host: HostName, state: Balancer },
+    /// What green is from now on, on an app host.
+    Green { host: HostName, state: Green },
+    /// Every balancer is proven on blue.
+    TrafficSafe { hosts: usize },
+    /// Something an operator should know.
+    Note { text: String },
+    /// What could not be captured or proven.
+    Gap { host: Option<HostName>, what: String, why: String },
+    /// A file of the incident folder.
+    Captured(Captured),
+    /// Shares of server errors as nginx logged them.
+    Errors { host: HostName, before: Share, after: Share },
+    /// The last line.
+    Ended { exit: u8, production: String, next: String },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Begun {
+    pub id: String,
+    pub program: String,
+    pub service: String,
+    pub environment: String,
+    pub reason: String,
+    pub severity: Option<String>,
+    pub operator: String,
+    pub laptop: String,
+    /// The balancers and the app hosts that the config names.
+    pub balancers: Vec<HostName>,
+    pub apps: Vec<HostName>,
+    pub green_is_kept: bool,
+    pub oncall: Option<String>,
+    pub commander: Option<String>,
+    pub targets_ms: Vec<(String, u64)>,
+}
+
+/// What a balancer sends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balancer {
+    /// Proven.
+    Blue,
+    /// As it was before this run.
+    Unchanged,
+    /// Changed, not proven, and as it was again.
+    PutBack,
+    Unknown,
+}
+
+/// What became of green on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Green {
+    Stopped,
+    /// Left running because the operator said so.
+    Kept,
+    /// Running although it should not be.
+    LeftRunning,
+    Unknown,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Captured {
+    pub host: Option<HostName>,
+    pub file: String,
+    /// What it is a copy of.
+    pub of: String,
+    /// Bytes in the file, and bytes it holds unpacked.
+    pub bytes: u64,
+    pub unpacked_bytes: u64,
+    pub lines: u64,
+    pub sha256: String,
+    /// Kinds of trouble found in it, most frequent first.
+    pub patterns: Vec<Pattern>,
+}
+
+/// Lines of a log that are alike but for numbers and names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// `panic`, `query`, `timeout`, `error`.
+    pub kind: String,
+    pub count: u64,
+    /// One of the lines, with secrets redacted.
+    pub example: String,
+}
+
+/// Requests and server errors among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    pub requests: u64,
+    pub errors: u64,
+}
+
+impl Share {
+    /// Fewer requests than this say nothing about a share of a percent or two.
+    const ENOUGH: u64 = 20;
+
+    /// `1.3 % of 1200 requests`, or that there is not enough data.
+    pub fn describe(self) -> String {
+        if self.requests < Self::ENOUGH {
+            return format!("not enough data ({} requests)", self.requests);
+        }
+        format!("{:.1} % of {} requests", 100.0 * self.errors as f64 / self.requests as f64, self.requests)
+    }
+
+    /// The share in percent, where there is enough to tell.
+    pub fn percent(self) -> Option<f64> {
+        (self.requests >= Self::ENOUGH).then(|| 100.0 * self.errors as f64 / self.requests as f64)
+    }
+}
+
+/// How a run ends: the exit code, what production is now, and the one next command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub exit: u8,
+    pub production: String,
+    pub next: String,
+    /// What is not done, each with its host and cause.
+    pub left: Vec<String>,
+}
+
+/// Judges a run by its journal alone.
+pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
+    let begun = entries.iter().find_map(|entry| match &entry.what {
+        What::Begun(begun) => Some(begun),
+        _ => None,
+    });
+    let balancers = begun.map(|begun| begun.balancers.clone()).unwrap_or_default();
+    let state_of = |host: &HostName| last_balancer_state(entries, host).unwrap_or(Balancer::Unchanged);
+    let of =
+        |wanted: Balancer| -> Vec<&HostName> { balancers.iter().filter(|host| state_of(host) == wanted).collect() };
+    let (blue, put_back, unknown) = (of(Balancer::Blue), of(Balancer::PutBack), of(Balancer::Unknown));
+    let unchanged = of(Balancer::Unchanged);
+    let total = balancers.len();
+    let greens = greens(entries);
+    let failed = failures(entries);
+    let all_blue = total > 0 && blue.len() == total;
+
+    let mut production = vec![format!("traffic on blue on {} of {}", blue.len(), plural(total, "host"))];
+    if !all_blue {
+        production = Vec::new();
+        for (hosts, words) in
+            [(&blue, "on blue"), (&unchanged, "as it was"), (&put_back, "put back, as it was"), (&unknown, "NOT KNOWN")]
+        {
+            if !hosts.is_empty() {
+                let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+                production.push(format!("traffic of {} {words}", names.join(", ")));
+            }
+        }
+    }
+    production.push(green_words(&greens));
+    let production = production.join("; ");
+
+    let exit = if !unknown.is_empty() {
+        5
+    } else if all_blue {
+        match (failed.is_empty(), was_interrupted) {
+            (true, false) => 0,
+            (_, true) => 130,
+            (false, false) => 4,
+        }
+    } else if !blue.is_empty() {
+        if was_interrupted { 130 } else { 5 }
+    } else if was_interrupted {
+        130
+    } else if !put_back.is_empty() {
+        3
+    } else {
+        1
+    };
+    let service = begun.map_or(String::new(), |begun| match begun.environment.as_str() {
+        "prod" => String::new(),
+        other => format!(" --env {other}"),
+    });
+    let again = |hosts: &[&HostName]| {
+        let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+        let reason = shell_words::quote(begun.map_or("", |begun| &begun.reason)).into_owned();
+        let reason = if reason.contains('\n') { "'…'".to_owned() } else { reason };
+        let only = if names.is_empty() || names.len() == total {
+            String::new()
+        } else {
+            format!(" --hosts {}", names.join(","))
+        };
+        format!("rollback-prod{service} --reason {reason}{only}")
+    };
+    let not_blue: Vec<&HostName> = balancers.iter().filter(|host| state_of(host) != Balancer::Blue).collect();
+    let next = match exit {
+        0 => format!("rollback-prod{service} status"),
+        4 | 130 if all_blue => again(&[]),
+        1 | 3 => format!("rollback-prod{service} check"),
+        _ => again(&not_blue),
+    };
+    Verdict { exit, production, next, left: failed }
+}
+
+/// The newest word on a balancer.
+pub fn last_balancer_state(entries: &[Entry], host: &HostName) -> Option<Balancer> {
+    entries.iter().rev().find_map(|entry| match &entry.what {
+        What::Balancer { host: of, state } if of == host => Some(*state),
+        _ => None,
+    })
+}
+
+fn greens(entries: &[Entry]) -> Vec<(HostName, Green)> {
+    let mut greens: Vec<(HostName, Green)> = Vec::new();
+    for entry in entries {
+        if let What::Green { host, state } = &entry.what {
+            match greens.iter_mut().find(|(of, _)| of == host) {
+                Some((_, last)) => *last = *state,
+                None => greens.push((host.clone(), *state)),
+            }
+        }
+    }
+    greens
+}
+
+fn green_words(greens: &[(HostName, Green)]) -> String {
+    let of = |wanted: Green| -> Vec<&str> {
+        greens.iter().filter(|(_, state)| *state == wanted).map(|(host, _)| host.as_str()).collect()
+    };
+    if greens.is_empty() {
+        return "green untouched".to_owned();
+    }
+    if of(Green::Stopped).len() == greens.len() {
+        return "green stopped".to_owned();
+    }
+    let mut words = Vec::new();
+    for (state, said) in [
+        (Green::Stopped, "stopped"),
+        (Green::Kept, "kept running"),
+        (Green::LeftRunning, "STILL RUNNING"),
+        (Green::Unknown, "NOT KNOWN"),
+    ] {
+        let hosts = of(state);
+        if hosts.len() == greens.len() {
+            return format!("green {said}");
+        }
+        if !hosts.is_empty() {
+            words.push(format!("green {said} on {}", hosts.join(", ")));
+        }
+    }
+    words.join(", ")
+}
+
+/// What is not done: steps whose newest outcome is not good. Messages are never among them.
+fn failures(entries: &[Entry]) -> Vec<String> {
+    let mut last: Vec<(StepWord, Option<HostName>, Status, String)> = Vec::new();
+    for entry in entries {
+        if let What::Outcome { step, host, status, detail, .. } = &entry.what {
+            match last.iter_mut().find(|(s, h, _, _)| s == step && h == host) {
+                Some(found) => (found.2, found.3) = (*status, detail.clone()),
+                None => last.push((*step, host.clone(), *status, detail.clone())),
+            }
+        }
+    }
+    last.into_iter()
+        .filter(|(step, _, status, _)| *step != StepWord::Notify && matches!(status, Status::Failed | Status::Unknown))
+        .map(|(step, host, _, detail)| match host {
+            Some(host) => format!("{}: {host}: {detail}", step.as_str()),
+            None => format!("{}: {detail}", step.as_str()),
+        })
+        .collect()
+}
+
+/// `1 host`, `3 hosts`.
+pub fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}

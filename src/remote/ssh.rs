@@ -1,0 +1,481 @@
+//! The one file that talks ssh. A host's first question rides on the handshake itself, on the channel of the
+//! master; what follows goes over the same connection through its control socket. Carries programs and answers;
+//! never looks into them.
+//!
+//! The master is `ssh -M`, started here rather than by the `openssh` crate: the crate cannot pass `-o` options,
+//! and its master outlives a killed program. Ours ends when its standard input does.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Answer, Apply, Ask, Change, Failure, Frame, Held, Nonce, Program, Question, sections, shell_text};
+use crate::inventory::{Host, Inventory, Ssh as Settings};
+use crate::names::HostName;
+
+/// An answer that is not a stream is held in memory; no honest one comes near this.
+const ANSWER_LIMIT_BYTES: usize = 16 << 20;
+/// sshd's `MaxSessions` is 10 for a connection; the lock and a streaming log take one each for long.
+const SESSIONS_PER_HOST: usize = 6;
+/// sshd's `MaxStartups` (10:30:100) begins to drop at 10 unauthenticated connections: a bastion that all hosts are
+/// reached through must not see more than this at once.
+const CONNECTS_AT_ONCE: usize = 32;
+/// A beat a second; the lock's script calls it stale after ten.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// All hosts of the inventory, each behind one connection that is made when the host is first asked.
+pub struct Ssh {
+    settings: Settings,
+    hosts: HashMap<HostName, Arc<Line>>,
+    connecting: Semaphore,
+    /// Holds the control sockets; gone with this value.
+    folder: tempfile::TempDir,
+    sockets: AtomicUsize,
+}
+
+/// One host and, once it was asked, the connection to it.
+struct Line {
+    host: Host,
+    open: Mutex<Option<Arc<Open>>>,
+    sessions: Semaphore,
+    /// Programs sent so far; a test holds that it stays small before traffic is safe.
+    sent: AtomicUsize,
+}
+
+struct Open {
+    session: Arc<openssh::Session>,
+    is_broken: AtomicBool,
+    /// Kept so that the master lives exactly as long as this value and this process.
+    _master: Child,
+    _stdin: ChildStdin,
+}
+
+/// What a program's bytes go to.
+enum Sink<'a> {
+    Memory(&'a mut Vec<u8>),
+    Stream(&'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send)),
+}
+
+impl Ssh {
+    /// Connects to nobody yet.
+    ///
+    /// # Errors
+    /// When the private folder for the control sockets cannot be made.
+    pub fn new(inventory: &Inventory) -> anyhow::Result<Ssh> {
+        let folder = socket_folder().context("cannot make a private folder for ssh's control sockets")?;
+        let hosts = inventory
+            .hosts
+            .iter()
+            .map(|host| {
+                let line = Line {
+                    host: host.clone(),
+                    open: Mutex::new(None),
+                    sessions: Semaphore::new(SESSIONS_PER_HOST),
+                    sent: AtomicUsize::new(0),
+                };
+                (host.name.clone(), Arc::new(line))
+            })
+            .collect();
+        Ok(Ssh {
+            settings: inventory.ssh.clone(),
+            hosts,
+            connecting: Semaphore::new(CONNECTS_AT_ONCE),
+            folder,
+            sockets: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many programs a host was sent.
+    pub fn round_trips(&self, host: &HostName) -> usize {
+        self.hosts.get(host).map_or(0, |line| line.sent.load(Ordering::Relaxed))
+    }
+
+    fn line(&self, host: &HostName) -> Result<&Arc<Line>, Failure> {
+        self.hosts.get(host).ok_or_else(|| Failure::NotSent { why: format!("{host} is not in the config"), hint: None })
+    }
+
+    /// Runs a program on a host, over a new connection when there is none.
+    async fn run(&self, host: &HostName, program: &Program, sink: Sink<'_>) -> Result<Answer, Failure> {
+        let line = self.line(host)?;
+        let deadline = Instant::now() + program.limit;
+        line.sent.fetch_add(1, Ordering::Relaxed);
+        let mut open = line.open.lock().await;
+        match open.as_ref().filter(|open| !open.is_broken.load(Ordering::Relaxed)).cloned() {
+            Some(session) => {
+                drop(open);
+                let _permit = line.sessions.acquire().await;
+                let answer = over(&session, program, sink, deadline).await;
+                if answer.is_err() {
+                    session.is_broken.store(true, Ordering::Relaxed);
+                }
+                answer
+            }
+            None => {
+                *open = None;
+                let (answer, session) = self.connect(&line.host, program, sink).await?;
+                *open = Some(Arc::new(session));
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Starts the master with the program on its own channel.
+    async fn connect(&self, host: &Host, program: &Program, sink: Sink<'_>) -> Result<(Answer, Open), Failure> {
+        let _permit = self.connecting.acquire().await;
+        let not_sent = |why: String| Failure::NotSent { why, hint: None };
+        let number = self.sockets.fetch_add(1, Ordering::Relaxed);
+        let socket = self.folder.path().join(number.to_string());
+        let nonce = Nonce::new();
+        let mut master = tokio::process::Command::new("ssh")
+            .args(self.master_options(&socket))
+            .arg(host.ssh.as_str())
+            .arg(bootstrap(&nonce))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A Ctrl-C in the terminal is for us: ssh in a group of its own does not see it.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|err| not_sent(format!("cannot start ssh: {err}")))?;
+        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+            (master.stdin.take(), master.stdout.take(), master.stderr.take())
+        else {
+            return Err(not_sent("ssh has no pipes".to_owned()));
+        };
+        let said = tokio::spawn(first_text(stderr));
+        // The handshake has a limit of its own, on top of the program's: it is the network's, not the host's.
+        let deadline = Instant::now() + self.settings.connect_timeout * 2 + program.limit;
+        let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
+        // A host that refuses us closes the pipe; the reason is on standard error, so this error says nothing new.
+        let _ = stdin.write_all(text.as_bytes()).await;
+        let _ = stdin.flush().await;
+        match read_answer(stdout, &nonce, sink, deadline).await {
+            Ok((answer, stdout)) => {
+                tokio::spawn(drain(stdout));
+                said.abort();
+                let session = openssh::Session::resume_mux(socket.into_boxed_path(), None);
+                let session = Arc::new(session);
+                let open = Open { session, is_broken: AtomicBool::new(false), _master: master, _stdin: stdin };
+                Ok((answer, open))
+            }
+            Err(lost) => {
+                let _ = master.start_kill();
+                let said = tokio::time::timeout(Duration::from_millis(500), said).await;
+                let said = said.ok().and_then(Result::ok).unwrap_or_default();
+                Err(explain(host, lost, &said))
+            }
+        }
+    }
+
+    fn master_options(&self, socket: &std::path::Path) -> Vec<String> {
+        let seconds = self.settings.connect_timeout.as_secs().max(1);
+        let mut words: Vec<String> = vec!["-M".into(), "-S".into(), socket.to_string_lossy().into_owned(), "-T".into()];
+        if let Some(config) = &self.settings.config {
+            words.extend(["-F".into(), config.to_string_lossy().into_owned()]);
+        }
+        // ssh takes the first value it sees for an option: ours come before the operator's, and both before the
+        // files. None of these may be weakened; everything else is the operator's own policy.
+        let ours = [
+            "BatchMode=yes".to_owned(),
+            "StrictHostKeyChecking=yes".to_owned(),
+            "ControlMaster=yes".to_owned(),
+            "ControlPersist=no".to_owned(),
+            "ForwardAgent=no".to_owned(),
+            "ForwardX11=no".to_owned(),
+            "ClearAllForwardings=yes".to_owned(),
+            "PermitLocalCommand=no".to_owned(),
+            "RemoteCommand=none".to_owned(),
+            "RequestTTY=no".to_owned(),
+            "ServerAliveInterval=5".to_owned(),
+            "ServerAliveCountMax=3".to_owned(),
+            format!("ConnectTimeout={seconds}"),
+        ];
+        for option in ours.into_iter().chain(self.settings.options.iter().cloned()) {
+            words.extend(["-o".to_owned(), option]);
+        }
+        words.push("--".into());
+        words
+    }
+}
+
+impl Ask for Ssh {
+    async fn ask(&self, host: &HostName, question: &Question) -> Result<Answer, Failure> {
+        self.gather(host, question.program()).await
+    }
+
+    async fn stream(
+        &self,
+        host: &HostName,
+        question: &Question,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<i32, Failure> {
+        Ok(self.run(host, question.program(), Sink::Stream(sink)).await?.status)
+    }
+}
+
+impl Apply for Ssh {
+    async fn apply(&self, host: &HostName, change: &Change) -> Result<Answer, Failure> {
+        self.gather(host, change.program()).await
+    }
+
+    async fn hold(&self, host: &HostName, change: &Change) -> Result<(Answer, Held), Failure> {
+        let line = Arc::clone(self.line(host)?);
+        let program = change.program();
+        let Some(open) = line.open.lock().await.clone() else {
+            return Err(Failure::NotSent { why: "it was not asked before it was to be changed".into(), hint: None });
+        };
+        line.sent.fetch_add(1, Ordering::Relaxed);
+        let deadline = Instant::now() + program.limit;
+        let nonce = Nonce::new();
+        let unknown = |why: String| Failure::Unknown { why };
+        let session = Arc::clone(&open.session);
+        let mut child = session
+            .arc_raw_command(bootstrap(&nonce))
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::null())
+            .spawn()
+            .await
+            .map_err(|err| unknown(chain(&err)))?;
+        let (Some(mut stdin), Some(stdout)) = (child.stdin().take(), child.stdout().take()) else {
+            return Err(unknown("the channel has no pipes".into()));
+        };
+        let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
+        stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(err.to_string()))?;
+        let mut content = Vec::new();
+        let (answer, mut stdout) = read_answer(stdout, &nonce, Sink::Memory(&mut content), deadline)
+            .await
+            .map_err(|lost| unknown(lost.why))?;
+        let lost = Arc::new(AtomicBool::new(false));
+        let (release, mut released) = tokio::sync::oneshot::channel::<()>();
+        let is_lost = Arc::clone(&lost);
+        let done = tokio::spawn(async move {
+            let mut more = [0_u8; 64];
+            loop {
+                tokio::select! {
+                    // Dropping the sender releases too: there is no way to forget it.
+                    _ = &mut released => {
+                        let _ = stdin.write_all(b"release\n").await;
+                        let _ = stdin.flush().await;
+                        drop(stdin);
+                        while matches!(stdout.read(&mut more).await, Ok(n) if n > 0) {}
+                        break;
+                    }
+                    _ = tokio::time::sleep(BEAT) => {
+                        if stdin.write_all(b"beat\n").await.is_err() {
+                            break;
+                        }
+                    }
+                    read = stdout.read(&mut more) => match read {
+                        Ok(n) if n > 0 => {
+                            if more[..n].windows(4).any(|w| w == b"lost") {
+                                is_lost.store(true, Ordering::Relaxed);
+                            }
+                        }
+                        _ => break,
+                    },
+                }
+            }
+            // The child is dropped only now: with it the channel's exit status goes, not the remote process.
+            drop(child);
+            drop(open);
+        });
+        Ok((answer, Held::new(lost, release, done)))
+    }
+}
+
+impl Ssh {
+    async fn gather(&self, host: &HostName, program: &Program) -> Result<Answer, Failure> {
+        let mut content = Vec::new();
+        self.run(host, program, Sink::Memory(&mut content)).await
+    }
+}
+
+/// What the login shell is given: plain enough for sh, bash, fish and csh alike. It reads the program from its
+/// standard input, up to a line that nobody can guess, and only then evaluates it: a line that is cut while the
+/// program is on its way runs nothing. It goes on reading until its input ends, so the channel lives as long as we.
+fn bootstrap(nonce: &Nonce) -> String {
+    format!(
+        "exec /bin/sh -c 'n=$(printf \"\\nx\"); n=${{n%x}}; p=; while IFS= read -r l; do case $l in \
+         \"#end-{nonce}\") eval \"$p\"; p=;; *) p=\"$p$l$n\";; esac; done'"
+    )
+}
+
+/// One program over a connection that stands.
+async fn over(open: &Open, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Failure> {
+    let nonce = Nonce::new();
+    let unknown = |why: String| Failure::Unknown { why };
+    let spawned = timeout_at(
+        deadline,
+        open.session
+            .raw_command(bootstrap(&nonce))
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::null())
+            .spawn(),
+    )
+    .await;
+    let mut child = match spawned {
+        // The channel was not opened: nothing was sent, and the next program gets a fresh connection.
+        Ok(Err(err)) => {
+            return Err(Failure::NotSent { why: format!("the connection is gone: {}", chain(&err)), hint: None });
+        }
+        Err(_) => return Err(unknown("the connection does not answer".into())),
+        Ok(Ok(child)) => child,
+    };
+    let (Some(mut stdin), Some(stdout)) = (child.stdin().take(), child.stdout().take()) else {
+        return Err(unknown("the channel has no pipes".into()));
+    };
+    let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
+    stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(format!("while sending: {err}")))?;
+    stdin.shutdown().await.map_err(|err| unknown(format!("while sending: {err}")))?;
+    drop(stdin);
+    let (answer, _) = read_answer(stdout, &nonce, sink, deadline).await.map_err(|lost| unknown(lost.why))?;
+    Ok(answer)
+}
+
+/// Why an answer ended before its end.
+struct Lost {
+    why: String,
+    begun: bool,
+    noise: String,
+}
+
+async fn read_answer<R: AsyncRead + Unpin>(
+    mut from: R,
+    nonce: &Nonce,
+    mut sink: Sink<'_>,
+    deadline: Instant,
+) -> Result<(Answer, R), Lost> {
+    let mut frame = Frame::new(nonce);
+    let mut chunk = vec![0_u8; 64 << 10];
+    let mut is_first_byte = true;
+    while frame.status().is_none() {
+        let lost =
+            |frame: &Frame, why: &str| Lost { why: why.to_owned(), begun: frame.has_begun(), noise: frame.noise() };
+        let n = match timeout_at(deadline, from.read(&mut chunk)).await {
+            Err(_) => return Err(lost(&frame, "it did not come in time")),
+            Ok(Err(err)) => return Err(lost(&frame, &format!("the line broke: {err}"))),
+            Ok(Ok(0)) => return Err(lost(&frame, "the line was cut")),
+            Ok(Ok(n)) => n,
+        };
+        let taken = frame.push(&chunk[..n], &mut |bytes| match &mut sink {
+            Sink::Memory(content) if content.len() + bytes.len() > ANSWER_LIMIT_BYTES => {
+                Err(io::Error::other("the answer is larger than 16 MiB"))
+            }
+            Sink::Memory(content) => {
+                content.extend_from_slice(bytes);
+                Ok(())
+            }
+            // The newline that belongs to the begin marker is not part of a stream.
+            Sink::Stream(sink) if is_first_byte && !bytes.is_empty() => {
+                is_first_byte = false;
+                sink(&bytes[1..])
+            }
+            Sink::Stream(sink) => sink(bytes),
+        });
+        if let Err(err) = taken {
+            return Err(lost(&frame, &err.to_string()));
+        }
+    }
+    let sections = match &sink {
+        Sink::Memory(content) => sections(content, nonce),
+        Sink::Stream(_) => Vec::new(),
+    };
+    let answer = Answer { status: frame.status().unwrap_or(-1), sections, noise: frame.noise() };
+    Ok((answer, from))
+}
+
+/// The first 16 KiB that ssh says; more is read and thrown away, so that it never blocks.
+async fn first_text<R: AsyncRead + Unpin>(mut from: R) -> String {
+    let mut text = Vec::new();
+    let mut chunk = [0_u8; 4096];
+    while let Ok(n) = from.read(&mut chunk).await {
+        if n == 0 {
+            break;
+        }
+        text.extend_from_slice(&chunk[..n.min((16_usize << 10).saturating_sub(text.len()))]);
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+async fn drain(mut from: ChildStdout) {
+    let mut chunk = [0_u8; 4096];
+    while matches!(from.read(&mut chunk).await, Ok(n) if n > 0) {}
+}
+
+/// What ssh said, as a cause and the command to type.
+fn explain(host: &Host, lost: Lost, said: &str) -> Failure {
+    let last = said.lines().map(str::trim).filter(|line| !line.is_empty()).next_back().unwrap_or("").to_owned();
+    let dest = &host.ssh;
+    let cause = |why: &str, hint: String| Failure::NotSent { why: why.to_owned(), hint: Some(hint) };
+    if lost.begun {
+        return Failure::Unknown { why: if last.is_empty() { lost.why } else { format!("{} ({last})", lost.why) } };
+    }
+    if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        return cause(
+            "its host key is not the one we know: this is another machine, a new installation, or somebody in between",
+            format!("ask who owns the host; only then: ssh-keygen -R {dest} && ssh {dest} true"),
+        );
+    }
+    if said.contains("Host key verification failed") {
+        return cause(
+            "its host key is not known here",
+            format!("compare the fingerprint and accept it: ssh {dest} true"),
+        );
+    }
+    if said.contains("Permission denied") {
+        return cause("it does not accept our key", format!("ssh-add -l; ssh -v {dest} true"));
+    }
+    if said.contains("Could not resolve hostname") {
+        return cause("its name cannot be resolved", format!("is the VPN up? ssh {dest} true"));
+    }
+    if said.contains("too long for Unix domain socket") || said.contains("ControlPath too long") {
+        return cause("the control socket's path is too long", "unset TMPDIR XDG_RUNTIME_DIR".to_owned());
+    }
+    let why = match (last.is_empty(), lost.noise.is_empty()) {
+        (false, _) => last,
+        (true, false) => {
+            format!("{}; instead of a shell it said: {}", lost.why, lost.noise.lines().next().unwrap_or(""))
+        }
+        (true, true) => lost.why,
+    };
+    Failure::NotSent { why, hint: Some(format!("ssh {dest} true")) }
+}
+
+/// An error with its causes on one line.
+fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// A private folder whose path is short: a socket's path may have 107 bytes on Linux and 103 on macOS, and ssh adds
+/// 17 of its own while it binds.
+fn socket_folder() -> io::Result<tempfile::TempDir> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.as_os_str().len() < 40);
+    for base in runtime.into_iter().chain([PathBuf::from("/tmp")]) {
+        if let Ok(folder) = tempfile::Builder::new().prefix("rbp.").rand_bytes(6).tempdir_in(&base) {
+            return Ok(folder);
+        }
+    }
+    tempfile::Builder::new().prefix("rbp.").tempdir()
+}
