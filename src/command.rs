@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::colour::Colour;
 use crate::facts::{Mark, addresses, direct_url, health_urls};
 use crate::inventory::{App, Host, Inventory, Role, Run};
-use crate::names::{IncidentId, RemotePath, UnitName};
+use crate::names::{ContainerName, IncidentId, RemotePath, UnitName};
 use crate::plan::{FileChange, Proof, Target};
 use crate::remote::{Change, Program, Question};
 
@@ -249,7 +249,15 @@ pub fn archive(inventory: &Inventory, file: &RemotePath) -> Question {
     Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
 }
 
-/// A container's log, where green has no file.
+/// The same of what docker keeps of a container's output.
+pub fn archive_container(inventory: &Inventory, container: &ContainerName) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    arguments.set("container", container);
+    arguments.set("max", inventory.evidence.max_bytes);
+    Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
+}
+
+/// The journal of units since a time of the host's clock.
 pub fn journal(inventory: &Inventory, since_unix: i64, units: &[UnitName]) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.set("since", since_unix);

@@ -1,15 +1,22 @@
 # The newest part of a log, compressed on the host at low priority, to standard output. When the file is younger
 # than its rotation and smaller than the limit, the end of the rotated one comes first. Constant memory.
-# Arguments: sudo= file= max= (bytes)
+# Arguments: sudo= max= (bytes) and file=, or container= for one whose log docker keeps
 # Exit: 0; 50 no such file; 51 not readable
-file='' max=0
+file='' container='' max=0
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
     file=*) file=${arg#*=} ;;
+    container=*) container=${arg#*=} ;;
     max=*) max=${arg#*=} ;;
   esac
 done
+compress() { if has nice; then nice gzip -1 -c; else gzip -1 -c; fi; }
+if [ -n "$container" ]; then
+  docker inspect "$container" >/dev/null 2>&1 || return 50
+  docker logs --timestamps "$container" 2>&1 | tail -c "$max" | compress
+  return 0
+fi
 [ -e "$file" ] || return 50
 read_tail() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$2"; fi 2>/dev/null; }
 if [ ! -r "$file" ] && ! as_root tail -c 1 "$file" >/dev/null 2>&1; then return 51; fi
@@ -19,4 +26,4 @@ older=$((max - size))
   if [ "$older" -gt 0 ] && [ -e "$file.1" ]; then read_tail "$older" "$file.1"; fi
   # the size that was seen: a log that grows while it is read must not grow past its limit
   read_tail "$max" "$file" | head -c "$max"
-} | if has nice; then nice gzip -1 -c; else gzip -1 -c; fi
+} | compress

@@ -1,0 +1,83 @@
+//! Finds the config, reads it and its variables, and says everything that is wrong with it. Reads files of this
+//! machine only.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Document, Problem, Reading};
+use crate::inventory::Inventory;
+use crate::names::Environment;
+use crate::nginx::Template;
+
+/// What the config means, and what should be said about it.
+pub struct Loaded {
+    pub inventory: Inventory,
+    pub template: Template,
+    pub warnings: Vec<String>,
+}
+
+/// Reads the config that was named or found.
+///
+/// # Errors
+/// Every problem, each ready to be printed.
+pub fn load(named: Option<&Path>, environment: &str) -> Result<Loaded, Vec<String>> {
+    let environment = Environment::new(environment).map_err(|err| vec![format!("--env {err}")])?;
+    let path = find(named)?;
+    let read = |path: &Path| -> Result<Document, Vec<String>> {
+        let text =
+            std::fs::read_to_string(path).map_err(|err| vec![format!("cannot read {}: {err}", path.display())])?;
+        Ok(Document { path: path.to_owned(), text })
+    };
+    let base = read(&path)?;
+    let overlay = config::overlay_path(&path, &environment);
+    let overlay = if overlay.exists() { Some(read(&overlay)?) } else { None };
+    let variables = variables(&path)?;
+    let variable = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .or_else(|| variables.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+    };
+    let reading = Reading {
+        base,
+        overlay,
+        environment,
+        home: std::env::var_os("HOME").map(PathBuf::from),
+        variable: &variable,
+        read_file: &|path| std::fs::read_to_string(path),
+    };
+    let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let read = config::read(&reading).map_err(said)?;
+    let template = match &read.inventory.nginx.template {
+        None => Template::built_in(),
+        Some((path, text)) => Template::parse(&path.display().to_string(), text)
+            .map_err(|err| vec![format!("{}: {err}", path.display())])?,
+    };
+    Ok(Loaded { inventory: read.inventory, template, warnings: said(read.warnings) })
+}
+
+fn find(named: Option<&Path>) -> Result<PathBuf, Vec<String>> {
+    let from_environment = std::env::var_os("ROLLBACK_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = named.map(Path::to_owned).or(from_environment) {
+        return std::path::absolute(&path).map_err(|err| vec![format!("cannot read {}: {err}", path.display())]);
+    }
+    let here = std::env::current_dir().map_err(|err| vec![format!("cannot tell the current folder: {err}")])?;
+    config::find(&here, &|path| path.is_file()).ok_or_else(|| {
+        vec![format!(
+            "there is no {} in {} or above; name one with --config FILE or ROLLBACK_CONFIG",
+            config::FILE_NAME,
+            here.display()
+        )]
+    })
+}
+
+/// The variables of `.env.deploy` beside the config.
+fn variables(config: &Path) -> Result<config::EnvFile, Vec<String>> {
+    let path = config.with_file_name(".env.deploy");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(vec![format!("cannot read {}: {err}", path.display())]),
+    };
+    config::parse_env_file(&text).map_err(|problems| {
+        problems.into_iter().map(|(line, what)| format!("{}:{line}: {what}", path.display())).collect()
+    })
+}

@@ -1,0 +1,122 @@
+//! The flags exactly as typed. No I/O, no defaults that depend on a machine, no meaning: `app` gives them theirs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plan::Severity;
+
+/// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rollback-prod",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done and proven; 1 refused, nothing changed; 2 bad flags or config, nothing changed;\n\
+                  3 changed and put back; 4 traffic on blue, something after it not done; 5 balancers differ or one\n\
+                  is unknown; 6 traffic on blue, database as it was; 130 interrupted between two steps."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub rollback: RollbackFlags,
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags of the rollback itself.
+#[derive(Debug, Args)]
+pub struct RollbackFlags {
+    /// Why; it is the consent to move traffic, and stands in the report as typed
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// After traffic is safe, restore the database from a dump (asks for RESTORE)
+    #[arg(long)]
+    pub restore_db: bool,
+    /// The dump to restore instead of the one that would be chosen
+    #[arg(long, value_name = "FILE", requires = "restore_db")]
+    pub backup: Option<String>,
+    /// Connect, read, check, test the new nginx file, show the plan, and stop: nothing is changed or left anywhere
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Severity for the report and the messages
+    #[arg(long, value_name = "P0|P1|P2|P3", value_enum, ignore_case = true)]
+    pub severity: Option<Severity>,
+    /// Only these hosts, by the names of the config
+    #[arg(long, value_name = "a,b", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+    /// Leave green running (drained) for diagnosis
+    #[arg(long)]
+    pub keep_green: bool,
+    /// Go on past a refusal that names --force
+    #[arg(long)]
+    pub force: bool,
+    /// Take the lock that another live run holds
+    #[arg(long)]
+    pub take_over: bool,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Everywhere {
+    /// The environment: rollback.NAME.toml is laid over rollback.toml [default: prod]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub env: Option<String>,
+    /// The config [default: $ROLLBACK_CONFIG, else rollback.toml here or in a parent folder]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// One JSON object a line on standard output, nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// More words about what is asked and answered
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Who serves now: weights, health, green, lock, last incident; changes nothing
+    Status,
+    /// Every problem in the config and on the hosts, all at once; changes nothing
+    Check,
+    /// The database dumps, newest first, each with its verdict; changes nothing
+    Backups {
+        #[command(subcommand)]
+        what: Option<Backups>,
+    },
+    /// Take one rollback back: database first, then traffic
+    Undo {
+        /// The incident; the last one when left out
+        incident: Option<String>,
+    },
+    /// The same rollback as commands to type by hand, for each host; connects to nobody
+    Manual,
+    /// Completions for a shell, on standard output
+    Completions { shell: clap_complete::Shell },
+    /// The man page, on standard output
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Backups {
+    /// List them
+    List,
+    /// Restore the newest one into a throw-away database and check it
+    Verify,
+}
+
+impl RollbackFlags {
+    /// Whether any flag was given that only the rollback itself takes.
+    pub fn any(&self) -> bool {
+        self.reason.is_some()
+            || self.restore_db
+            || self.backup.is_some()
+            || self.dry_run
+            || self.severity.is_some()
+            || !self.hosts.is_empty()
+            || self.keep_green
+            || self.force
+            || self.take_over
+    }
+}

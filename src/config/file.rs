@@ -1,0 +1,492 @@
+//! The file as it is written, key by key, and the defaults, each with its reason. The comments on the
+//! types become the descriptions of the schema, so they speak to whoever edits a `rollback.toml`.
+//! Never checks anything: what the schema cannot say is `meaning`'s.
+//!
+//! Every key is an `Option` or has a default, so that a file with problems can still be read as far as
+//! it goes; the required keys are named to the schema, which `check` holds the documents against.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The defaults, each with its reason.
+pub mod default {
+    /// Beside the config: the runbook's scripts and the incidents are found in one place.
+    pub const INCIDENTS: &str = "incidents";
+    /// A host with one role only is written so; most services have everything on each host.
+    pub const ROLES: [&str; 3] = ["balancer", "app", "database"];
+    /// A host that answers at all answers within a few round trips; three TCP retries fit (1 + 2 s).
+    pub const CONNECT_TIMEOUT: &str = "5s";
+    /// The balancer itself, past DNS and any cloud load balancer.
+    pub const PROBE: &str = "http://127.0.0.1/";
+    /// nginx's master runs as root nearly everywhere, and a deploy user does not.
+    pub const SUDO: bool = true;
+    /// What nginx's own documentation names.
+    pub const TEST: &str = "nginx -t";
+    /// Through systemd, so that a failed reload is known to `systemctl status` too.
+    pub const RELOAD: &str = "systemctl reload nginx";
+    /// Longer than a request should take; shorter than the patience of the one who waits.
+    pub const STOP_TIMEOUT: &str = "20s";
+    /// Traffic is safe by then; this only bounds how long green may finish what it has begun.
+    pub const DRAIN_TIMEOUT: &str = "20s";
+    /// One answer can be luck; three over a second are a running process.
+    pub const PASSES: u32 = 3;
+    /// Three passes in one second, and no load worth naming.
+    pub const INTERVAL: &str = "500ms";
+    /// A blue that had to be started needs its warm-up; half of the one-minute target for traffic.
+    pub const VERIFY_TIMEOUT: &str = "30s";
+    /// Where the packages of nginx log to.
+    pub const ERROR_LOG: &str = "/var/log/nginx/error.log";
+    /// The unit of nginx's packages; green's own units are added to it.
+    pub const JOURNAL: &str = "nginx";
+    /// Some hours of a noisy log, and still seconds over a slow line once compressed.
+    pub const MAX_BYTES: &str = "256MB";
+    /// Evidence is worth a minute, not more, while somebody waits for the report.
+    pub const EVIDENCE_TIMEOUT: &str = "60s";
+    /// A message goes out beside the work; a webhook that takes longer is down.
+    pub const NOTIFY_TIMEOUT: &str = "5s";
+    /// The superuser that every PostgreSQL package makes.
+    pub const ADMIN: &str = "postgres";
+    /// Parallel restore that leaves the other cores to blue.
+    pub const JOBS: u32 = 2;
+    /// A week: long enough for the postmortem to ask the old database something.
+    pub const KEEP_OLD: &str = "7d";
+    /// The runbook's promise for each phase: traffic, the whole rollback, the restore, and the
+    /// recovery objectives for time and data.
+    pub const TARGETS: [&str; 5] = ["60s", "2m", "10m", "15m", "5m"];
+}
+
+/// What a rollback needs to know about the service and its hosts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "rollback.toml", extend("required" = ["service", "host", "nginx", "blue", "green"]))]
+pub struct File {
+    /// The word used in the report, the messages and the lock.
+    #[schemars(example = &"listings")]
+    pub service: Option<String>,
+    /// Where incident folders go, relative to this file. Default: `incidents`.
+    #[schemars(example = &"incidents")]
+    pub incidents: Option<String>,
+    /// The hosts, in the order in which they are shown.
+    pub host: Option<Vec<Host>>,
+    /// How the hosts are reached.
+    pub ssh: Option<Ssh>,
+    /// The balancer, and the block that is changed.
+    pub nginx: Option<Nginx>,
+    /// What we go back to.
+    pub blue: Option<App>,
+    /// What we take out.
+    pub green: Option<App>,
+    /// How long green may finish what it has begun.
+    pub drain: Option<Drain>,
+    /// When blue counts as proven.
+    pub verify: Option<Verify>,
+    /// What `--restore-db` restores. Leave it out where there is no database.
+    pub database: Option<Database>,
+    /// What is saved before green stops.
+    pub evidence: Option<Evidence>,
+    /// Who is told.
+    pub notify: Option<Notify>,
+    /// What the run is measured against, in its last lines and in the report.
+    pub targets: Option<Targets>,
+    /// Who is named in the report.
+    pub contacts: Option<Contacts>,
+}
+
+/// One host.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "ssh"]))]
+pub struct Host {
+    /// How the screen, the report and the incident's files call it.
+    #[schemars(example = &"web1")]
+    pub name: Option<String>,
+    /// A destination of ssh(1): `user@host`, `ssh://user@host:port` or an alias of the ssh config.
+    #[schemars(example = &"deploy@web1.example.com")]
+    pub ssh: Option<String>,
+    /// What runs on it.
+    #[schemars(with = "Vec<RoleName>")]
+    pub roles: Vec<String>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { name: None, ssh: None, roles: default::ROLES.map(String::from).into() }
+    }
+}
+
+// For the schema alone: `roles` is read as words, so that a wrong one is named with the nearest.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a list for the schema")]
+pub enum RoleName {
+    Balancer,
+    App,
+    Database,
+}
+
+/// How the hosts are reached.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ssh {
+    /// Passed to ssh as `-F`. Left out: ssh's own files.
+    #[schemars(example = &"~/.ssh/config")]
+    pub config: Option<String>,
+    /// A host that has not answered by then counts as unreachable.
+    pub connect_timeout: String,
+    /// Passed to ssh as `-o`, each one.
+    #[schemars(example = ["KexAlgorithms=curve25519-sha256"])]
+    pub options: Vec<String>,
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self { config: None, connect_timeout: default::CONNECT_TIMEOUT.into(), options: Vec::new() }
+    }
+}
+
+/// The balancer, and the block that is changed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["file", "upstream"]))]
+pub struct Nginx {
+    /// The file on the hosts that holds the upstream block.
+    #[schemars(example = &"/etc/nginx/sites-available/listings")]
+    pub file: Option<String>,
+    /// The name of the upstream block.
+    #[schemars(example = &"listings_backend")]
+    pub upstream: Option<String>,
+    /// A template of your own for the block, relative to this file. Left out: the built-in one.
+    #[schemars(example = &"templates/upstream.conf.tera")]
+    pub template: Option<String>,
+    /// Asked on each balancer; its answer must come from blue.
+    pub probe: String,
+    /// The Host header of the probe.
+    #[schemars(example = &"listings.example.com")]
+    pub probe_host: Option<String>,
+    /// `sudo -n` before nginx, systemctl and the file's change.
+    pub sudo: bool,
+    /// Tests the configuration. Words, not a shell line; sudo goes before it.
+    pub test: String,
+    /// Puts the configuration into force. Words, not a shell line; sudo goes before it.
+    pub reload: String,
+}
+
+impl Default for Nginx {
+    fn default() -> Self {
+        Self {
+            file: None,
+            upstream: None,
+            template: None,
+            probe: default::PROBE.into(),
+            probe_host: None,
+            sudo: default::SUDO,
+            test: default::TEST.into(),
+            reload: default::RELOAD.into(),
+        }
+    }
+}
+
+/// One colour of the application.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["servers", "run"]))]
+pub struct App {
+    /// As they stand in the upstream block.
+    #[schemars(example = ["127.0.0.1:8080"])]
+    pub servers: Option<Vec<String>>,
+    /// Asked on each app host. Left out: blue is proven by the probe's path on its own servers.
+    #[schemars(example = ["http://127.0.0.1:8080/health"])]
+    pub health: Vec<String>,
+    /// Its log, saved before it stops.
+    #[schemars(example = &"/opt/listings/logs/green.log")]
+    pub log: Option<String>,
+    /// What keeps it running: exactly one of `systemd`, `docker`, `compose`, `process`.
+    #[schemars(example = serde_json::json!({ "systemd": "listings-green.service" }))]
+    pub run: Option<Run>,
+    /// After SIGTERM this long, then SIGKILL.
+    pub stop_timeout: String,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self { servers: None, health: Vec::new(), log: None, run: None, stop_timeout: default::STOP_TIMEOUT.into() }
+    }
+}
+
+/// What keeps a colour running: exactly one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Run {
+    /// A unit of systemd.
+    #[schemars(example = &"listings-green.service")]
+    pub systemd: Option<String>,
+    /// A container.
+    #[schemars(example = &"listings_green")]
+    pub docker: Option<String>,
+    /// A service of docker compose.
+    pub compose: Option<Compose>,
+    /// A process that nothing supervises, known by its program and its port.
+    pub process: Option<Process>,
+}
+
+/// A service of docker compose.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["file", "service"]))]
+pub struct Compose {
+    /// The compose file on the hosts.
+    #[schemars(example = &"/opt/listings/compose.yaml")]
+    pub file: Option<String>,
+    /// The service in it.
+    #[schemars(example = &"green")]
+    pub service: Option<String>,
+    /// `docker compose -p`. Left out: compose takes the folder's name.
+    #[schemars(example = &"listings")]
+    pub project: Option<String>,
+}
+
+/// A process that nothing supervises, known by its program and its port.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["exe", "port"]))]
+pub struct Process {
+    /// The program's path on the hosts.
+    #[schemars(example = &"/opt/listings/bin/listings-green")]
+    pub exe: Option<String>,
+    /// The port that it listens on; one of its colour's servers.
+    #[schemars(range(min = 1), example = 8081)]
+    pub port: Option<u16>,
+    /// A line for `sh -c` on the host that starts it. Left out: it cannot be started from here.
+    #[schemars(example = &"cd /opt/listings && ./bin/listings-green --port=8081")]
+    pub start: Option<String>,
+}
+
+/// How long green may finish what it has begun.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Connections to green are counted; at the deadline it is stopped all the same.
+    pub timeout: String,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: default::DRAIN_TIMEOUT.into() }
+    }
+}
+
+/// When blue counts as proven.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Verify {
+    /// Good answers in a row.
+    // 100: more is a load test, and the timeout would end it first.
+    #[schemars(range(min = 1, max = 100))]
+    pub passes: u32,
+    /// From one question to the next.
+    pub interval: String,
+    /// Not proven by then: not proven.
+    pub timeout: String,
+    /// Asked from this machine, not from the hosts.
+    #[schemars(example = ["https://listings.example.com/health"])]
+    pub public: Vec<String>,
+    /// A line for `sh -c` on this machine, in the config's folder; exit 0 passes.
+    #[schemars(example = &"./scripts/smoke-tests.sh --host listings.example.com")]
+    pub smoke: Option<String>,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self {
+            passes: default::PASSES,
+            interval: default::INTERVAL.into(),
+            timeout: default::VERIFY_TIMEOUT.into(),
+            public: Vec::new(),
+            smoke: None,
+        }
+    }
+}
+
+/// What `--restore-db` restores.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct Database {
+    /// The database.
+    #[schemars(example = &"listings_prod")]
+    pub name: Option<String>,
+    /// The role that owns the data.
+    #[schemars(example = &"listings")]
+    pub user: Option<String>,
+    /// The role that may create and rename databases.
+    pub admin: String,
+    /// psql runs through `docker exec -i` in it. Left out: psql on the host.
+    #[schemars(example = &"listings_postgres")]
+    pub container: Option<String>,
+    /// The dumps on the host: an absolute path with `*`.
+    #[schemars(example = &"/opt/listings/backups/*.sql.gz")]
+    pub backups: Option<String>,
+    /// When green was deployed, RFC 3339: a newer dump is refused.
+    #[schemars(example = &"2026-11-20T20:58:00Z")]
+    pub deployed_at: Option<String>,
+    /// SQL that must say true on the restored copy before it goes live.
+    #[schemars(example = ["SELECT count(*) > 0 FROM listings"])]
+    pub checks: Vec<String>,
+    /// Asked after the swap.
+    #[schemars(example = ["http://127.0.0.1:8080/health/db"])]
+    pub health: Vec<String>,
+    /// Parallel jobs of the restore.
+    // 64: more than any database host has cores to spare.
+    #[schemars(range(min = 1, max = 64))]
+    pub jobs: u32,
+    /// How long the replaced database is kept.
+    pub keep_old: String,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            name: None,
+            user: None,
+            admin: default::ADMIN.into(),
+            container: None,
+            backups: None,
+            deployed_at: None,
+            checks: Vec::new(),
+            health: Vec::new(),
+            jobs: default::JOBS,
+            keep_old: default::KEEP_OLD.into(),
+        }
+    }
+}
+
+/// What is saved before green stops.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// Files on the hosts.
+    pub files: Vec<String>,
+    /// Units whose journal is saved. Default: nginx, and green's unit where it has one.
+    #[schemars(example = ["nginx", "listings-green"])]
+    pub journal: Option<Vec<String>>,
+    /// Of each file, its newest part, before compression: B, KB, MB, GB, KiB, MiB or GiB.
+    pub max_bytes: String,
+    /// For all of it, on one host.
+    pub timeout: String,
+    /// Regular expressions blotted out of what is saved, besides the built-in ones.
+    #[schemars(example = ["(?i)password=\\S+"])]
+    pub redact: Vec<String>,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            files: vec![default::ERROR_LOG.into()],
+            journal: None,
+            max_bytes: default::MAX_BYTES.into(),
+            timeout: default::EVIDENCE_TIMEOUT.into(),
+            redact: Vec::new(),
+        }
+    }
+}
+
+/// Who is told. A failed message never fails or delays a rollback.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// For each message.
+    pub timeout: String,
+    /// A Slack channel.
+    pub slack: Option<Slack>,
+    /// Mail.
+    pub email: Option<Email>,
+    /// JSON sent with POST, to each.
+    pub webhook: Vec<Webhook>,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self { timeout: default::NOTIFY_TIMEOUT.into(), slack: None, email: None, webhook: Vec::new() }
+    }
+}
+
+/// A Slack channel, by its incoming webhook: exactly one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Slack {
+    /// The variable that holds the address.
+    #[schemars(example = &"SLACK_WEBHOOK_URL")]
+    pub webhook_env: Option<String>,
+    /// The address itself, as `$NAME`. It is a secret: do not write it here.
+    #[schemars(example = &"$SLACK_WEBHOOK_URL")]
+    pub webhook: Option<String>,
+}
+
+/// Mail.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["from", "to"]))]
+pub struct Email {
+    /// The mail server: `smtp://host:port`, `smtps://user:password@host`. This or `smtp_env`.
+    #[schemars(example = &"smtp://127.0.0.1:1025")]
+    pub smtp: Option<String>,
+    /// The variable that holds the server's address; for one with a password.
+    #[schemars(example = &"SMTP_URL")]
+    pub smtp_env: Option<String>,
+    /// The sender.
+    #[schemars(example = &"rollback@example.com")]
+    pub from: Option<String>,
+    /// Who gets it.
+    #[schemars(example = ["oncall@example.com"])]
+    pub to: Option<Vec<String>>,
+}
+
+/// JSON sent with POST: exactly one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Webhook {
+    /// The variable that holds the address.
+    #[schemars(example = &"STATUS_WEBHOOK_URL")]
+    pub url_env: Option<String>,
+    /// The address itself, as `$NAME`. It may carry a secret: do not write it here.
+    #[schemars(example = &"$STATUS_WEBHOOK_URL")]
+    pub url: Option<String>,
+}
+
+/// What the run is measured against.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Targets {
+    /// Until all traffic is on blue.
+    pub traffic: String,
+    /// Until the rollback is done.
+    pub rollback: String,
+    /// Until the database is restored.
+    pub restore: String,
+    /// Recovery time objective: from the start to all of it done.
+    pub rto: String,
+    /// Recovery point objective: how much data may be lost.
+    pub rpo: String,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        let [traffic, rollback, restore, rto, rpo] = default::TARGETS.map(String::from);
+        Self { traffic, rollback, restore, rto, rpo }
+    }
+}
+
+/// Who is named in the report. A `$NAME` that is not set is left out.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contacts {
+    /// The engineer on call.
+    #[schemars(example = &"$ONCALL_ENGINEER")]
+    pub oncall: Option<String>,
+    /// The incident commander.
+    #[schemars(example = &"$INCIDENT_COMMANDER")]
+    pub commander: Option<String>,
+}
