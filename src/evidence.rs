@@ -219,14 +219,17 @@ async fn archive<F: Ask>(
     match (&streamed, &kept) {
         (Ok(50), _) => gap("there is no such file on that host".to_owned()),
         (Ok(51), _) => gap("it may not be read there".to_owned()),
-        (Err(failure), _) => gap(format!("cut after {} bytes: {failure}", kept.as_ref().map_or(0, |kept| kept.bytes))),
+        (Err(failure), _) => {
+            gap(format!("cut after {} bytes: {failure}", kept.as_ref().map_or(0, |kept| kept.received_bytes)))
+        }
         (Ok(status), _) if *status != 0 => gap(format!("compressing it ended with {status}")),
         (Ok(_), Err(err)) => gap(format!("{err}")),
         (Ok(_), Ok(kept)) if !kept.is_whole => gap("what came is not a whole gzip file".to_owned()),
         (Ok(_), Ok(_)) => {}
     }
     let Ok(kept) = kept else { return };
-    if kept.bytes == 0 {
+    if kept.received_bytes == 0 {
+        // Not even an empty archive came; the gap above says why.
         folder.remove(&wanted.file);
         return;
     }
@@ -249,6 +252,9 @@ fn hand_over(to: &SyncSender<Vec<u8>>, chunk: &[u8]) -> io::Result<()> {
 }
 
 struct Kept {
+    /// As they came over the line, compressed.
+    received_bytes: u64,
+    /// In the file.
     bytes: u64,
     unpacked_bytes: u64,
     sha256: String,
@@ -292,6 +298,7 @@ fn keep_in_thread(
         );
         let (hasher, kept_bytes) = if is_kept_packed { (hasher, bytes) } else { (unpacked.hasher, unpacked.bytes) };
         Ok(Kept {
+            received_bytes: bytes,
             bytes: kept_bytes,
             unpacked_bytes: unpacked.bytes,
             sha256: hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),

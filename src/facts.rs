@@ -374,7 +374,8 @@ fn read_nginx(inventory: &Inventory, host: &Host, answer: &Answer, gets: &BTreeM
             })
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect(),
-        probe_answered_by: answered_by(&probe, mark.as_ref()),
+        probe_answered_by: answered_by(&probe, mark.as_ref())
+            .or_else(|| only_one_answers(&probe, direct(Colour::Blue), direct(Colour::Green))),
         probe,
         mark,
         path,
@@ -669,6 +670,17 @@ fn answered_by(probe: &Get, mark: Option<&Mark>) -> Option<Colour> {
     };
     // A mark is only one if the probe's answer has blue's or green's.
     Some(if is_blue { Colour::Blue } else { Colour::Green })
+}
+
+/// An answer of nobody in particular is blue's where green does not answer at all, and the other way round.
+fn only_one_answers(probe: &Get, blue: &[Get], green: &[Get]) -> Option<Colour> {
+    let answers = |gets: &[Get]| gets.iter().any(|get| get.status != 0);
+    let is_good = (200..500).contains(&probe.status);
+    match (answers(blue), answers(green)) {
+        (true, false) if is_good => Some(Colour::Blue),
+        (false, true) if is_good => Some(Colour::Green),
+        (true, true | false) | (false, true | false) => None,
+    }
 }
 
 /// Whether the file's upstream sends to blue, green, both or neither; `None` where the file is not understood.

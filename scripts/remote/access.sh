@@ -12,18 +12,18 @@ for arg in "$@"; do
     log=*)
       arg=${arg#*=}
       path=${arg%%"$rp_unit"*} size=${arg#*"$rp_unit"}
-      if [ ! -r "$path" ]; then
+      now=$(size_of "$path")
+      if [ -z "$now" ]; then
         printf '%s unreadable\n' "$path"
         continue
       fi
-      now=$(wc -c <"$path")
       if [ "$now" -lt "$size" ]; then size=0; fi
       # 1 MiB before the switch is a few thousand requests: enough to judge, little to read
       from=$((size - 1048576))
       [ "$from" -ge 0 ] || from=0
       printf '%s before %s after %s\n' "$path" \
-        "$(tail -c "+$((from + 1))" "$path" | head -c $((size - from)) | count)" \
-        "$(tail -c "+$((size + 1))" "$path" | head -c 16777216 | count)"
+        "$(tail_of "+$((from + 1))" "$path" | head -c $((size - from)) | count)" \
+        "$(tail_of "+$((size + 1))" "$path" | head -c 16777216 | count)"
       ;;
   esac
 done

@@ -18,12 +18,11 @@ if [ -n "$container" ]; then
   return 0
 fi
 [ -e "$file" ] || return 50
-read_tail() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$2"; fi 2>/dev/null; }
 if [ ! -r "$file" ] && ! as_root tail -c 1 "$file" >/dev/null 2>&1; then return 51; fi
-if [ -r "$file" ]; then size=$(wc -c <"$file"); else size=$max; fi
-older=$((max - size))
+size=$(size_of "$file")
+older=$((max - ${size:-$max}))
 {
-  if [ "$older" -gt 0 ] && [ -e "$file.1" ]; then read_tail "$older" "$file.1"; fi
+  if [ "$older" -gt 0 ] && [ -e "$file.1" ]; then tail_of "$older" "$file.1"; fi
   # the size that was seen: a log that grows while it is read must not grow past its limit
-  read_tail "$max" "$file" | head -c "$max"
+  tail_of "$max" "$file" | head -c "$max"
 } | compress

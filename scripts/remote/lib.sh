@@ -60,6 +60,14 @@ run_words() {
 # read_whole FILE: its bytes, also where only root may read it.
 read_whole() { if [ -r "$1" ]; then cat "$1"; else as_root cat "$1"; fi; }
 
+# size_of FILE: its bytes, also where only root may look; nothing where nobody may.
+size_of() {
+  if [ -r "$1" ]; then wc -c <"$1"; else as_root stat -c %s "$1" 2>/dev/null; fi
+}
+
+# tail_of BYTES FILE: `tail -c BYTES`, also where only root may read.
+tail_of() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$2"; fi 2>/dev/null; }
+
 # pause SECONDS: a fraction where sleep knows fractions.
 pause() { sleep "$1" 2>/dev/null || sleep 1; }
 
@@ -137,8 +145,7 @@ nginx_workers() {
 # accepts and then does not apply says so nowhere else.
 last_emerg() {
   for rp_log in "$@"; do
-    if [ -r "$rp_log" ]; then tail -c 65536 "$rp_log"; else as_root tail -c 65536 "$rp_log"; fi 2>/dev/null |
-      grep -F '[emerg]' | tail -n 1
+    tail_of 65536 "$rp_log" | grep -F '[emerg]' | tail -n 1
   done
 }
 

@@ -175,7 +175,8 @@ switch() {
   run_words "$test" 2>&1 || { give_up 20 'nginx refuses the file'; return; }
   section access
   for rp_log in $access; do
-    [ ! -r "$rp_log" ] || printf '%s %s\n' "$rp_log" "$(wc -c <"$rp_log")"
+    rp_size=$(size_of "$rp_log")
+    [ -z "$rp_size" ] || printf '%s %s\n' "$rp_log" "$rp_size"
   done
   section reload
   run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
