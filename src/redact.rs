@@ -240,8 +240,18 @@ fn push_visible(out: &mut String, c: char) {
 
 /// The text as words in a paragraph or a table's cell: nothing of it is Markdown or HTML.
 pub fn markdown(text: &str) -> String {
+    let text = printable(text);
     let mut out = String::with_capacity(text.len() + 8);
-    for c in printable(text).chars() {
+    let mut rest = text.as_str();
+    while let Some(c) = rest.chars().next() {
+        // Our own mark stays readable where it cannot become a link.
+        if let Some(after) = rest.strip_prefix(REDACTED)
+            && !after.starts_with(['(', '[', ':'])
+        {
+            out.push_str(REDACTED);
+            rest = after;
+            continue;
+        }
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -252,6 +262,7 @@ pub fn markdown(text: &str) -> String {
             }
             _ => out.push(c),
         }
+        rest = &rest[c.len_utf8()..];
     }
     out
 }

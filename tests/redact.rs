@@ -136,6 +136,7 @@ fn markdown_and_html_in_a_text_are_text() {
     }
     assert!(!inert.contains('\n'));
     assert_eq!(redact::markdown("a|b_c"), "a\\|b\\_c");
+    assert_eq!(redact::markdown("x=[REDACTED]; [REDACTED](http://x)"), "x=[REDACTED]; \\[REDACTED\\](http://x)");
     assert_eq!(redact::code("a|b"), "`a\\|b`");
     assert_eq!(redact::code("a`b"), "a\\`b");
 }

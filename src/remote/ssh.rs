@@ -417,7 +417,7 @@ async fn drain(mut from: ChildStdout) {
 
 /// What ssh said, as a cause and the command to type.
 fn explain(host: &Host, lost: Lost, said: &str) -> Failure {
-    let last = said.lines().map(str::trim).filter(|line| !line.is_empty()).next_back().unwrap_or("").to_owned();
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("").to_owned();
     let dest = &host.ssh;
     let cause = |why: &str, hint: String| Failure::NotSent { why: why.to_owned(), hint: Some(hint) };
     if lost.begun {

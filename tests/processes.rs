@@ -1,0 +1,308 @@
+//! Green is stopped the way it is run: as a unit, a process, a container. On real hosts with real supervisors; what
+//! must survive is looked for as carefully as what must die.
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::lab::Lab;
+use support::{Scene, rollback_prod};
+
+/// Looks again until it holds; a host that is busy may need a while, so the limit is generous and never waited out
+/// when things are right.
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn roll(lab: &Lab, config: &Path) -> Scene {
+    let mut command = rollback_prod();
+    command.current_dir(lab.folder()).arg("--config").arg(config).args(["--reason", "green is broken"]);
+    Scene::of(&mut command, lab.folder())
+}
+
+const GREEN_UNIT: &str = "run.systemd = \"listings-green.service\"";
+const BLUE_UNIT: &str = "run.systemd = \"listings-blue.service\"";
+const GREEN_PROCESS: &str = "run.process = { exe = \"/opt/listings/bin/listings-green\", port = 8081 }";
+
+/// The config with green as a plain process.
+fn process_config(lab: &Lab, more: &str) -> std::path::PathBuf {
+    lab.config_with(|text| text.replace(GREEN_UNIT, &format!("{GREEN_PROCESS}\n{more}")))
+}
+
+/// Stops the unit and starts green the way people do by hand: in the background of an ssh session.
+fn green_by_hand(lab: &Lab, host: &str) -> u32 {
+    lab.sh(host, "systemctl stop listings-green");
+    start_by_hand(lab, host, "cd /opt/listings && exec ./bin/listings-green --port=8081");
+    pid_on(lab, host, 8081)
+}
+
+#[track_caller]
+fn start_by_hand(lab: &Lab, host: &str, line: &str) {
+    let output = lab.ssh(host, &format!("setsid sh -c '{line}' </dev/null >/dev/null 2>&1 &"));
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The pid that listens on a port, once one does.
+#[track_caller]
+fn pid_on(lab: &Lab, host: &str, port: u16) -> u32 {
+    let mut pid = None;
+    until(&format!("something listens on {port}"), || {
+        pid = lab.sh(host, &format!("ss -Hltnp '( sport = :{port} )'")).split("pid=").nth(1).and_then(|rest| {
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        });
+        pid.is_some()
+    });
+    pid.expect("it was found")
+}
+
+fn lives(lab: &Lab, host: &str, pid: u32) -> bool {
+    // A zombie is dead, whoever has yet to notice.
+    lab.exec(host, &["sh", "-c", &format!("grep -q '^State:.[^Z]' /proc/{pid}/status")]).status.success()
+}
+
+fn is_open(lab: &Lab, host: &str, port: u16) -> bool {
+    !lab.sh(host, &format!("ss -Hltn '( sport = :{port} )'")).is_empty()
+}
+
+fn answer(lab: &Lab, host: &str) -> String {
+    lab.sh(host, "curl -s -H 'Host: listings.example.com' http://127.0.0.1/")
+}
+
+#[track_caller]
+fn serves_blue(lab: &Lab, host: &str, scene: &Scene) {
+    let said = answer(lab, host);
+    scene.holds(said == "blue", &format!("blue serves on {host}, and not {said:?}"));
+}
+
+#[test]
+fn a_green_unit_that_always_restarts_is_stopped_and_stays_stopped() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh(
+        "web1",
+        "mkdir -p /etc/systemd/system/listings-green.service.d
+         printf '[Service]\\nRestart=always\\nRestartSec=50ms\\n' >/etc/systemd/system/listings-green.service.d/a.conf
+         systemctl daemon-reload",
+    );
+    // It does come back when it is only killed: the reason that the unit is stopped and not its process.
+    let before = pid_on(&lab, "web1", 8081);
+    lab.sh("web1", &format!("kill {before}"));
+    until("systemd starts it again", || is_open(&lab, "web1", 8081) && pid_on(&lab, "web1", 8081) != before);
+
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0).says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+    let state = lab.sh("web1", "systemctl show -p ActiveState -p SubState listings-green");
+    scene.holds(state == "ActiveState=inactive\nSubState=dead", &state);
+    scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
+}
+
+#[test]
+fn a_stubborn_green_unit_is_killed_after_the_stop_timeout_and_not_after_systemds_own() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "touch /opt/listings/green.stubborn");
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, &format!("{GREEN_UNIT}\nstop_timeout = \"2s\"")));
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+    scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
+    scene.holds(scene.took >= Duration::from_secs(2), "it got its two seconds");
+    scene.holds(scene.took < Duration::from_secs(30), "and not the 90 that systemd would give it");
+    let log = lab.sh("web1", "cat /opt/listings/logs/green.log");
+    scene.holds(log.contains("SIGTERM ignored"), "it was asked politely first");
+}
+
+#[test]
+fn a_green_unit_in_a_restart_loop_is_stopped_too() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh(
+        "web1",
+        "mkdir -p /etc/systemd/system/listings-green.service.d
+         printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nExecStart=\\nExecStart=/bin/false\\nRestart=always\\nRestartSec=1\\n' \
+           >/etc/systemd/system/listings-green.service.d/a.conf
+         systemctl daemon-reload; systemctl restart listings-green",
+    );
+    until("it waits for its restart", || {
+        lab.sh("web1", "systemctl show -p SubState --value listings-green") == "auto-restart"
+    });
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0).says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+    let state = lab.sh("web1", "systemctl show -p ActiveState --value listings-green");
+    scene.holds(state == "inactive" || state == "failed", &state);
+}
+
+#[test]
+fn a_green_that_is_stopped_already_is_no_trouble() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl stop listings-green");
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0).says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+
+    let scene = roll(&lab, &process_config(&lab, ""));
+    scene.exits(0).says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+}
+
+#[test]
+fn a_green_process_is_found_by_its_port_and_nothing_beside_it_is_touched() {
+    let lab = Lab::up(&["web1"]);
+    let green = green_by_hand(&lab, "web1");
+    // Both hold the words that a `pkill -f` would look for.
+    start_by_hand(&lab, "web1", "exec tail -f /opt/listings/logs/green.log listings-green");
+    start_by_hand(&lab, "web1", "sleep 1000 # listings-green\ntrue");
+    let of = |pattern: &str| lab.sh("web1", &format!("pgrep -o -f -- '{pattern}' || true")).parse::<u32>().ok();
+    until("both run", || of("^tail -f /opt/l").is_some() && of("^sh -c sleep 1000").is_some());
+    let tail = of("^tail -f /opt/l").expect("it runs");
+    let shell = of("^sh -c sleep 1000").expect("it runs");
+
+    let scene = roll(&lab, &process_config(&lab, ""));
+    scene.exits(0).says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+    scene.holds(!lives(&lab, "web1", green), "green is gone");
+    scene.holds(lives(&lab, "web1", tail), "somebody's tail -f is not");
+    scene.holds(lives(&lab, "web1", shell), "somebody's shell is not");
+    let log = lab.sh("web1", "tail -n 1 /opt/listings/logs/green.log");
+    scene.holds(log.contains("green stopped"), &format!("green ended by itself, on SIGTERM: {log}"));
+}
+
+#[test]
+fn why_no_pkill_it_kills_the_shell_that_runs_it_and_whoever_reads_the_log() {
+    let lab = Lab::up(&["web1"]);
+    start_by_hand(&lab, "web1", "exec tail -f /opt/listings/logs/green.log listings-green");
+    let tail = || lab.sh("web1", "pgrep -f '^tail -f /opt/l' || true");
+    until("the tail runs", || !tail().is_empty());
+    let output = lab.ssh("web1", "pkill -f listings-green || true");
+    assert_eq!(output.status.code(), Some(255), "the same as a lost line: {output:?}");
+    until("the tail is gone", || tail().is_empty());
+}
+
+#[test]
+fn a_stubborn_green_process_is_killed_after_its_time() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "touch /opt/listings/green.stubborn");
+    let green = green_by_hand(&lab, "web1");
+    let scene = roll(&lab, &process_config(&lab, "stop_timeout = \"2s\""));
+    scene.exits(0).says("green stopped");
+    scene.holds(!lives(&lab, "web1", green), "green is gone");
+    scene.holds(scene.took >= Duration::from_secs(2), "it got its two seconds");
+    let log = lab.sh("web1", "cat /opt/listings/logs/green.log");
+    scene.holds(log.contains("SIGTERM ignored"), "it was asked politely first");
+}
+
+#[test]
+fn a_green_that_a_loop_starts_again_is_named_with_its_parent() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl stop listings-green");
+    start_by_hand(&lab, "web1", "while :; do /opt/listings/bin/listings-green --port 8081; done");
+    let first = pid_on(&lab, "web1", 8081);
+    let scene = roll(&lab, &process_config(&lab, ""));
+    scene.exits(4).says("green was stopped and is there again").says("while :; do").says("STILL RUNNING");
+    serves_blue(&lab, "web1", &scene);
+    scene.holds(pid_on(&lab, "web1", 8081) != first, "it really is another one");
+}
+
+#[test]
+fn another_program_on_greens_port_is_never_killed() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl stop listings-green");
+    start_by_hand(&lab, "web1", "exec python3 -m http.server 8081");
+    let stranger = pid_on(&lab, "web1", 8081);
+
+    let scene = roll(&lab, &process_config(&lab, ""));
+    scene.exits(4).says(&format!("pid {stranger} on its port is /usr/bin/python3"));
+    serves_blue(&lab, "web1", &scene);
+    scene.holds(lives(&lab, "web1", stranger), "it lives");
+
+    // As a unit it is not ours either: the unit is stopped, whoever else holds its port is named.
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(4).says(&format!("pid {stranger}")).says("/usr/bin/python3");
+    scene.holds(lives(&lab, "web1", stranger), "it still lives");
+}
+
+#[test]
+fn a_program_that_takes_greens_port_while_green_drains_is_never_killed() {
+    let lab = Lab::up(&["web1"]);
+    let green = green_by_hand(&lab, "web1");
+    let config = process_config(&lab, "");
+    // A request in flight keeps the drain open until green dies.
+    let mut slow = std::process::Command::new("curl")
+        .args(["-s", "-m", "60", "-H", "Host: listings.example.com"])
+        .arg(format!("http://{}/slow?ms=60000", lab.ip("web1")))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("start curl");
+    until("green has the request", || !lab.sh("web1", "ss -Htn state established '( sport = :8081 )'").is_empty());
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| roll(&lab, &config));
+        until("traffic has moved", || answer(&lab, "web1") == "blue");
+        lab.sh("web1", &format!("kill -KILL {green}"));
+        until("its port is free", || !is_open(&lab, "web1", 8081));
+        start_by_hand(&lab, "web1", "exec python3 -m http.server 8081");
+        let stranger = pid_on(&lab, "web1", 8081);
+        let scene = run.join().expect("the run is not what panics");
+        scene.exits(4).says(&format!("pid {stranger}")).says("/usr/bin/python3");
+        scene.holds(lives(&lab, "web1", stranger), "it lives");
+        serves_blue(&lab, "web1", &scene);
+    });
+    let _ = slow.kill();
+    let _ = slow.wait();
+}
+
+#[test]
+fn a_green_process_of_another_user_is_found_and_stopped_through_sudo() {
+    let lab = Lab::up(&["web1"]);
+    // As root, and not a unit: nobody but root may look at its open files or at its program.
+    lab.sh("web1", "systemctl stop listings-green; cd /opt/listings; setsid ./bin/listings-green --port=8081 </dev/null >/dev/null 2>&1 &");
+    let green = pid_on(&lab, "web1", 8081);
+    let scene = roll(&lab, &process_config(&lab, ""));
+    scene.exits(0).says("green stopped");
+    scene.holds(!lives(&lab, "web1", green), "green is gone");
+    serves_blue(&lab, "web1", &scene);
+}
+
+#[test]
+fn another_users_program_on_greens_port_is_never_killed_through_sudo() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl stop listings-green; cd /tmp; setsid python3 -m http.server 8081 </dev/null >/dev/null 2>&1 &");
+    let stranger = pid_on(&lab, "web1", 8081);
+    let scene = roll(&lab, &process_config(&lab, ""));
+    scene.exits(4).says(&format!("pid {stranger} on its port is /usr/bin/python3"));
+    scene.holds(lives(&lab, "web1", stranger), "it lives");
+    serves_blue(&lab, "web1", &scene);
+}
+
+#[test]
+fn blue_as_a_process_outlives_the_line_and_the_program_that_started_it() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl stop listings-blue");
+    let blue = "run.process = { exe = \"/opt/listings/bin/listings-blue\", port = 8080, \
+                start = \"cd /opt/listings && exec ./bin/listings-blue --port=8080\" }";
+    let config = lab.config_with(|text| text.replace(BLUE_UNIT, blue));
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("blue started and proven");
+    let pid = pid_on(&lab, "web1", 8080);
+    until("no session of ours is left on the host", || {
+        lab.sh("web1", "ss -Htn state established '( sport = :22 )'").is_empty()
+    });
+    scene.holds(lives(&lab, "web1", pid), "blue lives");
+    serves_blue(&lab, "web1", &scene);
+    let session = lab.sh("web1", &format!("ps -o sid= -p {pid}"));
+    scene.holds(session.parse() == Ok(pid), &format!("it leads a session of its own: {session}"));
+}
+
+#[test]
+fn blue_that_cannot_be_started_leaves_green_serving() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl stop listings-blue; chmod 0 /opt/listings/bin/listings-blue");
+    let config = lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    let scene = roll(&lab, &config);
+    scene.exits(1).says("blue");
+    scene.holds(answer(&lab, "web1") == "green", "green serves");
+}
