@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::colour::Colour;
 use crate::facts::{Mark, addresses, direct_url, health_urls};
 use crate::inventory::{App, Host, Inventory, Role, Run};
-use crate::names::{ContainerName, IncidentId, RemotePath, UnitName};
+use crate::names::{IncidentId, RemotePath, UnitName};
 use crate::plan::{FileChange, Proof, Target};
 use crate::remote::{Change, Program, Question};
 
@@ -249,12 +249,21 @@ pub fn archive(inventory: &Inventory, file: &RemotePath) -> Question {
     Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
 }
 
-/// The same of what docker keeps of a container's output.
-pub fn archive_container(inventory: &Inventory, container: &ContainerName) -> Question {
+/// The same of what docker keeps of a container's output; `None` for what is no container.
+pub fn archive_container(inventory: &Inventory, run: &Run) -> Option<Question> {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("container", container);
+    let words = RunWords::of(run);
+    match run {
+        Run::Docker(name) => arguments.set("container", name),
+        Run::Compose { .. } => {
+            arguments.set("compose", words.name);
+            arguments.set("file", words.file);
+            arguments.set("project", words.project);
+        }
+        Run::Systemd(_) | Run::Process { .. } => return None,
+    }
     arguments.set("max", inventory.evidence.max_bytes);
-    Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
+    Some(Question(program(ARCHIVE, arguments, inventory.evidence.timeout)))
 }
 
 /// The journal of units since a time of the host's clock.

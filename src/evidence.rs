@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::command;
 use crate::facts::{Facts, Seen};
 use crate::incident::Folder;
-use crate::inventory::{Host, Inventory, Role, Run};
+use crate::inventory::{Host, Inventory, Role};
 use crate::journal::Journal;
 use crate::names::HostName;
 use crate::patterns::Patterns;
@@ -152,22 +152,18 @@ fn wanted(inventory: &Inventory, facts: &Facts, host: &Host, seen: &Seen) -> Vec
     let stamp = facts.asked_at.format("%Y%m%dT%H%M%SZ");
     if host.is(Role::App) {
         let file = format!("green-rollback-{}-{stamp}.log.gz", host.name);
-        let container = match &inventory.green.run {
-            Run::Docker(name) => Some(name),
-            Run::Systemd(_) | Run::Compose { .. } | Run::Process { .. } => None,
-        };
-        match (&inventory.green.log, container) {
+        match (&inventory.green.log, command::archive_container(inventory, &inventory.green.run)) {
             (Some(log), _) => wanted.push(Wanted {
                 file,
                 of: log.to_string(),
                 is_kept_packed: true,
                 question: command::archive(inventory, log),
             }),
-            (None, Some(container)) => wanted.push(Wanted {
+            (None, Some(question)) => wanted.push(Wanted {
                 file,
-                of: format!("docker logs {container}"),
+                of: format!("docker logs of {}", inventory.green.run.describe()),
                 is_kept_packed: true,
-                question: command::archive_container(inventory, container),
+                question,
             }),
             (None, None) => {}
         }

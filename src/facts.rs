@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::answer::{Answer, Failure};
 use crate::colour::Colour;
 use crate::inventory::{App, Host, Inventory, Role, Run};
 use crate::names::HostName;
 use crate::nginx;
-use crate::remote::{Answer, Failure};
 
 /// A question that could not be answered, with the cause and, where there is one, the command to type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -256,8 +256,10 @@ fn clock_offset(said: &str, asked: Asked) -> Result<i64, NotKnown> {
             .parse()
             .map_err(|_| NotKnown { why: format!("date says {:?}", said.trim()), hint: None })?,
     };
-    let middle = asked.sent + (asked.answered - asked.sent) / 2;
-    Ok((seconds * 1000.0) as i64 - middle.timestamp_millis())
+    let round_trip = asked.answered - asked.sent;
+    let offset = (seconds * 1000.0) as i64 - (asked.sent + round_trip / 2).timestamp_millis();
+    // A host that is busy answers late; what the round trip explains is no offset.
+    Ok(if offset.abs() <= round_trip.num_milliseconds() / 2 { 0 } else { offset })
 }
 
 fn free_space(df: &str) -> BTreeMap<String, u64> {

@@ -94,11 +94,14 @@ fn parts_of_url(url: &str) -> Vec<String> {
 /// One shape of a secret, and what is put in its place.
 struct Rule {
     shape: Regex,
-    keep: fn(&Captures<'_>) -> String,
+    keep: Keep,
 }
 
+/// What stays of a find.
+type Keep = fn(&Captures<'_>) -> String;
+
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let rules: [(&str, fn(&Captures<'_>) -> String); 9] = [
+    let rules: [(&str, Keep); 9] = [
         // A block that was cut has no end; the key in it is still a key.
         (r"(?s)(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)(.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)", |found| {
             let is_redacted = found[2].starts_with(REDACTED);

@@ -56,9 +56,23 @@ pub fn begin_message(story: &Story<'_>, templates: &Templates, redactor: &Redact
     message(Moment::Begin, story, templates, redactor)
 }
 
-/// The message that says how it ended.
-pub fn end_message(story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
-    message(Moment::End, story, templates, redactor)
+/// The message that says how it ended. It goes out before the journal's last line, so the verdict comes with it.
+pub fn end_message(story: &Story<'_>, verdict: &Verdict, templates: &Templates, redactor: &Redactor) -> Message {
+    message(Moment::End(verdict), story, templates, redactor)
+}
+
+/// The measured times against `[targets]` on one line, for the last lines of a run; `None` where nothing was measured.
+pub fn times_line(story: &Story<'_>) -> Option<String> {
+    let begun = begun(story.entries).map(|(_, begun)| begun);
+    let said: Vec<String> = measured(story.entries, begun)
+        .into_iter()
+        .filter_map(|measure| {
+            let target =
+                measure.target.map_or(String::new(), |target| format!(" (target {target}: {})", measure.verdict));
+            Some(format!("{} {}{target}", measure.what, measure.took?))
+        })
+        .collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// How an incident stands, in the word that status pages use.
@@ -83,17 +97,17 @@ impl Standing {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
+#[derive(Debug, Clone, Copy)]
+enum Moment<'a> {
     Begin,
-    End,
+    End(&'a Verdict),
 }
 
-impl Moment {
+impl Moment<'_> {
     fn word(self) -> &'static str {
         match self {
             Moment::Begin => "begin",
-            Moment::End => "end",
+            Moment::End(_) => "end",
         }
     }
 }
@@ -264,10 +278,11 @@ fn document(name: Name, story: &Story<'_>, templates: &Templates, redactor: &Red
     )
 }
 
-fn message(moment: Moment, story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
+fn message(moment: Moment<'_>, story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
     let notice = notice(moment, story);
     let context = redacted(&notice, redactor);
-    let title = context["title"].as_str().unwrap_or_default().to_owned();
+    let said = |field: &str| context[field].as_str().unwrap_or_default().to_owned();
+    let title = said("title");
     let as_json =
         |text: String| serde_json::from_str::<Value>(&text).map_err(|err| format!("what it makes is no JSON: {err}"));
     let as_mail = |text: String| {
@@ -284,8 +299,8 @@ fn message(moment: Moment, story: &Story<'_>, templates: &Templates, redactor: &
     };
     Message {
         id: format!("{}.{}", notice.id, moment.word()),
-        service: notice.service.clone(),
-        environment: notice.environment.clone(),
+        service: said("service"),
+        environment: said("environment"),
         slack: templates.render(Name::Slack, &context, slack, |_| serde_json::json!({ "text": title })),
         webhook: templates.render(Name::Webhook, &context, as_json, |_| context.clone()),
         subject,
@@ -319,9 +334,9 @@ struct Ending {
 }
 
 fn ending(entries: &[Entry]) -> Ending {
-    let ended = entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Ended { exit, production, next } => Some((*exit, production, next, entry.at_ms)),
-        _ => None,
+    let ended = entries.iter().rev().find_map(|entry| {
+        let What::Ended { exit, production, next } = &entry.what else { return None };
+        Some((*exit, production, next, entry.at_ms))
     });
     let (verdict, at_ms) = match ended {
         Some((exit, production, next, at_ms)) => {
@@ -330,7 +345,11 @@ fn ending(entries: &[Entry]) -> Ending {
         }
         None => (record::judge(&closed(entries), true), entries.last().map_or(0, |entry| entry.at_ms)),
     };
-    let is_cut_off = ended.is_none();
+    rated(verdict, entries, ended.is_none(), at_ms)
+}
+
+/// A verdict in the word of status pages.
+fn rated(verdict: Verdict, entries: &[Entry], is_cut_off: bool, at_ms: u64) -> Ending {
     let states: Vec<Balancer> = balancer_states(entries, is_cut_off).into_iter().map(|(_, state)| state).collect();
     let standing = if verdict.exit == 0 {
         Standing::Resolved
@@ -393,9 +412,9 @@ fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
 }
 
 fn begun(entries: &[Entry]) -> Option<(&Entry, &Begun)> {
-    entries.iter().find_map(|entry| match &entry.what {
-        What::Begun(begun) => Some((entry, begun)),
-        _ => None,
+    entries.iter().find_map(|entry| {
+        let What::Begun(begun) = &entry.what else { return None };
+        Some((entry, begun))
     })
 }
 
@@ -412,23 +431,24 @@ fn balancer_states(entries: &[Entry], is_cut_off: bool) -> Vec<(HostName, Balanc
 }
 
 fn green_state(entries: &[Entry], host: &HostName) -> Option<Green> {
-    entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Green { host: of, state } if of == host => Some(*state),
-        _ => None,
+    entries.iter().rev().find_map(|entry| {
+        let What::Green { host: of, state } = &entry.what else { return None };
+        (of == host).then_some(*state)
     })
 }
 
 fn traffic_safe(entries: &[Entry]) -> Option<(&Entry, usize)> {
-    entries.iter().find_map(|entry| match &entry.what {
-        What::TrafficSafe { hosts } => Some((entry, *hosts)),
-        _ => None,
+    entries.iter().find_map(|entry| {
+        let What::TrafficSafe { hosts } = &entry.what else { return None };
+        Some((entry, *hosts))
     })
 }
 
 /// When the last step of the rollback itself was done; evidence, report and messages come after it.
 fn rollback_ms(entries: &[Entry]) -> Option<u64> {
-    entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Outcome { step, status, .. } if *status == Status::Done => match step {
+    entries.iter().rev().find_map(|entry| {
+        let What::Outcome { step, status: Status::Done, .. } = &entry.what else { return None };
+        match step {
             StepWord::Lock
             | StepWord::Switch
             | StepWord::Drain
@@ -436,8 +456,7 @@ fn rollback_ms(entries: &[Entry]) -> Option<u64> {
             | StepWord::Verify
             | StepWord::Restore => Some(entry.at_ms),
             StepWord::Connect | StepWord::Observe | StepWord::Evidence | StepWord::Report | StepWord::Notify => None,
-        },
-        _ => None,
+        }
     })
 }
 
@@ -492,7 +511,7 @@ fn report(story: &Story<'_>) -> Report {
     }
 }
 
-fn notice(moment: Moment, story: &Story<'_>) -> Notice {
+fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
     let entries = story.entries;
     let clock = Clock::of(story);
     let begun = begun(entries).map(|(_, begun)| begun);
@@ -527,8 +546,9 @@ fn notice(moment: Moment, story: &Story<'_>) -> Notice {
     };
     match moment {
         Moment::Begin => common,
-        Moment::End => {
-            let ending = ending(entries);
+        Moment::End(verdict) => {
+            let now_ms = entries.last().map_or(0, |entry| entry.at_ms);
+            let ending = rated(verdict.clone(), entries, false, now_ms);
             let safe = traffic_safe(entries).map(|(entry, _)| entry.at_ms);
             let mut left = ending.verdict.left.clone();
             if left.len() > 3 {
@@ -546,7 +566,7 @@ fn notice(moment: Moment, story: &Story<'_>) -> Notice {
                 traffic_safe_ms: safe,
                 took: Some(duration(ending.at_ms)),
                 total_ms: Some(ending.at_ms),
-                exit: (!ending.is_cut_off).then_some(ending.verdict.exit),
+                exit: Some(ending.verdict.exit),
                 ..common
             }
         }
@@ -607,26 +627,13 @@ fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {
 }
 
 /// What is measured against the targets of the config.
-/// The measured times against `[targets]` on one line, for the last lines of a run; `None` where nothing was measured.
-pub fn times_line(story: &Story<'_>) -> Option<String> {
-    let begun = begun(story.entries).map(|(_, begun)| begun);
-    let said: Vec<String> = measured(story.entries, begun)
-        .into_iter()
-        .filter_map(|measure| {
-            let target = measure.target.map_or(String::new(), |target| format!(" (target {target}: {})", measure.verdict));
-            Some(format!("{} {}{target}", measure.what, measure.took?))
-        })
-        .collect();
-    (!said.is_empty()).then(|| said.join("; "))
-}
-
 fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure> {
     let safe = traffic_safe(entries).map(|(entry, _)| entry.at_ms);
     let rollback = safe.and_then(|_| rollback_ms(entries));
     let restored = entries.iter().any(|entry| matches!(&entry.what, What::Outcome { step: StepWord::Restore, .. }));
-    let restore = entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Outcome { step: StepWord::Restore, status: Status::Done, ms, .. } => Some(*ms),
-        _ => None,
+    let restore = entries.iter().rev().find_map(|entry| {
+        let What::Outcome { step: StepWord::Restore, status: Status::Done, ms, .. } = &entry.what else { return None };
+        Some(*ms)
     });
     let service_is_back = if restored { restore.and(rollback) } else { safe };
     let target =
@@ -702,11 +709,9 @@ fn hosts(story: &Story<'_>, ending: &Ending) -> Vec<HostRow> {
                     "NOT KNOWN"
                 }
             };
-            let errors = entries.iter().rev().find_map(|entry| match &entry.what {
-                What::Errors { host: of, before, after } if *of == host => {
-                    Some(format!("{} → {}", before.describe(), after.describe()))
-                }
-                _ => None,
+            let errors = entries.iter().rev().find_map(|entry| {
+                let What::Errors { host: of, before, after } = &entry.what else { return None };
+                (*of == host).then(|| format!("{} → {}", before.describe(), after.describe()))
             });
             HostRow { host: host.to_string(), traffic, green: green.to_owned(), errors, is_bad }
         })
@@ -716,11 +721,9 @@ fn hosts(story: &Story<'_>, ending: &Ending) -> Vec<HostRow> {
 fn errors(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
-        .filter_map(|entry| match &entry.what {
-            What::Errors { host, before, after } => {
-                Some(format!("{host}: server errors {} before, {} after", before.describe(), after.describe()))
-            }
-            _ => None,
+        .filter_map(|entry| {
+            let What::Errors { host, before, after } = &entry.what else { return None };
+            Some(format!("{host}: server errors {} before, {} after", before.describe(), after.describe()))
         })
         .collect()
 }
@@ -861,9 +864,9 @@ fn changes(plan: Option<&Plan>) -> Vec<Change> {
 fn quotes(entries: &[Entry]) -> Vec<Quote> {
     let mut quotes: Vec<Quote> = entries
         .iter()
-        .filter_map(|entry| match &entry.what {
-            What::Captured(captured) => Some(captured),
-            _ => None,
+        .filter_map(|entry| {
+            let What::Captured(captured) = &entry.what else { return None };
+            Some(captured)
         })
         .flat_map(|captured| {
             captured.patterns.iter().map(|pattern| Quote {
@@ -882,22 +885,23 @@ fn quotes(entries: &[Entry]) -> Vec<Quote> {
 fn captured(entries: &[Entry]) -> Vec<File> {
     entries
         .iter()
-        .filter_map(|entry| match &entry.what {
-            What::Captured(captured) => Some(File {
+        .filter_map(|entry| {
+            let What::Captured(captured) = &entry.what else { return None };
+            let (packed, unpacked) = (size(captured.bytes), size(captured.unpacked_bytes));
+            Some(File {
                 file: captured.file.clone(),
                 of: match &captured.host {
                     Some(host) => format!("{host}: {}", captured.of),
                     None => captured.of.clone(),
                 },
                 size: if captured.unpacked_bytes == captured.bytes {
-                    size(captured.bytes)
+                    packed
                 } else {
-                    format!("{} ({} unpacked)", size(captured.bytes), size(captured.unpacked_bytes))
+                    format!("{packed} ({unpacked} unpacked)")
                 },
                 lines: captured.lines,
                 sha256: captured.sha256.clone(),
-            }),
-            _ => None,
+            })
         })
         .collect()
 }
@@ -986,8 +990,9 @@ fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         newest(entries, StepWord::Verify, None).map(|(status, detail)| (status, detail.contains("smoke command")));
     let smoke = match smoke {
         Some((Status::Done, true)) => check(true, "smoke tests passed"),
-        Some((Status::Failed, true)) => check(false, "smoke tests passed: they FAILED, or what is public did"),
-        _ => check(false, "smoke tests passed: none were run"),
+        Some((Status::Failed | Status::Unknown, true)) => check(false, "smoke tests passed: FAILED, see the timeline"),
+        Some((Status::Started, _)) => check(false, "smoke tests passed: cut off"),
+        Some((Status::Skipped, true) | (_, false)) | None => check(false, "smoke tests passed: none were run"),
     };
     let has_file = |begins: &str| {
         entries.iter().any(|entry| matches!(&entry.what, What::Captured(captured) if captured.file.starts_with(begins)))
@@ -1019,11 +1024,9 @@ fn is_all_blue(entries: &[Entry], ending: &Ending) -> bool {
 
 /// The newest outcome of a step, on one host or of no host.
 fn newest<'e>(entries: &'e [Entry], wanted: StepWord, on: Option<&HostName>) -> Option<(Status, &'e str)> {
-    entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Outcome { step, host, status, detail, .. } if *step == wanted && host.as_ref() == on => {
-            Some((*status, detail.as_str()))
-        }
-        _ => None,
+    entries.iter().rev().find_map(|entry| {
+        let What::Outcome { step, host, status, detail, .. } = &entry.what else { return None };
+        (*step == wanted && host.as_ref() == on).then_some((*status, detail.as_str()))
     })
 }
 

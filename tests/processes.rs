@@ -53,9 +53,11 @@ fn start_by_hand(lab: &Lab, host: &str, line: &str) {
 fn pid_on(lab: &Lab, host: &str, port: u16) -> u32 {
     let mut pid = None;
     until(&format!("something listens on {port}"), || {
-        pid = lab.sh(host, &format!("ss -Hltnp '( sport = :{port} )'")).split("pid=").nth(1).and_then(|rest| {
-            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        });
+        pid = lab
+            .sh(host, &format!("ss -Hltnp '( sport = :{port} )'"))
+            .split("pid=")
+            .nth(1)
+            .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
         pid.is_some()
     });
     pid.expect("it was found")
@@ -186,8 +188,8 @@ fn why_no_pkill_it_kills_the_shell_that_runs_it_and_whoever_reads_the_log() {
 #[test]
 fn a_stubborn_green_process_is_killed_after_its_time() {
     let lab = Lab::up(&["web1"]);
-    lab.sh("web1", "touch /opt/listings/green.stubborn");
     let green = green_by_hand(&lab, "web1");
+    lab.sh("web1", "touch /opt/listings/green.stubborn");
     let scene = roll(&lab, &process_config(&lab, "stop_timeout = \"2s\""));
     scene.exits(0).says("green stopped");
     scene.holds(!lives(&lab, "web1", green), "green is gone");
@@ -270,7 +272,10 @@ fn a_green_process_of_another_user_is_found_and_stopped_through_sudo() {
 #[test]
 fn another_users_program_on_greens_port_is_never_killed_through_sudo() {
     let lab = Lab::up(&["web1"]);
-    lab.sh("web1", "systemctl stop listings-green; cd /tmp; setsid python3 -m http.server 8081 </dev/null >/dev/null 2>&1 &");
+    lab.sh(
+        "web1",
+        "systemctl stop listings-green; cd /tmp; setsid python3 -m http.server 8081 </dev/null >/dev/null 2>&1 &",
+    );
     let stranger = pid_on(&lab, "web1", 8081);
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(4).says(&format!("pid {stranger} on its port is /usr/bin/python3"));
@@ -301,8 +306,129 @@ fn blue_as_a_process_outlives_the_line_and_the_program_that_started_it() {
 fn blue_that_cannot_be_started_leaves_green_serving() {
     let lab = Lab::up(&["web1"]);
     lab.sh("web1", "systemctl stop listings-blue; chmod 0 /opt/listings/bin/listings-blue");
-    let config = lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    let config =
+        lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
     let scene = roll(&lab, &config);
     scene.exits(1).says("blue");
     scene.holds(answer(&lab, "web1") == "green", "green serves");
+}
+
+/// A docker engine on web1, blue made and not started, green running as `green` says.
+fn docker_lab(blue: &str, green: &str) -> Lab {
+    let lab = Lab::up(&["web1"]);
+    lab.docker("web1");
+    lab.sh("web1", "systemctl stop listings-blue listings-green");
+    lab.sh("web1", blue);
+    lab.sh("web1", green);
+    until("green serves", || answer(&lab, "web1") == "green");
+    lab
+}
+
+/// The config with both colours run as `blue` and `green` say, and without the names of their logs.
+fn docker_config(lab: &Lab, blue: &str, green: &str) -> std::path::PathBuf {
+    lab.config_with(|text| {
+        text.replace(BLUE_UNIT, blue)
+            .replace(GREEN_UNIT, green)
+            .replace("log = \"/opt/listings/logs/blue.log\"\n", "")
+            .replace("log = \"/opt/listings/logs/green.log\"\n", "")
+    })
+}
+
+/// Green's archived log, unpacked.
+#[track_caller]
+fn archived(lab: &Lab, scene: &Scene) -> String {
+    let pattern = lab.folder().join("incidents/rollback-*/green-rollback-web1-*.log.gz");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("gzip -dc {}", pattern.display())])
+        .output()
+        .expect("start sh");
+    scene.holds(output.status.success(), "green's log was archived whole");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_green_container_that_always_restarts_is_stopped_and_blues_is_started() {
+    let lab = docker_lab(
+        "docker create --name listings_blue --network host listings:blue",
+        "docker run -d --name listings_green --network host --restart always listings:green",
+    );
+    let config =
+        docker_config(&lab, "run.docker = \"listings_blue\"", "run.docker = \"listings_green\"\nstop_timeout = \"5s\"");
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("blue started and proven").says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+    let state =
+        lab.sh("web1", "docker inspect -f '{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}' listings_green");
+    scene.holds(state == "false always", &state);
+    scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
+    let log = archived(&lab, &scene);
+    scene.holds(log.contains("listings green listens on"), &format!("docker's own log was archived: {log}"));
+
+    // And again, from blue: nothing is left to do.
+    roll(&lab, &config).exits(0);
+}
+
+#[test]
+fn a_container_with_a_published_port_is_known_as_its_listener() {
+    // The port belongs to docker's proxy, which runs as root and outside of the container.
+    let lab = docker_lab(
+        "docker run -d --name listings_blue -p 127.0.0.1:8080:8080 listings:blue",
+        "docker run -d --name listings_green -p 127.0.0.1:8081:8081 --restart unless-stopped listings:green",
+    );
+    let config = docker_config(&lab, "run.docker = \"listings_blue\"", "run.docker = \"listings_green\"");
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("green stopped").never_says("STILL RUNNING");
+    serves_blue(&lab, "web1", &scene);
+    scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
+}
+
+#[test]
+fn a_container_that_the_config_misnames_is_refused_before_anything_is_changed() {
+    let lab =
+        docker_lab("docker create --name listings_blue --network host listings:blue", "systemctl start listings-green");
+    let config = docker_config(&lab, "run.docker = \"listings_bleu\"", GREEN_UNIT);
+    let scene = roll(&lab, &config);
+    scene.exits(1).says("listings_bleu");
+    scene.holds(answer(&lab, "web1") == "green", "green serves");
+}
+
+/// A real engine under a real compose: Debian 12 has docker-compose 1.29 and no `docker compose`, so the lab gives
+/// docker a plugin of that name which hands its words to it. See `scripts/lab`.
+#[test]
+fn compose_services_are_started_and_stopped_in_their_own_project() {
+    let lab = Lab::up(&["web1"]);
+    lab.docker("web1");
+    lab.sh("web1", "systemctl stop listings-blue listings-green; mkdir -p /srv/listings");
+    lab.sh(
+        "web1",
+        r#"cat >/srv/listings/compose.yml <<'YML'
+version: "3"
+services:
+  blue:
+    image: listings:blue
+    network_mode: host
+  green:
+    image: listings:green
+    network_mode: host
+    restart: always
+  other:
+    image: listings:latest
+    network_mode: host
+    command: ["--colour", "other", "--port", "8099"]
+YML
+        cd /srv/listings && docker compose -p shop -f compose.yml up -d green other 2>&1"#,
+    );
+    until("green serves", || answer(&lab, "web1") == "green");
+    let run = |service: &str| {
+        format!("run.compose = {{ file = \"/srv/listings/compose.yml\", project = \"shop\", service = \"{service}\" }}")
+    };
+    let scene = roll(&lab, &docker_config(&lab, &run("blue"), &run("green")));
+    scene.exits(0).says("blue started and proven").says("green stopped");
+    serves_blue(&lab, "web1", &scene);
+    let running =
+        lab.sh("web1", "docker ps --format '{{.Label \"com.docker.compose.service\"}}' | sort | tr '\\n' ' '");
+    scene.holds(running == "blue other", &format!("and nothing else was touched: {running}"));
+    scene.holds(!is_open(&lab, "web1", 8081), "green's port is closed");
+    let log = archived(&lab, &scene);
+    scene.holds(log.contains("listings green listens on"), &format!("docker's own log was archived: {log}"));
 }

@@ -1,19 +1,26 @@
 # The newest part of a log, compressed on the host at low priority, to standard output. When the file is younger
 # than its rotation and smaller than the limit, the end of the rotated one comes first. Constant memory.
-# Arguments: sudo= max= (bytes) and file=, or container= for one whose log docker keeps
+# Arguments: sudo= max= (bytes) and file=, or, for a log that docker keeps, container=, or compose= and its file= and
+#   project=
 # Exit: 0; 50 no such file; 51 not readable
-file='' container='' max=0
+file='' container='' compose='' project=- max=0
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
     file=*) file=${arg#*=} ;;
     container=*) container=${arg#*=} ;;
+    compose=*) compose=${arg#*=} ;;
+    project=*) project=${arg#*=} ;;
     max=*) max=${arg#*=} ;;
   esac
 done
 compress() { if has nice; then nice gzip -1 -c; else gzip -1 -c; fi; }
+if [ -n "$compose" ]; then
+  container=$(container_of "$file" "$project" "$compose")
+  [ -n "$container" ] || return 50
+fi
 if [ -n "$container" ]; then
-  docker inspect "$container" >/dev/null 2>&1 || return 50
+  docker inspect --type container "$container" >/dev/null 2>&1 || return 50
   docker logs --timestamps "$container" 2>&1 | tail -c "$max" | compress
   return 0
 fi

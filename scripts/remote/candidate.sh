@@ -11,12 +11,16 @@ mount --bind "$d/candidate" "$1" && shift && echo mounted && exec "$@"'
 
 candidate() {
   section candidate
-  if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = no ]; then rp_map=-r; else rp_map=; fi
+  # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
+  if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   rp_status=0
   rp_said=$(printf '%s' "$3" | in_namespace "$1" "$2" 2>&1) || rp_status=$?
   case $rp_said in
     mounted*)
-      [ "$rp_status" = 0 ] || rp_status=1
+      if [ "$rp_status" != 0 ]; then
+        # A test that refuses the file that serves now, too, says something about the namespace, not the candidate.
+        if read_whole "$1" | in_namespace "$1" "$2" >/dev/null 2>&1; then rp_status=1; else rp_status=75; fi
+      fi
       printf '%s' "${rp_said#mounted}"
       ;;
     *)

@@ -142,10 +142,13 @@ colour_facts() {
     systemd) ask "$1.unit" systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup "$3" ;;
     docker) container_facts "$1" "$3" ;;
     compose)
-      if [ "$5" = - ]; then
-        container_facts "$1" "$(docker compose -f "$4" ps -a -q "$3" 2>&1)"
+      if ! container=$(container_of "$4" "$5" "$3"); then
+        ask "$1.container" compose_of "$4" "$5" ps -a -q "$3"
+      elif [ -n "$container" ]; then
+        container_facts "$1" "$container"
       else
-        container_facts "$1" "$(docker compose -p "$5" -f "$4" ps -a -q "$3" 2>&1)"
+        # Compose makes it when it is first started.
+        ask "$1.container" echo 'false 0 none none null'
       fi
       ;;
   esac
@@ -155,9 +158,9 @@ colour_facts() {
   fi
 }
 container_facts() {
-  ask "$1.container" docker inspect -f \
+  ask "$1.container" docker inspect --type container -f \
     '{{.State.Running}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} {{.Id}} {{json .NetworkSettings.Ports}}' \
-    "${2:-none}"
+    "$2"
 }
 
 ports=''
@@ -176,11 +179,7 @@ if [ -n "$ports" ]; then
   section sockets
   connections "$ports"
   section listeners
-  listeners "$ports" | while read -r port pid; do
-    printf '%s %s %s %s %s\n' "$port" "$pid" "$(readlink "/proc/$pid/exe" 2>/dev/null || printf '?')" \
-      "$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $20 }')" \
-      "$(tr '\n' '|' <"/proc/$pid/cgroup" 2>/dev/null)"
-  done
+  listeners "$ports" | described
 fi
 
 # What is asked over HTTP comes last: it is what may be slow. Only the GETs are left as arguments.

@@ -7,11 +7,7 @@ for arg in "$@"; do
     get=*) set -- "$@" "${arg#*=}" ;;
     ports=*)
       section listeners
-      listeners "${arg#*=}" | while read -r port pid; do
-        printf '%s %s %s %s %s\n' "$port" "$pid" "$(readlink "/proc/$pid/exe" 2>/dev/null || printf '?')" \
-          "$(sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $20 }')" \
-          "$(tr '\n' '|' <"/proc/$pid/cgroup" 2>/dev/null)"
-      done
+      listeners "${arg#*=}" | described
       ;;
   esac
 done

@@ -179,6 +179,16 @@ listeners() {
     fi
   done
 }
+# described: "HEXPORT PID" lines in, "HEXPORT PID PROGRAM START-TIME CGROUP" lines out.
+described() {
+  while read -r rp_port rp_pid; do
+    printf '%s %s %s %s %s\n' "$rp_port" "$rp_pid" "$(exe_of "$rp_pid")" \
+      "$(sed 's/^.*) //' "/proc/$rp_pid/stat" 2>/dev/null | awk '{ print $20 }')" \
+      "$(tr '\n' '|' <"/proc/$rp_pid/cgroup" 2>/dev/null)"
+  done
+}
+# exe_of PID: its program, or `?`; that of another user's process is shown to root alone.
+exe_of() { readlink "/proc/$1/exe" 2>/dev/null || as_root readlink "/proc/$1/exe" 2>/dev/null || printf '?'; }
 find_listeners() {
   # shellcheck disable=SC2012
   ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v inodes="$rp_inodes" '
@@ -189,6 +199,20 @@ find_listeners() {
       if (inode in port && !seen[pid, port[inode]]++) print port[inode], pid
     }'
 }
+
+# compose_of FILE PROJECT WORDS…: docker compose on that file; `-` for the project that compose derives itself.
+compose_of() {
+  rp_file=$1 rp_project=$2
+  shift 2
+  if [ "$rp_project" = - ]; then
+    docker compose -f "$rp_file" "$@"
+  else
+    docker compose -p "$rp_project" -f "$rp_file" "$@"
+  fi
+}
+# container_of FILE PROJECT SERVICE: the container of a compose service; nothing where there is none yet. Compose
+# prints its warnings on standard error, so that is not part of the name.
+container_of() { compose_of "$1" "$2" ps -a -q "$3" 2>/dev/null; }
 
 # state_folder: the folder on this host for locks and jobs: memory first, it cannot be full of logs.
 state_folder() {
@@ -226,5 +250,7 @@ job_result() {
   rp_status=91
   [ ! -r "$1/status" ] || IFS= read -r rp_status <"$1/status"
   rm -rf "$1"
+  # The folder of all steps goes with the last of them.
+  rmdir "${1%/*}" 2>/dev/null
   return "$rp_status"
 }

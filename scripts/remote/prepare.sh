@@ -15,6 +15,10 @@ for arg in "$@"; do
   esac
 done
 
+# A laptop that dies in the middle of this must not kill the script at its next word, with the lock in its hand: it
+# goes on, finds its input at the end, and gives the lock back.
+trap '' HUP INT TERM PIPE
+
 # A beat that is older than this many seconds belongs to nobody: ten beats were missed.
 stale_after=10
 base=$(state_folder) || base=

@@ -17,12 +17,8 @@ case $kind in
   systemd) as_root systemctl start "$name" 2>&1 ;;
   docker) docker start "$name" 2>&1 ;;
   compose)
-    if [ "$project" = - ]; then
-      docker compose -f "$file" start "$name" 2>&1 || docker compose -f "$file" up -d --no-deps "$name" 2>&1
-    else
-      docker compose -p "$project" -f "$file" start "$name" 2>&1 ||
-        docker compose -p "$project" -f "$file" up -d --no-deps "$name" 2>&1
-    fi
+    compose_of "$file" "$project" start "$name" 2>&1 ||
+      compose_of "$file" "$project" up -d --no-deps "$name" 2>&1
     ;;
   process)
     # What the operator wrote, as a process of its own that no line and no terminal can take down.

@@ -42,10 +42,12 @@ stop_process() {
     printf 'it was gone already\n'
     return 0
   fi
-  rp_exe=$(readlink "/proc/$pid/exe" 2>/dev/null)
-  case $rp_exe in
-    "$exe" | "$exe (deleted)" | '') ;;
-    *) return 40 ;;
+  case $(exe_of "$pid") in
+    "$exe" | "$exe (deleted)") ;;
+    *)
+      if is_gone; then return 0; fi
+      return 40
+      ;;
   esac
   signal TERM || return 41
   printf 'SIGTERM to %s\n' "$pid"
@@ -71,14 +73,6 @@ stop_unit() {
   wait_until 5 unit_is_down || return 41
 }
 
-stop_compose() {
-  if [ "$project" = - ]; then
-    docker compose -f "$file" stop -t "$grace" "$name" || return 41
-  else
-    docker compose -p "$project" -f "$file" stop -t "$grace" "$name" || return 41
-  fi
-}
-
 still_listening() { connections "$ports" | awk '$1 == "0A" && $2 == "here" { found = 1 } END { exit !found }'; }
 
 stop() {
@@ -86,7 +80,7 @@ stop() {
   case $kind in
     systemd) stop_unit ;;
     docker) docker stop -t "$grace" "$name" || return 41 ;;
-    compose) stop_compose ;;
+    compose) compose_of "$file" "$project" stop -t "$grace" "$name" || return 41 ;;
     process) stop_process ;;
   esac || return
   [ -n "$ports" ] || return 0
@@ -102,7 +96,7 @@ stop() {
         listeners "$ports" | while read -r port rp_p; do
           rp_parent=$(sed 's/^.*) //' "/proc/$rp_p/stat" 2>/dev/null | awk '{ print $2 }')
           printf 'port %s: pid %s %s, started by pid %s %s\n' "$((0x$port))" "$rp_p" \
-            "$(readlink "/proc/$rp_p/exe")" "$rp_parent" "$(tr '\0' ' ' <"/proc/$rp_parent/cmdline" 2>/dev/null)"
+            "$(exe_of "$rp_p")" "$rp_parent" "$(tr '\0' ' ' <"/proc/$rp_parent/cmdline" 2>/dev/null)"
         done
         return 42
       fi

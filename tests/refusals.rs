@@ -1,0 +1,535 @@
+//! What is refused: flags, configs, hosts on which a rollback must not begin. Nothing is changed, the cause is named
+//! with its host or line, and the last lines say what production is and what to type.
+
+#[path = "support/site.rs"]
+mod site;
+mod support;
+
+use std::path::Path;
+use std::thread;
+
+use rustix::process::Signal;
+use site::*;
+use support::lab::Lab;
+use support::{Scene, rollback_prod};
+
+/// The program in a folder without any host.
+fn run_in(folder: &Path, words: &[&str]) -> Scene {
+    Scene::of(rollback_prod().current_dir(folder).args(words), folder)
+}
+
+/// A config that needs no host, for what is refused before anybody is asked.
+const CONFIG: &str = r#"service = "listings"
+[[host]]
+name = "web1"
+ssh = "deploy@web1.invalid"
+[nginx]
+file = "/etc/nginx/sites-available/listings"
+upstream = "listings_backend"
+probe = "http://127.0.0.1/"
+[blue]
+servers = ["127.0.0.1:8080"]
+health = ["http://127.0.0.1:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["127.0.0.1:8081"]
+run.systemd = "listings-green.service"
+"#;
+
+fn folder_with(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("make a folder");
+    std::fs::write(folder.path().join("rollback.toml"), config).expect("write rollback.toml");
+    folder
+}
+
+/// Refused, nothing changed, green serves as before, and nothing of ours is left.
+#[track_caller]
+fn refused(lab: &Lab, host: &str, scene: &Scene) {
+    scene.exits(1).says("nothing was changed");
+    untouched(lab, host, scene);
+}
+
+#[track_caller]
+fn untouched(lab: &Lab, host: &str, scene: &Scene) {
+    scene.holds(served_by(lab, host) == "green", "green serves");
+    scene.holds(unit(lab, host, "listings-green") == "active", "green runs");
+    let left = leftovers(lab, host);
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on {host}:\n{left}"));
+}
+
+#[test]
+fn a_rollback_without_a_reason_shows_the_line_to_type() {
+    let folder = folder_with(CONFIG);
+    for words in [&[][..], &["--reason", ""], &["--reason", " \t\n"], &["--force"], &["--severity", "P1"]] {
+        let scene = run_in(folder.path(), words);
+        scene.exits(2).says("rollback-prod --reason \"").says("nothing was changed");
+        scene.holds(!folder.path().join("incidents").exists(), "no incident folder");
+    }
+}
+
+#[test]
+fn flags_that_are_not_understood_are_refused() {
+    let folder = folder_with(CONFIG);
+    let cases: [(&[&str], &str); 7] = [
+        (&["rolback"], "rolback"),
+        (&["--reson", "x"], "--reason"),
+        (&["--reason", "x", "--severity", "P9"], "P0"),
+        (&["--reason", "x", "--backup", "f"], "--restore-db"),
+        (&["--reason"], "--reason"),
+        (&["status", "--reason", "x"], "--help"),
+        (&["--reason", "x", "--env", "no such"], "no such"),
+    ];
+    for (words, says) in cases {
+        run_in(folder.path(), words).exits(2).says(says);
+    }
+    let missing = run_in(folder.path(), &["--reason", "x", "--config", "nowhere.toml"]);
+    missing.exits(2).says("nowhere.toml").says("nothing was changed");
+}
+
+#[test]
+fn what_this_build_lacks_is_refused_and_never_ignored() {
+    let folder = folder_with(CONFIG);
+    let cases: [(&[&str], &str); 5] = [
+        (&["--reason", "x", "--restore-db"], "--restore-db"),
+        (&["--reason", "x", "--take-over"], "--take-over"),
+        (&["undo"], "undo"),
+        (&["backups"], "backups"),
+        (&["backups", "verify"], "backups"),
+    ];
+    for (words, what) in cases {
+        let scene = run_in(folder.path(), words);
+        scene.exits(2).says(&format!("this build does not have {what} yet")).says("nothing was changed");
+    }
+}
+
+#[test]
+fn every_problem_of_a_config_is_said_at_once_with_its_place() {
+    let config = CONFIG
+        .replace("service = \"listings\"", "servise = \"listings\"")
+        .replace("[\"127.0.0.1:8081\"]", "[\"127.0.0.1\"]")
+        .replace("probe = \"http://127.0.0.1/\"", "probe = \"127.0.0.1\"");
+    let folder = folder_with(&config);
+    let scene = run_in(folder.path(), &["--reason", "x"]);
+    scene.exits(2).says("nothing was changed");
+    for (place, word) in
+        [("rollback.toml:1:1", "service"), ("rollback.toml:8:9", "probe"), ("rollback.toml:14:12", "port")]
+    {
+        let line = scene.stderr.lines().find(|line| line.contains(place));
+        scene.holds(line.is_some_and(|line| line.contains(word)), &format!("{place} is blamed for {word}"));
+    }
+}
+
+#[test]
+fn a_host_that_the_config_does_not_name_is_refused() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let scene = rollback(&lab, &["--hosts", "web1,web7"]);
+    scene.says("web7").says("web1").says("nothing was changed");
+    scene.holds(matches!(scene.status.code(), Some(1 | 2)), "refused");
+    untouched(&lab, "web1", &scene);
+}
+
+#[test]
+fn an_upstream_file_that_is_not_understood_is_refused_with_its_line() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let good = read(&lab, "web1", FILE);
+    let block_end = "    keepalive 16;\n}\n";
+    let cases = [
+        // somebody moved the service to other ports
+        (good.replace(":8080 down", ":9080 down").replace(":8081", ":9081"), "9081"),
+        // a third server takes a share of the traffic
+        (good.replace(block_end, &format!("    server 127.0.0.1:8085 weight=10;\n{block_end}")), "127.0.0.1:8085"),
+        // the block stands twice
+        (
+            good.replace(block_end, &format!("{block_end}upstream listings_backend {{ server 127.0.0.1:8081; }}\n")),
+            "twice",
+        ),
+        // another name
+        (good.replace("listings_backend", "listing_backend"), "listing_backend"),
+    ];
+    for (text, says) in cases {
+        write(&lab, "web1", FILE, &text);
+        let scene = rollback(&lab, &[]);
+        scene.exits(1).says(says).says("nothing was changed").says("web1");
+        scene.holds(read(&lab, "web1", FILE) == text, "the file is as it was");
+        scene.holds(incidents(&lab).is_empty(), "no incident folder for what did not begin");
+    }
+    write(&lab, "web1", FILE, &good);
+    let scene = run(&lab, &["check"]);
+    scene.exits(0);
+    untouched(&lab, "web1", &scene);
+}
+
+#[test]
+fn a_stranger_in_the_upstream_is_left_alone_when_forced() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let stranger = "    server 127.0.0.1:8085 weight=1;\n    keepalive 16;\n";
+    let text = read(&lab, "web1", FILE).replace("    keepalive 16;\n", stranger);
+    write(&lab, "web1", FILE, &text);
+    lab.sh(
+        "web1",
+        "systemd-run -q --unit=stranger /opt/listings/bin/listings-blue --port 8085 --log /tmp/stranger.log",
+    );
+    lab.sh("web1", "nginx -t && systemctl reload nginx");
+    refused(&lab, "web1", rollback(&lab, &[]).says("--force").says("127.0.0.1:8085"));
+    let forced = rollback(&lab, &["--force", "--keep-green"]);
+    forced.exits(0);
+    forced.holds(read(&lab, "web1", FILE) == rolled_back(&text), "the stranger's line is as it was");
+}
+
+#[test]
+fn a_file_that_nginx_does_not_read_is_refused() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // The link was replaced by a copy under another name: a change of the file would change nothing.
+    lab.sh("web1", &format!("rm /etc/nginx/sites-enabled/listings; cp {FILE} /etc/nginx/sites-enabled/old-listings; nginx -t && systemctl reload nginx"));
+    let scene = rollback(&lab, &[]);
+    scene.says("does not read").says(FILE);
+    refused(&lab, "web1", &scene);
+}
+
+#[test]
+fn a_template_that_renders_what_nginx_refuses_is_refused_with_its_line() {
+    let lab = Lab::up(&["web1"]);
+    let template = lab.folder().join("upstream.tera");
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\ntemplate = \"upstream.tera\""));
+    let weight_zero = "{{ opening }}\n{%- for item in items %}{% if item.kind == \"server\" %}\n    server {{ item.address }} weight={{ item.weight }};{% endif %}{% endfor %}\n}\n";
+    std::fs::write(&template, weight_zero).expect("write the template");
+    let scene = rollback(&lab, &[]);
+    scene.says("weight=0").says("upstream.tera").says("line ").says("nothing was changed");
+    scene.holds(matches!(scene.status.code(), Some(1 | 2)), "refused");
+    untouched(&lab, "web1", &scene);
+
+    std::fs::write(&template, "{{ opening }}\n\n{% for item in items %}").expect("write the template");
+    let scene = rollback(&lab, &[]);
+    scene.exits(2).says("upstream.tera").says("nothing was changed");
+    untouched(&lab, "web1", &scene);
+}
+
+#[test]
+fn nginx_that_is_down_or_broken_already_is_refused_with_the_command_to_type() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    write(&lab, "web1", "/etc/nginx/conf.d/broken.conf", "no_such_directive on;\n");
+    let broken = rollback(&lab, &[]);
+    broken.says("no_such_directive").says("web1").says("hint:");
+    refused(&lab, "web1", &broken);
+    lab.sh("web1", "rm /etc/nginx/conf.d/broken.conf; systemctl stop nginx");
+    let down = rollback(&lab, &[]);
+    down.exits(1).says("nginx is not running").says("ssh web1 sudo systemctl status nginx").says("nothing was changed");
+    down.holds(unit(&lab, "web1", "nginx") == "inactive", "it was not started behind anybody's back");
+}
+
+#[test]
+fn the_sudoers_lines_that_are_printed_are_all_that_a_rollback_needs() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // As where the application runs as somebody else, and the site's file is root's alone.
+    lab.sh(
+        "web1",
+        &format!("echo '# nobody may do anything' >/etc/sudoers.d/deploy; chown root:root {FILE}; chmod 600 {FILE}"),
+    );
+    let before = read(&lab, "web1", FILE);
+    let mut pasted = String::new();
+    // Once is what it should take; what only shows when the rest is allowed may come in a second round.
+    let mut rounds = 0;
+    let last = loop {
+        let scene = rollback(&lab, &[]);
+        if scene.status.code() != Some(1) || rounds == 2 {
+            break scene;
+        }
+        refused(&lab, "web1", &scene);
+        let lines: Vec<&str> =
+            scene.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).collect();
+        scene.holds(!lines.is_empty(), "it prints the lines to add");
+        scene.holds(lines.iter().all(|line| !line.ends_with("NOPASSWD: ALL")), "none of them gives everything away");
+        pasted.push_str(&format!("{}\n", lines.join("\n")));
+        write(&lab, "web1", "/etc/sudoers.d/deploy", &pasted);
+        lab.sh("web1", "visudo -c -q");
+        rounds += 1;
+    };
+    last.exits(0);
+    last.holds(rounds <= 1, &format!("the lines were all printed at once:\n{pasted}"));
+    last.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file is right");
+    let stat = lab.sh("web1", &format!("stat -c '%U:%G %a' {FILE}"));
+    last.holds(stat == "root:root 600", &format!("owner and mode stay: {stat}"));
+    last.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    last.holds(unit(&lab, "web1", "listings-green") == "inactive", "green is stopped");
+    let left = leftovers(&lab, "web1");
+    last.holds(left.is_empty(), &format!("nothing of ours is left:\n{left}"));
+}
+
+#[test]
+fn a_disk_that_is_full_or_read_only_is_refused_before_anything_changes() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    lab.sh(
+        "web1",
+        &format!(
+            "cp -a {FILE} /root/listings; mount -t tmpfs -o size=512k tmpfs /etc/nginx/sites-available
+             cp -a /root/listings {FILE}; dd if=/dev/zero of=/etc/nginx/sites-available/full bs=4k 2>/dev/null; rm -f /root/listings
+             nginx -t && systemctl reload nginx"
+        ),
+    );
+    let full = rollback(&lab, &[]);
+    full.says("full").says("/etc/nginx/sites-available");
+    refused(&lab, "web1", &full);
+    lab.sh("web1", "rm /etc/nginx/sites-available/full; mount -o remount,ro /etc/nginx/sites-available");
+    let read_only = rollback(&lab, &[]);
+    read_only.says("Read-only file system").says("web1");
+    read_only.exits(1);
+    untouched(&lab, "web1", &read_only);
+    read_only.holds(read(&lab, "web1", FILE) == before, "the file is as it was");
+}
+
+#[test]
+fn blue_that_is_ill_or_somebody_else_is_refused() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    lab.sh("web1", "touch /opt/listings/blue.unhealthy");
+    let ill = rollback(&lab, &[]);
+    ill.says("503").says("blue");
+    refused(&lab, "web1", &ill);
+    // A healthy answer on blue's port, and not from blue: yesterday's process that nobody stopped.
+    lab.sh(
+        "web1",
+        "rm /opt/listings/blue.unhealthy; systemctl stop listings-blue
+         cp /opt/listings/bin/listings-blue /usr/local/bin/yesterdays-blue
+         systemd-run -q --unit=yesterday /usr/local/bin/yesterdays-blue --port 8080 --log /tmp/yesterday.log
+         for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:8080/health && exit; sleep 0.02; done; exit 1",
+    );
+    let other = rollback(&lab, &[]);
+    other.says("/usr/local/bin/yesterdays-blue").says("pid ");
+    refused(&lab, "web1", &other);
+    other.holds(unit(&lab, "web1", "yesterday") == "active", "it was not stopped either");
+}
+
+#[test]
+fn blue_that_is_down_is_started_and_proven_first() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    lab.sh("web1", "systemctl stop listings-blue");
+    let load = lab.load("web1", "/");
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+    scene.exits(0).says("blue started and proven");
+    nobody_noticed(&counts, &scene);
+    scene.holds(unit(&lab, "web1", "listings-blue") == "active", "blue runs");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+}
+
+#[test]
+fn blue_that_is_a_plain_process_is_started_and_outlives_the_program() {
+    let lab = Lab::up(&["web1"]);
+    let start = "cd /opt/listings && ./bin/listings-blue --port=8080";
+    lab.config_with(|text| {
+        text.replace(
+            "run.systemd = \"listings-blue.service\"",
+            &format!("run.process = {{ exe = \"/opt/listings/bin/listings-blue\", port = 8080, start = \"{start}\" }}"),
+        )
+    });
+    lab.sh("web1", "systemctl disable --now listings-blue 2>/dev/null");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).says("blue started and proven");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves, with nobody connected any more");
+    let owner = lab.sh("web1", "ps -o user= -p $(pgrep -x listings-blue)");
+    scene.holds(owner == "deploy", &format!("as the user who logged in: {owner}"));
+}
+
+#[test]
+fn blue_that_cannot_be_started_leaves_everything_as_it_was() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    lab.sh("web1", "systemctl stop listings-blue; mv /opt/listings/bin/listings-blue /opt/listings/bin/away");
+    let before = read(&lab, "web1", FILE);
+    let scene = rollback(&lab, &[]);
+    scene.exits(1).says("blue");
+    scene.holds(read(&lab, "web1", FILE) == before, "the file is as it was");
+    untouched(&lab, "web1", &scene);
+}
+
+#[test]
+fn a_reason_is_text_and_nothing_else() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let reason = "it's \"down\"; $(touch /tmp/pwned) `touch /tmp/pwned` 'touch /tmp/pwned'\n# not a heading\n\u{1b}[31mred\u{1b}]0;title\u{7} | <b>&amp; {{ 7 * 7 }} %s \\n";
+    let scene = run(&lab, &["--reason", reason, "--keep-green", "-v"]);
+    scene.exits(0);
+    assert!(!Path::new("/tmp/pwned").exists(), "it was run here");
+    scene.holds(!lab.exec("web1", &["test", "-e", "/tmp/pwned"]).status.success(), "it was not run on the host");
+    let raw = |text: &str| text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
+    scene.holds(!raw(&scene.stdout) && !raw(&scene.stderr), "no control character reaches the terminal");
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    scene.holds(report.contains("touch /tmp/pwned"), &format!("the report has it:\n{report}"));
+    scene.holds(!report.contains('\u{1b}') && !report.contains("49"), "as text");
+    scene.holds(!report.lines().any(|line| line == "# not a heading"), &format!("it makes no heading:\n{report}"));
+    let begun = newest_journal(&lab).into_iter().find(|entry| entry["event"] == "begun").expect("the first line");
+    scene.holds(begun["reason"] == reason, "the journal has every byte of it");
+}
+
+/// Every line as an object of the contract; the last one, apart.
+#[track_caller]
+fn json_lines(scene: &Scene) -> (Vec<serde_json::Value>, serde_json::Value) {
+    let mut lines = Vec::new();
+    for line in scene.stdout.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        scene.holds(value.is_object() && value["v"] == 1, &format!("an object of version 1: {line}"));
+        let time = value["time"].as_str().unwrap_or("");
+        scene.holds(
+            chrono::DateTime::parse_from_rfc3339(time).is_ok() && time.ends_with('Z'),
+            &format!("a time: {line}"),
+        );
+        lines.push(value);
+    }
+    let last = lines.pop().unwrap_or_default();
+    scene.holds(last["event"] == "end", "the last line is the end");
+    scene.holds(
+        lines.iter().all(|line| line["event"] == "step" || line["event"] == "note"),
+        "the others are steps and notes",
+    );
+    scene.holds(last["exit"] == i64::from(scene.status.code().unwrap_or(-1)), "it holds the exit code");
+    scene.holds(last["production"].as_str().is_some_and(|text| !text.is_empty()), "it says what production is");
+    scene.holds(last["total_ms"].as_u64().is_some(), "it says how long it took");
+    (lines, last)
+}
+
+#[test]
+fn json_is_one_object_a_line_and_nothing_else() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let dry = run(&lab, &["--dry-run", "--json"]);
+    let (_, last) = json_lines(dry.exits(0));
+    dry.holds(last["incident"].is_null() && last["traffic_safe_ms"].is_null(), "a dry run has no incident");
+
+    let scene = rollback(&lab, &["--json"]);
+    let (lines, last) = json_lines(scene.exits(0));
+    let words =
+        ["connect", "observe", "lock", "switch", "drain", "stop", "verify", "restore", "evidence", "report", "notify"];
+    let states = ["started", "done", "failed", "skipped", "unknown"];
+    for line in lines.iter().filter(|line| line["event"] == "step") {
+        scene.holds(words.contains(&line["step"].as_str().unwrap_or("")), &format!("a step of the contract: {line}"));
+        scene.holds(
+            states.contains(&line["status"].as_str().unwrap_or("")),
+            &format!("a status of the contract: {line}"),
+        );
+    }
+    for step in ["observe", "lock", "switch", "drain", "stop", "verify", "evidence", "report"] {
+        let done = lines.iter().any(|line| line["step"] == step && line["status"] == "done");
+        scene.holds(done, &format!("{step} is done"));
+    }
+    let safe = last["traffic_safe_ms"].as_u64().unwrap_or(0);
+    scene.holds(safe > 0 && safe < last["total_ms"].as_u64().unwrap_or(0), "traffic was safe before the end");
+    let incident = last["incident"].as_str().unwrap_or("");
+    scene.holds(lab.folder().join(incident).join("INCIDENT_REPORT.md").is_file(), "the incident is where it says");
+    scene.holds(lines.iter().all(|line| line["run"] == last["run"]), "every line names the run");
+    scene.holds(incident.ends_with(last["run"].as_str().unwrap_or("?")), "which is the incident's name");
+
+    lab.sh("web1", "systemctl stop nginx");
+    let refused = rollback(&lab, &["--json"]);
+    json_lines(refused.exits(1));
+    let usage = run(&lab, &["--json"]);
+    json_lines(usage.exits(2));
+}
+
+/// A config in which green drains until the test lets go of its stream.
+fn long_drain(lab: &Lab) {
+    lab.config_with(|text| {
+        text.replace("timeout = \"10s\"\n\n[verify]", "timeout = \"60s\"\n\n[verify]").replace(
+            "run.systemd = \"listings-green.service\"",
+            "run.systemd = \"listings-green.service\"\nstop_timeout = \"1s\"",
+        )
+    });
+}
+
+/// Starts a rollback that hangs in the drain, on a request without end.
+fn hang_in_drain(lab: &Lab) -> (Running, thread::JoinHandle<Got>) {
+    let ip = lab.ip("web1");
+    let stream = thread::spawn(move || get(&ip, "/stream?ms=60000"));
+    until("the stream runs", || lab.sh("web1", "ss -Htn state established '( dport = :8081 )' | wc -l") != "0");
+    let running = begin(lab, &[]);
+    until("it drains", || newest_journal(lab).iter().any(|entry| entry["step"] == "drain"));
+    (running, stream)
+}
+
+#[test]
+fn an_interrupt_between_two_steps_says_what_production_is() {
+    let lab = Lab::up(&["web1"]);
+    long_drain(&lab);
+    let (mut running, stream) = hang_in_drain(&lab);
+    running.signal(Signal::INT);
+    let code = running.exit();
+    let said = running.said();
+    assert_eq!(code, 130, "{said}");
+    let last: Vec<&str> = said.lines().rev().take(2).collect();
+    assert!(last[1].starts_with("production:") && last[1].contains("on blue on 1 of 1 host"), "{said}");
+    assert!(last[0].starts_with("next:") && last[0].contains("rollback-prod"), "{said}");
+    assert_eq!(unit(&lab, "web1", "listings-green"), "active", "green was not stopped: {said}");
+    assert!(kept(&lab, "INCIDENT_REPORT.md").contains("interrupt"), "the report says so");
+    let left = leftovers(&lab, "web1");
+    assert!(left.is_empty(), "nothing of ours is left:\n{left}");
+
+    lab.config_with(|text| {
+        text.replace("timeout = \"10s\"\n\n[verify]", "timeout = \"1s\"\n\n[verify]")
+            .replace("listings-green.service\"\n", "listings-green.service\"\nstop_timeout = \"1s\"\n")
+    });
+    let rerun = rollback(&lab, &[]);
+    rerun.exits(0);
+    rerun.holds(unit(&lab, "web1", "listings-green") != "active", "green is stopped");
+    stream.join().expect("the stream ends");
+}
+
+#[test]
+fn an_interrupt_before_the_first_change_changes_nothing() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // The host takes its time to answer; the step that is waited for is only a question.
+    lab.sh("web1", "systemctl kill -s STOP listings-blue");
+    let mut running = begin(&lab, &[]);
+    until("it asks the host", || lab.exec("web1", &["pgrep", "-u", "deploy", "curl"]).status.success());
+    running.signal(Signal::TERM);
+    assert_eq!(running.exit(), 130, "{}", running.said());
+    assert!(running.said().contains("nothing was changed"), "{}", running.said());
+    assert!(incidents(&lab).is_empty(), "no incident");
+    lab.sh("web1", "systemctl kill -s CONT listings-blue");
+    assert_eq!(served_by(&lab, "web1"), "green");
+}
+
+#[test]
+fn a_second_operator_is_told_who_is_at_it() {
+    let lab = Lab::up(&["web1"]);
+    long_drain(&lab);
+    let (running, stream) = hang_in_drain(&lab);
+    let second = rollback(&lab, &[]);
+    second.exits(1).says("holds the lock").says("error rate of 12 percent").says("nothing was changed");
+    let status = run(&lab, &["status"]);
+    status.exits(0).says("error rate of 12 percent");
+    // Whoever pulls the plug of the first one's laptop leaves no lock.
+    running.kill();
+    let third = begin(&lab, &["--keep-green"]);
+    until("it holds the lock", || {
+        newest_journal(&lab).iter().any(|entry| is(entry, "outcome", "switch") && entry["status"] == "done")
+    });
+    third.kill();
+    lab.sh("web1", "systemctl kill -s KILL listings-green");
+    stream.join().expect("the stream ends");
+    let left = leftovers(&lab, "web1");
+    assert!(left.is_empty(), "nothing of ours is left:\n{left}");
+}
+
+#[test]
+fn a_stale_lock_is_taken_over_with_a_note() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    lab.sh(
+        "web1",
+        "su deploy -s /bin/sh -c 'cd /run/lock && mkdir rollback-prod-listings.lock && cd rollback-prod-listings.lock &&
+           echo \"mallory@laptop pid 1 since yesterday\" >holder && touch -d \"-1 hour\" beat'",
+    );
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0).says("stale").says("mallory@laptop");
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("the lock is gone:\n{left}"));
+}

@@ -1,0 +1,266 @@
+//! What the tests of a rollback ask of a lab host: its file, its answers, its processes, and what a run left behind.
+//! A file of its own, so that a test file includes it with `#[path]` beside `support`.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::support::lab::{Counts, Lab, SITE};
+use super::support::{Scene, rollback_prod};
+
+/// The file behind the link in sites-enabled.
+pub const FILE: &str = "/etc/nginx/sites-available/listings";
+
+/// The program, in the folder where the lab's config is.
+pub fn program(lab: &Lab, words: &[&str]) -> Command {
+    let mut command = rollback_prod();
+    command.current_dir(lab.folder()).args(words);
+    command
+}
+
+/// A run of the program with these words, over and done.
+#[track_caller]
+pub fn run(lab: &Lab, words: &[&str]) -> Scene {
+    Scene::of(&mut program(lab, words), lab.folder())
+}
+
+/// A rollback with a reason and these words besides.
+#[track_caller]
+pub fn rollback(lab: &Lab, words: &[&str]) -> Scene {
+    let mut all = vec!["--reason", "error rate of 12 percent"];
+    all.extend(words);
+    run(lab, &all)
+}
+
+/// A rollback that goes on while the test does something else.
+pub fn begin(lab: &Lab, words: &[&str]) -> Running {
+    let mut all = vec!["--reason", "error rate of 12 percent"];
+    all.extend(words);
+    let said = lab.folder().join("said");
+    let file = std::fs::File::create(&said).expect("make a file for what it says");
+    let child = program(lab, &all)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().expect("a second handle of that file"))
+        .stderr(file)
+        .spawn()
+        .expect("start the program");
+    Running { child, said }
+}
+
+/// A program that runs; killed when it is dropped, with no chance to tidy up.
+pub struct Running {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Running {
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a pid"), signal).expect("send a signal to our child");
+    }
+
+    /// The exit code, once it has ended.
+    #[track_caller]
+    pub fn exit(&mut self) -> i32 {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.child.try_wait().expect("look at the program");
+            status.is_some()
+        });
+        status.and_then(|status| status.code()).unwrap_or(-1)
+    }
+
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("look at the program").is_some()
+    }
+
+    /// Both its outputs.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is true; a minute is more than anything in the lab takes.
+#[track_caller]
+pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_true() {
+        assert!(Instant::now() < deadline, "after a minute it is still not so: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A file of a host, byte for byte.
+#[track_caller]
+pub fn read(lab: &Lab, host: &str, path: &str) -> String {
+    let output = lab.exec(host, &["cat", path]);
+    assert!(output.status.success(), "{host}: {path}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("the lab's files are UTF-8")
+}
+
+/// Writes a file on a host in place, as an editor would; its owner and mode stay.
+#[track_caller]
+pub fn write(lab: &Lab, host: &str, path: &str, text: &str) {
+    let output = lab.exec(host, &["sh", "-c", "printf '%s' \"$2\" >\"$1\"", "write", path, text]);
+    assert!(output.status.success(), "{host}: {path}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A program on the host, for what the config calls instead of nginx.
+#[track_caller]
+pub fn install(lab: &Lab, host: &str, path: &str, script: &str) {
+    write(lab, host, path, script);
+    lab.sh(host, &format!("chmod 755 {path}"));
+}
+
+/// The file as the lab delivers it becomes this one, and not a byte else.
+pub fn rolled_back(text: &str) -> String {
+    text.replace("server 127.0.0.1:8080 down;", "server 127.0.0.1:8080 weight=100 max_fails=0;")
+        .replace("server 127.0.0.1:8081 weight=100;", "server 127.0.0.1:8081 down;")
+        .replace("X-Blue-Weight 0 always", "X-Blue-Weight 100 always")
+        .replace("X-Green-Weight 100 always", "X-Green-Weight 0 always")
+}
+
+/// One answer through a host's nginx.
+#[derive(Debug, Clone)]
+pub struct Got {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Got {
+    /// The value of a header, or nothing.
+    pub fn header(&self, name: &str) -> String {
+        let line = self.head.lines().find_map(|line| {
+            let (n, value) = line.split_once(':')?;
+            n.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        });
+        line.unwrap_or_default()
+    }
+}
+
+/// Asks a host's nginx once, on a connection of its own; status 0 where there is no whole answer.
+pub fn get(ip: &str, path: &str) -> Got {
+    let output = Command::new("curl")
+        .args(["-sS", "-i", "-m", "20", "--noproxy", "*", "-H", "Connection: close", "-H"])
+        .arg(format!("Host: {SITE}"))
+        .arg(format!("http://{ip}{path}"))
+        .output()
+        .expect("start curl");
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    let status = if output.status.success() { status } else { 0 };
+    Got { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// Who answers through a host's nginx: `blue`, `green`, or the status of something else.
+pub fn served_by(lab: &Lab, host: &str) -> String {
+    let got = get(&lab.ip(host), "/");
+    if got.status == 200 { got.body.trim().to_owned() } else { format!("status {}", got.status) }
+}
+
+/// What systemd says of a unit: `active`, `inactive`, `failed`.
+pub fn unit(lab: &Lab, host: &str, unit: &str) -> String {
+    String::from_utf8_lossy(&lab.exec(host, &["systemctl", "is-active", unit]).stdout).trim().to_owned()
+}
+
+/// Files, locks, steps and processes of ours on a host. Empty is what every run must leave. What ends by itself when
+/// the line is gone gets a moment for it.
+pub fn leftovers(lab: &Lab, host: &str) -> String {
+    let look = || {
+        lab.sh(
+            host,
+            "find /etc /opt /run /dev/shm /tmp /var/tmp /mnt /media /srv /home -name '*rollback-prod*' 2>/dev/null
+             find /mnt -mindepth 1
+             pgrep -u deploy -fa 'rp_nonce|/bin/sh -c n=' || true",
+        )
+    };
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let found = look();
+        if found.is_empty() || Instant::now() >= deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The incident folders, oldest first.
+pub fn incidents(lab: &Lab) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(lab.folder().join("incidents")).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// A file of the newest incident.
+#[track_caller]
+pub fn kept(lab: &Lab, name: &str) -> String {
+    let folder = incidents(lab).pop().expect("an incident folder");
+    let path = folder.join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The journal of an incident as far as it is written: whole lines only.
+pub fn journal(folder: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.join("journal.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The newest incident's journal.
+pub fn newest_journal(lab: &Lab) -> Vec<serde_json::Value> {
+    incidents(lab).pop().map(|folder| journal(&folder)).unwrap_or_default()
+}
+
+/// Whether the entry is this event of this step.
+pub fn is(entry: &serde_json::Value, event: &str, step: &str) -> bool {
+    entry["event"] == event && entry["step"] == step
+}
+
+/// When an entry was made, in seconds since 1970.
+pub fn seconds(entry: &serde_json::Value) -> f64 {
+    let time = entry["time"].as_str().and_then(|time| chrono::DateTime::parse_from_rfc3339(time).ok());
+    time.expect("a time").timestamp_micros() as f64 / 1e6
+}
+
+/// Now, on the same clock: the hosts of the lab share this machine's.
+pub fn now() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64()
+}
+
+/// Asserts that nothing went wrong for anybody.
+#[track_caller]
+pub fn nobody_noticed(counts: &Counts, scene: &Scene) {
+    scene.holds(counts.bad.is_empty() && counts.total > 0, &format!("every answer is good: {counts:?}"));
+}
+
+/// Everything as before the rollback: green up, the file as it was, nginx on green with no old worker left.
+#[track_caller]
+pub fn back_to_green(lab: &Lab, host: &str, file: &str) {
+    lab.sh(host, "systemctl start listings-green.service listings-blue.service");
+    lab.sh(
+        host,
+        "for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:8081/health && exit; sleep 0.02; done; exit 1",
+    );
+    write(lab, host, FILE, file);
+    lab.sh(host, "nginx -t 2>/dev/null && systemctl reload nginx");
+    until("nginx is back on green", || {
+        served_by(lab, host) == "green"
+            && !lab.exec(host, &["pgrep", "-f", "worker process is shutting"]).status.success()
+    });
+}

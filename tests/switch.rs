@@ -1,0 +1,655 @@
+//! The rollback itself, on real hosts: traffic moves from green to blue, nobody notices, and whatever goes wrong on
+//! the way leaves somebody serving and a program that says what is.
+
+#[path = "support/site.rs"]
+mod site;
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use site::*;
+use support::lab::{Lab, Load};
+
+const CONNECTIONS: usize = 16;
+
+#[test]
+fn traffic_moves_to_blue_without_one_bad_answer_and_every_other_byte_of_the_file_stays() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // Only root may read it, as where a file holds keys; and bytes that a careless rewrite would lose.
+    let odd = "# tabs\there, a trailing blank \n# \"quotes\" ${dollar} ünïcode\n\n";
+    write(&lab, "web1", FILE, &format!("{odd}{}\n\n# no newline at the end", read(&lab, "web1", FILE)));
+    lab.sh("web1", &format!("chown root:www-data {FILE}; chmod 640 {FILE}; nginx -t && systemctl reload nginx"));
+    let before = read(&lab, "web1", FILE);
+
+    let load = Load::start(&lab.ip("web1"), "GET", "/", CONNECTIONS);
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+
+    scene.exits(0).says("traffic is safe: blue serves on 1 of 1 host").says("green stopped");
+    nobody_noticed(&counts, &scene);
+    scene.holds(counts.green > 0 && counts.blue > 0, &format!("the load saw both: {counts:?}"));
+    scene.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file is as it was but for the shares");
+    scene.holds(before != rolled_back(&before), "and those did change");
+    let stat = lab.sh("web1", &format!("stat -c '%U:%G %a %h' {FILE}; readlink /etc/nginx/sites-enabled/listings"));
+    scene.holds(stat == format!("root:www-data 640 1\n{FILE}"), &format!("owner, mode and link stay: {stat}"));
+    let got = get(&lab.ip("web1"), "/");
+    let headers = (got.header("X-Blue-Weight"), got.header("X-Green-Weight"));
+    scene.holds(headers == ("100".to_owned(), "0".to_owned()), &format!("the headers say so too: {got:?}"));
+    scene.holds(unit(&lab, "web1", "listings-green") == "inactive", "green is stopped");
+    scene.holds(unit(&lab, "web1", "listings-blue") == "active", "blue runs");
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+#[test]
+fn no_post_is_lost_and_green_is_stopped_only_after_its_last_answer() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let load = Load::start(&lab.ip("web1"), "POST", "/", CONNECTIONS / 2);
+    // A slow request each moment, so that some are in flight whenever the switch comes.
+    let mut run = begin(&lab, &[]);
+    let mut slow = Vec::new();
+    while !run.is_over() {
+        let ip = lab.ip("web1");
+        slow.push(thread::spawn(move || (now(), get(&ip, "/slow?ms=2000"), now())));
+        thread::sleep(Duration::from_millis(200));
+    }
+    let counts = load.stop();
+    let slow: Vec<_> = slow.into_iter().map(|one| one.join().expect("a slow request ends")).collect();
+
+    assert_eq!(run.exit(), 0, "{}", run.said());
+    assert!(counts.bad.is_empty() && counts.total > 0, "every answer is good: {counts:?}");
+    let logs = "cat /opt/listings/logs/blue.log /opt/listings/logs/green.log";
+    let served: usize = lab.sh("web1", &format!("{logs} | grep -c 'INFO POST / 200'")).parse().expect("a number");
+    assert_eq!(served, counts.total, "none was served twice, none was lost");
+    assert!(slow.iter().all(|(_, got, _)| got.status == 200), "every slow answer is whole: {slow:?}");
+    let journal = newest_journal(&lab);
+    let switched = journal.iter().find(|entry| is(entry, "outcome", "switch")).map(seconds).expect("a switch");
+    let stop = journal.iter().find(|entry| is(entry, "intent", "stop")).map(seconds).expect("green is stopped");
+    let in_flight: Vec<_> =
+        slow.iter().filter(|(sent, _, answered)| *sent + 1.0 < switched && switched < *answered).collect();
+    assert!(in_flight.iter().any(|(_, got, _)| got.body == "green\n"), "some were in flight on green: {slow:?}");
+    let last = slow.iter().filter(|(_, got, _)| got.body == "green\n").map(|(_, _, at)| *at).fold(0.0, f64::max);
+    assert!(last < stop, "green is stopped ({stop}) after its last answer ({last})");
+}
+
+#[test]
+fn a_dropped_connection_after_the_switch_does_not_take_blue_out() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    // Two workers, each with an opinion of its own: both must see a dropped connection.
+    let after_a_drop = || {
+        let ip = lab.ip("web1");
+        let drops: Vec<u16> = (0..12).map(|_| get(&ip, "/die").status).collect();
+        assert!(drops.contains(&502), "/die drops the connection: {drops:?}");
+        (0..20).map(|_| get(&ip, "/").status).collect::<Vec<_>>()
+    };
+    rollback(&lab, &["--keep-green"]).exits(0);
+    let ours = after_a_drop();
+    assert!(ours.iter().all(|status| *status == 200), "with max_fails=0: {ours:?}");
+
+    // What the runbook's words would have done: this shows that the claim above is worth something.
+    let naive = rolled_back(&before).replace(" max_fails=0", "");
+    write(&lab, "web1", FILE, &naive);
+    lab.sh("web1", "nginx -t && systemctl reload nginx");
+    until("only new workers answer", || !lab.exec("web1", &["pgrep", "-f", "shutting down"]).status.success());
+    let naively = after_a_drop();
+    assert!(naively.contains(&502), "without it: {naively:?}");
+}
+
+#[test]
+fn a_reload_that_nginx_accepts_and_does_not_apply_is_put_back() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    lab.sh("web1", "systemd-run -q --unit=squatter python3 -m http.server 8099");
+    until("somebody holds port 8099", || lab.sh("web1", "ss -Hltn '( sport = :8099 )'").contains("8099"));
+    // Written after nginx started and never loaded: the reload of the rollback is the first that would bind it.
+    write(&lab, "web1", "/etc/nginx/sites-enabled/another", "server { listen 8099; return 204; }\n");
+
+    let load = Load::start(&lab.ip("web1"), "GET", "/", CONNECTIONS);
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+
+    scene.exits(3).says("[emerg]").says("8099").says("web1");
+    nobody_noticed(&counts, &scene);
+    scene.holds(counts.blue == 0, "blue never served");
+    scene.holds(read(&lab, "web1", FILE) == before, "the old file is back byte for byte");
+    scene.holds(served_by(&lab, "web1") == "green", "green serves");
+    scene.holds(unit(&lab, "web1", "listings-green") == "active", "green runs");
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+/// A test command with a rule of its own house: it refuses the candidate, and only the candidate.
+const HOUSE_RULE: &str = r#"#!/bin/sh
+if grep -q max_fails=0 /etc/nginx/sites-available/listings; then
+  echo 'nginx: [emerg] house rule 7: max_fails=0 in /etc/nginx/sites-available/listings:6' >&2
+  exit 1
+fi
+exec nginx "$@"
+"#;
+
+#[test]
+fn a_candidate_that_nginx_refuses_changes_nothing_anywhere() {
+    let lab = Lab::up(&["web1", "web2"]);
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\ntest = \"/usr/local/sbin/nginx-test -t\""));
+    // web1 would take it: it must not be switched either.
+    install(&lab, "web1", "/usr/local/sbin/nginx-test", "#!/bin/sh\nexec nginx \"$@\"\n");
+    install(&lab, "web2", "/usr/local/sbin/nginx-test", HOUSE_RULE);
+    let look =
+        |host: &str| lab.sh(host, "ls -lai --time-style=full-iso /etc/nginx/sites-available /etc/nginx/sites-enabled");
+    let before = [look("web1"), look("web2")];
+
+    let scene = rollback(&lab, &[]);
+
+    scene.exits(1).says("web2").says("house rule 7");
+    scene.holds([look("web1"), look("web2")] == before, "no file was touched, none was added");
+    for host in ["web1", "web2"] {
+        scene.holds(served_by(&lab, host) == "green", "green serves");
+        let left = leftovers(&lab, host);
+        scene.holds(left.is_empty(), &format!("nothing of ours is left on {host}:\n{left}"));
+    }
+    let dry = run(&lab, &["--dry-run"]);
+    dry.exits(1).says("web2").says("house rule 7");
+}
+
+#[test]
+fn a_candidate_that_could_not_be_tested_beforehand_is_put_back_when_nginx_refuses_it() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\ntest = \"/usr/local/sbin/nginx-test -t\""));
+    install(&lab, "web1", "/usr/local/sbin/nginx-test", HOUSE_RULE);
+    lab.sh("web1", "mv /usr/bin/unshare /usr/bin/unshare.away");
+    let before = read(&lab, "web1", FILE);
+
+    let load = Load::start(&lab.ip("web1"), "GET", "/", CONNECTIONS);
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+
+    scene.exits(3).says("house rule 7");
+    nobody_noticed(&counts, &scene);
+    scene.holds(counts.blue == 0, "blue never served");
+    scene.holds(read(&lab, "web1", FILE) == before, "the old file is back byte for byte");
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+#[test]
+fn a_file_that_somebody_else_changes_meanwhile_is_theirs() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\ntest = \"/usr/local/sbin/nginx-test -t\""));
+    // A deploy that writes the file between our reading and our writing: while the candidate is tested.
+    install(
+        &lab,
+        "web1",
+        "/usr/local/sbin/nginx-test",
+        "#!/bin/sh\nif [ \"$1\" = -t ] && mkdir /run/deployed 2>/dev/null; then\n  \
+         nsenter -t 1 -m sh -c 'echo \"# a deploy was here\" >>/etc/nginx/sites-available/listings'\nfi\nexec nginx \"$@\"\n",
+    );
+    let before = read(&lab, "web1", FILE);
+
+    let scene = rollback(&lab, &[]);
+
+    let theirs = format!("{before}# a deploy was here\n");
+    scene.holds(read(&lab, "web1", FILE) == theirs, "their content survives byte for byte");
+    scene.exits(1).says("changed since it was read").says("web1");
+    scene.holds(served_by(&lab, "web1") == "green", "green serves");
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+    // And the next run reads the file as it is now.
+    rollback(&lab, &["--keep-green"]).exits(0);
+    assert_eq!(read(&lab, "web1", FILE), rolled_back(&theirs));
+}
+
+#[test]
+fn a_switch_that_is_not_proven_is_put_back_within_twenty_seconds() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\nreload = \"/usr/local/sbin/nginx-reload\""));
+    // Blue dies in the moment of the switch.
+    install(
+        &lab,
+        "web1",
+        "/usr/local/sbin/nginx-reload",
+        "#!/bin/sh\nsystemctl stop listings-blue\nexec nginx -s reload\n",
+    );
+    let before = read(&lab, "web1", FILE);
+
+    let scene = rollback(&lab, &[]);
+
+    scene.exits(3).says("web1").says("put back");
+    scene.holds(read(&lab, "web1", FILE) == before, "the old file is back byte for byte");
+    until("green serves", || served_by(&lab, "web1") == "green");
+    scene.holds(unit(&lab, "web1", "listings-green") == "active", "green was never stopped");
+    let journal = newest_journal(&lab);
+    let began = journal.iter().find(|entry| is(entry, "intent", "switch")).map(seconds).expect("a switch");
+    let ended = journal.iter().find(|entry| is(entry, "outcome", "switch")).map(seconds).expect("its end");
+    scene.holds(ended - began < 20.0, &format!("put back after {} s", ended - began));
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+#[test]
+fn a_dry_run_shows_the_diff_and_leaves_nothing_behind() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let sockets = lab.folder().join("run");
+    std::fs::create_dir(&sockets).expect("make a folder");
+    // What a mere login leaves (sudo's folders) is not ours.
+    assert!(lab.ssh("web1", "sudo -n nginx -t").status.success());
+    let look = || {
+        lab.sh(
+            "web1",
+            "find / -xdev -type d -printf '%p %y %m %U:%G\\n' -o -printf '%p %y %s %m %U:%G %C@ %i %l\\n' | sort
+             for d in /run /tmp /dev/shm /mnt; do find $d -printf '%p %y %m %U:%G %l\\n'; done | sort",
+        )
+        .lines()
+        // The application logs who asked it, nginx whom it answered, systemd everything.
+        .filter(|line| {
+            !line.starts_with("/opt/listings/logs/") && !line.starts_with("/var/log/") && !line.starts_with("/run/log/")
+        })
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+    };
+    let processes = || {
+        let all = lab.sh("web1", "ps -eo args --no-headers | sort");
+        all.lines().filter(|line| !line.contains("ps -eo args")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let files = look();
+    let running = processes();
+
+    let mut command = program(&lab, &["--dry-run"]);
+    let scene = support::Scene::of(command.env("XDG_RUNTIME_DIR", &sockets), lab.folder());
+
+    scene.exits(0).says("+    server 127.0.0.1:8081 down;").says("-    server 127.0.0.1:8080 down;");
+    scene.says("nginx accepts the new file").says("nothing was changed");
+    until("the processes on the host are those from before", || {
+        let now = processes();
+        now.iter().all(|one| running.contains(one))
+    });
+    let after = look();
+    let changed: Vec<&String> = after.iter().filter(|line| !files.contains(line)).collect();
+    let gone: Vec<&String> = files.iter().filter(|line| !after.contains(line)).collect();
+    scene.holds(changed.is_empty() && gone.is_empty(), &format!("files on the host: new {changed:?}, gone {gone:?}"));
+    scene.holds(incidents(&lab).is_empty() && !lab.folder().join("incidents").exists(), "no incident folder here");
+    let here: Vec<_> = std::fs::read_dir(&sockets).expect("our folder").flatten().collect();
+    scene.holds(here.is_empty(), &format!("no socket here: {here:?}"));
+    // And the same words without the flag are the real run.
+    rollback(&lab, &["--keep-green"]).exits(0);
+}
+
+#[test]
+fn a_second_run_finds_nothing_left_to_do_and_harms_nobody() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    let load = Load::start(&lab.ip("web1"), "GET", "/", CONNECTIONS);
+    let first = rollback(&lab, &[]);
+    let second = rollback(&lab, &[]);
+    let counts = load.stop();
+    first.exits(0);
+    second.exits(0).says("green stopped");
+    nobody_noticed(&counts, &second);
+    second.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file is right");
+    second.holds(incidents(&lab).len() == 2, "each run has its folder");
+}
+
+#[test]
+fn a_program_that_is_killed_at_any_moment_is_finished_by_the_next_one() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    let wanted = rolled_back(&before);
+    // Moments after the start, spread over the traffic part; and moments after a line in the journal.
+    let after_start = (0..12).map(|n| (None, 250 + n * 60));
+    let milestones =
+        [("lock", 0), ("lock", 15), ("lock", 40), ("switch", 0), ("switch", 15), ("switch", 40), ("switch", 80)];
+    let milestones = milestones.into_iter().map(|(step, ms)| (Some(step), ms));
+    for (step, ms) in after_start.chain(milestones) {
+        let moment = format!(
+            "killed {ms} ms after {}",
+            step.map_or("its start".to_owned(), |step| format!("the intent of {step}"))
+        );
+        let load = Load::start(&lab.ip("web1"), "GET", "/", CONNECTIONS / 2);
+        let known = incidents(&lab).len();
+        let began = Instant::now();
+        let mut first = begin(&lab, &["--keep-green"]);
+        if let Some(step) = step {
+            until("the intent is on disk", || {
+                let folder = incidents(&lab).get(known).cloned();
+                folder.is_some_and(|folder| journal(&folder).iter().any(|entry| is(entry, "intent", step)))
+                    || first.is_over()
+            });
+        }
+        let moment_is_here = if step.is_some() { Instant::now() } else { began } + Duration::from_millis(ms);
+        while Instant::now() < moment_is_here {
+            thread::sleep(Duration::from_millis(1));
+        }
+        first.kill();
+        let second = rollback(&lab, &["--keep-green"]);
+        let counts = load.stop();
+
+        second.holds(second.status.code() == Some(0), &format!("the second run ends well: {moment}"));
+        second.holds(counts.bad.is_empty() && counts.total > 0, &format!("nobody noticed: {moment}: {counts:?}"));
+        second.holds(read(&lab, "web1", FILE) == wanted, &format!("the file is right: {moment}"));
+        second.holds(served_by(&lab, "web1") == "blue", &format!("blue serves: {moment}"));
+        let left = leftovers(&lab, "web1");
+        second.holds(left.is_empty(), &format!("nothing of ours is left: {moment}:\n{left}"));
+        back_to_green(&lab, "web1", &before);
+    }
+}
+
+#[test]
+fn a_program_that_is_killed_while_green_stops_is_finished_by_the_next_one() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    for ms in [0, 30, 400] {
+        let load = Load::start(&lab.ip("web1"), "GET", "/", CONNECTIONS / 2);
+        let known = incidents(&lab).len();
+        let first = begin(&lab, &[]);
+        until("the intent of the stop is on disk", || {
+            let folder = incidents(&lab).get(known).cloned();
+            folder.is_some_and(|folder| journal(&folder).iter().any(|entry| is(entry, "intent", "stop")))
+        });
+        let moment = Instant::now() + Duration::from_millis(ms);
+        while Instant::now() < moment {
+            thread::sleep(Duration::from_millis(1));
+        }
+        first.kill();
+        let second = rollback(&lab, &[]);
+        let counts = load.stop();
+        second
+            .holds(second.status.code() == Some(0), &format!("the second run ends well: {ms} ms after the stop began"));
+        nobody_noticed(&counts, &second);
+        second.holds(unit(&lab, "web1", "listings-green") == "inactive", "green is stopped");
+        let left = leftovers(&lab, "web1");
+        second.holds(left.is_empty(), &format!("nothing of ours is left:\n{left}"));
+        back_to_green(&lab, "web1", &before);
+    }
+}
+
+#[test]
+fn all_balancers_are_switched_at_once_and_nobody_notices() {
+    let lab = Lab::up(&["web1", "web2", "web3"]);
+    lab.config("");
+    let before = read(&lab, "web1", FILE);
+    let loads = ["web1", "web2", "web3"].map(|host| lab.load(host, "/"));
+    let scene = rollback(&lab, &[]);
+    let counts = loads.map(Load::stop);
+    scene.exits(0).says("traffic is safe: blue serves on 3 of 3 hosts");
+    for (host, counts) in ["web1", "web2", "web3"].into_iter().zip(&counts) {
+        nobody_noticed(counts, &scene);
+        scene.holds(served_by(&lab, host) == "blue", &format!("{host} is on blue"));
+        scene.holds(read(&lab, host, FILE) == rolled_back(&before), &format!("the file of {host} is right"));
+        scene.holds(unit(&lab, host, "listings-green") == "inactive", &format!("green of {host} is stopped"));
+    }
+}
+
+#[test]
+fn a_balancer_whose_file_cannot_be_replaced_is_named_and_its_green_goes_on() {
+    let lab = Lab::up(&["web1", "web2", "web3"]);
+    lab.config("");
+    lab.sh(
+        "web2",
+        "cd /etc/nginx && mount --bind sites-available sites-available && mount -o remount,bind,ro sites-available",
+    );
+    let before = read(&lab, "web2", FILE);
+    let load = lab.load("web2", "/");
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+    nobody_noticed(&counts, &scene);
+    scene.holds(served_by(&lab, "web2") == "green", "web2 serves green as before");
+    scene.holds(unit(&lab, "web2", "listings-green") == "active", "its green runs");
+    scene.holds(read(&lab, "web2", FILE) == before, "its file is as it was");
+    // A check finds it before anything changes, or the switch does on that host alone; either way it is said.
+    let others = [served_by(&lab, "web1"), served_by(&lab, "web3")];
+    let expected = match scene.status.code() {
+        Some(1) => ["green", "green"],
+        _ => ["blue", "blue"],
+    };
+    scene.holds(others == expected, &format!("the others agree with the exit code: {others:?}"));
+    scene.holds(matches!(scene.status.code(), Some(1 | 5)), "exit 1 before any change, 5 after one");
+    let last = scene.stdout.lines().rev().take(3).collect::<Vec<_>>().join("\n") + &scene.stderr;
+    scene.holds(last.contains("web2") && last.contains("Read-only file system"), "the host and the cause are named");
+}
+
+#[test]
+fn two_hosts_are_rolled_back_one_by_one_and_both_greens_are_stopped() {
+    let lab = Lab::up(&["web1", "web2"]);
+    lab.config("");
+    let first = rollback(&lab, &["--hosts", "web1"]);
+    first.exits(5);
+    first.holds(served_by(&lab, "web1") == "blue" && served_by(&lab, "web2") == "green", "only web1 is switched");
+    first.holds(unit(&lab, "web2", "listings-green") == "active", "green of web2 still runs");
+    first.holds(first.stdout.contains("--hosts web2"), "the next command to type finishes it");
+    let second = rollback(&lab, &["--hosts", "web2"]);
+    second.exits(0).says("traffic is safe: blue serves on 2 of 2 hosts");
+    for host in ["web1", "web2"] {
+        second.holds(served_by(&lab, host) == "blue", &format!("{host} is on blue"));
+        second.holds(unit(&lab, host, "listings-green") == "inactive", &format!("green of {host} is stopped"));
+    }
+}
+
+#[test]
+fn green_goes_on_when_the_operator_keeps_it() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0).says("green kept running");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    scene.holds(unit(&lab, "web1", "listings-green") == "active", "green runs");
+}
+
+#[test]
+fn a_host_that_is_powered_off_is_named_and_finished_later() {
+    let lab = Lab::up(&["web1", "web2"]);
+    lab.config_with(|text| text.replace("[ssh]", "[ssh]\nconnect_timeout = \"2s\""));
+    lab.poweroff("web2");
+    let scene = rollback(&lab, &[]);
+    scene.exits(5);
+    scene.holds(served_by(&lab, "web1") == "blue", "web1 is on blue");
+    let last: Vec<&str> = scene.stdout.lines().rev().take(2).collect();
+    scene.holds(last.iter().all(|line| line.contains("web2")), "the last lines name web2");
+    lab.boot("web2");
+    let rerun = rollback(&lab, &["--hosts", "web2"]);
+    rerun.exits(0);
+    for host in ["web1", "web2"] {
+        rerun.holds(served_by(&lab, host) == "blue", &format!("{host} is on blue"));
+        rerun.holds(unit(&lab, host, "listings-green") == "inactive", &format!("green of {host} is stopped"));
+    }
+}
+
+#[test]
+fn green_is_left_running_under_a_balancer_that_nobody_listed() {
+    let lab = Lab::up(&["web1", "edge"]);
+    lab.config_with(|text| {
+        text.replace("[[host]]\nname = \"edge\"\nssh = \"edge\"\n", "")
+            .replace("timeout = \"10s\"\n\n[verify]", "timeout = \"2s\"\n\n[verify]")
+    });
+    let edge = read(&lab, "edge", FILE);
+    write(&lab, "edge", FILE, &edge.replace("127.0.0.1:8081", &format!("{}:8081", lab.ip("web1"))));
+    lab.sh("edge", "nginx -t && systemctl reload nginx");
+    let load = lab.load("edge", "/");
+    let scene = rollback(&lab, &[]);
+    let counts = load.counts();
+    scene.exits(4).says(&lab.ip("edge")).says("--force");
+    nobody_noticed(&counts, &scene);
+    scene.holds(unit(&lab, "web1", "listings-green") == "active", "green runs");
+    scene.holds(served_by(&lab, "web1") == "blue", "web1 is on blue all the same");
+    let forced = rollback(&lab, &["--force"]);
+    drop(load);
+    forced.exits(0);
+    forced.holds(unit(&lab, "web1", "listings-green") == "inactive", "--force stops it");
+}
+
+#[test]
+fn a_request_without_end_is_cut_at_the_deadline_and_counted() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace("timeout = \"10s\"\n\n[verify]", "timeout = \"2s\"\n\n[verify]").replace(
+            "run.systemd = \"listings-green.service\"",
+            "run.systemd = \"listings-green.service\"\nstop_timeout = \"1s\"",
+        )
+    });
+    let ip = lab.ip("web1");
+    let stream = thread::spawn(move || get(&ip, "/stream?ms=60000"));
+    until("the stream runs", || lab.sh("web1", "ss -Htn state established '( dport = :8081 )' | wc -l") != "0");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).says("1 connection to green");
+    scene.holds(scene.took < Duration::from_secs(20), "it does not wait for the end of the stream");
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    scene.holds(report.contains("1 connection to green"), &format!("the report counts it:\n{report}"));
+    scene.holds(stream.join().expect("the stream ends").status == 0, "the stream was cut");
+    scene.holds(unit(&lab, "web1", "listings-green") != "active", "green is stopped");
+}
+
+#[test]
+fn traffic_is_safe_after_three_round_trips_to_each_host() {
+    let lab = Lab::up(&["web1", "web2"]);
+    lab.config("");
+    for host in ["web1", "web2"] {
+        // Counted by sshd, not by us.
+        lab.sh(host, "echo 'LogLevel VERBOSE' >>/etc/ssh/sshd_config.d/lab.conf; systemctl restart ssh");
+    }
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0);
+    let safe =
+        newest_journal(&lab).iter().find(|entry| entry["event"] == "traffic_safe").map(seconds).expect("it was safe");
+    for host in ["web1", "web2"] {
+        let sessions = lab.sh(host, "journalctl -q --no-pager -u ssh -o short-unix | grep 'Starting session: command'");
+        let times = sessions.lines().filter_map(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        let before = times.filter(|time| *time < safe).count();
+        scene.holds((1..=3).contains(&before), &format!("{host}: {before} sessions before {safe}:\n{sessions}"));
+    }
+}
+
+#[test]
+fn colours_that_answer_alike_are_told_apart_by_who_still_accepts() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // No weight headers, no instance header, and the same body from both.
+    let site: String = read(&lab, "web1", FILE)
+        .lines()
+        .filter(|line| !line.contains("add_header"))
+        .map(|line| {
+            format!(
+                "{}\n",
+                line.replace(
+                    "proxy_http_version 1.1;",
+                    "proxy_http_version 1.1;\n        proxy_hide_header X-Instance;"
+                )
+            )
+        })
+        .collect();
+    write(&lab, "web1", FILE, &site);
+    lab.sh(
+        "web1",
+        "sed -i 's/--port 8081/--colour blue --port 8081/' /etc/systemd/system/listings-green.service
+         systemctl daemon-reload; systemctl restart listings-green; nginx -t && systemctl reload nginx
+         for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:8081/health && exit; sleep 0.02; done; exit 1",
+    );
+    let load = lab.load("web1", "/");
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+    scene.exits(0).says("look alike");
+    nobody_noticed(&counts, &scene);
+    scene.holds(read(&lab, "web1", FILE) == rolled_back(&site), "no headers were added");
+    let asked = "grep -c 'GET / 200' /opt/listings/logs/blue.log";
+    let (earlier, _) = (lab.sh("web1", asked), get(&lab.ip("web1"), "/"));
+    scene.holds(lab.sh("web1", asked) != earlier, "blue answers");
+    scene.holds(unit(&lab, "web1", "listings-green") == "inactive", "green is stopped");
+}
+
+#[test]
+fn a_body_tells_blue_where_nginx_hides_the_instance_header() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let site = read(&lab, "web1", FILE)
+        .replace("proxy_http_version 1.1;", "proxy_http_version 1.1; proxy_hide_header X-Instance;");
+    write(&lab, "web1", FILE, &site);
+    lab.sh("web1", "nginx -t && systemctl reload nginx");
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0).never_says("look alike");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+}
+
+#[test]
+fn hosts_that_are_odd_each_in_their_own_way_are_all_switched() {
+    let lab = Lab::up(&["fish", "wget", "noisy", "bare"]);
+    lab.config("");
+    lab.sh("fish", "usermod -s /usr/bin/fish deploy");
+    lab.sh("wget", "mv /usr/bin/curl /usr/bin/curl.away");
+    lab.sh("noisy", "printf 'echo Welcome to $HOSTNAME; echo on stderr >&2; printf no-newline\\n' | tee -a /home/deploy/.bashrc >/home/deploy/b; cat /home/deploy/.bashrc >>/home/deploy/b; mv /home/deploy/b /home/deploy/.bashrc");
+    lab.sh(
+        "bare",
+        "for t in timeout nice unshare setsid ss ps free dmesg journalctl; do mv $(command -v $t) /root/; done",
+    );
+    let loads = ["fish", "wget", "noisy", "bare"].map(|host| (host, lab.load(host, "/")));
+    let scene = rollback(&lab, &[]);
+    let counts = loads.map(|(host, load)| (host, load.stop()));
+    scene.exits(0).says("traffic is safe: blue serves on 4 of 4 hosts");
+    for (host, counts) in &counts {
+        scene.holds(counts.bad.is_empty() && counts.blue > 0, &format!("nobody noticed on {host}: {counts:?}"));
+        scene.holds(unit(&lab, host, "listings-green") == "inactive", &format!("green of {host} is stopped"));
+    }
+    // What is missing is said, not passed over.
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    scene.holds(report.contains("bare"), &format!("the report names the host without a journal:\n{report}"));
+}
+
+#[test]
+fn a_file_in_conf_d_is_replaced_where_it_is() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace(FILE, "/etc/nginx/conf.d/listings.conf"));
+    lab.sh("web1", &format!("mv {FILE} /etc/nginx/conf.d/listings.conf; rm /etc/nginx/sites-enabled/listings; nginx -t && systemctl reload nginx"));
+    let before = read(&lab, "web1", "/etc/nginx/conf.d/listings.conf");
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0);
+    scene.holds(read(&lab, "web1", "/etc/nginx/conf.d/listings.conf") == rolled_back(&before), "the file is right");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    scene.holds(lab.sh("web1", "ls -A /etc/nginx/conf.d") == "listings.conf", "nothing lies beside it");
+}
+
+#[test]
+fn two_servers_of_a_colour_are_switched_together() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace("servers = [\"127.0.0.1:8080\"]", "servers = [\"127.0.0.1:8080\", \"127.0.0.1:8082\"]")
+            .replace(
+                "health = [\"http://127.0.0.1:8080/health\"]",
+                "health = [\"http://127.0.0.1:8080/health\", \"http://127.0.0.1:8082/health\"]",
+            )
+            .replace("servers = [\"127.0.0.1:8081\"]", "servers = [\"127.0.0.1:8081\", \"127.0.0.1:8083\"]")
+    });
+    // Two processes in one unit, as a pre-forking server has them.
+    lab.sh(
+        "web1",
+        "for pair in blue:8080:8082 green:8081:8083; do
+           colour=${pair%%:*} rest=${pair#*:}
+           printf '#!/bin/sh\\ntrap \"kill 0\" TERM\\n/opt/listings/bin/listings-%s --port %s & /opt/listings/bin/listings-%s --port %s & wait\\n' \
+             $colour ${rest%:*} $colour ${rest#*:} >/opt/listings/bin/both-$colour
+           chmod 755 /opt/listings/bin/both-$colour
+           sed -i \"s|^ExecStart=.*|ExecStart=/opt/listings/bin/both-$colour|\" /etc/systemd/system/listings-$colour.service
+         done
+         sed -i -e 's/server 127.0.0.1:8080 down;/&\\n    server 127.0.0.1:8082 down;/' \
+           -e 's/server 127.0.0.1:8081 weight=100;/&\\n    server 127.0.0.1:8083 weight=100;/' /etc/nginx/sites-available/listings
+         systemctl daemon-reload; systemctl restart listings-blue listings-green; nginx -t && systemctl reload nginx
+         for port in 8080 8081 8082 8083; do
+           for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:$port/health && break; sleep 0.02; done
+         done",
+    );
+    let load = lab.load("web1", "/");
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+    scene.exits(0);
+    nobody_noticed(&counts, &scene);
+    let text = read(&lab, "web1", FILE);
+    let blue = ["server 127.0.0.1:8080 weight=100 max_fails=0;", "server 127.0.0.1:8082 weight=100 max_fails=0;"];
+    let green = ["server 127.0.0.1:8081 down;", "server 127.0.0.1:8083 down;"];
+    scene.holds(blue.iter().chain(&green).all(|line| text.contains(line)), &format!("all four are right:\n{text}"));
+    let listening = lab.sh("web1", "ss -Hltn '( sport = :8081 or sport = :8083 )'");
+    scene.holds(listening.is_empty(), &format!("both greens are stopped: {listening}"));
+}
