@@ -4,7 +4,7 @@
 mod load;
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use clap::CommandFactory;
 use tokio::sync::watch;
@@ -162,6 +162,7 @@ impl Session<'_> {
     async fn rollback(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = watch_signals(self.terminal.is_json());
+        let redactor = self.redactor();
         let mut first_interrupt = interrupts.clone();
         let (facts, plan) = tokio::select! {
             prepared = self.prepare(&fleet, &journal) => prepared,
@@ -195,10 +196,7 @@ impl Session<'_> {
         }
         self.show_plan(&plan, &journal);
         let templates = Templates::beside(self.inventory().sources.first().map(|path| path.as_path()));
-        let redactor = Redactor::new(
-            &self.inventory().evidence.redact,
-            self.inventory().secrets().map(crate::inventory::Secret::reveal),
-        );
+        journal.record_all(templates.notes().into_iter().map(|text| What::Note { text }));
         let outbox = Outbox::open(folder.path());
         let begin = report::begin_message(&self.story(&plan, &facts, &journal.entries()), &templates, &redactor);
         outbox.post(&self.inventory().notify, &begin);
@@ -224,7 +222,8 @@ impl Session<'_> {
         self.note_round_trips(&fleet, &plan, &journal);
 
         let was_interrupted = *interrupts.borrow() > 0;
-        notify::wait_for(first).await;
+        // What did not get through is tried once more with the last message, and named then.
+        let _ = notify::wait_for(first).await;
         let done = Finished {
             plan: &plan,
             facts: &facts,
@@ -234,6 +233,16 @@ impl Session<'_> {
             was_interrupted,
         };
         self.finish(&journal, &folder, &done).await
+    }
+
+    /// Its rules are compiled here, beside the handshake, and not when the first message waits for them.
+    fn redactor(&self) -> Arc<Redactor> {
+        let inventory = self.inventory();
+        let secrets = inventory.secrets().map(crate::inventory::Secret::reveal);
+        let redactor = Arc::new(Redactor::new(&inventory.evidence.redact, secrets));
+        let warmed = Arc::clone(&redactor);
+        std::thread::spawn(move || warmed.text(""));
+        redactor
     }
 
     fn story<'s>(&self, plan: &'s Plan, facts: &'s Facts, entries: &'s [record::Entry]) -> Story<'s> {
@@ -370,7 +379,8 @@ impl Session<'_> {
         }
         let entries = journal.entries();
         let story = self.story(done.plan, done.facts, &entries);
-        let message = report::end_message(&story, done.templates, done.redactor);
+        let verdict = record::judge(&entries, done.was_interrupted);
+        let message = report::end_message(&story, &verdict, done.templates, done.redactor);
         let step = journal.begin(StepWord::Notify, None);
         done.outbox.post(notify, &message);
         let failed: Vec<String> = done
@@ -380,6 +390,9 @@ impl Session<'_> {
             .into_iter()
             .filter_map(|delivery| Some(format!("{}: {}", delivery.channel, delivery.outcome.err()?)))
             .collect();
+        if let Some(trouble) = done.outbox.trouble() {
+            journal.gap(None, "outbox", trouble);
+        }
         if failed.is_empty() {
             step.end(Status::Done, "all messages were taken");
         } else {
@@ -390,7 +403,7 @@ impl Session<'_> {
     /// Who serves now. Only asks.
     async fn status(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
-        let resent = notify::resend_beside(&self.inventory().incidents, &self.inventory().notify);
+        let resent = notify::resend_beside(self.inventory());
         let facts = observe(&fleet, self.inventory(), &journal).await;
         let last = incident::newest_first(&self.inventory().incidents).into_iter().next();
         let table = status::status(self.inventory(), &facts, last.as_deref());
@@ -400,7 +413,7 @@ impl Session<'_> {
             }
         }
         self.terminal.text(&table);
-        notify::wait_for(resent).await;
+        self.say_resent(&journal, notify::wait_for(resent).await);
         let is_known = facts.hosts.iter().all(|host| host.seen.is_ok());
         let verdict = Verdict {
             exit: if is_known { 0 } else { 1 },
@@ -414,7 +427,7 @@ impl Session<'_> {
     /// Every problem on the hosts at once. Only asks.
     async fn check(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
-        let resent = notify::resend_beside(&self.inventory().incidents, &self.inventory().notify);
+        let resent = notify::resend_beside(self.inventory());
         let facts = observe(&fleet, self.inventory(), &journal).await;
         let (mut refusals, notes) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
         for host in &facts.hosts {
@@ -434,7 +447,7 @@ impl Session<'_> {
         }
         journal.record_all(notes.into_iter().map(|text| What::Note { text }));
         self.terminal.refusals(&refusals);
-        notify::wait_for(resent).await;
+        self.say_resent(&journal, notify::wait_for(resent).await);
         let found = match refusals.len() {
             0 => "nothing stands in the way".to_owned(),
             n => format!("{} in the way", record::plural(n, "problem")),
@@ -446,6 +459,28 @@ impl Session<'_> {
             left: Vec::new(),
         };
         self.end(&verdict, None, None, None)
+    }
+
+    /// Messages of earlier runs that got through now, or still do not.
+    fn say_resent(&self, journal: &Journal<'_>, deliveries: Vec<notify::Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        for delivery in deliveries {
+            match delivery.outcome {
+                Ok(()) => journal.note(format!("{}: a message of an earlier run was sent now", delivery.channel)),
+                Err(why) => {
+                    journal.note(format!("{}: a message of an earlier run is still unsent: {why}", delivery.channel))
+                }
+            }
+        }
+        for folder in incident::newest_first(&self.inventory().incidents) {
+            if folder.join(notify::OUTBOX).exists()
+                && let Err(err) = Folder::open(folder).refresh_sum(notify::OUTBOX)
+            {
+                self.terminal.warning(&format!("{err:#}"));
+            }
+        }
     }
 
     fn end(&self, verdict: &Verdict, safe: Option<u64>, incident: Option<&Path>, targets: Option<&str>) -> u8 {

@@ -91,6 +91,22 @@ impl Folder {
         }
         self.write(SUMS, sums.as_bytes())
     }
+
+    /// Corrects the line of one file that grew after the others were sealed: an outbox whose message was sent later.
+    ///
+    /// # Errors
+    /// As [`Folder::write_sums`].
+    pub fn refresh_sum(&self, name: &str) -> anyhow::Result<()> {
+        let Ok(sums) = fs::read_to_string(self.path.join(SUMS)) else { return Ok(()) };
+        let path = self.path.join(name);
+        let hash = hash_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let fresh = sums.lines().map(|line| match line.split_once("  ") {
+            Some((_, of)) if of == name => format!("{hash}  {name}\n"),
+            Some(_) | None => format!("{line}\n"),
+        });
+        let fresh: String = fresh.collect();
+        if fresh == sums { Ok(()) } else { self.write(SUMS, fresh.as_bytes()) }
+    }
 }
 
 fn hash_file(path: &Path) -> io::Result<String> {

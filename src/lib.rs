@@ -11,6 +11,7 @@
 //! holds that none imports one below it. The long version is `docs/architecture.md`.
 
 // Nouns: plain data. No I/O, no async.
+pub mod answer;
 pub mod clock;
 pub mod colour;
 pub mod inventory;

@@ -243,6 +243,7 @@ impl<'a> Planner<'a> {
     fn balancer(&mut self, host: &'a Host, seen: &'a Seen) -> Option<(Step, Step, Step)> {
         let nginx = seen.nginx.as_ref()?;
         let inventory = self.inventory;
+        let may_all = seen.missing_rights.as_ref().is_ok_and(Vec::is_empty);
         let path = match &nginx.path {
             Ok(path) => path,
             Err(not_known) => {
@@ -253,13 +254,16 @@ impl<'a> Planner<'a> {
         let text = match &nginx.text {
             Ok(text) => text,
             Err(not_known) => {
-                self.refuse_unknown(host, not_known);
+                // Without the right to read it, the right is what is asked for.
+                if may_all {
+                    self.refuse_unknown(host, not_known);
+                }
                 return None;
             }
         };
         if let Err(not_known) = &nginx.is_valid {
             // Without the right to run the test its words say nothing about the configuration.
-            if seen.missing_rights.as_ref().is_ok_and(Vec::is_empty) {
+            if may_all {
                 self.refuse_unknown(host, not_known);
             }
         } else if nginx.is_loaded == Ok(false) {

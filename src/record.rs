@@ -219,7 +219,11 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
         _ => None,
     });
     let balancers = begun.map(|begun| begun.balancers.clone()).unwrap_or_default();
-    let state_of = |host: &HostName| last_balancer_state(entries, host).unwrap_or(Balancer::Unchanged);
+    // A switch whose intent is the last word of it, in the journal of a run that was killed, may have happened.
+    let state_of = |host: &HostName| {
+        let began = if switch_is_open(entries, host) { Balancer::Unknown } else { Balancer::Unchanged };
+        last_balancer_state(entries, host).unwrap_or(began)
+    };
     let of =
         |wanted: Balancer| -> Vec<&HostName> { balancers.iter().filter(|host| state_of(host) == wanted).collect() };
     let (blue, put_back, unknown) = (of(Balancer::Blue), of(Balancer::PutBack), of(Balancer::Unknown));
@@ -292,6 +296,18 @@ pub fn last_balancer_state(entries: &[Entry], host: &HostName) -> Option<Balance
         What::Balancer { host: of, state } if of == host => Some(*state),
         _ => None,
     })
+}
+
+fn switch_is_open(entries: &[Entry], host: &HostName) -> bool {
+    entries
+        .iter()
+        .rev()
+        .find_map(|entry| match &entry.what {
+            What::Intent { step: StepWord::Switch, host: of, .. } if of == host => Some(true),
+            What::Outcome { step: StepWord::Switch, host: Some(of), .. } if of == host => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
 }
 
 fn greens(entries: &[Entry]) -> Vec<(HostName, Green)> {

@@ -38,7 +38,7 @@ printf '%s\n%s\n%s\n' "$rp_uid" "$(id -un)" "${SHELL:-}"
 section system
 uname -sr
 section tools
-for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss; do
+for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss cat cp tee sync ln mv rm; do
   command -v "$tool" || :
 done
 section space
@@ -46,23 +46,30 @@ df -Pk "$base" "${nginx_file%/*}/" 2>/dev/null
 
 resolved=
 [ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
-# The rights that the switch needs for its file; see switch.sh, which uses exactly these words.
+# The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
+# file and its folder are ours.
 file_rights() {
+  if [ -z "$resolved" ] || { [ -w "${resolved%/*}" ] && [ -O "$resolved" ]; }; then return 0; fi
   new=${resolved%/*}/.${resolved##*/}.rollback-prod
   old=$new-before
   printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
     "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old" "rm -f $old"
+  if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
 }
+# lacks WORD…: whether sudo does not allow it; `sudo -l` is not asked again where it allows nothing at all.
+lacks() { [ "$allows" = nothing ] || ! sudo -n -l "$@" >/dev/null 2>&1; }
 
 section rights
 if [ "$rp_uid" = 0 ] || [ "$rp_sudo" = no ]; then
   printf 'all'
 else
-  granted=$(sudo -n -l 2>&1) || granted="refused: $granted"
-  case $granted in
-    *'NOPASSWD: ALL'*) printf 'all' ;;
-    refused:*) printf '%s' "$granted" ;;
-    *)
+  allows=something
+  granted=$(sudo -n -l 2>&1) || allows=nothing
+  case $allows,$granted in
+    something,*'(ALL) NOPASSWD: ALL'* | something,*'(ALL : ALL) NOPASSWD: ALL'* | something,*'(root) NOPASSWD: ALL'*)
+      printf 'all'
+      ;;
+    something,* | *'password is required'* | *'may not run sudo'* | *'not in the sudoers'* | *'not allowed'*)
       for arg in "$@"; do
         case $arg in
           right=*)
@@ -70,20 +77,18 @@ else
             IFS=$rp_unit
             set -f
             # shellcheck disable=SC2086
-            sudo -n -l $words >/dev/null 2>&1 || printf 'missing %s\n' "$words"
+            ! lacks $words || printf 'missing %s\n' "$words"
             set +f
             unset IFS
             ;;
         esac
       done
-      # A file that is ours to replace needs no right for it.
-      if [ -n "$resolved" ] && [ ! -w "${resolved%/*}" ]; then
-        file_rights | while read -r words; do
-          # shellcheck disable=SC2086
-          sudo -n -l $words >/dev/null 2>&1 || printf 'missing %s\n' "$words"
-        done
-      fi
+      file_rights | while read -r words; do
+        # shellcheck disable=SC2086
+        ! lacks $words || printf 'missing %s\n' "$words"
+      done
       ;;
+    *) printf 'refused: %s' "$granted" ;;
   esac
 fi
 
@@ -105,7 +110,7 @@ if [ -n "$nginx_file" ]; then
   status=0
   dumped=$(run_words "$dump" 2>&1) || status=$?
   # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
-  printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' \
+  printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' -e '^[0-9/]+ [0-9:]+ \[(emerg|alert|crit)\]' \
     -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
     -e '^(sudo|sh|/bin/sh)[:]' || :
   printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
