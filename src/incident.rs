@@ -23,15 +23,23 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder of an incident, with its parents.
+    /// Makes the folder of an incident, with its parents: one that was not there before. Where another run of the
+    /// same second has taken the name, it ends in `-2`, and so on.
     ///
     /// # Errors
-    /// When it exists already, or cannot be made.
+    /// When it cannot be made.
     pub fn create(incidents: &Path, id: &IncidentId) -> io::Result<Folder> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents)?;
-        let path = incidents.join(id.as_str());
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Folder { path })
+        let mut path = incidents.join(id.as_str());
+        for number in 2..=99 {
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                    path = incidents.join(format!("{id}-{number}"));
+                }
+                made => return made.map(|()| Folder { path }),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     /// An existing folder.

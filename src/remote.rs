@@ -283,7 +283,9 @@ impl Frame {
     }
 
     pub fn noise(&self) -> String {
-        String::from_utf8_lossy(&self.noise).trim().to_owned()
+        // Before the begin, what is held back for its sake is noise as well.
+        let held = if self.begun { &[][..] } else { &self.held };
+        String::from_utf8_lossy(&[&self.noise, held].concat()).trim().to_owned()
     }
 }
 

@@ -331,7 +331,15 @@ fn stop(shell: &[&str], service: &str, pid: u32, started: &str, exe: &str) -> (O
     ];
     let (status, sections, noise) = send(shell, &program(parts, arguments.to_vec()));
     let said = sections.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect::<String>();
+    for base in ["/run/lock", "/dev/shm", "/tmp"] {
+        // The folder that the script keeps its steps in, on this machine for once.
+        let _ = std::fs::remove_dir_all(format!("{base}/rollback-prod-{service}-jobs-{}", uid()));
+    }
     (status, said + &noise)
+}
+
+fn uid() -> String {
+    String::from_utf8_lossy(&run(&["id", "-u"], &[], b"").stdout).trim().to_owned()
 }
 
 #[test]

@@ -12,6 +12,8 @@ use site::*;
 use support::lab::{Lab, Load};
 
 const CONNECTIONS: usize = 16;
+/// Where the load is not the point: enough that some request is in flight at every moment.
+const FEW: usize = 3;
 
 #[test]
 fn traffic_moves_to_blue_without_one_bad_answer_and_every_other_byte_of_the_file_stays() {
@@ -376,7 +378,7 @@ fn all_balancers_are_switched_at_once_and_nobody_notices() {
     let lab = Lab::up(&["web1", "web2", "web3"]);
     lab.config("");
     let before = read(&lab, "web1", FILE);
-    let loads = ["web1", "web2", "web3"].map(|host| lab.load(host, "/"));
+    let loads = ["web1", "web2", "web3"].map(|host| Load::start(&lab.ip(host), "GET", "/", FEW));
     let scene = rollback(&lab, &[]);
     let counts = loads.map(Load::stop);
     scene.exits(0).says("traffic is safe: blue serves on 3 of 3 hosts");
@@ -551,7 +553,7 @@ fn colours_that_answer_alike_are_told_apart_by_who_still_accepts() {
          systemctl daemon-reload; systemctl restart listings-green; nginx -t && systemctl reload nginx
          for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:8081/health && exit; sleep 0.02; done; exit 1",
     );
-    let load = lab.load("web1", "/");
+    let load = Load::start(&lab.ip("web1"), "GET", "/", FEW);
     let scene = rollback(&lab, &[]);
     let counts = load.stop();
     scene.exits(0).says("look alike");
@@ -587,7 +589,7 @@ fn hosts_that_are_odd_each_in_their_own_way_are_all_switched() {
         "bare",
         "for t in timeout nice unshare setsid ss ps free dmesg journalctl; do mv $(command -v $t) /root/; done",
     );
-    let loads = ["fish", "wget", "noisy", "bare"].map(|host| (host, lab.load(host, "/")));
+    let loads = ["fish", "wget", "noisy", "bare"].map(|host| (host, Load::start(&lab.ip(host), "GET", "/", FEW)));
     let scene = rollback(&lab, &[]);
     let counts = loads.map(|(host, load)| (host, load.stop()));
     scene.exits(0).says("traffic is safe: blue serves on 4 of 4 hosts");
@@ -641,7 +643,7 @@ fn two_servers_of_a_colour_are_switched_together() {
            for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:$port/health && break; sleep 0.02; done
          done",
     );
-    let load = lab.load("web1", "/");
+    let load = Load::start(&lab.ip("web1"), "GET", "/", FEW);
     let scene = rollback(&lab, &[]);
     let counts = load.stop();
     scene.exits(0);
@@ -652,4 +654,91 @@ fn two_servers_of_a_colour_are_switched_together() {
     scene.holds(blue.iter().chain(&green).all(|line| text.contains(line)), &format!("all four are right:\n{text}"));
     let listening = lab.sh("web1", "ss -Hltn '( sport = :8081 or sport = :8083 )'");
     scene.holds(listening.is_empty(), &format!("both greens are stopped: {listening}"));
+}
+
+/// A release that listens where the lab's own application cannot: on IPv6 or on a socket of the file system.
+const ODD_APPLICATION: &str = r#"
+import http.server, os, socket, sys
+colour, address = sys.argv[1:]
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = (colour + "\n").encode()
+        self.send_response(200)
+        self.send_header("X-Instance", colour)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *words): pass
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    address_family = socket.AF_UNIX if address.startswith("/") else socket.AF_INET6
+    def server_bind(self):
+        if address.startswith("/") and os.path.exists(address): os.remove(address)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+    def get_request(self):
+        connection, peer = self.socket.accept()
+        return connection, peer or ("unix", 0)
+os.umask(0)
+Server(address if address.startswith("/") else ("::1", int(address)), Answer).serve_forever()
+"#;
+
+/// Puts both colours, the site and the config on other addresses.
+fn move_to(lab: &Lab, blue: (&str, &str), green: (&str, &str)) {
+    install(lab, "web1", "/opt/listings/bin/odd.py", ODD_APPLICATION);
+    for (colour, (server, address)) in [("blue", blue), ("green", green)] {
+        let old = if colour == "blue" { "127.0.0.1:8080" } else { "127.0.0.1:8081" };
+        lab.sh(
+            "web1",
+            &format!(
+                "sed -i 's|^ExecStart=.*|ExecStart=/usr/bin/python3 /opt/listings/bin/odd.py {colour} {address}|' \\
+                   /etc/systemd/system/listings-{colour}.service
+                 sed -i 's|server {old} |server {server} |' {FILE}"
+            ),
+        );
+    }
+    lab.sh("web1", "systemctl daemon-reload; systemctl restart listings-blue listings-green");
+    // Before nginx asks it: a worker that once found nobody there answers 502 for ten seconds.
+    until("both colours listen", || {
+        let all = lab.sh("web1", "ss -Hltn; ss -Hlxn");
+        [blue.1, green.1].iter().all(|address| all.split_whitespace().any(|word| word.ends_with(address)))
+    });
+    lab.sh("web1", "nginx -t && systemctl restart nginx");
+    until("the application is up on its new addresses", || served_by(lab, "web1") == "green");
+}
+
+#[test]
+fn servers_on_ipv6_are_switched() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("127.0.0.1:8080", "[::1]:8080").replace("127.0.0.1:8081", "[::1]:8081"));
+    move_to(&lab, ("[::1]:8080", "8080"), ("[::1]:8081", "8081"));
+    let load = Load::start(&lab.ip("web1"), "GET", "/", FEW);
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+    scene.exits(0);
+    nobody_noticed(&counts, &scene);
+    scene.holds(read(&lab, "web1", FILE).contains("server [::1]:8080 weight=100 max_fails=0;"), "the file is right");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    scene.holds(lab.sh("web1", "ss -Hltn '( sport = :8081 )'").is_empty(), "green is stopped");
+}
+
+#[test]
+fn servers_on_unix_sockets_are_switched() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace("health = [\"http://127.0.0.1:8080/health\"]\n", "")
+            .replace("127.0.0.1:8080", "unix:/opt/listings/blue.sock")
+            .replace("127.0.0.1:8081", "unix:/opt/listings/green.sock")
+    });
+    let (blue, green) = ("/opt/listings/blue.sock", "/opt/listings/green.sock");
+    move_to(&lab, (&format!("unix:{blue}"), blue), (&format!("unix:{green}"), green));
+    let load = Load::start(&lab.ip("web1"), "GET", "/", FEW);
+    let scene = rollback(&lab, &[]);
+    let counts = load.stop();
+    scene.exits(0);
+    nobody_noticed(&counts, &scene);
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    scene.holds(unit(&lab, "web1", "listings-green") != "active", "green is stopped");
 }

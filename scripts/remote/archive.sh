@@ -24,12 +24,18 @@ if [ -n "$container" ]; then
   docker logs --timestamps "$container" 2>&1 | tail -c "$max" | compress
   return 0
 fi
-[ -e "$file" ] || return 50
+# The folder may be root's alone: then root says whether the file is there.
+if [ ! -e "$file" ] && ! as_root test -e "$file" 2>/dev/null; then return 50; fi
 if [ ! -r "$file" ] && ! as_root tail -c 1 "$file" >/dev/null 2>&1; then return 51; fi
 size=$(size_of "$file")
-older=$((max - ${size:-$max}))
-{
-  if [ "$older" -gt 0 ] && [ -e "$file.1" ]; then tail_of "$older" "$file.1"; fi
-  # the size that was seen: a log that grows while it is read must not grow past its limit
-  tail_of "$max" "$file" | head -c "$max"
-} | compress
+size=${size:-$max}
+older=$((max - size))
+# A log that grows while it is read must not grow past its limit: no more than the size that was seen.
+if [ "$older" -gt 0 ]; then
+  {
+    [ ! -e "$file.1" ] || tail_of "$older" "$file.1"
+    tail_of +1 "$file" | head -c "$size"
+  } | compress
+else
+  tail_of "$max" "$file" | head -c "$max" | compress
+fi

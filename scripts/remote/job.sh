@@ -12,10 +12,12 @@ base=$(state_folder) || return 92
 folder=$base/rollback-prod-$service-jobs-$rp_uid/$job
 [ -d "$folder" ] || return 92
 rp_until=$(($(date +%s) + limit))
-while [ ! -e "$folder/status" ] && [ "$(date +%s)" -lt "$rp_until" ]; do
+while [ -d "$folder" ] && [ ! -e "$folder/status" ] && [ "$(date +%s)" -lt "$rp_until" ]; do
   rp_pid=
   [ ! -r "$folder/pid" ] || IFS= read -r rp_pid <"$folder/pid"
   if [ -n "$rp_pid" ] && ! kill -0 "$rp_pid" 2>/dev/null; then break; fi
   pause 0.05
 done
+# The shell that began it outlived its line, and has told its result to nobody: what is true must be read again.
+[ -d "$folder" ] || return 92
 job_result "$folder"

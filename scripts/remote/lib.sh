@@ -244,12 +244,14 @@ detached() {
   job_result "$rp_job"
 }
 
-# job_result FOLDER: what a finished job printed and ended with; 91 where it left no status (killed).
+# job_result FOLDER: what a finished job printed and ended with; 91 where it left no status (killed). It is kept where
+# it could not be told: whoever asks for the job then still finds it.
 job_result() {
-  [ ! -r "$1/out" ] || cat "$1/out"
+  rp_told=yes
+  [ ! -r "$1/out" ] || cat "$1/out" || rp_told=no
   rp_status=91
   [ ! -r "$1/status" ] || IFS= read -r rp_status <"$1/status"
-  rm -rf "$1"
+  [ "$rp_told" = no ] || rm -rf "$1"
   # The folder of all steps goes with the last of them.
   rmdir "${1%/*}" 2>/dev/null
   return "$rp_status"

@@ -25,7 +25,14 @@ base=$(state_folder) || base=
 lock=$base/rollback-prod-$service.lock
 verdict=
 
-take() { mkdir "$lock" 2>/dev/null && printf '%s\n' "$holder" >"$lock/holder" && printf . >"$lock/beat"; }
+# For all to read: an operator with another account must see who holds it, and that the beat is fresh.
+take() {
+  umask 022
+  mkdir "$lock" 2>/dev/null && printf '%s\n' "$holder" >"$lock/holder" && printf . >"$lock/beat"
+  rp_taken=$?
+  umask 077
+  return "$rp_taken"
+}
 age() {
   rp_beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null || printf 0)
   printf '%s' $(($(date +%s) - rp_beat))
@@ -56,6 +63,10 @@ case $verdict in busy*) return 20 ;; esac
 if [ -n "$live" ]; then candidate "$live" "$test" "$text"; fi
 case $verdict in none*) return 0 ;; esac
 
+# Steps of earlier runs that nobody asked for again: they have ended, and what they left was read as it is.
+for rp_job in "$base/rollback-prod-$service-jobs-$rp_uid"/*; do
+  if [ -e "$rp_job/status" ]; then rm -rf "$rp_job"; fi
+done
 answered 0
 # From here on nothing is printed but "lost": the answer has been given, the channel only holds the lock.
 while IFS= read -r beat <&3; do

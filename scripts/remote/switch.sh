@@ -184,7 +184,8 @@ switch() {
   section reload
   run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
   if proven; then
-    [ "$replaced" = no ] || on_file rm -f "$old"
+    # Also those of an earlier run that lost its power between two of its commands.
+    if [ "$replaced" = yes ] || [ -e "$new" ] || [ -e "$old" ]; then on_file rm -f "$new" "$old"; fi
     section answer
     printf '%s' "$rp_answers" | sed -n '1,40p' | tr -d '\001-\010\013-\037'
     return 0

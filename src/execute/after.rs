@@ -23,12 +23,16 @@ const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// A moment without a connection is no proof that nobody connects: a balancer that was not listed opens one for each
 /// request. This many looks in a row must find none.
 const QUIET_SAMPLES: u32 = 3;
+/// At the deadline a host that gives no answer gets this long for one: without it nobody knows who is connected.
+const LAST_LOOK: Duration = Duration::from_secs(10);
 
 /// What a drain found.
 #[derive(Default)]
 struct Drained {
     /// Addresses of peers that are none of ours and still connected at the end.
     strangers: Vec<String>,
+    /// Hosts that could not be looked at in the end: who is connected there is not known.
+    unseen: Vec<HostName>,
 }
 
 impl<F: Apply> Execution<'_, F> {
@@ -40,6 +44,10 @@ impl<F: Apply> Execution<'_, F> {
             self.pictures().await;
             if self.goes_on(locks) {
                 self.stop_green(&drained).await;
+            } else if *self.interrupts.borrow() == 0 {
+                for step in self.steps(PhaseKind::StopGreen) {
+                    self.leave_green(&step.host, "another run took the lock");
+                }
             }
             if *self.interrupts.borrow() == 0 {
                 self.verify().await;
@@ -69,7 +77,9 @@ impl<F: Apply> Execution<'_, F> {
             } else {
                 0
             };
-            if quiet >= QUIET_SAMPLES || Instant::now() >= until || *self.interrupts.borrow() > 0 {
+            let is_seen = samples.iter().all(|(_, sample)| sample.is_some());
+            let is_over = Instant::now() >= if is_seen { until } else { until + LAST_LOOK };
+            if quiet >= QUIET_SAMPLES || is_over || *self.interrupts.borrow() > 0 {
                 break samples;
             }
             tokio::time::sleep(DRAIN_POLL).await;
@@ -92,7 +102,8 @@ impl<F: Apply> Execution<'_, F> {
                 None => timed.end(Status::Unknown, "the host does not answer"),
             }
         }
-        Drained { strangers: self.strangers(&last) }
+        let unseen = last.iter().filter(|(_, sample)| sample.is_none()).map(|(host, _)| host.clone()).collect();
+        Drained { strangers: self.strangers(&last), unseen }
     }
 
     async fn samples(&self) -> Vec<(HostName, Option<Sample>)> {
@@ -214,6 +225,13 @@ impl<F: Apply> Execution<'_, F> {
             return Some(format!(
                 "still connected to it, and none of our balancers: {}; --force stops it all the same",
                 drained.strangers.join(", ")
+            ));
+        }
+        if !drained.unseen.is_empty() && !self.is_forced {
+            let hosts: Vec<&str> = drained.unseen.iter().map(HostName::as_str).collect();
+            return Some(format!(
+                "who is connected to it on {} is not known; --force stops it all the same",
+                hosts.join(", ")
             ));
         }
         let pulses = join_all(self.app_hosts().into_iter().map(|host| async {

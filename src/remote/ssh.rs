@@ -66,6 +66,16 @@ enum Sink<'a> {
     Stream(&'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send)),
 }
 
+impl Sink<'_> {
+    /// The same once more, for another attempt.
+    fn again(&mut self) -> Sink<'_> {
+        match self {
+            Sink::Memory(content) => Sink::Memory(content),
+            Sink::Stream(sink) => Sink::Stream(sink),
+        }
+    }
+}
+
 impl Ssh {
     /// Connects to nobody yet.
     ///
@@ -105,26 +115,28 @@ impl Ssh {
     }
 
     /// Runs a program on a host, over a new connection when there is none.
-    async fn run(&self, host: &HostName, program: &Program, sink: Sink<'_>) -> Result<Answer, Failure> {
+    async fn run(&self, host: &HostName, program: &Program, mut sink: Sink<'_>) -> Result<Answer, Failure> {
         let line = self.line(host)?;
         let deadline = Instant::now() + program.limit;
         line.sent.fetch_add(1, Ordering::Relaxed);
-        let mut open = line.open.lock().await;
-        match open.as_ref().filter(|open| !open.is_broken.load(Ordering::Relaxed)).cloned() {
-            Some(session) => {
-                drop(open);
-                let _permit = line.sessions.acquire().await;
-                let answer = over(&session, program, sink, deadline).await;
-                if answer.is_err() {
-                    session.is_broken.store(true, Ordering::Relaxed);
-                }
-                answer
-            }
-            None => {
+        loop {
+            let mut open = line.open.lock().await;
+            let Some(session) = open.as_ref().filter(|open| !open.is_broken.load(Ordering::Relaxed)).cloned() else {
                 *open = None;
                 let (answer, session) = self.connect(&line.host, program, sink).await?;
                 *open = Some(Arc::new(session));
-                Ok(answer)
+                return Ok(answer);
+            };
+            drop(open);
+            let _permit = line.sessions.acquire().await;
+            let answer = over(&session, program, sink.again(), deadline).await;
+            if answer.is_err() {
+                session.is_broken.store(true, Ordering::Relaxed);
+            }
+            // Nothing was sent: the connection is gone, or sshd gives it no more sessions (MaxSessions). The next
+            // round finds one that somebody else made meanwhile, or makes one and rides on its handshake.
+            if !matches!(answer, Err(Failure::NotSent { .. })) {
+                return answer;
             }
         }
     }

@@ -1,0 +1,597 @@
+//! The line: refused, cut, frozen, noisy, and how a run ends then. Against real sshds, real cuts of the network and
+//! real power failures.
+
+mod support;
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use support::lab::Lab;
+use support::{Scene, rollback_prod};
+
+#[track_caller]
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(Duration::from_secs(20), what, holds);
+}
+
+#[track_caller]
+fn until_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn command(lab: &Lab, config: &Path) -> Command {
+    let mut command = rollback_prod();
+    command.current_dir(lab.folder()).arg("--config").arg(config).args(["--reason", "green is broken"]);
+    command
+}
+
+fn roll(lab: &Lab, config: &Path) -> Scene {
+    Scene::of(&mut command(lab, config), lab.folder())
+}
+
+/// The lab's own ssh_config with more in front, where it wins.
+fn ssh_config(lab: &Lab, first: &str) -> PathBuf {
+    let path = lab.folder().join("ssh_config");
+    let text = std::fs::read_to_string(lab.ssh_config()).expect("the lab has one");
+    std::fs::write(&path, format!("{first}\n{text}")).expect("write ssh_config");
+    path
+}
+
+/// A config whose ssh settings are these, besides a short connect_timeout.
+fn config_over(lab: &Lab, first: &str, settings: &str) -> PathBuf {
+    let ours = ssh_config(lab, first);
+    let theirs = lab.ssh_config();
+    lab.config_with(|text| {
+        text.replace(
+            &format!("config = \"{}\"", theirs.display()),
+            &format!("config = \"{}\"\nconnect_timeout = \"2s\"\n{settings}", ours.display()),
+        )
+    })
+}
+
+fn answer(lab: &Lab, host: &str) -> String {
+    lab.sh(host, "curl -s -m 5 -H 'Host: listings.example.com' http://127.0.0.1/")
+}
+
+#[track_caller]
+fn serves(lab: &Lab, host: &str, colour: &str, scene: &Scene) {
+    let said = answer(lab, host);
+    scene.holds(said == colour, &format!("{colour} serves on {host}, and not {said:?}"));
+}
+
+/// The journal of the newest run, as far as it was written.
+fn journal(lab: &Lab) -> String {
+    let Ok(entries) = std::fs::read_dir(lab.folder().join("incidents")) else { return String::new() };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path().join("journal.jsonl")).collect();
+    paths.sort();
+    paths.last().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+}
+
+/// Waits until a step is about to be done: its intent is on disk.
+#[track_caller]
+fn await_intent(lab: &Lab, step: &str) {
+    let words = [format!("\"step\":\"{step}\""), "\"event\":\"intent\"".to_owned()];
+    until(&format!("the intent of {step} is on disk"), || {
+        journal(lab).lines().any(|line| words.iter().all(|word| line.contains(word)))
+    });
+}
+
+/// nginx takes its time to reload, so that something can happen meanwhile. Gives the setting for it.
+fn slow_reload(lab: &Lab, host: &str, seconds: u32) -> String {
+    lab.sh(
+        host,
+        &format!(
+            "printf '#!/bin/sh\\ntouch /run/reload-began\\nsleep {seconds}\\nexec systemctl reload nginx\\n' \
+             >/usr/local/bin/slow-reload; chmod 755 /usr/local/bin/slow-reload"
+        ),
+    );
+    "reload = \"/usr/local/bin/slow-reload\"".to_owned()
+}
+
+#[track_caller]
+fn await_reload(lab: &Lab, host: &str) {
+    until("the reload began", || lab.exec(host, &["test", "-e", "/run/reload-began"]).status.success());
+}
+
+fn with_nginx(text: String, setting: &str) -> String {
+    text.replace("sudo = true\n", &format!("sudo = true\n{setting}\n"))
+}
+
+#[track_caller]
+fn sshd(lab: &Lab, host: &str, lines: &str) {
+    // `Match` ends only at another one or at the end of all files, so it may stand only in the last.
+    lab.sh(
+        host,
+        &format!("printf '%b\\n' '{lines}' >/etc/ssh/sshd_config.d/00-test.conf; sshd -t && systemctl restart ssh"),
+    );
+    until("sshd listens again", || !lab.sh(host, "ss -Hltn '( sport = :22 )'").is_empty());
+}
+
+// --- refused at the door -----------------------------------------------------------------------------------------
+
+#[test]
+fn an_unknown_host_key_is_refused_with_the_command_that_shows_it() {
+    let lab = Lab::up(&["web1"]);
+    let empty = lab.folder().join("empty");
+    std::fs::write(&empty, "").expect("write a file");
+    // Whatever the operator's own file says about it.
+    let first = format!("StrictHostKeyChecking no\nUserKnownHostsFile {}", empty.display());
+    let scene = roll(&lab, &config_over(&lab, &first, ""));
+    scene.exits(1).says("its host key is not known here").says("ssh web1 true");
+    scene.holds(std::fs::read(&empty).expect("it is there").is_empty(), "and nothing was learnt");
+    serves(&lab, "web1", "green", &scene);
+}
+
+#[test]
+fn a_changed_host_key_is_refused_in_words_of_its_own() {
+    let lab = Lab::up(&["web1"]);
+    let known = lab.folder().join("known");
+    let key = lab.folder().join("other");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let public = std::fs::read_to_string(key.with_extension("pub")).expect("it was made");
+    std::fs::write(&known, format!("web1,{} {public}", lab.ip("web1"))).expect("write known_hosts");
+    let scene = roll(&lab, &config_over(&lab, &format!("UserKnownHostsFile {}", known.display()), ""));
+    scene.exits(1).says("its host key is not the one we know").says("ssh-keygen -R");
+    serves(&lab, "web1", "green", &scene);
+}
+
+#[test]
+fn a_key_that_is_not_accepted_is_named() {
+    let lab = Lab::up(&["web1"]);
+    let key = lab.folder().join("other");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    lab.sh("web1", "rm /home/deploy/.ssh/authorized_keys");
+    let scene = roll(&lab, &config_over(&lab, &format!("IdentityFile {}", key.display()), ""));
+    scene.exits(1).says("it does not accept our key").says("ssh-add -l");
+    serves(&lab, "web1", "green", &scene);
+}
+
+#[test]
+fn a_host_that_asks_for_a_password_never_makes_us_wait() {
+    let lab = Lab::up(&["web1"]);
+    sshd(&lab, "web1", "PubkeyAuthentication no\\nPasswordAuthentication yes\\nKbdInteractiveAuthentication yes");
+    let scene = roll(&lab, &config_over(&lab, "PreferredAuthentications password,keyboard-interactive", ""));
+    scene.exits(1).says("it does not accept our key");
+    scene.holds(scene.took < Duration::from_secs(10), "it ends by itself");
+}
+
+#[test]
+fn a_closed_port_is_named() {
+    let lab = Lab::up(&["web1"]);
+    let scene = roll(&lab, &config_over(&lab, "Port 2222", ""));
+    scene.exits(1).says("Connection refused").says("ssh web1 true");
+    scene.holds(scene.took < Duration::from_secs(10), "at once");
+}
+
+#[test]
+fn a_black_hole_ends_with_the_connect_timeout() {
+    let lab = Lab::up(&["web1"]);
+    let config = config_over(&lab, "", "");
+    lab.cut("web1");
+    let scene = roll(&lab, &config);
+    scene.exits(1).says("web1");
+    scene.holds(scene.took < Duration::from_secs(10), "two seconds and a little");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_named() {
+    let lab = Lab::up(&["web1"]);
+    let scene = roll(&lab, &config_over(&lab, "Host web1\n  HostName no-such-host.invalid\nHost *", ""));
+    scene.exits(1).says("its name cannot be resolved");
+}
+
+#[test]
+fn an_account_that_runs_something_else_is_shown_with_its_words() {
+    let lab = Lab::up(&["web1"]);
+    sshd(&lab, "web1", "ForceCommand echo this account is for backups only");
+    let scene = roll(&lab, &config_over(&lab, "", ""));
+    scene.exits(1).says("this account is for backups only");
+    scene.holds(scene.took < Duration::from_secs(20), "it does not wait for an answer that cannot come");
+}
+
+// --- odd hosts ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_fish_login_shell_works() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "usermod -s /usr/bin/fish deploy");
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0);
+    serves(&lab, "web1", "blue", &scene);
+}
+
+/// The C shells differ from all others in quoting: `!` and newlines. Debian's base has none, so this stands in for it
+/// where it matters: it takes one line, refuses a `!`, and gives the rest to sh.
+#[test]
+fn a_login_shell_that_takes_one_plain_line_works() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh(
+        "web1",
+        r#"cat >/usr/local/bin/oddsh <<'SH'
+#!/bin/sh
+[ "$1" = -c ] || exit 1
+case $2 in *'!'* | *'
+'*) echo 'Event not found.' >&2; exit 1 ;; esac
+exec /bin/sh -c "$2"
+SH
+        chmod 755 /usr/local/bin/oddsh; echo /usr/local/bin/oddsh >>/etc/shells; usermod -s /usr/local/bin/oddsh deploy"#,
+    );
+    roll(&lab, &lab.config("")).exits(0);
+}
+
+#[test]
+fn noise_of_the_login_shell_is_no_answer() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh(
+        "web1",
+        r#"{ cat <<'RC'
+echo "Welcome to web1! $(seq 1 2000)"
+printf '\n0123456789abcdef0123456789abcdef begin\nrights\n0123456789abcdef0123456789abcdef end 0\n'
+printf '\nsection nginx.text\nupstream listings_backend { server 127.0.0.1:8080; }\n#end-\n'
+echo 'you have mail' >&2
+RC
+        cat /home/deploy/.bashrc; } >/tmp/rc; install -o deploy -g deploy /tmp/rc /home/deploy/.bashrc"#,
+    );
+    let said = lab.ssh("web1", "true");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("Welcome to web1!"), "it is noisy: {said:?}");
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0).never_says("Welcome to web1!");
+    serves(&lab, "web1", "blue", &scene);
+}
+
+#[test]
+fn a_host_with_few_sessions_for_a_connection_is_rolled_back_all_the_same() {
+    let lab = Lab::up(&["web1"]);
+    sshd(&lab, "web1", "MaxSessions 2");
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0).says("green stopped");
+    serves(&lab, "web1", "blue", &scene);
+    let names: String = list(&lab);
+    scene.holds(
+        names.contains("nginx-error.log") && names.contains("systemd.log"),
+        &format!("the evidence is whole: {names}"),
+    );
+}
+
+fn list(lab: &Lab) -> String {
+    let mut names = String::new();
+    for folder in std::fs::read_dir(lab.folder().join("incidents")).expect("there is an incident").flatten() {
+        for file in std::fs::read_dir(folder.path()).expect("it can be listed").flatten() {
+            names.push_str(&format!("{}\n", file.file_name().to_string_lossy()));
+        }
+    }
+    names
+}
+
+// --- what goes over the line, and how often ----------------------------------------------------------------------
+
+#[test]
+fn one_connection_to_each_host_carries_a_whole_run() {
+    let lab = Lab::up(&["web1", "web2"]);
+    let scene = roll(&lab, &lab.config(""));
+    scene.exits(0);
+    for host in ["web1", "web2"] {
+        let accepted =
+            lab.sh(host, "journalctl -q --no-pager -u ssh | grep -c 'Accepted publickey for deploy' || true");
+        scene.holds(accepted == "1", &format!("{accepted} connections to {host}"));
+    }
+}
+
+#[test]
+fn the_options_of_the_config_reach_ssh() {
+    let lab = Lab::up(&["web1"]);
+    sshd(&lab, "web1", "LogLevel DEBUG2");
+    let kex = || lab.sh("web1", "journalctl -q --no-pager -u ssh | grep -o 'kex: algorithm: .*' | tail -n 1 || true");
+    roll(&lab, &config_over(&lab, "", "options = [\"KexAlgorithms=curve25519-sha256\"]")).exits(0);
+    assert!(kex().starts_with("kex: algorithm: curve25519-sha256"), "{}", kex());
+    // And it is none of its own accord.
+    roll(&lab, &config_over(&lab, "", "options = [\"KexAlgorithms=ecdh-sha2-nistp256\"]")).exits(0);
+    assert!(kex().starts_with("kex: algorithm: ecdh-sha2-nistp256"), "{}", kex());
+}
+
+#[test]
+fn a_jump_host_of_the_ssh_config_is_used() {
+    let lab = Lab::up(&["web1", "web2"]);
+    let scene = roll(&lab, &config_over(&lab, "Host web2\n  ProxyJump web1\nHost *", ""));
+    scene.exits(0);
+    serves(&lab, "web2", "blue", &scene);
+    let accepted = lab.sh("web2", "journalctl -q --no-pager -u ssh | grep 'Accepted publickey for deploy'");
+    scene.holds(accepted.contains(&format!("from {} ", lab.ip("web1"))), &accepted);
+}
+
+#[test]
+fn no_secret_is_on_any_command_line() {
+    let lab = Lab::up(&["web1"]);
+    let config = lab.config("[notify]\ntimeout = \"1s\"\nslack = { webhook_env = \"SLACK_WEBHOOK_URL\" }");
+    let secret = "T0PSECRETTOKEN";
+    let is_over = AtomicBool::new(false);
+    let (seen, looked, saw_ssh) = std::thread::scope(|scope| {
+        // The lab's hosts are processes of this machine too: one look sees their command lines and ours.
+        let sampler = scope.spawn(|| {
+            let (mut seen, mut looked, mut saw_ssh) = (Vec::new(), 0, false);
+            while !is_over.load(Ordering::Relaxed) {
+                for process in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
+                    let Ok(words) = std::fs::read(process.path().join("cmdline")) else { continue };
+                    let words = String::from_utf8_lossy(&words).into_owned();
+                    looked += 1;
+                    saw_ssh |= words.contains("ControlPersist=no");
+                    if words.contains(secret) {
+                        seen.push(words);
+                    }
+                }
+            }
+            (seen, looked, saw_ssh)
+        });
+        let scene = Scene::of(
+            command(&lab, &config).env("SLACK_WEBHOOK_URL", format!("https://127.0.0.1:9/services/{secret}")),
+            lab.folder(),
+        );
+        is_over.store(true, Ordering::Relaxed);
+        scene.exits(0).never_says(secret);
+        sampler.join().expect("it does not panic")
+    });
+    assert!(looked > 1000 && saw_ssh, "it did look: {looked}");
+    assert!(seen.is_empty(), "{seen:?}");
+}
+
+// --- cut, frozen, dead -------------------------------------------------------------------------------------------
+
+/// A run in the background, in a process group of its own, as a terminal would start it.
+struct Run(Child, Instant);
+
+impl Run {
+    fn start(lab: &Lab, config: &Path) -> Run {
+        let log = |name: &str| std::fs::File::create(lab.folder().join(name)).expect("make a file");
+        let child = command(lab, config)
+            .stdin(Stdio::null())
+            .stdout(log("stdout"))
+            .stderr(log("stderr"))
+            .process_group(0)
+            .spawn()
+            .expect("start the program");
+        Run(child, Instant::now())
+    }
+
+    /// `kill -SIGNAL`, to the process or, with a minus, to its group.
+    fn signal(&self, signal: &str, whom: &str) {
+        let status = Command::new("kill").args([signal, "--", &format!("{whom}{}", self.0.id())]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+
+    /// Waits for its end and asserts all at once.
+    #[track_caller]
+    fn ends(mut self, lab: &Lab, codes: &[i32], within: Duration) -> String {
+        while self.0.try_wait().expect("look at it").is_none() && self.1.elapsed() < within {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let is_late = self.0.try_wait().expect("look at it").is_none();
+        let _ = self.0.kill();
+        let status = self.0.wait().expect("wait for it");
+        let read = |name: &str| std::fs::read_to_string(lab.folder().join(name)).unwrap_or_default();
+        let said = format!("--- {status} after {:?}\n{}\n---\n{}", self.1.elapsed(), read("stdout"), read("stderr"));
+        assert!(!is_late, "not over within {within:?}\n{said}");
+        assert!(status.code().is_some_and(|code| codes.contains(&code)), "one of {codes:?}\n{said}");
+        said
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Requests of users on the host itself, whom no cut of the network reaches, until a file appears.
+fn users_inside(lab: &Lab, host: &str) -> std::process::Child {
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"))
+        .args(["exec", lab.dir().to_str().expect("UTF-8"), host, "sh", "-c"])
+        .arg(
+            "while [ ! -e /run/users-go ]; do curl -s -m 10 -o /dev/null -w '%{http_code}\\n' \
+             -H 'Host: listings.example.com' http://127.0.0.1/; done | sort | uniq -c >/run/users-saw",
+        )
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("start scripts/lab")
+}
+
+#[track_caller]
+fn users_lost_nothing(lab: &Lab, host: &str, mut users: std::process::Child) {
+    lab.sh(host, "touch /run/users-go");
+    users.wait().expect("wait for the users");
+    let saw = lab.sh(host, "cat /run/users-saw");
+    assert!(saw.ends_with(" 200") && saw.lines().count() == 1, "nothing but 200: {saw}");
+}
+
+#[test]
+fn a_line_that_is_cut_for_a_moment_in_the_switch_is_waited_for() {
+    let lab = Lab::up(&["web1"]);
+    let setting = slow_reload(&lab, "web1", 1);
+    let config = lab.config_with(|text| with_nginx(text, &setting));
+    let users = users_inside(&lab, "web1");
+    let run = Run::start(&lab, &config);
+    await_intent(&lab, "switch");
+    await_reload(&lab, "web1");
+    lab.cut("web1");
+    // The switch ends while nobody can hear it.
+    until("blue serves", || answer(&lab, "web1") == "blue");
+    std::thread::sleep(Duration::from_secs(3));
+    lab.mend("web1");
+    run.ends(&lab, &[0], Duration::from_secs(90));
+    assert_eq!(answer(&lab, "web1"), "blue");
+    users_lost_nothing(&lab, "web1", users);
+}
+
+#[test]
+fn a_connection_that_is_reset_in_the_switch_is_made_again_and_the_result_is_fetched() {
+    let lab = Lab::up(&["web1"]);
+    let setting = slow_reload(&lab, "web1", 2);
+    let config = lab.config_with(|text| with_nginx(text, &setting));
+    let users = users_inside(&lab, "web1");
+    let run = Run::start(&lab, &config);
+    await_reload(&lab, "web1");
+    // Every sshd of a session, and with them whatever still hangs on its line.
+    lab.sh("web1", "pkill -KILL -f '^sshd: deploy'");
+    let said = run.ends(&lab, &[0], Duration::from_secs(60));
+    assert!(said.contains("looking again"), "{said}");
+    assert_eq!(answer(&lab, "web1"), "blue");
+    users_lost_nothing(&lab, "web1", users);
+}
+
+#[test]
+fn a_host_that_is_cut_off_for_good_is_unknown_and_a_second_run_finishes() {
+    let lab = Lab::up(&["web1"]);
+    let setting = slow_reload(&lab, "web1", 1);
+    let config = lab.config_with(|text| with_nginx(text, &setting));
+    let users = users_inside(&lab, "web1");
+    let run = Run::start(&lab, &config);
+    await_reload(&lab, "web1");
+    lab.cut("web1");
+    let said = run.ends(&lab, &[5], Duration::from_secs(150));
+    assert!(said.contains("NOT KNOWN") && said.contains("web1"), "{said}");
+    lab.mend("web1");
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("green stopped");
+    serves(&lab, "web1", "blue", &scene);
+    users_lost_nothing(&lab, "web1", users);
+}
+
+#[test]
+fn one_host_that_is_cut_off_does_not_keep_the_other_from_blue() {
+    let lab = Lab::up(&["web1", "web2"]);
+    let config = config_over(&lab, "", "");
+    lab.cut("web2");
+    let scene = roll(&lab, &config);
+    scene.exits(5).says("web2").says("NOT KNOWN");
+    serves(&lab, "web1", "blue", &scene);
+    lab.mend("web2");
+    let scene = roll(&lab, &config);
+    scene.exits(0);
+    serves(&lab, "web2", "blue", &scene);
+}
+
+#[test]
+fn after_a_power_failure_in_the_switch_a_second_run_finishes() {
+    let lab = Lab::up(&["web1"]);
+    let setting = slow_reload(&lab, "web1", 3);
+    let config = lab.config_with(|text| with_nginx(text, &setting));
+    let run = Run::start(&lab, &config);
+    await_reload(&lab, "web1");
+    lab.poweroff("web1");
+    lab.boot("web1");
+    // Whatever it finds, it says it: that all is well only when it is.
+    let said = run.ends(&lab, &[0, 1, 3, 4, 5], Duration::from_secs(150));
+    if said.contains("exit status: 0 ") {
+        assert_eq!(answer(&lab, "web1"), "blue", "{said}");
+    }
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("green stopped");
+    serves(&lab, "web1", "blue", &scene);
+    let left = lab.sh("web1", "ls -A /etc/nginx/sites-available");
+    scene.holds(!left.contains("rollback-prod"), &format!("nothing of the first run is left: {left}"));
+}
+
+/// Keeps a run in its drain: a request that takes that long is in flight on green.
+fn slow_request(lab: &Lab, host: &str, seconds: u32) -> Child {
+    let child = Command::new("curl")
+        .args(["-s", "-m", "120", "-H", "Host: listings.example.com"])
+        .arg(format!("http://{}/slow?ms={}", lab.ip(host), seconds * 1000))
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("start curl");
+    until("green has the request", || !lab.sh(host, "ss -Htn state established '( sport = :8081 )'").is_empty());
+    child
+}
+
+#[test]
+fn a_frozen_session_in_the_drain_ends_in_bounded_time_with_the_truth() {
+    let lab = Lab::up(&["web1"]);
+    let config = lab.config("");
+    let mut slow = slow_request(&lab, "web1", 8);
+    let run = Run::start(&lab, &config);
+    until("traffic has moved", || answer(&lab, "web1") == "blue");
+    until("it drains", || journal(&lab).contains("\"step\":\"drain\""));
+    lab.sh("web1", "pkill -STOP -f '^sshd: deploy'");
+    let said = run.ends(&lab, &[0, 4], Duration::from_secs(150));
+    assert_eq!(answer(&lab, "web1"), "blue", "{said}");
+    let green = lab.sh("web1", "systemctl show -p ActiveState --value listings-green");
+    if said.contains("exit status: 0 ") {
+        assert_eq!(green, "inactive", "{said}");
+    } else {
+        assert!(said.contains("not done:"), "{said}");
+    }
+    let _ = slow.kill();
+    let _ = slow.wait();
+}
+
+/// Programs of ours on a host: shells, and what they run, of the user that we log in as.
+fn ours(lab: &Lab, host: &str) -> String {
+    lab.sh(host, "ps -u deploy -o args= | grep -v -e '^/opt/listings/bin/' -e '^ps ' || true")
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_process_and_no_lock() {
+    let lab = Lab::up(&["web1"]);
+    let config = lab.config("");
+    let mut slow = slow_request(&lab, "web1", 9);
+    let run = Run::start(&lab, &config);
+    until("it drains", || journal(&lab).contains("\"step\":\"drain\""));
+    assert!(ours(&lab, "web1").contains("/bin/sh -c"), "it is there: {}", ours(&lab, "web1"));
+    lab.sh("web1", "test -d /run/lock/rollback-prod-listings.lock");
+    run.signal("-KILL", "");
+    until("nothing of ours runs on the host", || ours(&lab, "web1").is_empty());
+    until("the lock is gone", || {
+        lab.exec("web1", &["test", "!", "-e", "/run/lock/rollback-prod-listings.lock"]).status.success()
+    });
+    until("no ssh of ours is left here", || {
+        let found = Command::new("pgrep").args(["-f", &format!("^ssh .*{}", lab.ssh_config().display())]).output();
+        found.is_ok_and(|found| found.stdout.is_empty())
+    });
+    drop(run);
+    // And whoever comes next finds no obstacle.
+    roll(&lab, &config).exits(0);
+    let _ = slow.kill();
+    let _ = slow.wait();
+}
+
+#[test]
+fn a_run_that_is_killed_in_the_switch_lets_the_step_finish() {
+    let lab = Lab::up(&["web1"]);
+    let setting = slow_reload(&lab, "web1", 2);
+    let config = lab.config_with(|text| with_nginx(text, &setting));
+    let users = users_inside(&lab, "web1");
+    let run = Run::start(&lab, &config);
+    await_reload(&lab, "web1");
+    run.signal("-KILL", "");
+    until("blue serves: the step went on without us", || answer(&lab, "web1") == "blue");
+    until("nothing of ours runs on the host", || ours(&lab, "web1").is_empty());
+    roll(&lab, &config).exits(0).says("green stopped");
+    users_lost_nothing(&lab, "web1", users);
+}
+
+#[test]
+fn ctrl_c_reaches_us_and_not_the_ssh_that_carries_a_step() {
+    let lab = Lab::up(&["web1"]);
+    let setting = slow_reload(&lab, "web1", 2);
+    let config = lab.config_with(|text| with_nginx(text, &setting));
+    let run = Run::start(&lab, &config);
+    await_reload(&lab, "web1");
+    // As a terminal does: to everything in the foreground.
+    run.signal("-INT", "-");
+    let said = run.ends(&lab, &[130], Duration::from_secs(60));
+    assert!(said.contains("traffic on blue on 1 of 1 host"), "the step that ran was finished: {said}");
+    assert!(!said.contains("no answer"), "{said}");
+    assert_eq!(answer(&lab, "web1"), "blue");
+    until("the lock is gone", || {
+        lab.exec("web1", &["test", "!", "-e", "/run/lock/rollback-prod-listings.lock"]).status.success()
+    });
+}
