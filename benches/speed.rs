@@ -169,7 +169,8 @@ fn archive_of(config: &std::path::Path) -> (Duration, u64) {
     let peak = std::thread::spawn(move || {
         let mut peak = 0;
         while let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
-            let now = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+            let now =
+                status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
             peak = peak.max(now.unwrap_or(0));
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -197,7 +198,8 @@ fn load() {
         to_green(&lab);
         lab.sh("web1", "systemctl start listings-green; until curl -fs http://127.0.0.1:8081/health; do :; done");
         let users = lab.load("web1", "/");
-        let done = rollback_prod().args(["--json", "--reason", "bench", "--config"]).arg(&config).output().expect("it starts");
+        let done =
+            rollback_prod().args(["--json", "--reason", "bench", "--config"]).arg(&config).output().expect("it starts");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
         let counts = users.stop();
         total += counts.total;

@@ -80,6 +80,8 @@ pub struct Nginx {
     pub is_valid: Result<(), NotKnown>,
     /// Whether nginx reads the file at all.
     pub is_loaded: Result<bool, NotKnown>,
+    /// As `nginx -v` says it.
+    pub version: String,
     pub pidfile: String,
     pub master: Option<u32>,
     pub workers: usize,
@@ -362,6 +364,7 @@ fn read_nginx(inventory: &Inventory, host: &Host, answer: &Answer, gets: &BTreeM
         text: file,
         is_valid,
         is_loaded,
+        version: text("nginx.version").trim().to_owned(),
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),
         workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),

@@ -23,11 +23,19 @@ pub async fn observe<F: Ask>(fleet: &F, inventory: &Inventory, journal: &Journal
 }
 
 async fn observe_host<F: Ask>(fleet: &F, inventory: &Inventory, host: &Host, journal: &Journal<'_>) -> HostFacts {
+    // The first question rides on the handshake, so both begin at once and end with the answer.
+    let connect = journal.begin(StepWord::Connect, Some(&host.name));
     let step = journal.begin(StepWord::Observe, Some(&host.name));
     let facts = ask_facts(fleet, inventory, host, journal.clock()).await;
     match &facts.seen {
-        Ok(seen) => step.end(Status::Done, summary(inventory, host, seen)),
-        Err(not_known) => step.end(Status::Failed, not_known.to_string()),
+        Ok(seen) => {
+            connect.end(Status::Done, format!("as {}", seen.user));
+            step.end(Status::Done, summary(inventory, host, seen));
+        }
+        Err(not_known) => {
+            connect.end(Status::Failed, not_known.to_string());
+            step.end(Status::Skipped, "not reached");
+        }
     }
     facts
 }

@@ -230,7 +230,9 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
     let unchanged = of(Balancer::Unchanged);
     let total = balancers.len();
     let greens = greens(entries);
-    let failed = failures(entries);
+    // A host that neither balances nor serves is not needed to move traffic; evidence that is missing of it is a gap.
+    let is_needed = |host: &HostName| begun.is_none_or(|b| b.balancers.contains(host) || b.apps.contains(host));
+    let failed = failures(entries, &is_needed);
     let all_blue = total > 0 && blue.len() == total;
 
     let mut production = vec![format!("traffic on blue on {} of {}", blue.len(), plural(total, "host"))];
@@ -352,7 +354,7 @@ fn green_words(greens: &[(HostName, Green)]) -> String {
 }
 
 /// What is not done: steps whose newest outcome is not good. Messages are never among them.
-fn failures(entries: &[Entry]) -> Vec<String> {
+fn failures(entries: &[Entry], is_needed: &dyn Fn(&HostName) -> bool) -> Vec<String> {
     let mut last: Vec<(StepWord, Option<HostName>, Status, String)> = Vec::new();
     for entry in entries {
         if let What::Outcome { step, host, status, detail, .. } = &entry.what {
@@ -364,6 +366,7 @@ fn failures(entries: &[Entry]) -> Vec<String> {
     }
     last.into_iter()
         .filter(|(step, _, status, _)| *step != StepWord::Notify && matches!(status, Status::Failed | Status::Unknown))
+        .filter(|(step, host, _, _)| *step != StepWord::Connect || host.as_ref().is_none_or(is_needed))
         .map(|(step, host, _, detail)| match host {
             Some(host) => format!("{}: {host}: {detail}", step.as_str()),
             None => format!("{}: {detail}", step.as_str()),

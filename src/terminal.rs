@@ -60,13 +60,18 @@ impl Terminal {
 
     /// Text for standard output, as it is: the plan, a table, a man page. Not with `--json`.
     pub fn text(&self, text: &str) {
-        if self.is_json() {
-            return;
+        let print = || {
+            let mut out = anstream::stdout().lock();
+            // A closed pipe (`| head`) is the reader's decision, not a failure of the run.
+            let _ = write!(out, "{text}");
+            let _ = out.flush();
+        };
+        match &self.mode {
+            Mode::Json => {}
+            Mode::Plain => print(),
+            // The live lines stand on the same screen: they make room, or the text lands inside them.
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).bars.suspend(print),
         }
-        let mut out = anstream::stdout().lock();
-        // A closed pipe (`| head`) is the reader's decision, not a failure of the run.
-        let _ = write!(out, "{text}");
-        let _ = out.flush();
     }
 
     /// The plan, line by line made printable.
@@ -247,6 +252,8 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
     match &entry.what {
         What::TrafficSafe { hosts } => Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, entry.at_ms))),
         What::Outcome { status: Status::Started, .. } => None,
+        // The answer to the first question says it too.
+        What::Outcome { step: StepWord::Connect, status: Status::Done, .. } if !is_verbose => None,
         What::Outcome { step, host, status, ms, detail } => {
             let host = host.as_ref().map_or(String::new(), |host| format!("{host} "));
             let style = style_of(*status);
@@ -335,6 +342,8 @@ impl Live {
 
     fn show(&mut self, entry: &Entry, is_verbose: bool) {
         match &entry.what {
+            // The first question rides on the handshake: one line for both.
+            What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
             What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => self.begin(*step),
             What::Outcome { step, host, status, detail, .. } => {
                 self.end(*step, host.as_ref(), *status, detail, entry, is_verbose)

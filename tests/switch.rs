@@ -234,6 +234,37 @@ fn a_switch_that_is_not_proven_is_put_back_within_twenty_seconds() {
 }
 
 #[test]
+fn a_reload_that_fails_is_put_back_and_nothing_is_unknown() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\nreload = \"/usr/local/sbin/nginx-reload\""));
+    install(&lab, "web1", "/usr/local/sbin/nginx-reload", "#!/bin/sh\necho 'nginx.service is masked' >&2\nexit 1\n");
+    let before = read(&lab, "web1", FILE);
+    let scene = rollback(&lab, &[]);
+    scene.exits(3).says("nginx.service is masked").says("web1");
+    scene.holds(read(&lab, "web1", FILE) == before, "the old file is back byte for byte");
+    scene.holds(served_by(&lab, "web1") == "green", "green serves");
+    let left = leftovers(&lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+#[test]
+fn a_file_that_said_so_before_and_is_not_proven_is_never_called_put_back() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\nreload = \"/usr/local/sbin/nginx-reload\""));
+    install(
+        &lab,
+        "web1",
+        "/usr/local/sbin/nginx-reload",
+        "#!/bin/sh\nsystemctl stop listings-blue\nexec nginx -s reload\n",
+    );
+    // Somebody edited the file and did not reload: nginx still sends to green, and will not after our reload.
+    write(&lab, "web1", FILE, &rolled_back(&read(&lab, "web1", FILE)));
+    let scene = rollback(&lab, &[]);
+    scene.exits(5).says("NOT KNOWN").says("web1").never_says("as it was");
+    scene.holds(unit(&lab, "web1", "listings-green") == "active", "green was never stopped");
+}
+
+#[test]
 fn a_dry_run_shows_the_diff_and_leaves_nothing_behind() {
     let lab = Lab::up(&["web1"]);
     lab.config("");
@@ -300,16 +331,25 @@ fn a_second_run_finds_nothing_left_to_do_and_harms_nobody() {
 
 #[test]
 fn a_program_that_is_killed_at_any_moment_is_finished_by_the_next_one() {
+    // Spread over the traffic part.
+    killed_and_run_again((0..12).map(|n| (None, 250 + n * 60)));
+}
+
+#[test]
+fn a_program_that_is_killed_in_the_middle_of_a_step_is_finished_by_the_next_one() {
+    let moments =
+        [("lock", 0), ("lock", 15), ("lock", 40), ("switch", 0), ("switch", 15), ("switch", 40), ("switch", 80)];
+    killed_and_run_again(moments.into_iter().map(|(step, ms)| (Some(step), ms)));
+}
+
+/// Kills a rollback so many milliseconds after its start, or after the intent of a step is on disk; the second run
+/// begins at once. Then everything as before, and the next moment.
+fn killed_and_run_again(moments: impl Iterator<Item = (Option<&'static str>, u64)>) {
     let lab = Lab::up(&["web1"]);
     lab.config("");
     let before = read(&lab, "web1", FILE);
     let wanted = rolled_back(&before);
-    // Moments after the start, spread over the traffic part; and moments after a line in the journal.
-    let after_start = (0..12).map(|n| (None, 250 + n * 60));
-    let milestones =
-        [("lock", 0), ("lock", 15), ("lock", 40), ("switch", 0), ("switch", 15), ("switch", 40), ("switch", 80)];
-    let milestones = milestones.into_iter().map(|(step, ms)| (Some(step), ms));
-    for (step, ms) in after_start.chain(milestones) {
+    for (step, ms) in moments {
         let moment = format!(
             "killed {ms} ms after {}",
             step.map_or("its start".to_owned(), |step| format!("the intent of {step}"))

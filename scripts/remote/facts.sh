@@ -124,6 +124,8 @@ if [ -n "$nginx_file" ]; then
   if [ -z "$pidfile" ]; then
     pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
   fi
+  section nginx.version
+  nginx -v 2>&1
   section nginx.pidfile
   printf '%s' "$pidfile"
   master=$(nginx_master "$pidfile")
@@ -182,7 +184,8 @@ for arg in "$@"; do
 done
 if [ -n "$ports" ]; then
   section sockets
-  connections "$ports"
+  rp_sockets=$(connections "$ports")
+  printf '%s\n' "$rp_sockets"
   section listeners
   listeners "$ports" | described
 fi

@@ -119,12 +119,14 @@ fetch_all() {
   done
 }
 
+# title_of PID: its command line, as far as there is one.
+title_of() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null; }
+
 # nginx_master PIDFILE: the pid of the running master, or nothing.
 nginx_master() {
   [ -r "$1" ] || return 0
   IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ] || return 0
-  [ -r "/proc/$rp_pid/cmdline" ] || return 0
-  case $(tr '\0' ' ' <"/proc/$rp_pid/cmdline") in *nginx*) printf '%s' "$rp_pid" ;; esac
+  case $(title_of "$rp_pid") in *nginx*) printf '%s' "$rp_pid" ;; esac
 }
 
 # nginx_workers MASTER: a line for each of its children: PID open|closing.
@@ -133,7 +135,10 @@ nginx_workers() {
     pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
     if (f[2] == master && f[1] != "Z") print pid }' |
     while read -r rp_pid; do
-      case $(tr '\0' ' ' <"/proc/$rp_pid/cmdline" 2>/dev/null) in
+      rp_title=
+      # The title has no newline at its end, which read reports as a failure after it has read it.
+      { IFS= read -r rp_title <"/proc/$rp_pid/cmdline" || :; } 2>/dev/null
+      case $rp_title in
         *'shutting down'*) printf '%s closing\n' "$rp_pid" ;;
         *'cache manager'* | *'cache loader'*) ;;
         *nginx*) printf '%s open\n' "$rp_pid" ;;
@@ -163,8 +168,9 @@ connections() {
 
 # listeners HEXPORTS: "HEXPORT PID" for the processes that listen on the ports, as far as we may look: the open
 # files of another user's process are not ours to list, so where a port has no pid here root is asked with ss.
+# $rp_sockets is what connections said of these ports, where that was asked already.
 listeners() {
-  rp_inodes=$(connections "$1" | awk '$1 == "0A" && $2 == "here" { printf "%s %s\n", $6, $3 }')
+  rp_inodes=$(printf '%s\n' "${rp_sockets:-$(connections "$1")}" | awk '$1 == "0A" && $2 == "here" { printf "%s %s\n", $6, $3 }')
   [ -n "$rp_inodes" ] || return 0
   rp_found=$(find_listeners)
   printf '%s\n' "$rp_found"
@@ -179,13 +185,22 @@ listeners() {
     fi
   done
 }
-# described: "HEXPORT PID" lines in, "HEXPORT PID PROGRAM START-TIME CGROUP" lines out.
+# described: "HEXPORT PID" lines in, "HEXPORT PID PROGRAM START-TIME CGROUP" lines out. Read with the shell's own
+# words: each program that is started instead costs a millisecond before traffic is safe.
 described() {
   while read -r rp_port rp_pid; do
-    printf '%s %s %s %s %s\n' "$rp_port" "$rp_pid" "$(exe_of "$rp_pid")" \
-      "$(sed 's/^.*) //' "/proc/$rp_pid/stat" 2>/dev/null | awk '{ print $20 }')" \
-      "$(tr '\n' '|' <"/proc/$rp_pid/cgroup" 2>/dev/null)"
-  done
+    rp_groups=
+    while IFS= read -r rp_group; do rp_groups="$rp_groups$rp_group|"; done <"/proc/$rp_pid/cgroup"
+    printf '%s %s %s %s %s\n' "$rp_port" "$rp_pid" "$(exe_of "$rp_pid")" "$(started_at "$rp_pid")" "$rp_groups"
+  done 2>/dev/null
+}
+# started_at PID: its start in clock ticks after boot, which tells it from a later process of the same number.
+started_at() {
+  IFS= read -r rp_stat <"/proc/$1/stat" || return 0
+  # behind the name, which may hold anything, it is the 20th word
+  # shellcheck disable=SC2086
+  set -- ${rp_stat##*) }
+  printf '%s' "${20}"
 }
 # exe_of PID: its program, or `?`; that of another user's process is shown to root alone.
 exe_of() { readlink "/proc/$1/exe" 2>/dev/null || as_root readlink "/proc/$1/exe" 2>/dev/null || printf '?'; }

@@ -23,8 +23,7 @@ for arg in "$@"; do
   esac
 done
 
-start_time() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | awk '{ print $20 }'; }
-is_gone() { [ ! -d "/proc/$pid" ] || [ "$(start_time "$pid")" != "$started" ] || [ "$(zombie)" = Z ]; }
+is_gone() { [ ! -d "/proc/$pid" ] || [ "$(started_at "$pid")" != "$started" ] || [ "$(zombie)" = Z ]; }
 zombie() { sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $1 }'; }
 signal() { if [ -O "/proc/$pid" ] || [ "$rp_uid" = 0 ]; then kill "-$1" "$pid"; else as_root kill "-$1" "$pid"; fi; }
 # wait_until SECONDS COMMAND…

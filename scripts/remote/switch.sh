@@ -58,36 +58,33 @@ put_back() {
   section put_back
   if [ "$replaced" = no ]; then
     # The file said so before we came: there is nothing of ours to take back.
-    printf 'nothing to put back'
-    return 0
-  fi
-  if on_file mv -f "$old" "$live" && same "$live" "$before"; then
+    printf 'nothing to put back: the file said so before\n'
+  elif on_file mv -f "$old" "$live" && same "$live" "$before"; then
     on_file sync "$folder" 2>/dev/null || sync
     if run_words "$test" 2>&1 && run_words "$reload" 2>&1; then return 0; fi
-    # The old file is in place and nginx never took the new one or cannot be told: what runs is the old one,
-    # unless the reload was what worked. Say so rather than guess.
-    [ "$1" = 20 ] && return 0
+  else
+    return 1
   fi
-  return 1
+  # Where nginx started no worker meanwhile, what was served before still is. A reload needs about 0.1 s to show.
+  pause 1
+  look
+  [ "$is_new" = no ]
 }
 
 give_up() {
   section why
   printf '%s' "$2"
-  if put_back "$1"; then return "$1"; fi
+  if put_back; then return "$1"; fi
   return 30
 }
 
-# new_workers: pids of open workers that were not there before, or nothing.
-open_workers() { nginx_workers "$1" | awk '$2 == "open" { print $1 }'; }
-closing_only() {
-  # true when no worker from before still accepts
-  for rp_w in $(open_workers "$1"); do case " $workers_before " in *" $rp_w "*) return 1 ;; esac done
-  return 0
-}
-has_new() {
-  for rp_w in $(open_workers "$1"); do case " $workers_before " in *" $rp_w "*) ;; *) return 0 ;; esac done
-  return 1
+open_workers() { nginx_workers "$1" | awk '$2 == "open" { printf "%s ", $1 }'; }
+# look: is there a worker that was not there before, and does one from before still accept?
+look() {
+  is_new=no old_accepts=no
+  for rp_w in $(open_workers "$master"); do
+    case " $workers_before " in *" $rp_w "*) old_accepts=yes ;; *) is_new=yes ;; esac
+  done
 }
 
 # answered_by_blue: asks the probe $passes times and judges the answers that are in $rp_answers.
@@ -132,8 +129,8 @@ proven() {
     fi
     if [ "$rp_now" != "$master" ]; then
       cause='nginx has another master than before'
-    elif has_new "$master"; then
-      if closing_only "$master"; then
+    elif look && [ "$is_new" = yes ]; then
+      if [ "$old_accepts" = no ]; then
         # Only workers of the new configuration accept, and it sends to nobody but blue: any answer is blue's.
         # (A mark can change under us: a header that holds the pid of one of blue's processes.)
         header='' body=''
@@ -154,24 +151,26 @@ proven() {
 switch() {
   section steps
   replaced=no
-  if same "$live" "$after"; then
+  is_needed=yes
+  current=$(read_whole "$live" && printf x)
+  if [ "$current" = "${after}x" ]; then
+    is_needed=no
     printf 'the file already says so\n'
-  elif ! same "$live" "$before"; then
+  elif [ "$current" != "${before}x" ]; then
     return 10
   fi
   master=$(nginx_master "$pidfile")
   [ -n "$master" ] || return 11
-  workers_before=$(open_workers "$master" | tr '\n' ' ')
+  workers_before=$(open_workers "$master")
   # shellcheck disable=SC2086
   emerg_before=$(last_emerg $logs)
-  if ! same "$live" "$after"; then
+  if [ "$is_needed" = yes ]; then
     if ! write_beside; then
       on_file rm -f "$new" "$old" 2>/dev/null
       return 12
     fi
     on_file mv -f "$new" "$live" || { on_file rm -f "$new" "$old"; return 12; }
     replaced=yes
-    on_file sync "$folder" 2>/dev/null || sync
     printf 'file replaced\n'
   fi
   section test
@@ -184,6 +183,8 @@ switch() {
   section reload
   run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
   if proven; then
+    # The rename is made to last only now: users wait for the proof, not for the disk.
+    [ "$replaced" = no ] || on_file sync "$folder" 2>/dev/null || sync
     # Also those of an earlier run that lost its power between two of its commands.
     if [ "$replaced" = yes ] || [ -e "$new" ] || [ -e "$old" ]; then on_file rm -f "$new" "$old"; fi
     section answer

@@ -40,7 +40,7 @@ impl<F: Apply> Execution<'_, F> {
     pub(super) async fn after_the_switch(&self, locks: &Locks) {
         let logs = self.logs();
         let rest = async {
-            let drained = self.drain().await;
+            let drained = self.drain(locks).await;
             self.pictures().await;
             if self.goes_on(locks) {
                 self.stop_green(&drained).await;
@@ -61,7 +61,7 @@ impl<F: Apply> Execution<'_, F> {
     }
 
     /// Counts what still reaches green until nothing does, or the time is over.
-    async fn drain(&self) -> Drained {
+    async fn drain(&self, locks: &Locks) -> Drained {
         let steps: Vec<&Step> = self
             .steps(PhaseKind::Drain)
             .iter()
@@ -79,11 +79,13 @@ impl<F: Apply> Execution<'_, F> {
             };
             let is_seen = samples.iter().all(|(_, sample)| sample.is_some());
             let is_over = Instant::now() >= if is_seen { until } else { until + LAST_LOOK };
-            if quiet >= QUIET_SAMPLES || is_over || *self.interrupts.borrow() > 0 {
+            let is_ours = locks.iter().all(|(_, held)| !held.is_lost());
+            if quiet >= QUIET_SAMPLES || is_over || !is_ours || *self.interrupts.borrow() > 0 {
                 break samples;
             }
             tokio::time::sleep(DRAIN_POLL).await;
         };
+        let is_cut = Instant::now() >= until;
         for (step, timed) in steps.iter().zip(timed) {
             let sample = last.iter().find(|(host, _)| *host == step.host).and_then(|(_, sample)| sample.clone());
             match sample {
@@ -91,11 +93,16 @@ impl<F: Apply> Execution<'_, F> {
                     timed.end(Status::Done, "no connection to green, no old worker");
                 }
                 Some(sample) => {
-                    let cut = format!(
-                        "{} to green and {} left at the deadline; they are cut",
+                    let left = format!(
+                        "{} to green and {} left",
                         plural(sample.towards_green, "connection"),
                         plural(sample.closing_workers, "old worker"),
                     );
+                    if !is_cut {
+                        timed.end(Status::Skipped, format!("{left}; not waited for any longer"));
+                        continue;
+                    }
+                    let cut = format!("{left} at the deadline; they are cut");
                     self.journal.gap(Some(&step.host), "drain", cut.clone());
                     timed.end(Status::Done, cut);
                 }

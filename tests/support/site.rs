@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::lab::{Counts, Lab, SITE};
@@ -37,7 +38,8 @@ pub fn rollback(lab: &Lab, words: &[&str]) -> Scene {
 pub fn begin(lab: &Lab, words: &[&str]) -> Running {
     let mut all = vec!["--reason", "error rate of 12 percent"];
     all.extend(words);
-    let said = lab.folder().join("said");
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let said = lab.folder().join(format!("said{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     let file = std::fs::File::create(&said).expect("make a file for what it says");
     let child = program(lab, &all)
         .stdin(Stdio::null())

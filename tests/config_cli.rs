@@ -1,0 +1,118 @@
+//! Where the program finds its config, and what the flags around it mean: environments, names, variables. No host is
+//! asked; what is refused because of it is in `refusals`.
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use support::{Scene, rollback_prod};
+
+const CONFIG: &str = r#"service = "listings"
+[[host]]
+name = "web1"
+ssh = "deploy@web1.invalid"
+[nginx]
+file = "/etc/nginx/sites-available/listings"
+upstream = "listings_backend"
+probe = "http://127.0.0.1/"
+[blue]
+servers = ["127.0.0.1:8080"]
+health = ["http://127.0.0.1:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["127.0.0.1:8081"]
+run.systemd = "listings-green.service"
+"#;
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("make the folder");
+    std::fs::write(path, text).expect("write a file");
+}
+
+fn named(service: &str) -> String {
+    CONFIG.replace("web1", service)
+}
+
+/// The manual names the hosts of whatever config was found, and connects to nobody.
+fn manual(command: &mut Command, folder: &Path) -> Scene {
+    Scene::of(command.arg("manual").current_dir(folder), folder)
+}
+
+#[test]
+fn the_config_is_the_one_that_was_named_else_the_variables_else_the_nearest() {
+    let root = tempfile::tempdir().expect("make a folder");
+    let deep = root.path().join("a/b");
+    write(&deep.join("file"), "");
+    write(&root.path().join("rollback.toml"), &named("nearest"));
+    write(&root.path().join("other/flag.toml"), &named("flag"));
+    write(&root.path().join("other/variable.toml"), &named("variable"));
+    let flag = root.path().join("other/flag.toml");
+    let variable = root.path().join("other/variable.toml");
+
+    manual(&mut rollback_prod(), &deep).exits(0).says("nearest");
+    manual(rollback_prod().env("ROLLBACK_CONFIG", &variable), &deep).exits(0).says("variable").never_says("nearest");
+    let both = manual(rollback_prod().env("ROLLBACK_CONFIG", &variable).arg("--config").arg(&flag), &deep);
+    both.exits(0).says("flag").never_says("variable.invalid");
+    // An empty variable is none.
+    manual(rollback_prod().env("ROLLBACK_CONFIG", ""), &deep).exits(0).says("nearest");
+}
+
+#[test]
+fn without_any_config_the_places_that_were_looked_at_are_named() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let scene = Scene::of(rollback_prod().args(["--reason", "x"]).current_dir(folder.path()), folder.path());
+    scene.exits(2).says("rollback.toml").says("--config").says("ROLLBACK_CONFIG").says("nothing was changed");
+}
+
+#[test]
+fn an_environment_is_laid_over_the_config_key_by_key() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    write(&folder.path().join("rollback.toml"), CONFIG);
+    write(&folder.path().join("rollback.staging.toml"), "[nginx]\nupstream = \"staging_backend\"\n");
+    let prod = manual(&mut rollback_prod(), folder.path());
+    prod.exits(0).says("listings_backend").never_says("staging_backend");
+    let staging = manual(rollback_prod().args(["--env", "staging"]), folder.path());
+    staging.exits(0).says("staging_backend").says("/etc/nginx/sites-available/listings");
+    // The runbook's second name means the same.
+    let other_name = folder.path().join("rollback-staging");
+    symlink(env!("CARGO_BIN_EXE_rollback-prod"), &other_name).expect("make a link");
+    manual(&mut Command::new(&other_name), folder.path()).exits(0).says("staging_backend");
+    let contradiction = Scene::of(
+        Command::new(&other_name).args(["--env", "prod", "manual"]).current_dir(folder.path()),
+        folder.path(),
+    );
+    contradiction.exits(2).says("staging");
+    let no_reason = Scene::of(Command::new(&other_name).current_dir(folder.path()), folder.path());
+    no_reason.exits(2).says("rollback-staging --reason");
+}
+
+#[test]
+fn variables_come_from_the_environment_else_from_the_file_beside_the_config() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    write(&folder.path().join("rollback.toml"), &CONFIG.replace("deploy@web1.invalid", "$DEPLOY_AT"));
+    let missing = manual(rollback_prod().env_remove("DEPLOY_AT"), folder.path());
+    missing.exits(2).says("DEPLOY_AT").says("rollback.toml:4");
+    write(&folder.path().join(".env.deploy"), "# who deploys\nexport DEPLOY_AT='from-file@web1.invalid'\n");
+    manual(rollback_prod().env_remove("DEPLOY_AT"), folder.path()).exits(0).says("from-file@web1.invalid");
+    let environment = manual(rollback_prod().env("DEPLOY_AT", "from-environment@web1.invalid"), folder.path());
+    environment.exits(0).says("from-environment@web1.invalid").never_says("from-file");
+}
+
+#[test]
+fn help_version_man_page_and_completions_need_no_config() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let cases: [(&[&str], &str); 5] = [
+        (&["--help"], "--reason"),
+        (&["-V"], env!("CARGO_PKG_VERSION")),
+        (&["man"], ".TH rollback-prod"),
+        (&["completions", "bash"], "complete -F"),
+        (&["completions", "fish"], "complete -c rollback-prod"),
+    ];
+    for (words, says) in cases {
+        let scene = Scene::of(rollback_prod().args(words).current_dir(folder.path()), folder.path());
+        scene.exits(0).says(says);
+        scene.holds(scene.stderr.is_empty(), "nothing on standard error");
+    }
+}
