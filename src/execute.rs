@@ -54,6 +54,17 @@ pub async fn execute<F: Apply>(run: &Execution<'_, F>, consent: &Confirmed) {
         run.journal.note("the plan is not the one that was consented to; nothing was changed");
         return;
     }
+    let mut interrupts = run.interrupts.clone();
+    tokio::select! {
+        () = carry_out(run) => {}
+        // A step that had begun ends on its host by itself; its intent without an outcome says that it is unknown.
+        Ok(_) = interrupts.wait_for(|count| *count > 1) => {
+            run.journal.note("stopped waiting; what had begun ends on the hosts by itself");
+        }
+    }
+}
+
+async fn carry_out<F: Apply>(run: &Execution<'_, F>) {
     run.record_left_out();
     let Some(locks) = run.lock().await else { return };
     if run.goes_on(&locks) && run.start_blue().await && run.goes_on(&locks) {

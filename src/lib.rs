@@ -4,8 +4,8 @@
 //! One sentence: **facts are what is, the plan is what shall be, the record is what was done; servers are changed
 //! through one file, and it cannot be reached without consent to that very plan.**
 //!
-//! From the command line to the wire in four hops: `main` → [`app::run`] → [`execute::execute`] → `Ssh::apply` in
-//! [`remote::ssh`]. Reading takes the same way: [`app::run`] → [`observe::observe`] → `Ssh::ask`.
+//! From the command line to the wire in four hops: `main` → [`app::run`] → its `rollback` → [`execute::execute`] →
+//! `Ssh::apply` in [`remote::ssh`]. Reading takes the same way: [`app::run`] → [`observe::observe`] → `Ssh::ask`.
 //!
 //! The modules stand in reading order, from what depends on nothing to what depends on everything; `tests/tidy.rs`
 //! holds that none imports one below it. The long version is `docs/architecture.md`.

@@ -81,16 +81,6 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn plan(&mut self) -> Plan {
-        for name in &self.request.only {
-            if self.inventory.host(name).is_none() {
-                let known: Vec<&str> = self.inventory.hosts.iter().map(|host| host.name.as_str()).collect();
-                self.refuse(
-                    None,
-                    format!("--hosts names {name}, which the config does not: {}", known.join(", ")),
-                    None,
-                );
-            }
-        }
         let left_out = self.left_out();
         let mut phases = vec![
             Phase { kind: PhaseKind::Lock, steps: Vec::new() },

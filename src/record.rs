@@ -315,11 +315,15 @@ fn switch_is_open(entries: &[Entry], host: &HostName) -> bool {
 fn greens(entries: &[Entry]) -> Vec<(HostName, Green)> {
     let mut greens: Vec<(HostName, Green)> = Vec::new();
     for entry in entries {
-        if let What::Green { host, state } = &entry.what {
-            match greens.iter_mut().find(|(of, _)| of == host) {
-                Some((_, last)) => *last = *state,
-                None => greens.push((host.clone(), *state)),
-            }
+        let (host, state) = match &entry.what {
+            What::Green { host, state } => (host, *state),
+            // A stop that began and whose end is not in the journal may have happened.
+            What::Intent { step: StepWord::Stop, host, .. } => (host, Green::Unknown),
+            _ => continue,
+        };
+        match greens.iter_mut().find(|(of, _)| of == host) {
+            Some((_, last)) => *last = state,
+            None => greens.push((host.clone(), state)),
         }
     }
     greens

@@ -537,6 +537,56 @@ fn an_interrupt_before_the_first_change_changes_nothing() {
     assert_eq!(served_by(&lab, "web1"), "green");
 }
 
+/// Starts a rollback whose reload takes its time, and waits until it has begun.
+fn hang_in_switch(lab: &Lab) -> Running {
+    lab.config_with(|text| text.replace("sudo = true", "sudo = true\nreload = \"/usr/local/sbin/nginx-reload\""));
+    install(
+        lab,
+        "web1",
+        "/usr/local/sbin/nginx-reload",
+        "#!/bin/sh\ntouch /run/reloading\nsleep 4\nexec nginx -s reload\n",
+    );
+    let running = begin(lab, &["--keep-green"]);
+    until("it reloads", || lab.exec("web1", &["test", "-e", "/run/reloading"]).status.success());
+    running
+}
+
+#[test]
+fn an_interrupt_during_the_switch_lets_it_end() {
+    let lab = Lab::up(&["web1"]);
+    let mut running = hang_in_switch(&lab);
+    running.signal(Signal::INT);
+    assert_eq!(running.exit(), 130, "{}", running.said());
+    assert!(running.said().contains("traffic on blue on 1 of 1 host"), "{}", running.said());
+    assert_eq!(served_by(&lab, "web1"), "blue");
+    let left = leftovers(&lab, "web1");
+    assert!(left.is_empty(), "nothing of ours is left:\n{left}");
+}
+
+#[test]
+fn a_second_interrupt_stops_waiting_and_calls_the_host_unknown() {
+    let lab = Lab::up(&["web1"]);
+    let before = read(&lab, "web1", FILE);
+    let mut running = hang_in_switch(&lab);
+    let began = now();
+    running.signal(Signal::INT);
+    until("the first is heard", || running.said().contains("once more to stop waiting"));
+    running.signal(Signal::INT);
+    let code = running.exit();
+    assert!(now() - began < 3.0, "it does not wait for the reload: {}", running.said());
+    assert_eq!(code, 5, "{}", running.said());
+    let last = running.said().lines().rev().take(2).collect::<Vec<_>>().join("\n");
+    assert!(last.contains("NOT KNOWN") && last.contains("web1"), "{}", running.said());
+    assert!(kept(&lab, "INCIDENT_REPORT.md").contains("web1"), "the report is written all the same");
+    // The step ends by itself; the next run joins it.
+    let next = rollback(&lab, &["--keep-green"]);
+    next.exits(0);
+    next.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file is right");
+    next.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    let left = leftovers(&lab, "web1");
+    next.holds(left.is_empty(), &format!("nothing of ours is left:\n{left}"));
+}
+
 #[test]
 fn a_second_operator_is_told_who_is_at_it() {
     let lab = Lab::up(&["web1"]);

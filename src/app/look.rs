@@ -1,0 +1,141 @@
+//! The commands that only look: dry run, status, check. What they hold cannot change a host.
+
+use futures_util::future::join_all;
+
+use super::Session;
+use crate::command;
+use crate::incident::{self, Folder};
+use crate::journal::Journal;
+use crate::notify;
+use crate::observe::observe;
+use crate::plan::Plan;
+use crate::planner::{self, Refusal};
+use crate::record::{self, Verdict, What};
+use crate::remote::ssh::Ssh;
+use crate::remote::{Ask, ReadOnly};
+use crate::status;
+
+impl Session<'_> {
+    /// The dry run is the first half of the real run. It holds nothing that could change a host.
+    pub(super) async fn dry_run(&self, fleet: ReadOnly<Ssh>) -> u8 {
+        let journal = Journal::new(self.clock, self.terminal);
+        let (facts, plan) = self.prepare(&fleet, &journal).await;
+        let refusals = match &plan {
+            Err(refusals) => refusals.clone(),
+            Ok(plan) => self.test_candidates(&fleet, plan, &journal).await,
+        };
+        if let Ok(plan) = &plan {
+            self.show_plan(plan, &journal);
+        }
+        self.terminal.refusals(&refusals);
+        let production = format!("nothing was changed; {}", status::production(self.inventory(), &facts));
+        let verdict = match refusals.is_empty() {
+            true => Verdict { exit: 0, production, next: self.command("--reason '…'"), left: Vec::new() },
+            false => Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() },
+        };
+        self.end(&verdict, None, None, None)
+    }
+
+    async fn test_candidates(&self, fleet: &impl Ask, plan: &Plan, journal: &Journal<'_>) -> Vec<Refusal> {
+        let tests = plan.file_changes().filter(|(_, change)| change.is_needed()).map(|(host, change)| async move {
+            let answer = fleet.ask(host, &command::test_candidate(self.inventory(), change)).await;
+            (host, answer)
+        });
+        let mut refusals = Vec::new();
+        for (host, answer) in join_all(tests).await {
+            let refused = |why: String| Refusal { host: Some(host.clone()), why, hint: None, can_be_forced: false };
+            match answer.map(|answer| (answer.status_of("candidate"), answer.text("candidate").unwrap_or_default())) {
+                Ok((Some(0), _)) => journal.note(format!("{host}: nginx accepts the new file")),
+                Ok((Some(1), said)) => refusals.push(refused(format!("nginx refuses the new file: {}", said.trim()))),
+                Ok((_, said)) => {
+                    journal.note(format!("{host}: the new file could not be tested here: {}", said.trim()))
+                }
+                Err(failure) => refusals.push(refused(failure.to_string())),
+            }
+        }
+        refusals
+    }
+
+    /// Who serves now. Only asks.
+    pub(super) async fn status(&self, fleet: ReadOnly<Ssh>) -> u8 {
+        let journal = Journal::new(self.clock, self.terminal);
+        let resent = notify::resend_beside(self.inventory());
+        let facts = observe(&fleet, self.inventory(), &journal).await;
+        let last = incident::newest_first(&self.inventory().incidents).into_iter().next();
+        let table = status::status(self.inventory(), &facts, last.as_deref());
+        if self.terminal.is_json() {
+            for line in status::json(self.inventory(), &facts, last.as_deref()) {
+                journal.note(line);
+            }
+        }
+        self.terminal.text(&table);
+        self.say_resent(&journal, notify::wait_for(resent).await);
+        let is_known = facts.hosts.iter().all(|host| host.seen.is_ok());
+        let verdict = Verdict {
+            exit: if is_known { 0 } else { 1 },
+            production: status::production(self.inventory(), &facts),
+            next: self.command(if is_known { "--dry-run --reason '…'" } else { "check" }),
+            left: Vec::new(),
+        };
+        self.end(&verdict, None, None, None)
+    }
+
+    /// Every problem on the hosts at once. Only asks.
+    pub(super) async fn check(&self, fleet: ReadOnly<Ssh>) -> u8 {
+        let journal = Journal::new(self.clock, self.terminal);
+        let resent = notify::resend_beside(self.inventory());
+        let facts = observe(&fleet, self.inventory(), &journal).await;
+        let (mut refusals, notes) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
+        for host in &facts.hosts {
+            if let Err(not_known) = &host.seen
+                && !refusals.iter().any(|refusal| refusal.host.as_ref() == Some(&host.host))
+            {
+                refusals.push(Refusal {
+                    host: Some(host.host.clone()),
+                    why: not_known.why.clone(),
+                    hint: not_known.hint.clone(),
+                    can_be_forced: false,
+                });
+            }
+        }
+        if let Ok(plan) = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template) {
+            refusals.extend(self.test_candidates(&fleet, &plan, &journal).await);
+        }
+        journal.record_all(notes.into_iter().map(|text| What::Note { text }));
+        self.terminal.refusals(&refusals);
+        self.say_resent(&journal, notify::wait_for(resent).await);
+        let found = match refusals.len() {
+            0 => "nothing stands in the way".to_owned(),
+            n => format!("{} in the way", record::plural(n, "problem")),
+        };
+        let verdict = Verdict {
+            exit: u8::from(!refusals.is_empty()),
+            production: format!("{found}; {}", status::production(self.inventory(), &facts)),
+            next: self.command(if refusals.is_empty() { "--dry-run --reason '…'" } else { "check" }),
+            left: Vec::new(),
+        };
+        self.end(&verdict, None, None, None)
+    }
+
+    /// Messages of earlier runs that got through now, or still do not.
+    fn say_resent(&self, journal: &Journal<'_>, deliveries: Vec<notify::Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        for delivery in deliveries {
+            match delivery.outcome {
+                Ok(()) => journal.note(format!("{}: a message of an earlier run was sent now", delivery.channel)),
+                Err(why) => {
+                    journal.note(format!("{}: a message of an earlier run is still unsent: {why}", delivery.channel))
+                }
+            }
+        }
+        for folder in incident::newest_first(&self.inventory().incidents) {
+            if folder.join(notify::OUTBOX).exists()
+                && let Err(err) = Folder::open(folder).refresh_sum(notify::OUTBOX)
+            {
+                self.terminal.warning(&format!("{err:#}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The story of a rollback: plan, consent, execution, and the paper that is left of it. Never asks or changes a host
+//! itself.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use super::{Session, refuse};
+use crate::consent::Confirmed;
+use crate::execute::{Execution, execute};
+use crate::facts::Facts;
+use crate::incident::{self, Folder};
+use crate::inventory::{Role, Secret};
+use crate::journal::{self, Journal};
+use crate::notify::{self, Outbox};
+use crate::plan::{PhaseKind, Plan, Request};
+use crate::record::{self, Begun, Status, StepWord, Verdict, What};
+use crate::redact::Redactor;
+use crate::remote::ReadOnly;
+use crate::remote::ssh::Ssh;
+use crate::render::Templates;
+use crate::report::{self, Story};
+use crate::status;
+
+impl Session<'_> {
+    /// The rollback.
+    pub(super) async fn rollback(&self, fleet: ReadOnly<Ssh>) -> u8 {
+        let journal = Journal::new(self.clock, self.terminal);
+        let interrupts = watch_signals(self.terminal.is_json());
+        let redactor = self.redactor();
+        let mut first_interrupt = interrupts.clone();
+        let (facts, plan) = tokio::select! {
+            prepared = self.prepare(&fleet, &journal) => prepared,
+            // Nothing was changed yet, so nothing needs to be finished first.
+            _ = first_interrupt.changed() => {
+                let verdict = Verdict {
+                    exit: 130,
+                    production: "interrupted; nothing was changed".into(),
+                    next: self.command("status"),
+                    left: Vec::new(),
+                };
+                return self.end(&verdict, None, None, None);
+            }
+        };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(refusals) => {
+                self.terminal.refusals(&refusals);
+                let production = format!("nothing was changed; {}", status::production(self.inventory(), &facts));
+                let verdict = Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() };
+                return self.end(&verdict, None, None, None);
+            }
+        };
+        let (folder, path_note) = match self.open_incident(&journal, &facts, &plan) {
+            Ok(opened) => opened,
+            Err(err) => return refuse(self.terminal, self.clock, &format!("{err:#}")),
+        };
+        if let Some(note) = path_note {
+            self.terminal.warning(&note);
+            journal.gap(None, "incident folder", note);
+        }
+        self.show_plan(&plan, &journal);
+        let templates = Templates::beside(self.inventory().sources.first().map(|path| path.as_path()));
+        journal.record_all(templates.notes().into_iter().map(|text| What::Note { text }));
+        let outbox = Outbox::open(folder.path());
+        let begin = report::begin_message(&self.story(&plan, &facts, &journal.entries()), &templates, &redactor);
+        outbox.post(&self.inventory().notify, &begin);
+        let first = notify::deliver_beside(&outbox, &self.inventory().notify);
+
+        let consent = Confirmed::by_reason(&plan);
+        let fleet = fleet.unlock(&consent);
+        let execution = Execution {
+            plan: &plan,
+            inventory: self.inventory(),
+            facts: &facts,
+            fleet: &fleet,
+            journal: &journal,
+            folder: &folder,
+            redactor: &redactor,
+            interrupts: interrupts.clone(),
+            green_is_kept: self.request.green_is_kept,
+            is_forced: self.request.is_forced,
+            holder: holder(self.request),
+            access_sizes: Mutex::default(),
+        };
+        execute(&execution, &consent).await;
+        self.note_round_trips(&fleet, &plan, &journal);
+
+        let was_interrupted = *interrupts.borrow() > 0;
+        // What did not get through is tried once more with the last message, and named then.
+        let _ = notify::wait_for(first).await;
+        let done = Finished {
+            plan: &plan,
+            facts: &facts,
+            templates: &templates,
+            redactor: &redactor,
+            outbox: &outbox,
+            was_interrupted,
+        };
+        self.finish(&journal, &folder, &done).await
+    }
+
+    /// The incident folder with what is known before the first change. When it cannot be made where it should be, a
+    /// temporary one will do: a full disk here is no reason to leave a bad release in production.
+    fn open_incident(
+        &self,
+        journal: &Journal<'_>,
+        facts: &Facts,
+        plan: &Plan,
+    ) -> anyhow::Result<(Folder, Option<String>)> {
+        let inventory = self.inventory();
+        let (folder, note) = match Folder::create(&inventory.incidents, &self.request.id) {
+            Ok(folder) => (folder, None),
+            Err(err) => {
+                let elsewhere = std::env::temp_dir();
+                let folder = Folder::create(&elsewhere, &self.request.id)?;
+                let note = format!(
+                    "{} cannot be written ({err}); the incident folder is {}",
+                    inventory.incidents.display(),
+                    folder.path().display()
+                );
+                (folder, Some(note))
+            }
+        };
+        journal.keep_in(folder.new_file(journal::FILE)?);
+        journal.record(What::Begun(self.begun(plan)));
+        journal.record_all(plan.notes.iter().map(|note| What::Note { text: note.clone() }));
+        let kept = [("facts.json", serde_json::to_vec_pretty(facts)?), ("plan.json", serde_json::to_vec_pretty(plan)?)];
+        for (name, bytes) in kept {
+            if let Err(err) = folder.write(name, &bytes) {
+                journal.gap(None, name, format!("{err:#}"));
+            }
+        }
+        Ok((folder, note))
+    }
+
+    fn begun(&self, plan: &Plan) -> Begun {
+        let inventory = self.inventory();
+        let names = |role: Role| inventory.with_role(role).map(|host| host.name.clone()).collect();
+        let targets = [
+            ("traffic", inventory.targets.traffic),
+            ("rollback", inventory.targets.rollback),
+            ("restore", inventory.targets.restore),
+            ("rto", inventory.targets.rto),
+            ("rpo", inventory.targets.rpo),
+        ];
+        Begun {
+            id: plan.id.to_string(),
+            program: format!("rollback-prod {}", env!("CARGO_PKG_VERSION")),
+            service: plan.service.clone(),
+            environment: plan.environment.clone(),
+            reason: plan.reason.clone(),
+            severity: self.request.severity.map(|severity| severity.to_string()),
+            operator: self.request.operator.clone(),
+            laptop: laptop(),
+            balancers: names(Role::Balancer),
+            apps: names(Role::App),
+            green_is_kept: self.request.green_is_kept,
+            oncall: inventory.contacts.oncall.clone(),
+            commander: inventory.contacts.commander.clone(),
+            targets_ms: targets
+                .into_iter()
+                .filter_map(|(name, target)| Some((name.to_owned(), u64::try_from(target?.as_millis()).ok()?)))
+                .collect(),
+        }
+    }
+
+    fn note_round_trips(&self, fleet: &Ssh, plan: &Plan, journal: &Journal<'_>) {
+        if !self.terminal.is_verbose() {
+            return;
+        }
+        for host in plan.hosts_of(PhaseKind::Switch) {
+            journal.note(format!("{host}: {} round trips in all", fleet.round_trips(&host)));
+        }
+    }
+
+    /// Postmortem, messages, report, checksums, last lines: always, however the run went.
+    async fn finish(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> u8 {
+        let judged = |journal: &Journal<'_>| record::judge(&journal.entries(), done.was_interrupted);
+        let report = journal.begin(StepWord::Report, None);
+        let written = self.write_reports(journal, folder, done);
+        match written.and_then(|()| journal.trouble().map_or(Ok(()), |trouble| Err(anyhow::anyhow!(trouble)))) {
+            Ok(()) => report.end(Status::Done, incident::REPORT),
+            Err(err) => report.end(Status::Failed, format!("{err:#}")),
+        }
+        self.send_messages(journal, done).await;
+        let verdict = judged(journal);
+        journal.record(What::Ended {
+            exit: verdict.exit,
+            production: verdict.production.clone(),
+            next: verdict.next.clone(),
+        });
+        // Once more, now that it is known what became of the report and the messages, and over the whole journal.
+        let sealed = self.write_reports(journal, folder, done).and_then(|()| folder.write_sums());
+        if let Err(err) = sealed {
+            self.terminal.warning(&format!("{err:#}"));
+        }
+        let entries = journal.entries();
+        let safe = entries.iter().find(|entry| matches!(entry.what, What::TrafficSafe { .. })).map(|entry| entry.at_ms);
+        let times = report::times_line(&self.story(done.plan, done.facts, &entries));
+        self.end(&verdict, safe, Some(folder.path()), times.as_deref())
+    }
+
+    fn write_reports(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> anyhow::Result<()> {
+        let entries = journal.entries();
+        let story = self.story(done.plan, done.facts, &entries);
+        let report = report::incident_report(&story, done.templates, done.redactor);
+        let written = folder.write(incident::REPORT, report.as_bytes());
+        if written.is_err() {
+            // The report is what the morning after needs: where the disk takes none, the screen does.
+            self.terminal.text(&report);
+        }
+        written?;
+        folder.write("POSTMORTEM.md", report::postmortem(&story, done.templates, done.redactor).as_bytes())
+    }
+
+    /// The last message, and those before it that did not get through. Bounded by `[notify] timeout`.
+    async fn send_messages(&self, journal: &Journal<'_>, done: &Finished<'_>) {
+        let notify = &self.inventory().notify;
+        if notify.channels.is_empty() {
+            return;
+        }
+        let entries = journal.entries();
+        let story = self.story(done.plan, done.facts, &entries);
+        let verdict = record::judge(&entries, done.was_interrupted);
+        let message = report::end_message(&story, &verdict, done.templates, done.redactor);
+        let step = journal.begin(StepWord::Notify, None);
+        done.outbox.post(notify, &message);
+        let failed: Vec<String> = done
+            .outbox
+            .deliver(notify)
+            .await
+            .into_iter()
+            .filter_map(|delivery| Some(format!("{}: {}", delivery.channel, delivery.outcome.err()?)))
+            .collect();
+        if let Some(trouble) = done.outbox.trouble() {
+            journal.gap(None, "outbox", trouble);
+        }
+        if failed.is_empty() {
+            step.end(Status::Done, "all messages were taken");
+        } else {
+            step.end(Status::Failed, format!("{}; the next command sends them again", failed.join("; ")));
+        }
+    }
+
+    /// Its rules are compiled here, beside the handshake, and not when the first message waits for them.
+    fn redactor(&self) -> Arc<Redactor> {
+        let inventory = self.inventory();
+        let secrets = inventory.secrets().map(Secret::reveal);
+        let redactor = Arc::new(Redactor::new(&inventory.evidence.redact, secrets));
+        let warmed = Arc::clone(&redactor);
+        std::thread::spawn(move || warmed.text(""));
+        redactor
+    }
+
+    fn story<'s>(&self, plan: &'s Plan, facts: &'s Facts, entries: &'s [record::Entry]) -> Story<'s> {
+        Story { plan: Some(plan), facts: Some(facts), entries, local_offset: *chrono::Local::now().offset() }
+    }
+}
+
+/// What the end of a rollback needs to know of it.
+struct Finished<'a> {
+    plan: &'a Plan,
+    facts: &'a Facts,
+    templates: &'a Templates,
+    redactor: &'a Redactor,
+    outbox: &'a Outbox,
+    was_interrupted: bool,
+}
+
+fn laptop() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who holds the lock: what another operator needs to know to ask the right person.
+fn holder(request: &Request) -> String {
+    format!(
+        "{}@{} pid {} since {} ({}): {}",
+        request.operator,
+        laptop(),
+        std::process::id(),
+        request.begun_at.format("%Y-%m-%dT%H:%M:%SZ"),
+        request.id,
+        request.reason
+    )
+}
+
+/// Counts the signals that ask us to stop. The first stops between two steps; the second stops waiting at once.
+fn watch_signals(is_json: bool) -> watch::Receiver<u32> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (count, counted) = watch::channel(0);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let count = count.clone();
+        let Ok(mut signals) = signal(kind) else { continue };
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                count.send_modify(|count| *count += 1);
+                if !is_json {
+                    eprintln!("\nstopping after this step; once more to stop waiting for it");
+                }
+            }
+        });
+    }
+    counted
+}
