@@ -53,7 +53,7 @@ file_rights() {
   new=${resolved%/*}/.${resolved##*/}.rollback-prod
   old=$new-before
   printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
-    "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old" "rm -f $old"
+    "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
   if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
 }
 # lacks WORD…: whether sudo does not allow it; `sudo -l` is not asked again where it allows nothing at all.

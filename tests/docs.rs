@@ -1,0 +1,99 @@
+//! What the documents say is true: the README's config is read, its sudoers lines are the ones that the program asks
+//! for, its links lead somewhere, and the way from the command line to the wire has the names that the tour gives.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::names::Environment;
+use support::lab::Lab;
+use support::{Scene, rollback_prod};
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|err| panic!("{path}: {err}"))
+}
+
+#[test]
+fn the_readmes_config_is_a_whole_one() {
+    let readme = text("README.md");
+    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("there is one");
+    let block: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let reading = Reading {
+        base: Document { path: PathBuf::from("rollback.toml"), text: block },
+        overlay: None,
+        environment: Environment::new("prod").expect("a word"),
+        home: None,
+        variable: &|_| None,
+        read_file: &|path: &Path| std::fs::read_to_string(path),
+    };
+    if let Err(problems) = read(&reading) {
+        panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+}
+
+#[test]
+fn the_readmes_sudoers_lines_are_those_that_the_program_asks_for() {
+    let lab = Lab::up(&["web1"]);
+    let config = lab.config("");
+    lab.sh("web1", "echo '# nobody may do anything' >/etc/sudoers.d/deploy");
+    let mut check = rollback_prod();
+    check.arg("check").arg("--config").arg(&config);
+    let scene = Scene::of(&mut check, lab.folder());
+    let lines = |text: &str| -> Vec<String> {
+        let mut lines: Vec<String> =
+            text.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    // The README's last line is for the case that this lab is not: a process of another user.
+    let written: Vec<String> = lines(&text("README.md")).into_iter().filter(|line| !line.contains("/ss ")).collect();
+    let asked = lines(&scene.stderr);
+    scene.holds(!asked.is_empty(), "the program asks for something");
+    scene.holds(written == asked, &format!("the README's lines are the program's:\n{}", written.join("\n")));
+}
+
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    for document in ["README.md", "docs/architecture.md", "docs/performance.md", "incidents/README.md", "CHANGELOG.md"] {
+        let said = text(document);
+        let folder = repository().join(document).parent().expect("a file has one").to_owned();
+        for link in said.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.contains("://") && !link.starts_with('#') {
+                assert!(folder.join(link).exists(), "{document} leads to {link}, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_way_to_the_wire_is_the_one_that_the_tour_gives() {
+    for (file, name) in [
+        ("src/main.rs", "app::run("),
+        ("src/app.rs", "session.rollback("),
+        ("src/app/rollback.rs", "execute(&execution"),
+        ("src/execute.rs", "fleet.apply("),
+        ("src/remote/ssh.rs", "async fn apply("),
+        ("src/app.rs", "observe(fleet"),
+        ("src/observe.rs", "fleet.ask("),
+    ] {
+        assert!(text(file).contains(name), "{file} has no {name}");
+    }
+}
+
+#[test]
+fn the_runbooks_own_scripts_pass_everything_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (script, environment) in [("rollback-prod.sh", "prod"), ("rollback-staging.sh", "staging")] {
+        let mut command = std::process::Command::new(repository().join("scripts").join(script));
+        command.env("ROLLBACK_PROD", env!("CARGO_BIN_EXE_rollback-prod")).env_remove("ROLLBACK_CONFIG");
+        command.current_dir(folder.path()).args(["--config", "none.toml", "--reason", "a b\"c"]);
+        let scene = Scene::of(&mut command, folder.path());
+        scene.exits(2).says("none.toml").says("nothing was changed");
+        scene.holds(!scene.stderr.contains("unexpected argument"), &format!("{environment}: the flags arrive whole"));
+    }
+}
