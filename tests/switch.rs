@@ -528,6 +528,58 @@ fn green_is_left_running_under_a_balancer_that_nobody_listed() {
 }
 
 #[test]
+fn a_green_that_hangs_does_not_hold_up_the_rollback() {
+    let lab = Lab::up(&["web1", "wget"]);
+    lab.config("");
+    lab.sh("wget", "mv /usr/bin/curl /usr/bin/curl.away");
+    for host in ["web1", "wget"] {
+        lab.sh(host, "systemctl kill -s STOP listings-green");
+    }
+    let scene = rollback(&lab, &["--json"]);
+    scene.exits(0);
+    let end: serde_json::Value = serde_json::from_str(scene.stdout.lines().last().unwrap_or("")).expect("the end");
+    let safe = end["traffic_safe_ms"].as_u64().unwrap_or(u64::MAX);
+    scene.holds(safe < 6000, &format!("traffic is safe after {safe} ms"));
+    for host in ["web1", "wget"] {
+        scene.holds(served_by(&lab, host) == "blue", &format!("{host} is on blue"));
+        scene.holds(unit(&lab, host, "listings-green") != "active", &format!("green of {host} is stopped"));
+    }
+}
+
+#[test]
+fn a_green_that_is_dead_or_dies_again_and_again_is_no_obstacle() {
+    let lab = Lab::up(&["dead", "dying"]);
+    lab.config("");
+    lab.sh("dead", "systemctl stop listings-green");
+    lab.sh(
+        "dying",
+        "sed -i -e 's|^ExecStart=.*|ExecStart=/bin/false|' -e 's|^Restart=.*|Restart=always\\nRestartSec=300ms\\nStartLimitIntervalSec=0|' \
+           /etc/systemd/system/listings-green.service; systemctl daemon-reload; systemctl restart listings-green || true",
+    );
+    until("users see errors", || ["dead", "dying"].iter().all(|host| served_by(&lab, host) == "status 502"));
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).says("green stopped");
+    for host in ["dead", "dying"] {
+        scene.holds(served_by(&lab, host) == "blue", &format!("{host} is on blue"));
+        let state = unit(&lab, host, "listings-green");
+        scene.holds(state == "inactive" || state == "failed", &format!("green of {host} is stopped for good: {state}"));
+    }
+}
+
+#[test]
+fn a_config_that_names_the_link_changes_the_file_behind_it() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace(FILE, "/etc/nginx/sites-enabled/listings"));
+    let before = read(&lab, "web1", FILE);
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0);
+    scene.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file is right");
+    let link = lab.sh("web1", "readlink /etc/nginx/sites-enabled/listings");
+    scene.holds(link == FILE, &format!("the link is still one: {link}"));
+    scene.holds(lab.sh("web1", "ls -A /etc/nginx/sites-enabled") == "listings", "nothing lies beside it");
+}
+
+#[test]
 fn a_request_without_end_is_cut_at_the_deadline_and_counted() {
     let lab = Lab::up(&["web1"]);
     lab.config_with(|text| {

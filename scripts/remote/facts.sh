@@ -31,168 +31,188 @@ for job in "$jobs"/*; do
   if [ -r "$job/status" ]; then cat "$job/status"; fi
 done
 
-section clock
-date +%s.%N
-section who
-printf '%s\n%s\n%s\n' "$rp_uid" "$(id -un)" "${SHELL:-}"
-section system
-uname -sr
-section tools
-for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss cat cp tee sync ln mv rm; do
-  command -v "$tool" || :
-done
-section space
-df -Pk "$base" "${nginx_file%/*}/" 2>/dev/null
+local_facts() {
+  section clock
+  date +%s.%N
+  section who
+  printf '%s\n%s\n%s\n' "$rp_uid" "$(id -un)" "${SHELL:-}"
+  section system
+  uname -sr
+  section tools
+  for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss cat cp tee sync ln mv rm; do
+    command -v "$tool" || :
+  done
+  section space
+  df -Pk "$base" "${nginx_file%/*}/" 2>/dev/null
 
-resolved=
-[ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
-# The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
-# file and its folder are ours.
-file_rights() {
-  if [ -z "$resolved" ] || { [ -w "${resolved%/*}" ] && [ -O "$resolved" ]; }; then return 0; fi
-  new=${resolved%/*}/.${resolved##*/}.rollback-prod
-  old=$new-before
-  printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
-    "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
-  if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
-}
-# lacks WORD…: whether sudo does not allow it; `sudo -l` is not asked again where it allows nothing at all.
-lacks() { [ "$allows" = nothing ] || ! sudo -n -l "$@" >/dev/null 2>&1; }
+  resolved=
+  [ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
+  # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
+  # file and its folder are ours.
+  file_rights() {
+    if [ -z "$resolved" ] || { [ -w "${resolved%/*}" ] && [ -O "$resolved" ]; }; then return 0; fi
+    new=${resolved%/*}/.${resolved##*/}.rollback-prod
+    old=$new-before
+    printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
+      "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
+    if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
+  }
+  # lacks WORD…: whether sudo does not allow it; `sudo -l` is not asked again where it allows nothing at all.
+  lacks() { [ "$allows" = nothing ] || ! sudo -n -l "$@" >/dev/null 2>&1; }
 
-section rights
-if [ "$rp_uid" = 0 ] || [ "$rp_sudo" = no ]; then
-  printf 'all'
-else
-  allows=something
-  granted=$(sudo -n -l 2>&1) || allows=nothing
-  case $allows,$granted in
-    something,*'(ALL) NOPASSWD: ALL'* | something,*'(ALL : ALL) NOPASSWD: ALL'* | something,*'(root) NOPASSWD: ALL'*)
-      printf 'all'
-      ;;
-    something,* | *'password is required'* | *'may not run sudo'* | *'not in the sudoers'* | *'not allowed'*)
-      for arg in "$@"; do
-        case $arg in
-          right=*)
-            words=${arg#*=}
-            IFS=$rp_unit
-            set -f
-            # shellcheck disable=SC2086
-            ! lacks $words || printf 'missing %s\n' "$words"
-            set +f
-            unset IFS
-            ;;
-        esac
-      done
-      file_rights | while read -r words; do
+  section rights
+  if [ "$rp_uid" = 0 ] || [ "$rp_sudo" = no ]; then
+    printf 'all'
+  else
+    allows=something
+    granted=$(sudo -n -l 2>&1) || allows=nothing
+    case $allows,$granted in
+      something,*'(ALL) NOPASSWD: ALL'* | something,*'(ALL : ALL) NOPASSWD: ALL'* | something,*'(root) NOPASSWD: ALL'*)
+        printf 'all'
+        ;;
+      something,* | *'password is required'* | *'may not run sudo'* | *'not in the sudoers'* | *'not allowed'*)
+        for arg in "$@"; do
+          case $arg in
+            right=*)
+              words=${arg#*=}
+              IFS=$rp_unit
+              set -f
+              # shellcheck disable=SC2086
+              ! lacks $words || printf 'missing %s\n' "$words"
+              set +f
+              unset IFS
+              ;;
+          esac
+        done
+        file_rights | while read -r words; do
+          # shellcheck disable=SC2086
+          ! lacks $words || printf 'missing %s\n' "$words"
+        done
+        ;;
+      *) printf 'refused: %s' "$granted" ;;
+    esac
+  fi
+
+  section lock
+  lock=$base/rollback-prod-$service.lock
+  if [ -d "$lock" ]; then
+    cat "$lock/holder" 2>/dev/null || printf 'no holder'
+    section lock.age
+    beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null) &&
+      printf '%s' $(($(date +%s) - beat))
+  fi
+
+  if [ -n "$nginx_file" ]; then
+    section nginx.link
+    printf '%s' "$resolved"
+    ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
+    ask nginx.text read_whole "$resolved"
+    section nginx.dump
+    status=0
+    dumped=$(run_words "$dump" 2>&1) || status=$?
+    # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
+    printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' -e '^[0-9/]+ [0-9:]+ \[(emerg|alert|crit)\]' \
+      -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
+      -e '^(sudo|sh|/bin/sh)[:]' || :
+    printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
+      BEGIN { n = split(marks, mark, "\n") }
+      /^# configuration file / { file = $4; sub(/:$/, "", file) }
+      /^[[:space:]]*#/ { next }
+      { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }'
+    section nginx.dump.status
+    printf '%s' "$status"
+    pidfile=$(printf '%s\n' "$dumped" | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
+    if [ -z "$pidfile" ]; then
+      pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
+    fi
+    section nginx.version
+    nginx -v 2>&1
+    section nginx.pidfile
+    printf '%s' "$pidfile"
+    master=$(nginx_master "$pidfile")
+    section nginx.master
+    printf '%s' "$master"
+    if [ -n "$master" ]; then
+      section nginx.workers
+      nginx_workers "$master"
+    fi
+  fi
+
+  section addresses
+  awk '/32 host LOCAL/ { print last } { last = $2 }' /proc/net/fib_trie 2>/dev/null | sort -u
+  awk '{ print $1 }' /proc/net/if_inet6 2>/dev/null
+
+  # colour_facts NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG; `-` where there is none.
+  colour_facts() {
+    unset IFS
+    set +f
+    case $2 in
+      systemd) ask "$1.unit" systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup "$3" ;;
+      docker) container_facts "$1" "$3" ;;
+      compose)
+        if ! container=$(container_of "$4" "$5" "$3"); then
+          ask "$1.container" compose_of "$4" "$5" ps -a -q "$3"
+        elif [ -n "$container" ]; then
+          container_facts "$1" "$container"
+        else
+          # Compose makes it when it is first started.
+          ask "$1.container" echo 'false 0 none none null'
+        fi
+        ;;
+    esac
+    section "$1.log"
+    if [ "$6" != - ]; then
+      if [ -r "$6" ]; then printf 'readable %s' "$(wc -c <"$6")"; else printf 'not readable'; fi
+    fi
+  }
+  container_facts() {
+    ask "$1.container" docker inspect --type container -f \
+      '{{.State.Running}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} {{.Id}} {{json .NetworkSettings.Ports}}' \
+      "$2"
+  }
+
+  ports=''
+  for arg in "$@"; do
+    case $arg in
+      ports=*) ports=${arg#*=} ;;
+      colour=*)
+        IFS=$rp_unit
+        set -f
         # shellcheck disable=SC2086
-        ! lacks $words || printf 'missing %s\n' "$words"
-      done
-      ;;
-    *) printf 'refused: %s' "$granted" ;;
-  esac
-fi
-
-section lock
-lock=$base/rollback-prod-$service.lock
-if [ -d "$lock" ]; then
-  cat "$lock/holder" 2>/dev/null || printf 'no holder'
-  section lock.age
-  beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null) &&
-    printf '%s' $(($(date +%s) - beat))
-fi
-
-if [ -n "$nginx_file" ]; then
-  section nginx.link
-  printf '%s' "$resolved"
-  ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
-  ask nginx.text read_whole "$resolved"
-  section nginx.dump
-  status=0
-  dumped=$(run_words "$dump" 2>&1) || status=$?
-  # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
-  printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' -e '^[0-9/]+ [0-9:]+ \[(emerg|alert|crit)\]' \
-    -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
-    -e '^(sudo|sh|/bin/sh)[:]' || :
-  printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
-    BEGIN { n = split(marks, mark, "\n") }
-    /^# configuration file / { file = $4; sub(/:$/, "", file) }
-    /^[[:space:]]*#/ { next }
-    { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }'
-  section nginx.dump.status
-  printf '%s' "$status"
-  pidfile=$(printf '%s\n' "$dumped" | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
-  if [ -z "$pidfile" ]; then
-    pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
-  fi
-  section nginx.version
-  nginx -v 2>&1
-  section nginx.pidfile
-  printf '%s' "$pidfile"
-  master=$(nginx_master "$pidfile")
-  section nginx.master
-  printf '%s' "$master"
-  if [ -n "$master" ]; then
-    section nginx.workers
-    nginx_workers "$master"
-  fi
-fi
-
-section addresses
-awk '/32 host LOCAL/ { print last } { last = $2 }' /proc/net/fib_trie 2>/dev/null | sort -u
-awk '{ print $1 }' /proc/net/if_inet6 2>/dev/null
-
-# colour_facts NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG; `-` where there is none.
-colour_facts() {
-  unset IFS
-  set +f
-  case $2 in
-    systemd) ask "$1.unit" systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup "$3" ;;
-    docker) container_facts "$1" "$3" ;;
-    compose)
-      if ! container=$(container_of "$4" "$5" "$3"); then
-        ask "$1.container" compose_of "$4" "$5" ps -a -q "$3"
-      elif [ -n "$container" ]; then
-        container_facts "$1" "$container"
-      else
-        # Compose makes it when it is first started.
-        ask "$1.container" echo 'false 0 none none null'
-      fi
-      ;;
-  esac
-  section "$1.log"
-  if [ "$6" != - ]; then
-    if [ -r "$6" ]; then printf 'readable %s' "$(wc -c <"$6")"; else printf 'not readable'; fi
+        colour_facts ${arg#*=}
+        ;;
+    esac
+  done
+  if [ -n "$ports" ]; then
+    section sockets
+    rp_sockets=$(connections "$ports")
+    printf '%s\n' "$rp_sockets"
+    section listeners
+    listeners "$ports" | described
   fi
 }
-container_facts() {
-  ask "$1.container" docker inspect --type container -f \
-    '{{.State.Running}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} {{.Id}} {{json .NetworkSettings.Ports}}' \
-    "$2"
+
+# asked PREFIX SECONDS ARGUMENT…: what is asked over HTTP of those arguments whose name begins so.
+asked() {
+  rp_prefix=$1 rp_seconds=$2
+  shift 2
+  for arg in "$@"; do
+    shift
+    case $arg in "get=$rp_prefix"*) set -- "$@" "${arg#*=}" ;; esac
+  done
+  fetch_all "$rp_seconds" "$@"
 }
 
-ports=''
-for arg in "$@"; do
-  case $arg in
-    ports=*) ports=${arg#*=} ;;
-    colour=*)
-      IFS=$rp_unit
-      set -f
-      # shellcheck disable=SC2086
-      colour_facts ${arg#*=}
-      ;;
-  esac
-done
-if [ -n "$ports" ]; then
-  section sockets
-  rp_sockets=$(connections "$ports")
-  printf '%s\n' "$rp_sockets"
-  section listeners
-  listeners "$ports" | described
-fi
-
-# What is asked over HTTP comes last: it is what may be slow. Only the GETs are left as arguments.
-for arg in "$@"; do
-  shift
-  case $arg in get=*) set -- "$@" "${arg#*=}" ;; esac
-done
-fetch_all 3 "$@"
+# Blue, green and nginx are asked at the same time and beside everything else, each behind a pipe of its own that holds
+# its answer back: a green that hangs, which is why we are here, must not hold up the rest. A second is long for a
+# server on the same machine; blue, which is to serve, gets more.
+asked green 1 "$@" | {
+  asked probe 1 "$@" | {
+    asked blue 3 "$@" | {
+      local_facts "$@"
+      cat
+    }
+    cat
+  }
+  cat
+}

@@ -110,7 +110,7 @@ fetch_all() {
     rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
     [ "$rp_first" = yes ] || section "$rp_name"
     rp_first=no
-    set -- -q -S -O - -T "$rp_wait" --no-proxy --header='Connection: close'
+    set -- -q -S -O - -T "$rp_wait" -t 1 --no-proxy --header='Connection: close'
     [ "$rp_host" = - ] || set -- "$@" --header="Host: $rp_host"
     # wget prints the head on standard error, indented, and has no other word for the status
     wget "$@" "$rp_url" 2>&1 | sed 's/^  \([A-Za-z]\)/\1/' | head -c 65536
