@@ -678,9 +678,10 @@ fn answered_by(probe: &Get, mark: Option<&Mark>) -> Option<Colour> {
 }
 
 /// An answer of nobody in particular is blue's where green does not answer at all, and the other way round. One that
-/// took too long may answer all the same.
+/// took too long, or of which an old curl does not say why, may answer all the same.
 fn only_one_answers(probe: &Get, blue: &[Get], green: &[Get]) -> Option<Colour> {
-    let answers = |gets: &[Get]| gets.iter().any(|get| get.status != 0 || get.error.contains("timed out"));
+    let is_silent = |get: &Get| get.status == 0 && !get.error.is_empty() && !get.error.contains("timed out");
+    let answers = |gets: &[Get]| gets.iter().any(|get| !is_silent(get));
     let is_good = (200..500).contains(&probe.status);
     match (answers(blue), answers(green)) {
         (true, false) if is_good => Some(Colour::Blue),

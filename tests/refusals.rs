@@ -613,7 +613,7 @@ fn a_second_operator_is_told_who_is_at_it() {
 fn of_two_runs_that_begin_together_one_does_it_and_the_other_says_who() {
     let lab = Lab::up(&["web1"]);
     lab.config("");
-    let load = Load::start(&lab.ip("web1"), "GET", "/", 3);
+    let load = Load::start(&lab.ip("web1"), "GET", "/", 1);
     let mut both = [begin(&lab, &["--keep-green"]), begin(&lab, &["--keep-green"])];
     let codes = both.each_mut().map(Running::exit);
     let counts = load.stop();

@@ -15,12 +15,12 @@ const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"
 
 /// What a host's login shell is given before the program; see `bootstrap` in remote/ssh.rs, which the tests of
 /// tests/ssh.rs run for real.
-fn bootstrap(nonce: &Nonce) -> String {
+fn bootstrap(nonce: &Nonce, length: usize) -> String {
     let source =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/ssh.rs")).expect("our source");
     // Taken from the source, so that what is tested here is what is sent: the text between `exec /bin/sh -c '` and `'`.
     let from =
-        source.find("exec /bin/sh -c 'n=").expect("the bootstrap stands in remote/ssh.rs") + "exec /bin/sh -c '".len();
+        source.find("exec /bin/sh -c 'p=").expect("the bootstrap stands in remote/ssh.rs") + "exec /bin/sh -c '".len();
     let literal: String = source[from..].chars().take_while(|c| *c != '\'').collect();
     // Undo what a Rust string literal and `format!` do to it.
     let mut text = String::new();
@@ -37,7 +37,7 @@ fn bootstrap(nonce: &Nonce) -> String {
             (c, _) => text.push(c),
         }
     }
-    let text = text.replace("{nonce}", nonce.as_str());
+    let text = text.replace("{nonce}", nonce.as_str()).replace("{length}", &length.to_string());
     assert!(text.contains(nonce.as_str()) && text.contains("eval \"$p\""), "the bootstrap was understood: {text}");
     text
 }
@@ -68,11 +68,14 @@ fn program(parts: &'static [&'static str], arguments: Vec<String>) -> Program {
     Program { name: "test", parts, arguments, limit: Duration::from_secs(10) }
 }
 
+/// Names and contents, in order.
+type Sections = Vec<(String, Vec<u8>)>;
+
 /// Sends a program as it is sent over a line, and takes its answer apart: status, sections, noise.
-fn send(shell: &[&str], program: &Program) -> (Option<i32>, Vec<(String, Vec<u8>)>, String) {
+fn send(shell: &[&str], program: &Program) -> (Option<i32>, Sections, String) {
     let nonce = Nonce::new();
-    let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
-    let output = run(shell, &["-c", &bootstrap(&nonce)], text.as_bytes());
+    let text = format!("{}#end-{nonce}", shell_text(program, &nonce));
+    let output = run(shell, &["-c", &bootstrap(&nonce, text.len())], text.as_bytes());
     let mut frame = Frame::new(&nonce);
     let mut content = Vec::new();
     frame
@@ -238,8 +241,8 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
     let nonce = Nonce::new();
     const TOUCH: &[&str] = &["touch \"$1\"\n", "touch \"$1\"\n: >\"$1\"\n"];
     let program = program(TOUCH, vec![touched.to_str().expect("UTF-8").to_owned(), "it's\n#end-\n".into()]);
-    let whole = format!("{}#end-{nonce}\n", shell_text(&program, &nonce));
-    let bootstrap = bootstrap(&nonce);
+    let whole = format!("{}#end-{nonce}", shell_text(&program, &nonce));
+    let bootstrap = bootstrap(&nonce, whole.len());
     // Many prefixes for each shell: all of them for dash, which is quick to start, every 7th for the others.
     for (shell, step) in SHELLS.iter().zip([1, 7, 7]) {
         for end in (0..whole.len()).step_by(step) {
@@ -258,8 +261,8 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
 fn a_real_script_that_is_cut_on_its_way_never_begins() {
     for (name, parts) in SCRIPTS {
         let nonce = Nonce::new();
-        let whole = format!("{}#end-{nonce}\n", shell_text(&program(parts, vec!["sudo=no".into()]), &nonce));
-        let bootstrap = bootstrap(&nonce);
+        let whole = format!("{}#end-{nonce}", shell_text(&program(parts, vec!["sudo=no".into()]), &nonce));
+        let bootstrap = bootstrap(&nonce, whole.len());
         let last = whole.len() - 1;
         // Around every end of a line near the end, where most of a program is there, and here and there before.
         let cuts = (0..last).step_by(499).chain(last.saturating_sub(40)..=last);

@@ -191,15 +191,19 @@ impl<F: Apply> Execution<'_, F> {
                 self.leave_green(&host.name, "the plan found no safe way to stop it; see the notes");
             }
         }
-        let steps = self.steps(PhaseKind::StopGreen);
-        if let Some(why) = self.reason_to_leave_green(drained, steps).await {
+        let is_unseen = |step: &&Step| !self.is_forced && drained.unseen.contains(&step.host);
+        let (unseen, steps): (Vec<&Step>, Vec<&Step>) = self.steps(PhaseKind::StopGreen).iter().partition(is_unseen);
+        for step in unseen {
+            self.leave_green(&step.host, "who is connected to it is not known; --force stops it all the same");
+        }
+        if let Some(why) = self.reason_to_leave_green(drained, &steps).await {
             for step in steps {
                 self.leave_green(&step.host, &why);
             }
             return;
         }
-        self.journal.record_all(steps.iter().map(intent_of(StepWord::Stop)));
-        join_all(steps.iter().map(|step| self.stop_on(step))).await;
+        self.journal.record_all(steps.iter().copied().map(intent_of(StepWord::Stop)));
+        join_all(steps.into_iter().map(|step| self.stop_on(step))).await;
     }
 
     fn leave_green(&self, host: &HostName, why: &str) {
@@ -212,7 +216,7 @@ impl<F: Apply> Execution<'_, F> {
     }
 
     /// The guard of the stop: every balancer that may send there is on blue, blue answers now, nobody else is connected.
-    async fn reason_to_leave_green(&self, drained: &Drained, steps: &[Step]) -> Option<String> {
+    async fn reason_to_leave_green(&self, drained: &Drained, steps: &[&Step]) -> Option<String> {
         if steps.is_empty() {
             return None;
         }
@@ -232,13 +236,6 @@ impl<F: Apply> Execution<'_, F> {
             return Some(format!(
                 "still connected to it, and none of our balancers: {}; --force stops it all the same",
                 drained.strangers.join(", ")
-            ));
-        }
-        if !drained.unseen.is_empty() && !self.is_forced {
-            let hosts: Vec<&str> = drained.unseen.iter().map(HostName::as_str).collect();
-            return Some(format!(
-                "who is connected to it on {} is not known; --force stops it all the same",
-                hosts.join(", ")
             ));
         }
         let pulses = join_all(self.app_hosts().into_iter().map(|host| async {

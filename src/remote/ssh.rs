@@ -148,10 +148,11 @@ impl Ssh {
         let number = self.sockets.fetch_add(1, Ordering::Relaxed);
         let socket = self.folder.path().join(number.to_string());
         let nonce = Nonce::new();
+        let text = sealed(program, &nonce);
         let mut master = tokio::process::Command::new("ssh")
             .args(self.master_options(&socket))
             .arg(host.ssh.as_str())
-            .arg(bootstrap(&nonce))
+            .arg(bootstrap(&nonce, text.len()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -168,7 +169,6 @@ impl Ssh {
         let said = tokio::spawn(first_text(stderr));
         // The handshake has a limit of its own, on top of the program's: it is the network's, not the host's.
         let deadline = Instant::now() + self.settings.connect_timeout * 2 + program.limit;
-        let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
         // A host that refuses us closes the pipe; the reason is on standard error, so this error says nothing new.
         let _ = stdin.write_all(text.as_bytes()).await;
         let _ = stdin.flush().await;
@@ -250,10 +250,11 @@ impl Apply for Ssh {
         line.sent.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + program.limit;
         let nonce = Nonce::new();
+        let text = sealed(program, &nonce);
         let unknown = |why: String| Failure::Unknown { why };
         let session = Arc::clone(&open.session);
         let mut child = session
-            .arc_raw_command(bootstrap(&nonce))
+            .arc_raw_command(bootstrap(&nonce, text.len()))
             .stdin(openssh::Stdio::piped())
             .stdout(openssh::Stdio::piped())
             .stderr(openssh::Stdio::null())
@@ -263,7 +264,6 @@ impl Apply for Ssh {
         let (Some(mut stdin), Some(stdout)) = (child.stdin().take(), child.stdout().take()) else {
             return Err(unknown("the channel has no pipes".into()));
         };
-        let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
         stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(err.to_string()))?;
         let mut content = Vec::new();
         let (answer, mut stdout) = read_answer(stdout, &nonce, Sink::Memory(&mut content), deadline)
@@ -315,23 +315,34 @@ impl Ssh {
 }
 
 /// What the login shell is given: plain enough for sh, bash, fish and csh alike. It reads the program from its
-/// standard input, up to a line that nobody can guess, and only then evaluates it: a line that is cut while the
-/// program is on its way runs nothing. It goes on reading until its input ends, so the channel lives as long as we.
-fn bootstrap(nonce: &Nonce) -> String {
+/// standard input, all `length` bytes at once, and evaluates it only when it ends in a word that nobody can guess: a
+/// line that is cut while the program is on its way runs nothing. It goes on reading until its input ends, so the
+/// channel lives as long as we.
+///
+/// `head` and not the shell's own `read`: that takes one byte at a time, and where /bin/sh is bash a program that
+/// carries an nginx file of 3 000 lines took 9 s to arrive (dash 1 s); this way it takes 20 ms, and 3 instead of 7 to
+/// 32 ms for a small one.
+fn bootstrap(nonce: &Nonce, length: usize) -> String {
     format!(
-        "exec /bin/sh -c 'n=$(printf \"\\nx\"); n=${{n%x}}; p=; while IFS= read -r l; do case $l in \
-         \"#end-{nonce}\") eval \"$p\"; p=;; *) p=\"$p$l$n\";; esac; done'"
+        "exec /bin/sh -c 'p=$(head -c {length}); case $p in *\"#end-{nonce}\") eval \"$p\";; esac; \
+         while IFS= read -r l; do :; done'"
     )
+}
+
+/// The program as it goes over the line, with the word behind it that [`bootstrap`] waits for.
+fn sealed(program: &Program, nonce: &Nonce) -> String {
+    format!("{}#end-{nonce}", shell_text(program, nonce))
 }
 
 /// One program over a connection that stands.
 async fn over(open: &Open, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Failure> {
     let nonce = Nonce::new();
+    let text = sealed(program, &nonce);
     let unknown = |why: String| Failure::Unknown { why };
     let spawned = timeout_at(
         deadline,
         open.session
-            .raw_command(bootstrap(&nonce))
+            .raw_command(bootstrap(&nonce, text.len()))
             .stdin(openssh::Stdio::piped())
             .stdout(openssh::Stdio::piped())
             .stderr(openssh::Stdio::null())
@@ -349,7 +360,6 @@ async fn over(open: &Open, program: &Program, sink: Sink<'_>, deadline: Instant)
     let (Some(mut stdin), Some(stdout)) = (child.stdin().take(), child.stdout().take()) else {
         return Err(unknown("the channel has no pipes".into()));
     };
-    let text = format!("{}#end-{nonce}\n", shell_text(program, &nonce));
     stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(format!("while sending: {err}")))?;
     stdin.shutdown().await.map_err(|err| unknown(format!("while sending: {err}")))?;
     drop(stdin);
