@@ -31,6 +31,43 @@ for job in "$jobs"/*; do
   if [ -r "$job/status" ]; then cat "$job/status"; fi
 done
 
+resolved=
+[ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
+
+# nginx_facts: what nginx itself says it has loaded, and whether it runs.
+nginx_facts() {
+  [ -n "$nginx_file" ] || return 0
+  section nginx.dump
+  status=0
+  dumped=$(run_words "$dump" 2>&1) || status=$?
+  # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
+  printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' -e '^[0-9/]+ [0-9:]+ \[(emerg|alert|crit)\]' \
+    -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
+    -e '^(sudo|sh|/bin/sh)[:]' || :
+  printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
+    BEGIN { n = split(marks, mark, "\n") }
+    /^# configuration file / { file = $4; sub(/:$/, "", file) }
+    /^[[:space:]]*#/ { next }
+    { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }'
+  section nginx.dump.status
+  printf '%s' "$status"
+  pidfile=$(printf '%s\n' "$dumped" | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
+  if [ -z "$pidfile" ]; then
+    pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
+  fi
+  section nginx.version
+  nginx -v 2>&1
+  section nginx.pidfile
+  printf '%s' "$pidfile"
+  master=$(nginx_master "$pidfile")
+  section nginx.master
+  printf '%s' "$master"
+  if [ -n "$master" ]; then
+    section nginx.workers
+    nginx_workers "$master"
+  fi
+}
+
 local_facts() {
   section clock
   date +%s.%N
@@ -45,8 +82,6 @@ local_facts() {
   section space
   df -Pk "$base" "${nginx_file%/*}/" 2>/dev/null
 
-  resolved=
-  [ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
   # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
   # file and its folder are ours.
   file_rights() {
@@ -107,35 +142,6 @@ local_facts() {
     printf '%s' "$resolved"
     ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
     ask nginx.text read_whole "$resolved"
-    section nginx.dump
-    status=0
-    dumped=$(run_words "$dump" 2>&1) || status=$?
-    # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
-    printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' -e '^[0-9/]+ [0-9:]+ \[(emerg|alert|crit)\]' \
-      -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
-      -e '^(sudo|sh|/bin/sh)[:]' || :
-    printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
-      BEGIN { n = split(marks, mark, "\n") }
-      /^# configuration file / { file = $4; sub(/:$/, "", file) }
-      /^[[:space:]]*#/ { next }
-      { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }'
-    section nginx.dump.status
-    printf '%s' "$status"
-    pidfile=$(printf '%s\n' "$dumped" | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
-    if [ -z "$pidfile" ]; then
-      pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
-    fi
-    section nginx.version
-    nginx -v 2>&1
-    section nginx.pidfile
-    printf '%s' "$pidfile"
-    master=$(nginx_master "$pidfile")
-    section nginx.master
-    printf '%s' "$master"
-    if [ -n "$master" ]; then
-      section nginx.workers
-      nginx_workers "$master"
-    fi
   fi
 
   section addresses
@@ -209,7 +215,10 @@ asked() {
 asked green 1 "$@" | {
   asked probe 1 "$@" | {
     asked blue 3 "$@" | {
-      local_facts "$@"
+      nginx_facts | {
+        local_facts "$@"
+        cat
+      }
       cat
     }
     cat

@@ -3,7 +3,7 @@
 # Arguments: sudo= service= run= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
 #   limit= passes= and what tells blue's answer: header= (a line of the head) or body= (the whole body); without
 #   it an answer counts once the old workers have stopped accepting.
-# Sections: steps (what was done), answer (the last probe), workers, access. Exit:
+# Sections: steps (what was done), test, reload, access (sizes of the logs), why, put_back. Exit:
 #   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
 #   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
@@ -115,36 +115,61 @@ answered_by_blue() {
     END { exit good == need ? 0 : 1 }'
 }
 
+# took_it: whether nginx has complained since before the reload; the only place where it says that it goes on as before.
+took_it() {
+  # shellcheck disable=SC2086
+  rp_emerg=$(last_emerg $logs)
+  [ "$rp_emerg" != "$emerg_before" ] || return 0
+  cause="nginx did not take the new configuration: $rp_emerg"
+  return 1
+}
+
+# is_applied: the same master has workers that were not there before, and has not complained.
+is_applied() {
+  if [ "$(nginx_master "$pidfile")" != "$master" ]; then
+    cause='nginx has another master than before'
+    return 1
+  fi
+  look
+  if [ "$is_new" = no ]; then
+    cause='nginx started no new workers'
+    return 1
+  fi
+  cause='the probe was not answered by blue'
+}
+
 proven() {
   # A bound in seconds of the host's own clock; each round asks, so it cannot spin.
   rp_until=$(($(date +%s) + limit))
-  cause='nginx started no new workers'
+  rp_round=0
+  applied=no
   while :; do
-    rp_now=$(nginx_master "$pidfile")
-    # shellcheck disable=SC2086
-    rp_emerg=$(last_emerg $logs)
-    if [ "$rp_emerg" != "$emerg_before" ]; then
-      cause="nginx did not take the new configuration: $rp_emerg"
-      return 1
+    # The old workers accept for another 0.1 s: time to see whether the configuration was taken at all. Once it was,
+    # an answer with blue's mark is all that is missing, and the quickest thing to see.
+    if [ "$applied" = no ]; then
+      if is_applied; then applied=yes; fi
+      took_it || return 1
     fi
-    if [ "$rp_now" != "$master" ]; then
-      cause='nginx has another master than before'
-    elif look && [ "$is_new" = yes ]; then
-      if [ "$old_accepts" = no ]; then
-        # Only workers of the new configuration accept, and it sends to nobody but blue: any answer is blue's.
-        # (A mark can change under us: a header that holds the pid of one of blue's processes.)
-        header='' body=''
-        if answered_by_blue; then return 0; fi
-        cause='blue does not answer the probe through nginx'
-      elif [ -n "$header$body" ]; then
-        if answered_by_blue; then return 0; fi
-        cause='the probe was not answered by blue'
-      else
-        cause='old workers still accept'
+    if [ "$applied" = yes ]; then
+      if [ -n "$header$body" ] && answered_by_blue; then return 0; fi
+      if [ -z "$header$body" ] || [ "$rp_round" -gt 8 ]; then
+        look
+        if [ "$old_accepts" = no ]; then
+          # Only workers of the new configuration accept, and it sends to nobody but blue: any answer is blue's.
+          # (A mark can change under us: a header that holds the pid of one of blue's processes.)
+          header='' body=''
+          if answered_by_blue; then return 0; fi
+          cause='blue does not answer the probe through nginx'
+        fi
       fi
     fi
-    if [ "$(date +%s)" -ge "$rp_until" ]; then return 1; fi
-    pause 0.01
+    rp_round=$((rp_round + 1))
+    if [ "$(date +%s)" -ge "$rp_until" ]; then
+      took_it
+      return 1
+    fi
+    # Asking takes long enough to be no busy loop for the moment that it usually lasts.
+    [ "$rp_round" -lt 12 ] || pause 0.02
   done
 }
 
@@ -161,11 +186,17 @@ switch() {
   fi
   master=$(nginx_master "$pidfile")
   [ -n "$master" ] || return 11
+  # Written while we look at what is: the disk need not wait for the processes, nor they for it.
+  writer=
+  if [ "$is_needed" = yes ]; then
+    write_beside &
+    writer=$!
+  fi
   workers_before=$(open_workers "$master")
   # shellcheck disable=SC2086
   emerg_before=$(last_emerg $logs)
   if [ "$is_needed" = yes ]; then
-    if ! write_beside; then
+    if ! wait "$writer"; then
       on_file rm -f "$new" "$old" 2>/dev/null
       return 12
     fi
@@ -175,20 +206,18 @@ switch() {
   fi
   section test
   run_words "$test" 2>&1 || { give_up 20 'nginx refuses the file'; return; }
+  section reload
+  run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
+  # Behind the reload, where it costs nobody anything: nginx lets its old workers accept for another 0.1 s.
+  [ "$replaced" = no ] || on_file sync "$folder" 2>/dev/null || sync
   section access
   for rp_log in $access; do
     rp_size=$(size_of "$rp_log")
     [ -z "$rp_size" ] || printf '%s %s\n' "$rp_log" "$rp_size"
   done
-  section reload
-  run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
   if proven; then
-    # The rename is made to last only now: users wait for the proof, not for the disk.
-    [ "$replaced" = no ] || on_file sync "$folder" 2>/dev/null || sync
     # Also those of an earlier run that lost its power between two of its commands.
     if [ "$replaced" = yes ] || [ -e "$new" ] || [ -e "$old" ]; then on_file rm -f "$new" "$old"; fi
-    section answer
-    printf '%s' "$rp_answers" | sed -n '1,40p' | tr -d '\001-\010\013-\037'
     return 0
   fi
   give_up 22 "$cause"
