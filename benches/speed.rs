@@ -103,7 +103,8 @@ fn floor_of_switch(lab: &Lab) -> Duration {
 fn to_green(lab: &Lab) {
     lab.sh(
         "web1",
-        "cd /root; live=/etc/nginx/sites-available/listings
+        "systemctl start listings-green; until curl -fs http://127.0.0.1:8081/health; do :; done
+         cd /root; live=/etc/nginx/sites-available/listings
          [ -e green.site ] || { cp $live green.site
            sed 's/8080 down/8080 weight=100 max_fails=0/; s/8081 weight=100/8081 down/' green.site >blue.site; }
          cp green.site $live; nginx -s reload
@@ -192,7 +193,6 @@ fn load() {
     let mut bad = Vec::new();
     for _ in 0..20 {
         to_green(&lab);
-        lab.sh("web1", "systemctl start listings-green; until curl -fs http://127.0.0.1:8081/health; do :; done");
         let users = lab.load("web1", "/");
         let done =
             rollback_prod().args(["--json", "--reason", "bench", "--config"]).arg(&config).output().expect("it starts");
