@@ -48,16 +48,8 @@ pub async fn picture<F: Ask>(
         .unwrap_or_default();
     let file = format!("system-{host}.txt");
     let mut bytes = Vec::new();
-    let streamed = fleet
-        .stream(host, &command::picture(inventory, &pids), &mut |chunk| {
-            // The script bounds itself; this bounds a host that lies.
-            if bytes.len() + chunk.len() > 8 << 20 {
-                return Err(io::Error::other("more than 8 MiB"));
-            }
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })
-        .await;
+    let streamed =
+        fleet.stream(host, &command::picture(inventory, &pids), &mut |chunk| gather(&mut bytes, chunk, 8)).await;
     if let Err(failure) = &streamed {
         journal.gap(Some(host), "picture of the host", failure.to_string());
     }
@@ -105,11 +97,7 @@ pub async fn system_journal<F: Ask>(
     let mut bytes = Vec::new();
     let streamed = fleet
         .stream(&host.name, &command::journal(inventory, since, &inventory.evidence.journal), &mut |chunk| {
-            if bytes.len() + chunk.len() > 80 << 20 {
-                return Err(io::Error::other("more than 80 MiB"));
-            }
-            bytes.extend_from_slice(chunk);
-            Ok(())
+            gather(&mut bytes, chunk, 80)
         })
         .await;
     match streamed {
@@ -123,6 +111,16 @@ pub async fn system_journal<F: Ask>(
         Ok(0) => keep_whole(folder, journal, Some(&host.name), &file, &of, &bytes),
         Ok(status) => journal.gap(Some(&host.name), of, format!("journalctl ended with {status}")),
     }
+}
+
+/// Takes the next bytes of something that is kept whole in memory, and no more than that: a script bounds itself, this
+/// bounds a host that lies.
+fn gather(bytes: &mut Vec<u8>, chunk: &[u8], limit_mib: usize) -> io::Result<()> {
+    if bytes.len() + chunk.len() > limit_mib << 20 {
+        return Err(io::Error::other(format!("more than {limit_mib} MiB")));
+    }
+    bytes.extend_from_slice(chunk);
+    Ok(())
 }
 
 /// Writes a small file of ours and says so.

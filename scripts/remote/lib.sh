@@ -34,13 +34,6 @@ as_root() {
   fi
 }
 
-# limited SECONDS COMMAND…: no command that can hang is run without a bound (where timeout exists).
-limited() {
-  rp_limit=$1
-  shift
-  if has timeout; then timeout -k 2 "$rp_limit" "$@"; else "$@"; fi
-}
-
 # A list arrives as one argument with a unit separator between its words.
 rp_unit=$(printf '\037')
 # run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it.
