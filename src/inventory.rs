@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use regex::Regex;
 
 use crate::colour::Colour;
@@ -117,10 +118,28 @@ pub struct Verify {
     pub smoke: Option<String>,
 }
 
-/// As the config names it; this build reads and checks it and does not restore yet.
+/// What `--restore-db` restores, and through what.
 #[derive(Debug, Clone)]
 pub struct Database {
     pub name: String,
+    /// The role that owns the data; `None` is the owner of the live database.
+    pub user: Option<String>,
+    /// The role that may create and rename databases.
+    pub admin: String,
+    /// psql runs in it through `docker exec -i`; `None` is psql on the host.
+    pub container: Option<ContainerName>,
+    /// Where the dumps are: an absolute path, with `*` where there are several.
+    pub backups: Option<RemotePath>,
+    /// A dump that is newer holds what the bad release wrote.
+    pub deployed_at: Option<DateTime<Utc>>,
+    /// SQL that must say true on the copy before it goes live.
+    pub checks: Vec<String>,
+    /// Asked on the app hosts after the swap.
+    pub health: Vec<HttpUrl>,
+    /// Parallel jobs of the load; at least 1.
+    pub jobs: u32,
+    /// How long the replaced database is kept.
+    pub keep_old: Duration,
 }
 
 #[derive(Debug, Clone)]

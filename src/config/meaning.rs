@@ -500,9 +500,18 @@ impl Meaning<'_, '_, '_> {
         let checks = self.each("database.checks", &database.checks, Self::text);
         let health = self.each("database.health", &database.health, Self::url);
         let keep_old = self.duration("database.keep_old", &database.keep_old, LONGEST_AGE);
-        // Read to be checked; they are not used yet.
-        let _ = (user.ok()?, admin?, container.ok()?, backups.ok()?, deployed_at.ok()?, checks?, health?, keep_old?);
-        Some(Database { name: name? })
+        Some(Database {
+            name: name?,
+            user: user.ok()?,
+            admin: admin?,
+            container: container.ok()?,
+            backups: backups.ok()?,
+            deployed_at: deployed_at.ok()?.map(|time| time.to_utc()),
+            checks: checks?,
+            health: health?,
+            jobs: database.jobs,
+            keep_old: keep_old?,
+        })
     }
 
     fn role_or_database(&mut self, path: &str, name: &str) -> Option<String> {
