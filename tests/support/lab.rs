@@ -116,6 +116,18 @@ impl Lab {
         self.must("docker", &[name]);
     }
 
+    /// Gives the host a PostgreSQL server of its own, running: `postgres` by peer, everybody by TCP from the host.
+    #[track_caller]
+    pub fn postgres(&self, name: &str) {
+        self.must("postgres", &[name]);
+    }
+
+    /// Gives the host's docker engine an image `postgres:lab`.
+    #[track_caller]
+    pub fn postgres_image(&self, name: &str) {
+        self.must("postgres-image", &[name]);
+    }
+
     /// Sends GETs to the host's nginx until it is stopped.
     pub fn load(&self, name: &str, path: &str) -> Load {
         Load::start(&self.ip(name), "GET", path, Load::CONNECTIONS)
