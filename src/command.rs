@@ -1,6 +1,7 @@
 //! Questions and changes as programs: which script, which arguments, how long it may take. The only file that knows
 //! the scripts' names and arguments. Never runs anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::colour::Colour;
@@ -380,5 +381,5 @@ impl Arguments {
 }
 
 fn program(script: (&'static str, &'static [&'static str]), arguments: Arguments, limit: Duration) -> Program {
-    Program { name: script.0, parts: script.1, arguments: arguments.0, limit }
+    Program { name: script.0, parts: script.1, arguments: arguments.0, cargo: Arc::default(), limit }
 }

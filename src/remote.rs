@@ -24,6 +24,8 @@ pub struct Program {
     /// The parts of the script, in order.
     pub parts: &'static [&'static str],
     pub arguments: Vec<String>,
+    /// Bytes that follow the script over the line; it finds them on its file descriptor 3. Mostly none.
+    pub cargo: Arc<[u8]>,
     /// After this long the answer is not waited for any more.
     pub limit: Duration,
 }
@@ -374,8 +376,13 @@ mod tests {
             "\u{1f}",
         ]
         .map(str::to_owned);
-        let program =
-            Program { name: "echo", parts: ECHO, arguments: arguments.to_vec(), limit: Duration::from_secs(5) };
+        let program = Program {
+            name: "echo",
+            parts: ECHO,
+            arguments: arguments.to_vec(),
+            cargo: Arc::default(),
+            limit: Duration::from_secs(5),
+        };
         let answer = run(&program, "sh");
         let seen: Vec<String> = answer.all("arg").collect();
         assert_eq!(seen, arguments, "{answer:?}");

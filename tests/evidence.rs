@@ -113,7 +113,8 @@ impl Drop for Folder {
 fn archive(shell: &[&str], file: &Path, max: usize) -> (Option<i32>, Vec<u8>) {
     let (_, parts) = SCRIPTS.iter().find(|(name, _)| *name == "archive").expect("there is archive.sh");
     let arguments = vec!["sudo=no".to_owned(), format!("file={}", file.display()), format!("max={max}")];
-    let program = Program { name: "archive", parts, arguments, limit: Duration::from_secs(10) };
+    let program =
+        Program { name: "archive", parts, arguments, cargo: Default::default(), limit: Duration::from_secs(10) };
     let nonce = Nonce::new();
     let output: Output = Command::new(shell[0])
         .args(&shell[1..])

@@ -65,7 +65,7 @@ fn run(words: &[&str], more: &[&str], input: &[u8]) -> Output {
 }
 
 fn program(parts: &'static [&'static str], arguments: Vec<String>) -> Program {
-    Program { name: "test", parts, arguments, limit: Duration::from_secs(10) }
+    Program { name: "test", parts, arguments, cargo: Default::default(), limit: Duration::from_secs(10) }
 }
 
 /// Names and contents, in order.

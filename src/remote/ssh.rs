@@ -171,6 +171,7 @@ impl Ssh {
         let deadline = Instant::now() + self.settings.connect_timeout * 2 + program.limit;
         // A host that refuses us closes the pipe; the reason is on standard error, so this error says nothing new.
         let _ = stdin.write_all(text.as_bytes()).await;
+        let _ = stdin.write_all(&program.cargo).await;
         let _ = stdin.flush().await;
         match read_answer(stdout, &nonce, sink, deadline).await {
             Ok((answer, stdout)) => {
@@ -361,6 +362,8 @@ async fn over(open: &Open, program: &Program, sink: Sink<'_>, deadline: Instant)
         return Err(unknown("the channel has no pipes".into()));
     };
     stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(format!("while sending: {err}")))?;
+    // What arrives of it short is no cargo, which the script says.
+    let _ = timeout_at(deadline, stdin.write_all(&program.cargo)).await;
     stdin.shutdown().await.map_err(|err| unknown(format!("while sending: {err}")))?;
     drop(stdin);
     let (answer, _) = read_answer(stdout, &nonce, sink, deadline).await.map_err(|lost| unknown(lost.why))?;
