@@ -18,6 +18,19 @@ pub const FILE: &str = "journal.jsonl";
 /// Whoever shows entries as they happen.
 pub trait Watcher: Sync {
     fn show(&self, entry: &Entry);
+
+    /// How far a long step is. It is not kept: nobody needs it afterwards.
+    fn progress(&self, progress: &Progress<'_>);
+}
+
+/// How far a long step of a host is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    pub step: StepWord,
+    pub host: &'a HostName,
+    /// 0 to 100, where it is known.
+    pub percent: Option<u8>,
+    pub words: &'a str,
 }
 
 /// Entries in memory, on disk once there is a folder, and on the screen.
@@ -99,6 +112,11 @@ impl<'a> Journal<'a> {
 
     pub fn gap(&self, host: Option<&HostName>, what: impl Into<String>, why: impl Into<String>) {
         self.record(What::Gap { host: host.cloned(), what: what.into(), why: why.into() });
+    }
+
+    /// Shown, and not recorded.
+    pub fn progress(&self, progress: &Progress<'_>) {
+        self.watcher.progress(progress);
     }
 
     pub fn entries(&self) -> Vec<Entry> {

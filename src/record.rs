@@ -104,6 +104,12 @@ pub enum What {
     Captured(Captured),
     /// Shares of server errors as nginx logged them.
     Errors { host: HostName, before: Share, after: Share },
+    /// The dump that is restored, or why none is.
+    Dump(Dump),
+    /// What the restore takes away, as the prompt showed it.
+    Loss(Loss),
+    /// What the database is from now on.
+    Database(Database),
     /// The last line.
     Ended { exit: u8, production: String, next: String },
 }
@@ -122,6 +128,9 @@ pub struct Begun {
     pub balancers: Vec<HostName>,
     pub apps: Vec<HostName>,
     pub green_is_kept: bool,
+    /// The database that `--restore-db` is to restore.
+    #[serde(default)]
+    pub restores: Option<String>,
     pub oncall: Option<String>,
     pub commander: Option<String>,
     pub targets_ms: Vec<(String, u64)>,
@@ -149,6 +158,85 @@ pub enum Green {
     Kept,
     /// Running although it should not be.
     LeftRunning,
+    Unknown,
+}
+
+/// A dump and what was found in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dump {
+    pub host: HostName,
+    pub path: String,
+    /// Of the file; of all files together where it is a folder.
+    pub bytes: u64,
+    pub modified: DateTime<Utc>,
+    pub tables: u64,
+    /// Rows in its COPY blocks.
+    pub rows: u64,
+    /// Why it is not restored; empty for a good one.
+    pub problems: Vec<String>,
+    /// Newer dumps that were not taken, each with the cause.
+    pub passed_over: Vec<String>,
+}
+
+/// Rows that are live and not in the dump, table by table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    pub database: String,
+    /// Tables that differ, the ones that lose most first.
+    pub tables: Vec<TableLoss>,
+    /// How many tables are alike, as far as was counted.
+    pub alike: u64,
+    /// What could not be counted, in words.
+    pub not_counted: Vec<String>,
+}
+
+/// One table on both sides; `None` is a table that is not there, or was not counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableLoss {
+    pub table: String,
+    pub live_rows: Option<u64>,
+    pub copy_rows: Option<u64>,
+    /// Keys that only one side has.
+    pub only_live: Option<u64>,
+    pub only_copy: Option<u64>,
+    /// The newest of a column of times, as the database writes it.
+    pub newest_live: Option<String>,
+    pub newest_copy: Option<String>,
+}
+
+/// The database and, once a swap was begun, everything that taking it back needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    pub host: HostName,
+    pub name: String,
+    pub state: DatabaseState,
+    pub swap: Option<Swap>,
+}
+
+/// Two renames that happen together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    /// The name that the service uses.
+    pub live: String,
+    pub live_oid: u32,
+    /// What takes its place.
+    pub copy: String,
+    pub copy_oid: u32,
+    /// What the replaced one is called from then on.
+    pub kept: String,
+    /// Until then it is kept.
+    pub kept_until: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseState {
+    AsItWas,
+    /// Replaced by what was loaded from the dump.
+    Restored,
+    /// Replaced by what it was before a restore.
+    TakenBack,
+    /// A swap has begun and its end is not known.
     Unknown,
 }
 
@@ -248,14 +336,19 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
         }
     }
     production.push(green_words(&greens));
+    let database = last_database(entries);
+    let restores = begun.and_then(|begun| begun.restores.as_deref());
+    production.extend(database_words(database, restores));
     let production = production.join("; ");
+    let is_restored = restores.is_none() || database.is_some_and(|database| database.state != DatabaseState::AsItWas);
 
     let exit = if !unknown.is_empty() {
         5
     } else if all_blue {
         match (failed.is_empty(), was_interrupted) {
-            (true, false) => 0,
             (_, true) => 130,
+            (_, false) if !is_restored => 6,
+            (true, false) => 0,
             (false, false) => 4,
         }
     } else if !blue.is_empty() {
@@ -280,12 +373,17 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
         } else {
             format!(" --hosts {}", names.join(","))
         };
-        format!("rollback-prod{service} --reason {reason}{only}")
+        let restore = if is_restored { "" } else { " --restore-db" };
+        format!("rollback-prod{service} --reason {reason}{only}{restore}")
     };
     let not_blue: Vec<&HostName> = balancers.iter().filter(|host| state_of(host) != Balancer::Blue).collect();
     let next = match exit {
         0 => format!("rollback-prod{service} status"),
-        4 | 130 if all_blue => again(&[]),
+        6 if !has_good_dump(entries) => format!("rollback-prod{service} backups list"),
+        4 if database.is_some_and(|database| database.state == DatabaseState::Unknown) => {
+            format!("rollback-prod{service} backups list")
+        }
+        4 | 6 | 130 if all_blue => again(&[]),
         1 | 3 => format!("rollback-prod{service} check"),
         _ => again(&not_blue),
     };
@@ -297,6 +395,31 @@ pub fn last_balancer_state(entries: &[Entry], host: &HostName) -> Option<Balance
     entries.iter().rev().find_map(|entry| match &entry.what {
         What::Balancer { host: of, state } if of == host => Some(*state),
         _ => None,
+    })
+}
+
+/// The newest word on the database.
+pub fn last_database(entries: &[Entry]) -> Option<&Database> {
+    entries.iter().rev().find_map(|entry| match &entry.what {
+        What::Database(database) => Some(database),
+        _ => None,
+    })
+}
+
+fn has_good_dump(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(&entry.what, What::Dump(dump) if dump.problems.is_empty()))
+}
+
+fn database_words(database: Option<&Database>, restores: Option<&str>) -> Option<String> {
+    let Some(Database { name, state, swap, .. }) = database else {
+        return restores.map(|name| format!("database {name} as it was"));
+    };
+    let kept = swap.as_ref().map_or(String::new(), |swap| format!(" (the replaced one is kept as {})", swap.kept));
+    Some(match state {
+        DatabaseState::AsItWas => format!("database {name} as it was"),
+        DatabaseState::Restored => format!("database {name} restored{kept}"),
+        DatabaseState::TakenBack => format!("database {name} as it was before the restore{kept}"),
+        DatabaseState::Unknown => format!("database {name} NOT KNOWN"),
     })
 }
 

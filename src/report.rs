@@ -405,6 +405,9 @@ fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
             | What::Gap { .. }
             | What::Captured(_)
             | What::Errors { .. }
+            | What::Dump(_)
+            | What::Loss(_)
+            | What::Database(_)
             | What::Ended { .. } => {}
         }
     }
@@ -794,7 +797,10 @@ fn words(entry: &Entry) -> Option<Words> {
         | What::Green { .. }
         | What::Gap { .. }
         | What::Captured(_)
-        | What::Errors { .. } => None,
+        | What::Errors { .. }
+        | What::Dump(_)
+        | What::Loss(_)
+        | What::Database(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::journal::Watcher;
+use crate::journal::{Progress, Watcher};
 use crate::names::IncidentId;
 use crate::plan::Plan;
 use crate::planner::Refusal;
@@ -29,7 +29,14 @@ pub struct Terminal {
     mode: Mode,
     run: Option<IncidentId>,
     is_verbose: bool,
+    /// When a progress was last said where there are no live lines.
+    said: Mutex<Option<Instant>>,
 }
+
+/// Where every line stays, a long step says so often how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// A program that reads along can take more.
+const PROGRESS_EVERY_JSON: Duration = Duration::from_secs(1);
 
 enum Mode {
     Json,
@@ -47,7 +54,7 @@ impl Terminal {
         } else {
             Mode::Plain
         };
-        Terminal { mode, run, is_verbose }
+        Terminal { mode, run, is_verbose, said: Mutex::default() }
     }
 
     pub fn is_json(&self) -> bool {
@@ -78,6 +85,31 @@ impl Terminal {
     pub fn plan(&self, plan: &Plan) {
         let text: Vec<String> = plan.to_string().lines().map(printable).collect();
         self.text(&format!("{}\n", text.join("\n")));
+    }
+
+    /// Shows `text` and reads one line, with its end; `None` where standard input is closed. With `--json`, or where
+    /// standard output goes to a file, the question goes to standard error: whoever is to answer must see it.
+    pub fn ask(&self, text: &str, question: &str) -> Option<String> {
+        if let Mode::Live(live) = &self.mode {
+            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        let shown = format!("\n{text}\n{question}");
+        if self.is_json() || (!std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
+            let mut err = anstream::stderr().lock();
+            let _ = write!(err, "{shown}");
+            let _ = err.flush();
+        } else {
+            let mut out = anstream::stdout().lock();
+            let _ = write!(out, "{shown}");
+            let _ = out.flush();
+        }
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        if !std::io::stdin().is_terminal() && !self.is_json() {
+            // Nobody's Enter ended the line with the question.
+            self.text("\n");
+        }
+        matches!(read, Ok(n) if n > 0).then_some(line)
     }
 
     /// One JSON object on standard output.
@@ -182,6 +214,29 @@ impl Watcher for Terminal {
             Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).show(entry, self.is_verbose),
         }
     }
+
+    fn progress(&self, progress: &Progress<'_>) {
+        let is_due = |every: Duration| {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = said.is_none_or(|said| said.elapsed() >= every);
+            if is_due {
+                *said = Some(Instant::now());
+            }
+            is_due
+        };
+        match &self.mode {
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).progress(progress),
+            Mode::Plain if is_due(PROGRESS_EVERY) => {
+                self.line(&format!("{:<9} {} {}", progress.step.as_str(), progress.host, printable(progress.words)));
+            }
+            Mode::Json if is_due(PROGRESS_EVERY_JSON) => self.json(&json!({
+                "v": 1, "time": time(chrono::Utc::now()), "run": self.run.as_ref().map(ToString::to_string),
+                "event": "note", "step": progress.step.as_str(), "host": progress.host.as_str(),
+                "percent": progress.percent, "detail": progress.words,
+            })),
+            Mode::Plain | Mode::Json => {}
+        }
+    }
 }
 
 impl Terminal {
@@ -232,6 +287,9 @@ impl Terminal {
             | What::Green { .. }
             | What::Captured(_)
             | What::Errors { .. }
+            | What::Dump(_)
+            | What::Loss(_)
+            | What::Database(_)
             | What::Ended { .. } => return,
         }
         self.json(&object);
@@ -282,6 +340,9 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Green { .. }
         | What::Captured(_)
         | What::Errors { .. }
+        | What::Dump(_)
+        | What::Loss(_)
+        | What::Database(_)
         | What::Ended { .. } => None,
     }
 }
@@ -315,6 +376,7 @@ struct StepLine {
     waiting: usize,
     done: Vec<String>,
     details: Vec<String>,
+    progress: String,
 }
 
 impl Default for Live {
@@ -356,11 +418,21 @@ impl Live {
             | What::Gap { .. }
             | What::Captured(_)
             | What::Errors { .. }
+            | What::Dump(_)
+            | What::Loss(_)
+            | What::Database(_)
             | What::Ended { .. } => {
                 if let Some(line) = plain(entry, is_verbose) {
                     self.println(&line);
                 }
             }
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>) {
+        if let Some(line) = self.steps.get_mut(&progress.step) {
+            line.progress = format!("{} {}", progress.host, printable(progress.words));
+            line.refresh();
         }
     }
 
@@ -374,7 +446,14 @@ impl Live {
             bar.set_prefix(step.as_str());
             // Ten times a second looks alive and costs nothing.
             bar.enable_steady_tick(Duration::from_millis(100));
-            StepLine { bar, began: Instant::now(), waiting: 0, done: Vec::new(), details: Vec::new() }
+            StepLine {
+                bar,
+                began: Instant::now(),
+                waiting: 0,
+                done: Vec::new(),
+                details: Vec::new(),
+                progress: String::new(),
+            }
         });
         line.waiting += 1;
         line.refresh();
@@ -429,6 +508,10 @@ impl Live {
 impl StepLine {
     fn refresh(&self) {
         let total = self.waiting + self.done.len();
-        self.bar.set_message(format!("{} of {total} {}", self.done.len(), self.done.join(" ")));
+        if self.progress.is_empty() {
+            self.bar.set_message(format!("{} of {total} {}", self.done.len(), self.done.join(" ")));
+        } else {
+            self.bar.set_message(self.progress.clone());
+        }
     }
 }

@@ -45,6 +45,7 @@ impl Told {
             balancers: hosts.clone(),
             apps: hosts,
             green_is_kept: false,
+            restores: None,
             oncall: Some("bob".into()),
             commander: None,
             targets_ms: vec![

@@ -156,6 +156,7 @@ impl Session<'_> {
             balancers: names(Role::Balancer),
             apps: names(Role::App),
             green_is_kept: self.request.green_is_kept,
+            restores: None,
             oncall: inventory.contacts.oncall.clone(),
             commander: inventory.contacts.commander.clone(),
             targets_ms: targets
