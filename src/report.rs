@@ -2,6 +2,8 @@
 //! and the journal's entries. Pure: it reads no file and no clock, so that a journal that ends in the middle tells as
 //! much as was known then. Never guesses: what was not measured is called that. Every text passes the redactor.
 
+mod database;
+
 use chrono::{DateTime, FixedOffset, Offset, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +12,7 @@ use crate::colour::Colour;
 use crate::facts::Facts;
 use crate::names::HostName;
 use crate::plan::Plan;
-use crate::record::{self, Balancer, Begun, Entry, Green, Status, StepWord, Verdict, What, plural};
+use crate::record::{self, Balancer, Begun, DatabaseState, Entry, Green, Status, StepWord, Verdict, What, plural};
 use crate::redact::{self, Redactor};
 use crate::render::{Name, Templates};
 
@@ -147,6 +149,7 @@ struct Report {
     left: Vec<String>,
     measured: Vec<Measure>,
     hosts: Vec<HostRow>,
+    database: Option<database::Database>,
     timeline: Vec<Event>,
     changes: Vec<Change>,
     patterns: Vec<Quote>,
@@ -500,6 +503,7 @@ fn report(story: &Story<'_>) -> Report {
         left: ending.verdict.left.clone(),
         measured: measured(entries, begun),
         hosts: hosts(story, &ending),
+        database: database::database(entries, begun.and_then(|begun| begun.restores.as_deref())),
         timeline: timeline(entries, &clock, &ending),
         changes: changes(story.plan),
         patterns: quotes(entries),
@@ -633,11 +637,9 @@ fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {
 fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure> {
     let safe = traffic_safe(entries).map(|(entry, _)| entry.at_ms);
     let rollback = safe.and_then(|_| rollback_ms(entries));
-    let restored = entries.iter().any(|entry| matches!(&entry.what, What::Outcome { step: StepWord::Restore, .. }));
-    let restore = entries.iter().rev().find_map(|entry| {
-        let What::Outcome { step: StepWord::Restore, status: Status::Done, ms, .. } = &entry.what else { return None };
-        Some(*ms)
-    });
+    let restored = newest_of_any_host(entries, StepWord::Restore).is_some();
+    let restore = database::restore_ms(entries);
+    let lost = database::lost_ms(entries);
     let service_is_back = if restored { restore.and(rollback) } else { safe };
     let target =
         |name: &str| begun.and_then(|begun| begun.targets_ms.iter().find(|(of, _)| of == name)).map(|(_, ms)| *ms);
@@ -646,7 +648,7 @@ fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure> {
         ("rollback", "rollback complete", rollback, true),
         ("restore", "database restored", restore, restored),
         ("rto", "recovery (RTO), counted from the start of this run", service_is_back, target("rto").is_some()),
-        ("rpo", "lost data (RPO)", None, restored && target("rpo").is_some()),
+        ("rpo", "lost data (RPO): the dump's age when it went live", lost, restored),
     ];
     rows.into_iter()
         .filter(|(_, _, _, is_shown)| *is_shown)
@@ -1003,7 +1005,15 @@ fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
     let has_file = |begins: &str| {
         entries.iter().any(|entry| matches!(&entry.what, What::Captured(captured) if captured.file.starts_with(begins)))
     };
-    let database_is_untouched = newest(entries, StepWord::Restore, None).is_none();
+    let database = record::last_database(entries);
+    let database = match (database.map(|database| database.state), begun.and_then(|begun| begun.restores.as_ref())) {
+        (None, None) => check(true, "database: untouched"),
+        (Some(DatabaseState::Restored), _) => check(true, "database: restored, checked on the copy and live"),
+        (Some(DatabaseState::TakenBack), _) => check(true, "database: taken back to what it was before the restore"),
+        (Some(DatabaseState::Unknown), _) => check(false, "database: NOT KNOWN, see the timeline"),
+        (Some(DatabaseState::AsItWas) | None, Some(_)) => check(false, "database: NOT restored, as it was"),
+        (Some(DatabaseState::AsItWas), None) => check(true, "database: as it was"),
+    };
     vec![
         check(begun.is_some_and(|begun| !begun.reason.trim().is_empty()), "reason recorded"),
         check(
@@ -1016,10 +1026,7 @@ fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         smoke,
         check(has_file("green-rollback-"), "green's logs archived"),
         check(matches!(newest(entries, StepWord::Notify, None), Some((Status::Done, _))), "team notified"),
-        check(
-            database_is_untouched,
-            if database_is_untouched { "database: untouched" } else { "database: see the timeline" },
-        ),
+        database,
     ]
 }
 
@@ -1033,6 +1040,14 @@ fn newest<'e>(entries: &'e [Entry], wanted: StepWord, on: Option<&HostName>) -> 
     entries.iter().rev().find_map(|entry| {
         let What::Outcome { step, host, status, detail, .. } = &entry.what else { return None };
         (*step == wanted && host.as_ref() == on).then_some((*status, detail.as_str()))
+    })
+}
+
+/// The newest outcome of a step, on whatever host.
+fn newest_of_any_host(entries: &[Entry], wanted: StepWord) -> Option<Status> {
+    entries.iter().rev().find_map(|entry| match &entry.what {
+        What::Outcome { step, status, .. } if *step == wanted => Some(*status),
+        _ => None,
     })
 }
 
