@@ -12,11 +12,11 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Command, RollbackFlags};
 use crate::clock::Clock;
 use crate::facts::Facts;
-use crate::inventory::Inventory;
+use crate::inventory::{Database, Inventory};
 use crate::journal::Journal;
-use crate::names::IncidentId;
+use crate::names::{IncidentId, RemotePath};
 use crate::observe::observe;
-use crate::plan::{Plan, Request};
+use crate::plan::{Plan, Request, RestoreWish};
 use crate::planner::{self, Refusal};
 use crate::record::Verdict;
 use crate::remote::ssh::Ssh;
@@ -163,12 +163,13 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
         }
         match command {
             Command::Undo { .. } => return not_yet("undo"),
-            Command::Backups { .. } => return not_yet("backups"),
-            Command::Status | Command::Check | Command::Manual | Command::Completions { .. } | Command::Man => {}
+            Command::Status
+            | Command::Check
+            | Command::Backups { .. }
+            | Command::Manual
+            | Command::Completions { .. }
+            | Command::Man => {}
         }
-    }
-    if cli.rollback.restore_db {
-        return not_yet("--restore-db");
     }
     if cli.rollback.take_over {
         return not_yet("--take-over");
@@ -195,6 +196,11 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
             format!("--hosts names {name:?}, which the config does not; it names {}", names.join(", "))
         })
     };
+    let restore = match (&inventory.database, flags.restore_db) {
+        (_, false) => None,
+        (None, true) => return Err("--restore-db: the config has no [database]".to_owned()),
+        (Some(database), true) => Some(restore_wish(flags, database)?),
+    };
     let only = flags.hosts.iter().filter(|name| !name.is_empty()).map(known).collect::<Result<_, _>>()?;
     Ok(Request {
         id,
@@ -205,7 +211,19 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         only,
         green_is_kept: flags.keep_green,
         is_forced: flags.force,
+        restore,
     })
+}
+
+fn restore_wish(flags: &RollbackFlags, database: &Database) -> Result<RestoreWish, String> {
+    let backup = flags.backup.as_ref().map(RemotePath::new).transpose();
+    let backup = backup.map_err(|err| format!("--backup: {err}; it is a file on the database's host"))?;
+    if backup.is_none() && database.backups.is_none() {
+        return Err(
+            "--restore-db: the config has no database.backups; name a dump on the host with --backup FILE".into()
+        );
+    }
+    Ok(RestoreWish { backup })
 }
 
 /// `rollback-YYYYMMDD-HHMMSS` of the moment the process began.

@@ -17,6 +17,7 @@ pub mod colour;
 pub mod inventory;
 pub mod names;
 pub mod record;
+pub mod units;
 
 // Judgement: pure functions from nouns to nouns.
 pub mod config;
@@ -35,6 +36,7 @@ pub mod status;
 // The border: what is sent to hosts, and what consent unlocks.
 pub mod command;
 pub mod consent;
+pub mod prompt;
 pub mod remote;
 
 // Effects: each owns one outside thing.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::colour::Colour;
 use crate::facts::{self, Mark};
-use crate::names::{HostName, IncidentId};
+use crate::names::{HostName, IncidentId, RemotePath};
 use crate::record::StepWord;
 
 /// What was asked for, with everything from outside that a plan depends on.
@@ -23,6 +23,14 @@ pub struct Request {
     pub only: Vec<HostName>,
     pub green_is_kept: bool,
     pub is_forced: bool,
+    /// Whether the database is restored too, and from what.
+    pub restore: Option<RestoreWish>,
+}
+
+/// `--restore-db`, with the dump of `--backup` where one was named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestoreWish {
+    pub backup: Option<RemotePath>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]

@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::record::{self, Balancer, Begun, DatabaseState, Entry, Green, Status, StepWord, Verdict, What, plural};
 use crate::redact::{self, Redactor};
 use crate::render::{Name, Templates};
+use crate::units::{bytes, duration, limit};
 
 /// Everything that is known of one run. The journal is enough: plan and facts make the report richer.
 #[derive(Debug, Clone, Copy)]
@@ -895,7 +896,7 @@ fn captured(entries: &[Entry]) -> Vec<File> {
         .iter()
         .filter_map(|entry| {
             let What::Captured(captured) = &entry.what else { return None };
-            let (packed, unpacked) = (size(captured.bytes), size(captured.unpacked_bytes));
+            let (packed, unpacked) = (bytes(captured.bytes), bytes(captured.unpacked_bytes));
             Some(File {
                 file: captured.file.clone(),
                 of: match &captured.host {
@@ -1139,34 +1140,6 @@ impl Clock {
 
 fn milliseconds(ms: u64) -> TimeDelta {
     i64::try_from(ms).ok().and_then(TimeDelta::try_milliseconds).unwrap_or_default()
-}
-
-/// `0.41 s`, `9.0 s`, `2 min 03 s`: as many digits as somebody would say.
-pub fn duration(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{:.2} s", ms as f64 / 1000.0),
-        1_000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
-        60_000..3_600_000 => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
-        _ => format!("{} h {:02} min", ms / 3_600_000, ms / 60_000 % 60),
-    }
-}
-
-/// A target as the config has it: `60 s`, `2 min`.
-fn limit(ms: u64) -> String {
-    match ms {
-        ms if ms >= 120_000 && ms % 60_000 == 0 => format!("{} min", ms / 60_000),
-        ms if ms % 1000 == 0 => format!("{} s", ms / 1000),
-        ms => duration(ms),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
 }
 
 /// All names, or the first eight and how many more: a fleet's list is no line.

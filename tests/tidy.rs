@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     // nouns: plain data, and the words that make it up. nginx is judgement, and a noun to the facts: what a file says
     "names",
+    "units",
     "colour",
     "redact",
     "nginx",
@@ -23,6 +24,7 @@ const ORDER: &[&str] = &[
     "planner",
     "safety",
     "consent",
+    "prompt",
     "render",
     "patterns",
     "report",

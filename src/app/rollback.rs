@@ -156,7 +156,12 @@ impl Session<'_> {
             balancers: names(Role::Balancer),
             apps: names(Role::App),
             green_is_kept: self.request.green_is_kept,
-            restores: None,
+            restores: self
+                .request
+                .restore
+                .as_ref()
+                .and(inventory.database.as_ref())
+                .map(|database| database.name.clone()),
             oncall: inventory.contacts.oncall.clone(),
             commander: inventory.contacts.commander.clone(),
             targets_ms: targets

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::size;
 use crate::record::{self, DatabaseState, Dump, Entry, Loss, TableLoss, What};
+use crate::units::bytes;
 
 /// Tables that differ are shown up to this many; the journal has all of them.
 const TABLES_SHOWN: usize = 40;
@@ -109,7 +109,7 @@ fn dump_row(dump: &Dump) -> DumpRow {
     };
     DumpRow {
         path: dump.path.clone(),
-        about: format!("{}, made {made} UTC{rows}", size(dump.bytes)),
+        about: format!("{}, made {made} UTC{rows}", bytes(dump.bytes)),
         problems: dump.problems.clone(),
         passed_over: dump.passed_over.clone(),
     }
