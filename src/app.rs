@@ -146,7 +146,14 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             let _ = clap_mangen::Man::new(Cli::command()).render(&mut text);
             Some(String::from_utf8_lossy(&text).into_owned())
         }
-        Some(Command::Status | Command::Check | Command::Backups { .. } | Command::Undo { .. } | Command::Manual)
+        Some(
+            Command::Status
+            | Command::Check
+            | Command::Backups { .. }
+            | Command::Undo { .. }
+            | Command::Manual
+            | Command::OnHost(_),
+        )
         | None => None,
     }
 }
@@ -168,7 +175,8 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
             | Command::Backups { .. }
             | Command::Manual
             | Command::Completions { .. }
-            | Command::Man => {}
+            | Command::Man
+            | Command::OnHost(_) => {}
         }
     }
     if cli.rollback.take_over {

@@ -283,7 +283,8 @@ pub fn table(dumps: &[Checked], now: DateTime<Utc>, chosen: Option<&str>) -> Str
 /// What is known of a good one: `whole, 12 tables, 3600000 rows, pg_dump 15.18`.
 pub fn good_words(scan: &Scan) -> String {
     let rows: u64 = scan.rows.iter().map(|(_, rows)| rows).sum();
-    let by = scan.by.as_deref().and_then(|by| by.split(' ').next()).map_or(String::new(), |by| format!(", pg_dump {by}"));
+    let by =
+        scan.by.as_deref().and_then(|by| by.split(' ').next()).map_or(String::new(), |by| format!(", pg_dump {by}"));
     let inserts = if scan.inserts > 0 { format!(", {} INSERTs", scan.inserts) } else { String::new() };
     format!("whole, {} tables, {rows} rows{inserts}{by}", scan.rows.len())
 }

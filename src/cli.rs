@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::on_host::OnHost;
 use crate::plan::Severity;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
@@ -96,6 +97,8 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// The man page, on standard output
     Man,
+    #[command(subcommand, hide = true)]
+    OnHost(OnHost),
 }
 
 #[derive(Debug, Subcommand)]

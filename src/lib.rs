@@ -20,7 +20,9 @@ pub mod record;
 pub mod units;
 
 // Judgement: pure functions from nouns to nouns.
+pub mod backup;
 pub mod config;
+pub mod dump;
 pub mod facts;
 pub mod manual;
 pub mod nginx;
@@ -50,6 +52,9 @@ pub mod terminal;
 pub mod evidence;
 pub mod execute;
 pub mod observe;
+
+// What is carried to the database's host.
+pub mod on_host;
 
 // The story and the edge.
 pub mod app;

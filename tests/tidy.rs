@@ -19,8 +19,10 @@ const ORDER: &[&str] = &[
     "facts",
     "record",
     "plan",
+    "dump",
     // judgement: pure functions from nouns to nouns
     "config",
+    "backup",
     "planner",
     "safety",
     "consent",
@@ -43,6 +45,8 @@ const ORDER: &[&str] = &[
     "observe",
     "evidence",
     "execute",
+    // carried to the database's host
+    "on_host",
     // the story, and the edge
     "cli",
     "app",

@@ -1,0 +1,762 @@
+//! What a plain dump says, read as it streams by: statements, COPY blocks and their rows, the trailer, and whatever
+//! would leave the database that it is loaded into. Follows psql's own lexer, so that a line `DROP DATABASE` in a
+//! function's body or in a row is what it is: text. Constant memory; never holds a row.
+
+use std::fmt::Write as _;
+use std::io;
+
+use serde::Serialize;
+
+/// More of a statement than this is not remembered; what decides what it is stands at its beginning.
+const HEAD_BYTES: usize = 1 << 20;
+/// Of a comment: a header line of pg_dump is far shorter.
+const COMMENT_BYTES: usize = 4096;
+/// Offences that are quoted; the others are the same mistake.
+const OFFENCES_KEPT: usize = 5;
+const QUOTED_CHARACTERS: usize = 120;
+
+/// Everything that was read in a dump.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Scan {
+    pub is_packed: bool,
+    /// "Dumped by pg_dump version", as it stands there.
+    pub by: Option<String>,
+    /// "Dumped from database version".
+    pub from: Option<String>,
+    pub encoding: Option<String>,
+    pub is_restricted: bool,
+    pub sets_transaction_timeout: bool,
+    /// Made by pg_dumpall.
+    pub is_cluster: bool,
+    /// Line and text of what would act outside the database it is loaded into.
+    pub offences: Vec<(u64, String)>,
+    /// Statements that are not COPY.
+    pub statements: u64,
+    pub inserts: u64,
+    /// Each COPY block: the table's name as written, and its rows.
+    pub rows: Vec<(String, u64)>,
+    /// Of SQL text.
+    pub bytes: u64,
+    /// Not in pg_dump's own order: schema, then rows, then indexes and what needs the rows. It is loaded as it comes.
+    pub is_odd: bool,
+    /// Where the text ends, when it is not complete.
+    pub inside: Option<String>,
+    /// Why it could not be read to its end.
+    pub error: Option<String>,
+    /// The trailer was seen, and nothing but white space and `\unrestrict` after it.
+    pub is_complete: bool,
+}
+
+impl Scan {
+    /// As lines: `on-host scan` prints them, and the awk that reads dumps where this program does not run.
+    pub fn to_lines(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: &str| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{key} {}", one_line(value));
+        };
+        line("packed", if self.is_packed { "gzip" } else { "no" });
+        for (key, value) in [("by", &self.by), ("from", &self.from), ("encoding", &self.encoding)] {
+            if let Some(value) = value {
+                line(key, value);
+            }
+        }
+        for (key, is_so) in [
+            ("restrict", self.is_restricted),
+            ("transaction_timeout", self.sets_transaction_timeout),
+            ("cluster", self.is_cluster),
+            ("odd", self.is_odd),
+        ] {
+            if is_so {
+                line(key, "yes");
+            }
+        }
+        for (number, offence) in &self.offences {
+            line("offence", &format!("{number} {offence}"));
+        }
+        line("statements", &self.statements.to_string());
+        line("inserts", &self.inserts.to_string());
+        for (name, rows) in &self.rows {
+            line("rows", &format!("{rows} {name}"));
+        }
+        line("bytes", &self.bytes.to_string());
+        if let Some(inside) = &self.inside {
+            line("inside", inside);
+        }
+        if let Some(error) = &self.error {
+            line("error", error);
+        }
+        if self.is_complete {
+            line("complete", "yes");
+        }
+        text
+    }
+
+    /// Reads the lines back; what it does not know is left out.
+    pub fn from_lines(text: &str) -> Scan {
+        let mut scan = Scan::default();
+        let number = |value: &str| value.trim().parse().unwrap_or(0);
+        for line in text.lines() {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            let owned = || Some(value.to_owned());
+            match key {
+                "packed" => scan.is_packed = value == "gzip",
+                "by" => scan.by = owned(),
+                "from" => scan.from = owned(),
+                "encoding" => scan.encoding = owned(),
+                "restrict" => scan.is_restricted = true,
+                "transaction_timeout" => scan.sets_transaction_timeout = true,
+                "cluster" => scan.is_cluster = true,
+                "odd" => scan.is_odd = true,
+                "offence" => {
+                    let (line, text) = value.split_once(' ').unwrap_or((value, ""));
+                    scan.offences.push((number(line), text.to_owned()));
+                }
+                "statements" => scan.statements = number(value),
+                "inserts" => scan.inserts = number(value),
+                "rows" => {
+                    let (rows, name) = value.split_once(' ').unwrap_or((value, ""));
+                    scan.rows.push((name.to_owned(), number(rows)));
+                }
+                "bytes" => scan.bytes = number(value),
+                "inside" => scan.inside = owned(),
+                "error" => scan.error = owned(),
+                "complete" => scan.is_complete = true,
+                _ => {}
+            }
+        }
+        scan
+    }
+
+    /// Whether it may be loaded as far as the text alone tells.
+    pub fn is_good(&self) -> bool {
+        self.is_complete && self.error.is_none() && self.offences.is_empty() && !self.is_cluster
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `schema.table` without quotes, of a name as SQL writes it: `public."we ird"` → `public.we ird`.
+pub fn plain_name(name: &str) -> String {
+    let mut plain = String::new();
+    let mut is_quoted = false;
+    let mut rest = name.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if is_quoted && rest.peek() == Some(&'"') => {
+                rest.next();
+                plain.push('"');
+            }
+            '"' => is_quoted = !is_quoted,
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+/// The three parts of a dump in pg_dump's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Section {
+    #[default]
+    Schema,
+    Rows,
+    /// What needs the rows: indexes, constraints, triggers, materialized views, and all that follows them.
+    After,
+}
+
+impl Section {
+    /// The section that an item of this type stands in, when the items before it stood in this one.
+    pub fn then(self, kind: &str) -> Section {
+        match kind {
+            "TABLE DATA" | "SEQUENCE SET" | "BLOBS" => self.max(Section::Rows),
+            "CONSTRAINT"
+            | "FK CONSTRAINT"
+            | "CHECK CONSTRAINT"
+            | "INDEX"
+            | "INDEX ATTACH"
+            | "STATISTICS"
+            | "TRIGGER"
+            | "RULE"
+            | "POLICY"
+            | "ROW SECURITY"
+            | "EVENT TRIGGER"
+            | "MATERIALIZED VIEW DATA"
+            | "PUBLICATION"
+            | "PUBLICATION TABLE"
+            | "SUBSCRIPTION" => Section::After,
+            _ => self,
+        }
+    }
+}
+
+/// Whoever wants the dump's parts, in the order in which they come.
+pub trait Reader {
+    /// pg_dump's header of an item: its type (`TABLE`, `INDEX`, …) and the section it stands in.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn item(&mut self, _kind: &str, _section: Section) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A whole statement as it stands there, comments before it and all. One that is longer than a megabyte comes in
+    /// pieces, of which only the last `is_last`.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn statement(&mut self, _text: &[u8], _is_last: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A COPY block begins: its statement without comments, and the table's name as written.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn copy(&mut self, _statement: &str, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Bytes of the block's rows, line ends and all.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn rows(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The block is over; its `\.` was seen.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn copied(&mut self, _rows: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Something that must never be sent, and is given to nobody.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn offence(&mut self, _line: u64, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Nobody: the scan alone is wanted.
+impl Reader for () {}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Plain,
+    /// `'…'`; with backslash escapes or without.
+    Quote {
+        escapes: bool,
+    },
+    QuotedName,
+    /// The tag of a dollar quote, if it is one: from its first dollar on.
+    Tag(Vec<u8>),
+    /// `$tag$…$tag$`: the tag with its dollars, and as much of the text's end as may be it.
+    Dollar {
+        tag: Vec<u8>,
+        end: Vec<u8>,
+    },
+    Comment,
+    Block {
+        depth: u32,
+    },
+    /// A backslash command, to the end of its line.
+    Command,
+    /// After `COPY … FROM stdin;`, up to the end of that line.
+    BeforeRows,
+    Rows,
+}
+
+/// Reads a dump in pieces of any size.
+pub struct Scanner {
+    scan: Scan,
+    state: State,
+    line: u64,
+    /// The statement as it stands there.
+    text: Vec<u8>,
+    /// The same without comments, as far as it decides what the statement is.
+    head: Vec<u8>,
+    head_line: u64,
+    /// The comment or command.
+    aside: Vec<u8>,
+    previous: u8,
+    /// The backslash before escapes what comes.
+    is_escaped: bool,
+    /// Whether the string that ended last had escapes: `''` opens it again.
+    had_escapes: bool,
+    word: Vec<u8>,
+    /// The statement's first words, in small letters.
+    words: Vec<Vec<u8>>,
+    /// Open `BEGIN` and `CASE` of a routine whose body is SQL; semicolons in there end nothing.
+    begins: u32,
+    parens: u32,
+    /// `standard_conforming_strings` is off.
+    escapes_everywhere: bool,
+    copying: String,
+    block_rows: u64,
+    /// The beginning of a row that may become `\.`.
+    row_head: Vec<u8>,
+    is_row_start: bool,
+    trailer_seen: bool,
+    section: Section,
+}
+
+impl Default for Scanner {
+    fn default() -> Scanner {
+        Scanner {
+            scan: Scan::default(),
+            state: State::Plain,
+            line: 1,
+            text: Vec::new(),
+            head: Vec::new(),
+            head_line: 1,
+            aside: Vec::new(),
+            previous: b'\n',
+            is_escaped: false,
+            had_escapes: false,
+            word: Vec::new(),
+            words: Vec::new(),
+            begins: 0,
+            parens: 0,
+            escapes_everywhere: false,
+            copying: String::new(),
+            block_rows: 0,
+            row_head: Vec::new(),
+            is_row_start: true,
+            trailer_seen: false,
+            section: Section::Schema,
+        }
+    }
+}
+
+/// What becomes of a statement.
+enum Kind {
+    Copy(String),
+    Offence,
+    /// It would change the live database and is not needed: pg_dump before 11 wrote the database's comment.
+    Dropped,
+    Ordinary,
+}
+
+impl Scanner {
+    pub fn new() -> Scanner {
+        Scanner::default()
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub fn push(&mut self, mut bytes: &[u8], reader: &mut impl Reader) -> io::Result<()> {
+        self.scan.bytes += bytes.len() as u64;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.state == State::Rows {
+                bytes = self.rows(bytes, reader)?;
+            } else {
+                self.sql(byte, reader)?;
+                bytes = rest;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was read so far.
+    pub fn scan(&self) -> &Scan {
+        &self.scan
+    }
+
+    /// The input is over.
+    pub fn end(mut self) -> Scan {
+        if matches!(self.state, State::Comment | State::Command) {
+            // The last line may lack its end; what it says counts, and nobody is told.
+            let _ = self.aside_ends(&mut ());
+        }
+        let is_open = !self.head.trim_ascii().is_empty();
+        self.scan.inside = match self.state {
+            State::Rows | State::BeforeRows => Some(format!("COPY {}", self.copying)),
+            State::Plain if !is_open => None,
+            _ => Some("a statement".to_owned()),
+        };
+        self.scan.is_complete = self.trailer_seen && self.scan.inside.is_none();
+        self.scan
+    }
+
+    /// Rows up to the end of the block, or of the bytes; the rest is given back.
+    fn rows<'b>(&mut self, bytes: &'b [u8], reader: &mut impl Reader) -> io::Result<&'b [u8]> {
+        if self.is_row_start {
+            return self.row_start(bytes, reader);
+        }
+        // Nothing but a backslash at the beginning of a row is of interest.
+        let end = memchr::memmem::find(bytes, b"\n\\").map(|at| at + 1);
+        let here = end.unwrap_or(bytes.len());
+        let rows = memchr::memchr_iter(b'\n', &bytes[..here]).count() as u64;
+        self.block_rows += rows;
+        self.line += rows;
+        reader.rows(&bytes[..here])?;
+        self.is_row_start = bytes[..here].ends_with(b"\n");
+        Ok(&bytes[here..])
+    }
+
+    /// A row that begins like the end mark is held back until it is clear; that is four bytes at most.
+    fn row_start<'b>(&mut self, bytes: &'b [u8], reader: &mut impl Reader) -> io::Result<&'b [u8]> {
+        for (at, &byte) in bytes.iter().enumerate() {
+            let fits = match self.row_head.as_slice() {
+                [] => byte == b'\\',
+                [_] => byte == b'.',
+                [_, _] => byte == b'\r' || byte == b'\n',
+                _ => byte == b'\n',
+            };
+            if !fits {
+                self.is_row_start = false;
+                if !self.row_head.is_empty() {
+                    let held = std::mem::take(&mut self.row_head);
+                    reader.rows(&held)?;
+                }
+                return Ok(&bytes[at..]);
+            }
+            self.row_head.push(byte);
+            if byte == b'\n' {
+                self.row_head.clear();
+                self.line += 1;
+                self.state = State::Plain;
+                self.previous = b'\n';
+                self.scan.rows.push((std::mem::take(&mut self.copying), self.block_rows));
+                reader.copied(self.block_rows)?;
+                return Ok(&bytes[at + 1..]);
+            }
+        }
+        Ok(&[])
+    }
+
+    /// One byte that is not of a row.
+    fn sql(&mut self, byte: u8, reader: &mut impl Reader) -> io::Result<()> {
+        if byte == b'\n' {
+            self.line += 1;
+        }
+        match &mut self.state {
+            State::Plain => return self.plain(byte, reader),
+            State::Rows => {}
+            State::Quote { escapes } => {
+                let escapes = *escapes;
+                if self.is_escaped {
+                    self.is_escaped = false;
+                } else if escapes && byte == b'\\' {
+                    self.is_escaped = true;
+                } else if byte == b'\'' {
+                    self.had_escapes = escapes;
+                    self.state = State::Plain;
+                }
+            }
+            State::QuotedName => {
+                if byte == b'"' {
+                    self.state = State::Plain;
+                }
+            }
+            State::Tag(tag) => {
+                let is_letter = byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
+                if byte == b'$' {
+                    tag.push(byte);
+                    self.state = State::Dollar { tag: std::mem::take(tag), end: Vec::new() };
+                } else if is_letter || (tag.len() > 1 && byte.is_ascii_digit()) {
+                    tag.push(byte);
+                } else {
+                    // `$1` is a parameter
+                    self.state = State::Plain;
+                    self.previous = b'$';
+                    if byte == b'\n' {
+                        self.line -= 1;
+                    }
+                    return self.sql(byte, reader);
+                }
+            }
+            State::Dollar { tag, end } => {
+                // A tag has no dollar inside, so the text's end is the tag exactly when it begins at a dollar.
+                if byte == b'$' {
+                    end.push(byte);
+                    if end == tag {
+                        self.state = State::Plain;
+                    } else {
+                        end.clear();
+                        end.push(byte);
+                    }
+                } else if !end.is_empty() {
+                    end.push(byte);
+                    if end.len() >= tag.len() {
+                        end.clear();
+                    }
+                }
+            }
+            State::Comment | State::Command => {
+                if byte == b'\n' {
+                    self.aside_ends(reader)?;
+                    self.state = State::Plain;
+                } else if self.aside.len() < COMMENT_BYTES {
+                    self.aside.push(byte);
+                }
+                self.previous = b' ';
+                return Ok(());
+            }
+            State::Block { depth } => {
+                if self.previous == b'*' && byte == b'/' {
+                    *depth -= 1;
+                    self.previous = b' ';
+                    if *depth == 0 {
+                        self.state = State::Plain;
+                    }
+                } else if self.previous == b'/' && byte == b'*' {
+                    *depth += 1;
+                    self.previous = b' ';
+                } else {
+                    self.previous = byte;
+                }
+                return self.keep(byte, reader);
+            }
+            State::BeforeRows => {
+                if byte == b'\n' {
+                    self.state = State::Rows;
+                    self.is_row_start = true;
+                    self.block_rows = 0;
+                }
+                return Ok(());
+            }
+        }
+        self.previous = byte;
+        self.keep(byte, reader)
+    }
+
+    /// One byte outside quotes and comments.
+    fn plain(&mut self, byte: u8, reader: &mut impl Reader) -> io::Result<()> {
+        let was = std::mem::replace(&mut self.previous, byte);
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80;
+        match byte {
+            b'\'' => {
+                let is_again = was == b'\'' && self.had_escapes;
+                let escapes = self.escapes_everywhere || is_again || matches!(self.word.as_slice(), b"e" | b"E");
+                self.state = State::Quote { escapes };
+                self.is_escaped = false;
+                self.had_escapes = false;
+            }
+            b'"' => self.state = State::QuotedName,
+            b'$' if !is_letter(was) => self.state = State::Tag(vec![byte]),
+            b'-' if was == b'-' => {
+                // The dash before is the comment's too.
+                self.text.pop();
+                self.head.pop();
+                self.state = State::Comment;
+                self.aside = b"--".to_vec();
+                return Ok(());
+            }
+            b'*' if was == b'/' => self.state = State::Block { depth: 1 },
+            b'\\' => {
+                self.state = State::Command;
+                self.aside = vec![byte];
+                return Ok(());
+            }
+            b'(' => self.parens += 1,
+            b')' => self.parens = self.parens.saturating_sub(1),
+            _ => {}
+        }
+        if is_letter(byte) && self.state == State::Plain {
+            // Longer words are none that we look for.
+            if self.word.len() < 32 {
+                self.word.push(byte.to_ascii_lowercase());
+            }
+        } else {
+            self.word_ends();
+        }
+        self.keep(byte, reader)?;
+        if byte == b';' && self.parens == 0 && self.begins == 0 {
+            self.statement_ends(reader)?;
+        }
+        Ok(())
+    }
+
+    fn word_ends(&mut self) {
+        if self.word.is_empty() {
+            return;
+        }
+        let word = std::mem::take(&mut self.word);
+        if self.makes_routine() && self.parens == 0 {
+            match word.as_slice() {
+                b"begin" => self.begins += 1,
+                b"case" if self.begins > 0 => self.begins += 1,
+                b"end" => self.begins = self.begins.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if self.words.len() < 4 {
+            self.words.push(word);
+        }
+    }
+
+    fn makes_routine(&self) -> bool {
+        let words: Vec<&[u8]> = self.words.iter().map(Vec::as_slice).collect();
+        matches!(
+            words.as_slice(),
+            [b"create", b"function" | b"procedure", ..] | [b"create", b"or", b"replace", b"function" | b"procedure"]
+        )
+    }
+
+    /// A byte of the statement's text.
+    fn keep(&mut self, byte: u8, reader: &mut impl Reader) -> io::Result<()> {
+        if self.head.is_empty() {
+            if byte.is_ascii_whitespace() {
+                return Ok(());
+            }
+            self.head_line = self.line;
+        }
+        self.text.push(byte);
+        if self.head.len() < HEAD_BYTES {
+            self.head.push(byte);
+        }
+        if self.text.len() >= HEAD_BYTES && byte == b'\n' || self.text.len() >= 2 * HEAD_BYTES {
+            // What is so long is no COPY; its first words have said what it is.
+            if !matches!(self.kind(), Kind::Offence | Kind::Dropped) {
+                reader.statement(&self.text, false)?;
+            }
+            self.text.clear();
+        }
+        Ok(())
+    }
+
+    fn kind(&self) -> Kind {
+        let words: Vec<&[u8]> = self.words.iter().map(Vec::as_slice).collect();
+        match words.as_slice() {
+            [b"create" | b"drop" | b"alter", b"database" | b"role" | b"tablespace" | b"system", ..] => Kind::Offence,
+            [b"comment", b"on", b"database", ..] => Kind::Dropped,
+            [b"copy", ..] => match copy_target(&String::from_utf8_lossy(&self.head)) {
+                Some(name) => Kind::Copy(name),
+                None => Kind::Ordinary,
+            },
+            _ => Kind::Ordinary,
+        }
+    }
+
+    fn statement_ends(&mut self, reader: &mut impl Reader) -> io::Result<()> {
+        self.trailer_seen = false;
+        match self.kind() {
+            Kind::Copy(name) => {
+                let statement = String::from_utf8_lossy(&self.head).into_owned();
+                self.copying.clone_from(&name);
+                self.state = State::BeforeRows;
+                self.scan.is_odd |= self.section != Section::Rows;
+                reader.copy(statement.trim(), &name)?;
+            }
+            Kind::Offence => {
+                let text = String::from_utf8_lossy(&self.head).into_owned();
+                self.offends(self.head_line, text.trim(), reader)?;
+            }
+            Kind::Dropped => self.scan.statements += 1,
+            Kind::Ordinary => {
+                self.scan.statements += 1;
+                self.settings();
+                reader.statement(&self.text, true)?;
+            }
+        }
+        self.text.clear();
+        self.head.clear();
+        self.words.clear();
+        self.word.clear();
+        self.begins = 0;
+        self.parens = 0;
+        Ok(())
+    }
+
+    /// Settings that a dump makes and that matter to us.
+    fn settings(&mut self) {
+        let first = self.words.first().map_or(&b""[..], Vec::as_slice);
+        if first == b"insert" {
+            self.scan.inserts += 1;
+        }
+        if first != b"set" {
+            return;
+        }
+        let head = String::from_utf8_lossy(&self.head).into_owned();
+        let value = || head.split(['=', ' ']).next_back().unwrap_or("").trim_matches([';', '\'', '"', ' ']).to_owned();
+        match self.words.get(1).map(Vec::as_slice) {
+            Some(b"client_encoding") => self.scan.encoding = Some(value()),
+            Some(b"transaction_timeout") => self.scan.sets_transaction_timeout = true,
+            Some(b"standard_conforming_strings") => self.escapes_everywhere = value().eq_ignore_ascii_case("off"),
+            _ => {}
+        }
+    }
+
+    /// The end of a comment's or a command's line.
+    fn aside_ends(&mut self, reader: &mut impl Reader) -> io::Result<()> {
+        let aside = std::mem::take(&mut self.aside);
+        let said = String::from_utf8_lossy(&aside).trim_end().to_owned();
+        if said.starts_with('\\') {
+            let word = said.split_whitespace().next().unwrap_or("");
+            match word {
+                "\\restrict" => self.scan.is_restricted = true,
+                "\\unrestrict" => {}
+                _ => self.offends(self.line.saturating_sub(1).max(1), &said, reader)?,
+            }
+            return Ok(());
+        }
+        if !self.head.is_empty() {
+            return Ok(());
+        }
+        let value = |label: &str| said.strip_prefix(label).map(|value| value.trim().to_owned());
+        if let Some(by) = value("-- Dumped by pg_dump version ") {
+            self.scan.by = Some(by);
+        } else if let Some(from) = value("-- Dumped from database version ") {
+            self.scan.from = Some(from);
+        } else if said == "-- PostgreSQL database dump complete" {
+            self.trailer_seen = true;
+        } else if said.starts_with("-- PostgreSQL database cluster dump") {
+            self.scan.is_cluster = true;
+        } else if let Some(kind) = item_of(&said) {
+            self.section = self.section.then(kind);
+            reader.item(kind, self.section)?;
+        }
+        Ok(())
+    }
+
+    fn offends(&mut self, line: u64, text: &str, reader: &mut impl Reader) -> io::Result<()> {
+        let text: String = one_line(text).chars().take(QUOTED_CHARACTERS).collect();
+        if self.scan.offences.len() < OFFENCES_KEPT {
+            self.scan.offences.push((line, text.clone()));
+        }
+        self.trailer_seen = false;
+        reader.offence(line, &text)
+    }
+}
+
+/// The type in `-- Name: listings; Type: TABLE; Schema: public; Owner: listings`, also with `-- Data for Name:`.
+fn item_of(comment: &str) -> Option<&str> {
+    let rest = comment.strip_prefix("-- Data for Name: ").or_else(|| comment.strip_prefix("-- Name: "))?;
+    // The name may hold anything, so it is read from the end.
+    let (_, after) = rest.rsplit_once("; Type: ")?;
+    Some(after.split(';').next()?.trim())
+}
+
+/// The table of `COPY name (columns) FROM stdin;`, as written; `None` for any other COPY.
+fn copy_target(statement: &str) -> Option<String> {
+    let rest = statement.trim().get(4..)?.trim_start();
+    let mut is_quoted = false;
+    let mut end = rest.len();
+    for (at, c) in rest.char_indices() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            '(' | ' ' | '\n' | '\t' if !is_quoted => {
+                end = at;
+                break;
+            }
+            _ => {}
+        }
+    }
+    let (name, after) = rest.split_at(end);
+    // The columns may hold anything in quotes; what follows them cannot.
+    let tail = after.rsplit_once(')').map_or(after, |(_, tail)| tail);
+    let tail = if tail.trim() == ";" { after } else { tail };
+    let words: Vec<String> =
+        tail.split([' ', '\n', '\t', ';', '(']).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let is_from_stdin = words.windows(2).any(|pair| pair[0] == "from" && pair[1] == "stdin");
+    (is_from_stdin && !name.is_empty()).then(|| name.to_owned())
+}
