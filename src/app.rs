@@ -1,6 +1,7 @@
 //! The story of each command on one screen. The only place that opens the config, makes the connection and reads who
 //! and where we are. Loops over no steps, parses nothing, formats nothing.
 
+mod backups;
 mod load;
 mod look;
 mod rollback;
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, RollbackFlags};
+use crate::cli::{Backups, Cli, Command, RollbackFlags};
 use crate::clock::Clock;
 use crate::facts::Facts;
 use crate::inventory::{Database, Inventory};
@@ -61,6 +62,8 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     match cli.command {
         Some(Command::Status) => session.status(ReadOnly::new(ssh)).await,
         Some(Command::Check) => session.check(ReadOnly::new(ssh)).await,
+        Some(Command::Backups { what: Some(Backups::Verify) }) => session.drill(ssh).await,
+        Some(Command::Backups { .. }) => session.backups(ReadOnly::new(ssh)).await,
         _ if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
         _ => session.rollback(ReadOnly::new(ssh)).await,
     }

@@ -1,13 +1,15 @@
 //! Questions and changes as programs: which script, which arguments, how long it may take. The only file that knows
 //! the scripts' names and arguments. Never runs anything.
 
+pub mod database;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::colour::Colour;
 use crate::facts::{Mark, addresses, direct_url, health_urls};
 use crate::inventory::{App, Host, Inventory, Role, Run};
-use crate::names::{IncidentId, RemotePath, UnitName};
+use crate::names::{HttpUrl, IncidentId, RemotePath, UnitName};
 use crate::plan::{FileChange, Proof, Target};
 use crate::remote::{Change, Program, Question};
 
@@ -40,8 +42,30 @@ macro_rules! script {
 }
 
 /// Every script of the program, as it is sent: name and parts. For the tests that hold them to POSIX.
-pub const SCRIPTS: &[(&str, &[&str])] =
-    &[FACTS, TEST, PREPARE, SWITCH, JOB, SAMPLE, HEALTH, START, STOP, PICTURE, ARCHIVE, JOURNAL, ACCESS];
+pub const SCRIPTS: &[(&str, &[&str])] = &[
+    FACTS,
+    TEST,
+    PREPARE,
+    SWITCH,
+    JOB,
+    SAMPLE,
+    HEALTH,
+    START,
+    STOP,
+    PICTURE,
+    ARCHIVE,
+    JOURNAL,
+    ACCESS,
+    database::DATABASE,
+    database::AWAKE,
+    database::BACKUPS,
+    database::SCAN,
+    database::LOAD,
+    database::PROGRESS,
+    database::COMPARE,
+    database::SWAP,
+    database::DROP,
+];
 const FACTS: (&str, &[&str]) = script!("facts");
 const TEST: (&str, &[&str]) = script!("test", LIB, CANDIDATE);
 const PREPARE: (&str, &[&str]) = script!("prepare", LIB, CANDIDATE);
@@ -248,6 +272,15 @@ pub fn archive(inventory: &Inventory, file: &RemotePath) -> Question {
     arguments.set("file", file);
     arguments.set("max", inventory.evidence.max_bytes);
     Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
+}
+
+/// URLs of the database's health, asked on a host once.
+pub fn database_health(inventory: &Inventory, urls: &[HttpUrl]) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    for (n, url) in urls.iter().enumerate() {
+        arguments.get(&format!("database.health.{n}"), None, url.as_str());
+    }
+    Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
 
 /// The same of what docker keeps of a container's output; `None` for what is no container.

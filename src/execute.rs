@@ -3,13 +3,14 @@
 //! prints nothing.
 
 mod after;
+mod database;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::sync::watch;
+use futures_util::future::{join, join_all};
+use tokio::sync::{oneshot, watch};
 
 use crate::colour::Colour;
 use crate::command;
@@ -17,11 +18,11 @@ use crate::consent::Confirmed;
 use crate::evidence;
 use crate::facts::Facts;
 use crate::incident::Folder;
-use crate::inventory::{Inventory, Role, Run};
+use crate::inventory::{Database, Inventory, Role, Run};
 use crate::journal::Journal;
 use crate::names::HostName;
 use crate::observe;
-use crate::plan::{Action, FileChange, PhaseKind, Plan, Proof, Step, Target};
+use crate::plan::{Action, FileChange, PhaseKind, Plan, Proof, RestoreWish, Step, Target};
 use crate::record::{Balancer, Green, Status, StepWord, What, last_balancer_state};
 use crate::redact::Redactor;
 use crate::remote::{Answer, Apply, Failure, Held};
@@ -42,6 +43,8 @@ pub struct Execution<'a, F> {
     pub interrupts: watch::Receiver<u32>,
     pub green_is_kept: bool,
     pub is_forced: bool,
+    /// What the database is restored from, where that is wanted.
+    pub restore: Option<(&'a RestoreWish, &'a Database)>,
     /// Who we are, for the lock.
     pub holder: String,
     /// Sizes of the access logs at the moment of the switch, by host.
@@ -67,15 +70,21 @@ pub async fn execute<F: Apply>(run: &Execution<'_, F>, consent: &Confirmed) {
 async fn carry_out<F: Apply>(run: &Execution<'_, F>) {
     run.record_left_out();
     let Some(locks) = run.lock().await else { return };
-    if run.goes_on(&locks) && run.start_blue().await && run.goes_on(&locks) {
-        run.switch().await;
-        run.keep_nginx_files();
-        if run.is_all_on_blue() {
-            run.say_traffic_is_safe();
-        }
-        if run.any_on_blue() {
-            run.after_the_switch(&locks).await;
-        }
+    let (known, verdict) = oneshot::channel();
+    let (is_safe, safe) = watch::channel(None);
+    // The dump is judged and loaded beside everything else; traffic waits for nothing of it.
+    let database = async {
+        let (wish, database) = run.restore?;
+        Some((database, run.load_aside(wish, database, known, safe).await?))
+    };
+    let traffic = async {
+        run.move_traffic(&locks, &is_safe, verdict).await;
+        // Where traffic never came to be safe, the database need not wait for it.
+        is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
+    };
+    let (ready, ()) = join(database, traffic).await;
+    if let Some((database, ready)) = ready {
+        run.replace_database(database, ready, &locks).await;
     }
     join_all(locks.into_iter().map(|(_, held)| held.release())).await;
 }
@@ -95,6 +104,22 @@ impl<F: Apply> Execution<'_, F> {
             }
         }
         true
+    }
+
+    /// Blue up, traffic on it, green drained and stopped.
+    async fn move_traffic(&self, locks: &Locks, is_safe: &watch::Sender<Option<bool>>, verdict: oneshot::Receiver<()>) {
+        if !(self.goes_on(locks) && self.start_blue().await && self.goes_on(locks)) {
+            return;
+        }
+        self.switch().await;
+        self.keep_nginx_files();
+        if self.is_all_on_blue() {
+            self.say_traffic_is_safe();
+        }
+        is_safe.send_replace(Some(self.is_all_on_blue()));
+        if self.any_on_blue() {
+            self.after_the_switch(locks, verdict).await;
+        }
     }
 
     fn steps(&self, kind: PhaseKind) -> &[Step] {

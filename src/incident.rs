@@ -10,7 +10,10 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 
 use crate::names::IncidentId;
+use crate::record::Drill;
 
+/// A line for each drill, beside the incident folders.
+pub const DRILLS: &str = "drills.jsonl";
 /// The file that lists the others' hashes.
 pub const SUMS: &str = "SHA256SUMS";
 /// The file that is not among them: it is written last, and may be written again.
@@ -128,6 +131,23 @@ fn hash_file(path: &Path) -> io::Result<String> {
         }
         hasher.update(&chunk[..n]);
     }
+}
+
+/// Adds a line to the record of drills, beside the incident folders.
+///
+/// # Errors
+/// With the file that could not be written.
+pub fn append_drill(incidents: &Path, drill: &Drill) -> anyhow::Result<()> {
+    let path = incidents.join(DRILLS);
+    let append = || -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents)?;
+        let mut line = serde_json::to_vec(drill)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        file.write_all(&line)?;
+        file.sync_data()
+    };
+    append().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Incident folders, the newest first.

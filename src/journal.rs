@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -15,9 +16,15 @@ use crate::record::{Entry, JOURNAL_VERSION, Status, StepWord, What};
 /// The file in the incident folder.
 pub const FILE: &str = "journal.jsonl";
 
-/// Whoever shows entries as they happen.
+/// A line that an operator typed, once it is there; `None` where nobody can type one.
+pub type Typed = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
+/// Whoever shows entries as they happen, and can be asked.
 pub trait Watcher: Sync {
     fn show(&self, entry: &Entry);
+
+    /// Shows a text and a question, and waits for a line.
+    fn ask(&self, text: &str, question: &str) -> Typed;
 
     /// How far a long step is. It is not kept: nobody needs it afterwards.
     fn progress(&self, progress: &Progress<'_>);
@@ -112,6 +119,11 @@ impl<'a> Journal<'a> {
 
     pub fn gap(&self, host: Option<&HostName>, what: impl Into<String>, why: impl Into<String>) {
         self.record(What::Gap { host: host.cloned(), what: what.into(), why: why.into() });
+    }
+
+    /// Asks whoever watches.
+    pub fn ask(&self, text: &str, question: &str) -> Typed {
+        self.watcher.ask(text, question)
     }
 
     /// Shown, and not recorded.

@@ -22,6 +22,7 @@ pub mod units;
 // Judgement: pure functions from nouns to nouns.
 pub mod backup;
 pub mod config;
+pub mod database;
 pub mod dump;
 pub mod facts;
 pub mod manual;
@@ -52,6 +53,7 @@ pub mod terminal;
 pub mod evidence;
 pub mod execute;
 pub mod observe;
+pub mod restore;
 
 // What is carried to the database's host.
 pub mod on_host;

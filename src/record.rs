@@ -179,7 +179,7 @@ pub struct Dump {
 }
 
 /// Rows that are live and not in the dump, table by table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     pub database: String,
     /// Tables that differ, the ones that lose most first.
@@ -202,6 +202,51 @@ pub struct TableLoss {
     /// The newest of a column of times, as the database writes it.
     pub newest_live: Option<String>,
     pub newest_copy: Option<String>,
+}
+
+/// One line of `drills.jsonl`: a dump restored into a throw-away database, and whether it would have served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drill {
+    pub v: u32,
+    pub time: DateTime<Utc>,
+    pub database: String,
+    pub host: Option<HostName>,
+    pub dump: Option<String>,
+    pub bytes: u64,
+    pub modified: Option<DateTime<Utc>>,
+    pub passed_over: Vec<String>,
+    pub tables: u64,
+    pub rows: u64,
+    pub load_ms: u64,
+    pub would_serve: bool,
+    /// Why it would not.
+    pub why: Option<String>,
+}
+
+impl Drill {
+    pub fn begun(time: DateTime<Utc>, database: &str) -> Drill {
+        Drill {
+            v: JOURNAL_VERSION,
+            time,
+            database: database.to_owned(),
+            host: None,
+            dump: None,
+            bytes: 0,
+            modified: None,
+            passed_over: Vec::new(),
+            tables: 0,
+            rows: 0,
+            load_ms: 0,
+            would_serve: true,
+            why: None,
+        }
+    }
+
+    pub fn failed(mut self, why: String) -> Drill {
+        self.would_serve = false;
+        self.why = Some(why);
+        self
+    }
 }
 
 /// The database and, once a swap was begun, everything that taking it back needs.

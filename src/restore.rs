@@ -2,33 +2,40 @@
 //! dropped. Drives hosts through the traits of `remote`. What a dump is worth is `backup`'s to say; it never asks
 //! anybody for consent, and replaces nothing without one.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::backup::{self, Checked, File, Format, Problem, Target};
-use crate::command::database as command;
+use crate::answer::{Answer, Failure};
+use crate::backup::{self, Checked, Problem, Target};
+use crate::command;
 use crate::consent::Overwrite;
-use crate::database::{self, Access, DatabaseFacts, LoadState};
+use crate::database::{self, Compared, DatabaseFacts, LoadState, Relative};
 use crate::dump::Scan;
 use crate::inventory::{Database, Host, Inventory, Role};
 use crate::journal::{Journal, Progress};
 use crate::names::{HostName, IncidentId, RemotePath};
-use crate::record::{Dump, Loss, StepWord, Swap, TableLoss};
-use crate::remote::{Apply, Ask, Failure};
+use crate::record::{Dump, StepWord, Swap};
+use crate::remote::{Apply, Ask};
 use crate::units::{bytes, span};
 
 /// How often is asked how far a load is.
 const POLL: Duration = Duration::from_millis(300);
 /// A load goes on over there while the line is gone; this long is tried to see it again.
 const LOST_LIMIT: Duration = Duration::from_secs(600);
-/// What the stages of a load take of its time, measured on two data sets (docs/performance.md): rows, indexes, foreign
-/// keys and checks, statistics.
-const SHARES: [(&str, u64); 6] =
-    [("create", 0), ("schema", 1), ("data", 49), ("indexes", 38), ("constraints", 9), ("analyze", 3)];
+/// What the stages of a load take of its time, in percent, measured (docs/performance.md): rows, indexes, foreign keys,
+/// statistics.
+const SHARES: [(&str, u32); 6] =
+    [("create", 0), ("schema", 1), ("data", 59), ("indexes", 33), ("constraints", 4), ("analyze", 3)];
+/// PostgreSQL cuts a longer name silently.
+const NAME_BYTES: usize = 63;
 
 /// What the work needs to know all along.
 pub struct Work<'a, F> {
@@ -37,8 +44,7 @@ pub struct Work<'a, F> {
     pub fleet: &'a F,
     pub journal: &'a Journal<'a>,
     pub run: &'a IncidentId,
-    /// This program, packed, for the host to read and load dumps with; empty where it would not run there.
-    pub carried: Arc<[u8]>,
+    pub is_forced: bool,
 }
 
 /// The server that holds the database.
@@ -48,21 +54,551 @@ pub struct Server {
     pub facts: DatabaseFacts,
 }
 
-/// A dump that may be restored, or the reasons against the one that would be.
-#[derive(Debug, Clone)]
+/// The dump that may be restored, or the reasons against all of them.
+#[derive(Debug, Clone, Default)]
 pub struct Choice {
     pub dump: Option<Checked>,
     /// Newer ones that were not taken, each with the cause.
     pub passed_over: Vec<String>,
-    /// Why there is none at all.
     pub problems: Vec<Problem>,
 }
 
-/// A copy that stands beside the live database.
+/// A database that was loaded and stands beside the live one.
 #[derive(Debug, Clone)]
-pub struct Copy {
+pub struct Loaded {
     pub name: String,
     pub oid: u32,
     pub scan: Scan,
     pub took: Duration,
+}
+
+/// How a swap ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swapped {
+    /// With the milliseconds of its transaction, where they were told.
+    Done(Option<u64>),
+    /// Everything is as it was; why.
+    No(String),
+    Unknown(String),
+}
+
+impl<F> Work<'_, F> {
+    /// What the names of copies and kept databases begin with: the database's own, cut so that the rest fits.
+    pub fn stem(&self) -> String {
+        let longest = NAME_BYTES - "_before_20261120_211503_99".len();
+        let mut end = self.database.name.len().min(longest);
+        while !self.database.name.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.database.name.get(..end).unwrap_or_default().to_owned()
+    }
+
+    /// `listings_prod_copy_20261120_211503`
+    pub fn name_of(&self, what: &str) -> String {
+        let id = self.run.as_str().trim_start_matches("rollback-").replace('-', "_");
+        format!("{}_{what}_{id}", self.stem())
+    }
+
+    /// This program for a host of that system, where it is the same kind as ours; the host says itself whether it runs.
+    pub fn carried_for(&self, system: &str) -> Arc<[u8]> {
+        let os = match std::env::consts::OS {
+            "linux" => "Linux",
+            other => other,
+        };
+        if system != format!("{os} {}", std::env::consts::ARCH) {
+            return Arc::default();
+        }
+        let packed = || -> std::io::Result<Vec<u8>> {
+            let program = std::fs::read(std::env::current_exe()?)?;
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&program)?;
+            packed.finish()
+        };
+        // Without it the host's own tools do the same, slower.
+        packed().unwrap_or_default().into()
+    }
+}
+
+impl<F: Ask> Work<'_, F> {
+    /// The server that holds the database, among all hosts that may have it.
+    ///
+    /// # Errors
+    /// Why there is none, or which several there are.
+    pub async fn server(&self) -> Result<Server, String> {
+        let stem = self.stem();
+        let question = command::database::facts(self.inventory, self.database, &stem);
+        let hosts: Vec<&Host> = self.inventory.with_role(Role::Database).collect();
+        let asked = join_all(hosts.iter().map(|host| self.fleet.ask(&host.name, &question))).await;
+        let mut found: Vec<Server> = Vec::new();
+        let mut why: Vec<String> = Vec::new();
+        for (host, answer) in hosts.iter().zip(asked) {
+            match answer {
+                Err(failure) => why.push(format!("{}: {failure}", host.name)),
+                Ok(answer) => {
+                    let facts = database::facts(&answer);
+                    let is_asleep = facts.container_runs == Some(false);
+                    if facts.is_reached() || is_asleep {
+                        found.push(Server { host: host.name.clone(), facts });
+                    } else {
+                        why.push(format!("{}: {}", host.name, no_access(&facts, self.database)));
+                    }
+                }
+            }
+        }
+        // Of several servers it is the one that has the database and may be written to.
+        if found.len() > 1 && found.iter().any(|server| server.facts.live.is_some() && !server.facts.server.is_standby)
+        {
+            found.retain(|server| server.facts.live.is_some() && !server.facts.server.is_standby);
+        }
+        match (found.len(), found.pop()) {
+            (1, Some(server)) => Ok(server),
+            (0, _) | (_, None) => Err(format!("no PostgreSQL server can be asked: {}", why.join("; "))),
+            (several, Some(server)) => Err(format!(
+                "{several} hosts have a server that may be the one, {} among them; give the role \"database\" to one host",
+                server.host
+            )),
+        }
+    }
+
+    /// What stands in the way on the server, whatever the dump is.
+    pub fn hindrances(&self, server: &Server) -> Vec<Problem> {
+        let facts = &server.facts;
+        let mut problems = Vec::new();
+        if facts.server.is_standby {
+            problems.push(Problem::new("the server is a standby: its database cannot be written to", None));
+        }
+        if !facts.server.can_create {
+            let hint = format!("ALTER ROLE \"{}\" CREATEDB, or another database.admin", self.database.admin);
+            problems
+                .push(Problem::new(format!("the role {} may not create databases", self.database.admin), Some(&hint)));
+        }
+        if !facts.server.can_signal {
+            let hint = format!("GRANT pg_signal_backend TO \"{}\"", self.database.admin);
+            problems.push(Problem::new(
+                format!("the role {} may not end other roles' sessions", self.database.admin),
+                Some(&hint),
+            ));
+        }
+        if !facts.hindrances.is_empty() {
+            let hint =
+                "they stay with the old database: commit or roll back what is prepared, drop slot or subscription";
+            problems
+                .push(Problem::new(format!("{} has {}", self.database.name, facts.hindrances.join(", ")), Some(hint)));
+        }
+        problems
+    }
+
+    /// All dumps that the pattern names, and what was found where it names none.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn files(&self, server: &Server, pattern: &RemotePath) -> Result<(Vec<backup::File>, String), Failure> {
+        let question = command::database::backups(self.inventory, self.database, pattern);
+        Ok(database::files(&self.fleet.ask(&server.host, &question).await?))
+    }
+
+    /// Reads dumps to their end and judges them.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn check(&self, server: &Server, files: Vec<backup::File>) -> Result<Vec<Checked>, Failure> {
+        let carried = self.carried_for(&server.facts.system);
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let question = command::database::scan(self.inventory, self.database, &paths, &carried);
+        let scans = database::scans(&self.fleet.ask(&server.host, &question).await?);
+        let target = self.target(server);
+        let checked = files.into_iter().zip(scans).map(|(file, (format, scan))| {
+            let problems = backup::judge(&file, format, &scan, &target);
+            Checked { file, format, scan, problems }
+        });
+        Ok(checked.collect())
+    }
+
+    fn target(&self, server: &Server) -> Target {
+        let facts = &server.facts;
+        Target {
+            server: (facts.server.version_num > 0).then_some(facts.server.version_num),
+            live_bytes: facts.live.as_ref().map(|live| live.size),
+            free_bytes: facts.free_bytes,
+            live_tables: facts.tables.clone(),
+            deployed_at: self.database.deployed_at,
+        }
+    }
+
+    /// The newest whole dump older than the deploy, or the named one. Each is read until one is good.
+    pub async fn choose(&self, server: &Server, named: Option<&RemotePath>) -> Choice {
+        let Some(pattern) = named.or(self.database.backups.as_ref()) else {
+            let hint = "name a dump on the host: --backup FILE";
+            return Choice::of(Problem::new("the config has no database.backups", Some(hint)));
+        };
+        let (files, looked) = match self.files(server, pattern).await {
+            Ok(files) => files,
+            Err(failure) => return Choice::of(Problem::new(format!("{}: {failure}", server.host), None)),
+        };
+        if files.is_empty() {
+            let looked = if looked.is_empty() { String::new() } else { format!(": {looked}") };
+            let why = format!("there is no dump at {pattern} on {}{looked}", server.host);
+            return Choice::of(Problem::new(why, Some("rollback-prod backups list")));
+        }
+        let (candidates, mut passed_over) = match named {
+            // Whoever names one gets it judged by its own merits, its age among them.
+            Some(_) => (files, Vec::new()),
+            None => backup::candidates(files, self.database.deployed_at),
+        };
+        let mut last = None;
+        for file in candidates {
+            let path = file.path.clone();
+            let checked = match self.check(server, vec![file]).await {
+                Ok(mut checked) => checked.pop(),
+                Err(failure) => return Choice::of(Problem::new(format!("{}: {failure}", server.host), None)),
+            };
+            let Some(mut checked) = checked else {
+                return Choice::of(Problem::new(format!("{path} could not be read on {}", server.host), None));
+            };
+            if self.is_forced {
+                checked.problems.retain(|problem| !problem.can_be_forced);
+            }
+            if checked.problems.is_empty() {
+                return Choice { dump: Some(checked), passed_over, problems: Vec::new() };
+            }
+            let why: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+            passed_over.push(format!("{path}: {}", why.join("; ")));
+            last = Some(checked);
+        }
+        match (named, last) {
+            (Some(_), Some(checked)) => {
+                Choice { problems: checked.problems.clone(), dump: Some(checked), passed_over: Vec::new() }
+            }
+            _ => Choice {
+                dump: None,
+                problems: vec![Problem::new(
+                    format!(
+                        "none of the dumps at {pattern} on {} may be restored: {}",
+                        server.host,
+                        passed_over.join("; ")
+                    ),
+                    Some("rollback-prod backups list"),
+                )],
+                passed_over,
+            },
+        }
+    }
+
+    /// What was chosen, for the journal.
+    pub fn dump_record(&self, server: &Server, choice: &Choice) -> Dump {
+        let mut problems: Vec<String> = self.hindrances(server).iter().map(ToString::to_string).collect();
+        problems.extend(choice.problems.iter().map(ToString::to_string));
+        let dump = choice.dump.as_ref();
+        Dump {
+            host: server.host.clone(),
+            path: dump.map_or_else(|| "none".to_owned(), |dump| dump.file.path.clone()),
+            bytes: dump.map_or(0, |dump| dump.file.bytes),
+            modified: dump.map_or(DateTime::UNIX_EPOCH, |dump| dump.file.modified),
+            tables: dump.map_or(0, |dump| dump.scan.rows.len() as u64),
+            rows: dump.map_or(0, |dump| dump.scan.rows.iter().map(|(_, rows)| rows).sum()),
+            problems,
+            passed_over: choice.passed_over.clone(),
+        }
+    }
+
+    /// Checks the copy, and compares it with its dump and with the live database.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn compare(&self, server: &Server, loaded: &Loaded, with_live: bool) -> Result<Compared, Failure> {
+        let live = (with_live && server.facts.live.is_some()).then_some(self.database.name.as_str());
+        let way = &server.facts.way;
+        let question = command::database::compare(self.inventory, self.database, way, &loaded.name, live);
+        let answer = self.fleet.ask(&server.host, &question).await?;
+        Ok(database::compared(&answer, &self.database.name, &self.database.checks, &loaded.scan, live.is_some()))
+    }
+
+    /// How a load stands.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn load_state(&self, server: &Server, run: &IncidentId) -> Result<LoadState, Failure> {
+        let question = command::database::progress(self.inventory, self.database, run);
+        Ok(database::load_state(&self.fleet.ask(&server.host, &question).await?))
+    }
+
+    /// The database of that name as it is now.
+    async fn relative(&self, server: &Server, name: &str) -> Option<Relative> {
+        let question = command::database::facts(self.inventory, self.database, &self.stem());
+        let answer = self.fleet.ask(&server.host, &question).await.ok()?;
+        database::facts(&answer).relative(name).cloned()
+    }
+
+    /// Which of the two databases has the live name, asked anew; `None` where nobody can say.
+    pub async fn is_swapped(&self, server: &Server, swap: &Swap) -> Option<bool> {
+        let question = command::database::facts(self.inventory, self.database, &self.stem());
+        let facts = database::facts(&self.fleet.ask(&server.host, &question).await.ok()?);
+        if !facts.is_reached() {
+            return None;
+        }
+        Some(facts.live.is_some_and(|live| live.oid == swap.copy_oid))
+    }
+}
+
+impl<F: Apply> Work<'_, F> {
+    /// Starts the container where it does not run, and looks again.
+    ///
+    /// # Errors
+    /// What docker or the server said.
+    pub async fn wake(&self, server: Server) -> Result<Server, String> {
+        if server.facts.container_runs != Some(false) {
+            return Ok(server);
+        }
+        self.journal.note(format!("{}: the database's container does not run; it is started", server.host));
+        let change = command::database::awake(self.inventory, self.database);
+        let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| failure.to_string())?;
+        if answer.status != 0 {
+            let said = answer.text("awake").unwrap_or_default();
+            return Err(format!("the database's container does not come up: {}", said.trim()));
+        }
+        self.server().await
+    }
+
+    /// Loads a dump into a new database of that name. Goes on over there whatever happens here; what failed is dropped.
+    ///
+    /// # Errors
+    /// Why it failed. The copy is gone then, or named in the words.
+    pub async fn load(
+        &self,
+        server: &Server,
+        dump: &Checked,
+        name: &str,
+        interrupts: &watch::Receiver<u32>,
+    ) -> Result<Loaded, String> {
+        let comment = format!("rollback-prod: a copy loaded from {} by {}", dump.file.path, self.run);
+        let load = command::database::Load {
+            run: self.run,
+            copy: name,
+            has_live: server.facts.live.is_some(),
+            comment: &comment,
+            file: &dump.file.path,
+            bytes: dump.file.bytes,
+            format: dump.format,
+            is_odd: dump.scan.is_odd,
+        };
+        let began = Instant::now();
+        let carried = self.carried_for(&server.facts.system);
+        let change = command::database::load(self.inventory, self.database, &server.facts.way, &load, &carried);
+        // A load whose begin was not answered may run all the same: looking for it tells.
+        let begun = self.fleet.apply(&server.host, &change).await;
+        if let Ok(answer) = &begun
+            && answer.status != 0
+        {
+            return Err(format!("the load could not be begun (status {})", answer.status));
+        }
+        let ended = self.follow(server, began, interrupts).await;
+        let failed = match ended {
+            Ok(scan) => match self.relative(server, name).await {
+                Some(relative) => {
+                    return Ok(Loaded { name: name.to_owned(), oid: relative.oid, scan, took: began.elapsed() });
+                }
+                None => "it was loaded and is not there any more".to_owned(),
+            },
+            Err(why) => why,
+        };
+        match self.drop(server, name, None).await {
+            Ok(()) => Err(failed),
+            Err(why) => Err(format!("{failed}; the copy {name} is still there: {why}")),
+        }
+    }
+
+    /// Watches a load to its end.
+    async fn follow(&self, server: &Server, began: Instant, interrupts: &watch::Receiver<u32>) -> Result<Scan, String> {
+        let mut lost_since: Option<Instant> = None;
+        loop {
+            if *interrupts.borrow() > 0 {
+                return Err("interrupted".to_owned());
+            }
+            match self.load_state(server, self.run).await {
+                Err(failure) => {
+                    let since = *lost_since.get_or_insert_with(|| {
+                        self.journal
+                            .note(format!("{}: {failure}; the load goes on over there; looking again", server.host));
+                        Instant::now()
+                    });
+                    if since.elapsed() > LOST_LIMIT {
+                        return Err(format!("{failure}; nobody knows how the load stands"));
+                    }
+                    sleep(POLL * 5).await;
+                }
+                Ok(state) => {
+                    lost_since = None;
+                    match state {
+                        LoadState::Running { stage, share } => self.show(server, began, &stage, share),
+                        LoadState::Ended { status: 0, scan, .. } => return Ok(scan),
+                        LoadState::Ended { status, said, .. } => return Err(why_failed(status, &said)),
+                        LoadState::Killed { said } => {
+                            return Err(format!("the load was killed on {}: {}", server.host, last_line(&said)));
+                        }
+                        LoadState::Gone => return Err("the load could not be begun".to_owned()),
+                    }
+                    sleep(POLL).await;
+                }
+            }
+        }
+    }
+
+    fn show(&self, server: &Server, began: Instant, stage: &str, share: f64) {
+        let before: u32 = SHARES.iter().take_while(|(name, _)| *name != stage).map(|(_, percent)| percent).sum();
+        let of = SHARES.iter().find(|(name, _)| *name == stage).map_or(0, |(_, percent)| *percent);
+        let percent = (f64::from(before) + f64::from(of) * share).min(100.0);
+        let elapsed = began.elapsed();
+        let left = if percent >= 5.0 {
+            format!(", about {} left", span(elapsed.mul_f64((100.0 - percent) / percent)))
+        } else {
+            String::new()
+        };
+        let what = match stage {
+            "data" | "schema" => "loading rows",
+            "indexes" => "building indexes",
+            "constraints" => "checking foreign keys",
+            "analyze" => "gathering statistics",
+            _ => "creating the copy",
+        };
+        let words = format!("{percent:.0} %: {what}, {}{left}", span(elapsed));
+        let percent = Some(percent as u8);
+        self.journal.progress(&Progress { step: StepWord::Restore, host: &server.host, percent, words: &words });
+    }
+
+    /// Drops a database of ours, and ends a load that goes on into it.
+    ///
+    /// # Errors
+    /// Why it is still there.
+    pub async fn drop(&self, server: &Server, name: &str, oid: Option<u32>) -> Result<(), String> {
+        let change = command::database::drop(self.inventory, self.database, Some(self.run), &self.stem(), name, oid);
+        match self.fleet.apply(&server.host, &change).await {
+            Ok(answer) if answer.status == 0 => Ok(()),
+            Ok(answer) => Err(last_line(&answer.text("drop").unwrap_or_default())),
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    /// Removes the record of this run's load; the copy stays.
+    pub async fn forget_load(&self, server: &Server) {
+        let change = command::database::drop(self.inventory, self.database, Some(self.run), &self.stem(), "", None);
+        // It is a small folder in memory; it goes with the next reboot at the latest.
+        let _ = self.fleet.apply(&server.host, &change).await;
+    }
+
+    /// Copies that earlier runs left behind: nobody's any more, and in the way of the disk.
+    pub async fn drop_leftovers(&self, server: &Server) {
+        let stem = self.stem();
+        for relative in &server.facts.relatives {
+            let rest = relative.name.strip_prefix(&stem).unwrap_or_default();
+            let Some(id) = rest.strip_prefix("_copy_").or_else(|| rest.strip_prefix("_drill_")) else { continue };
+            let Ok(run) = IncidentId::new(format!("rollback-{}", id.replacen('_', "-", 2))) else { continue };
+            if let Ok(LoadState::Running { .. }) = self.load_state(server, &run).await {
+                self.journal.note(format!("{}: another load goes on into {}", server.host, relative.name));
+                continue;
+            }
+            let change = command::database::drop(
+                self.inventory,
+                self.database,
+                Some(&run),
+                &stem,
+                &relative.name,
+                Some(relative.oid),
+            );
+            if matches!(self.fleet.apply(&server.host, &change).await, Ok(Answer { status: 0, .. })) {
+                self.journal.note(format!("{}: {} was left by {run} and is dropped", server.host, relative.name));
+            }
+        }
+    }
+
+    /// Replaces the live database. An answer that was lost is looked for before anything is concluded from it.
+    pub async fn swap(&self, server: &Server, consent: &Overwrite, comment: &str) -> Swapped {
+        let swap = consent.swap();
+        let change = command::database::swap(self.inventory, self.database, &server.facts.way, self.run, swap, comment);
+        let answer = match self.fleet.apply(&server.host, &change).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.journal.note(format!("{}: {failure}; looking again", server.host));
+                let job = command::job(self.inventory, self.run, "swap", Duration::from_secs(40));
+                match self.fleet.ask(&server.host, &job).await {
+                    Ok(answer) if answer.status != 92 => answer,
+                    Ok(_) | Err(_) => {
+                        return match self.is_swapped(server, swap).await {
+                            Some(true) => Swapped::Done(None),
+                            Some(false) => Swapped::No(failure.to_string()),
+                            None => Swapped::Unknown(failure.to_string()),
+                        };
+                    }
+                }
+            }
+        };
+        let said = answer.text("swap").unwrap_or_default();
+        match answer.status {
+            0 => Swapped::Done(answer.text("took").and_then(|took| took.trim().parse().ok())),
+            71 => Swapped::No("the databases are not those of the plan any more: somebody else renamed one".to_owned()),
+            70 | 90 => Swapped::No(worst_line(&said)),
+            other => match self.is_swapped(server, swap).await {
+                Some(true) => Swapped::Done(None),
+                Some(false) => Swapped::No(format!("the swap ended with {other}: {}", worst_line(&said))),
+                None => Swapped::Unknown(format!("the swap ended with {other}")),
+            },
+        }
+    }
+
+    /// Kept databases whose time is over.
+    pub async fn drop_expired(&self, server: &Server, now: DateTime<Utc>) {
+        for relative in &server.facts.relatives {
+            if relative.kept_until().is_none_or(|until| until > now) {
+                continue;
+            }
+            let change = command::database::drop(
+                self.inventory,
+                self.database,
+                None,
+                &self.stem(),
+                &relative.name,
+                Some(relative.oid),
+            );
+            if matches!(self.fleet.apply(&server.host, &change).await, Ok(Answer { status: 0, .. })) {
+                let size = bytes(relative.size);
+                self.journal
+                    .note(format!("{}: {} ({size}) was kept long enough and is dropped", server.host, relative.name));
+            }
+        }
+    }
+}
+
+impl Choice {
+    fn of(problem: Problem) -> Choice {
+        Choice { dump: None, passed_over: Vec::new(), problems: vec![problem] }
+    }
+}
+
+/// Why psql leads nowhere, and what to do.
+fn no_access(facts: &DatabaseFacts, database: &Database) -> String {
+    match (&database.container, facts.container_runs) {
+        (Some(container), None) => {
+            format!("docker knows no container {container}, or may not be asked: {}", facts.refused)
+        }
+        _ => format!("psql does not reach it as {}: {}", database.admin, facts.refused.replace('\n', "; ")),
+    }
+}
+
+fn why_failed(status: i32, said: &str) -> String {
+    let what = match status {
+        60 => "the copy could not be made",
+        62 => "the load failed, and the copy could not be dropped",
+        _ => "the load failed",
+    };
+    format!("{what}: {}", worst_line(said))
+}
+
+/// The line that says most: the first error, else the last.
+fn worst_line(said: &str) -> String {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| ["ERROR:", "FATAL:", "PANIC:", "error:"].iter().any(|word| line.contains(word));
+    lines().find(is_error).or_else(|| lines().next_back()).unwrap_or("it says nothing").to_owned()
+}
+
+fn last_line(said: &str) -> String {
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing").to_owned()
 }

@@ -12,7 +12,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::journal::{Progress, Watcher};
+use crate::journal::{Progress, Typed, Watcher};
 use crate::names::IncidentId;
 use crate::plan::Plan;
 use crate::planner::Refusal;
@@ -81,35 +81,16 @@ impl Terminal {
         }
     }
 
+    /// The same for text with words from hosts in it: line by line made printable.
+    pub fn printable(&self, text: &str) {
+        let lines: Vec<String> = text.lines().map(printable).collect();
+        self.text(&format!("{}\n", lines.join("\n")));
+    }
+
     /// The plan, line by line made printable.
     pub fn plan(&self, plan: &Plan) {
         let text: Vec<String> = plan.to_string().lines().map(printable).collect();
         self.text(&format!("{}\n", text.join("\n")));
-    }
-
-    /// Shows `text` and reads one line, with its end; `None` where standard input is closed. With `--json`, or where
-    /// standard output goes to a file, the question goes to standard error: whoever is to answer must see it.
-    pub fn ask(&self, text: &str, question: &str) -> Option<String> {
-        if let Mode::Live(live) = &self.mode {
-            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
-        let shown = format!("\n{text}\n{question}");
-        if self.is_json() || (!std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
-            let mut err = anstream::stderr().lock();
-            let _ = write!(err, "{shown}");
-            let _ = err.flush();
-        } else {
-            let mut out = anstream::stdout().lock();
-            let _ = write!(out, "{shown}");
-            let _ = out.flush();
-        }
-        let mut line = String::new();
-        let read = std::io::stdin().read_line(&mut line);
-        if !std::io::stdin().is_terminal() && !self.is_json() {
-            // Nobody's Enter ended the line with the question.
-            self.text("\n");
-        }
-        matches!(read, Ok(n) if n > 0).then_some(line)
     }
 
     /// One JSON object on standard output.
@@ -213,6 +194,36 @@ impl Watcher for Terminal {
             }
             Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).show(entry, self.is_verbose),
         }
+    }
+
+    /// The line comes with its end; `None` where standard input is closed. With `--json`, or where standard output goes
+    /// to a file, the question goes to standard error: whoever is to answer must see it.
+    fn ask(&self, text: &str, question: &str) -> Typed {
+        if let Mode::Live(live) = &self.mode {
+            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        let shown = format!("\n{text}\n{question}");
+        let is_typed = std::io::stdin().is_terminal();
+        let end = if is_typed { "" } else { "\n" };
+        if self.is_json() || (!std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
+            let mut err = anstream::stderr().lock();
+            let _ = write!(err, "{shown}{end}");
+            let _ = err.flush();
+        } else {
+            let mut out = anstream::stdout().lock();
+            // Nobody's Enter ends the line with the question where nobody types.
+            let _ = write!(out, "{shown}{end}");
+            let _ = out.flush();
+        }
+        let (typed, answer) = tokio::sync::oneshot::channel();
+        // A thread of its own: a signal must be seen while it waits, and the program may end without the line.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = std::io::stdin().read_line(&mut line);
+            // Nobody waits for it any more: then nothing was confirmed.
+            let _ = typed.send(matches!(read, Ok(n) if n > 0).then_some(line));
+        });
+        Box::pin(async move { answer.await.ok().flatten() })
     }
 
     fn progress(&self, progress: &Progress<'_>) {

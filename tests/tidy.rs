@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     // judgement: pure functions from nouns to nouns
     "config",
     "backup",
+    "database",
     "planner",
     "safety",
     "consent",
@@ -44,6 +45,7 @@ const ORDER: &[&str] = &[
     // procedures: drive effects through the traits
     "observe",
     "evidence",
+    "restore",
     "execute",
     // carried to the database's host
     "on_host",

@@ -80,6 +80,7 @@ impl Session<'_> {
             interrupts: interrupts.clone(),
             green_is_kept: self.request.green_is_kept,
             is_forced: self.request.is_forced,
+            restore: self.request.restore.as_ref().zip(self.inventory().database.as_ref()),
             holder: holder(self.request),
             access_sizes: Mutex::default(),
         };
@@ -292,7 +293,7 @@ fn holder(request: &Request) -> String {
 }
 
 /// Counts the signals that ask us to stop. The first stops between two steps; the second stops waiting at once.
-fn watch_signals(is_json: bool) -> watch::Receiver<u32> {
+pub(super) fn watch_signals(is_json: bool) -> watch::Receiver<u32> {
     use tokio::signal::unix::{SignalKind, signal};
     let (count, counted) = watch::channel(0);
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use super::{Execution, Locks, intent_of, worst_line};
 use crate::colour::Colour;
@@ -37,10 +38,11 @@ struct Drained {
 
 impl<F: Apply> Execution<'_, F> {
     /// Drain and evidence side by side, then stop, then verify, then the rest of the evidence.
-    pub(super) async fn after_the_switch(&self, locks: &Locks) {
+    /// Green is not stopped before the verdict on the dump is there, unless that takes longer than a drain may.
+    pub(super) async fn after_the_switch(&self, locks: &Locks, verdict: oneshot::Receiver<()>) {
         let logs = self.logs();
         let rest = async {
-            let drained = self.drain(locks).await;
+            let (drained, _) = join(self.drain(locks), timeout(self.inventory.drain_timeout, verdict)).await;
             self.pictures().await;
             if self.goes_on(locks) {
                 self.stop_green(&drained).await;

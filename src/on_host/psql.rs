@@ -31,6 +31,7 @@ impl Psql {
             .map_err(|err| io::Error::other(format!("{program}: {err}")))?;
         let no_pipe = || io::Error::other("psql has no pipes");
         let stdin = child.stdin.take().ok_or_else(no_pipe)?;
+        widen(&stdin);
         let stdout = child.stdout.take().ok_or_else(no_pipe)?;
         let stderr = child.stderr.take().ok_or_else(no_pipe)?;
         let said = std::thread::spawn(move || last_words(stderr));
@@ -98,6 +99,16 @@ impl Psql {
         io::Error::other(cause.to_owned())
     }
 }
+
+/// A pipe that holds a megabyte lets both sides work where one that holds 64 KiB has them wait for each other.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &ChildStdin) {
+    // A user may have too many wide pipes already; then it stays as it is.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_pipe: &ChildStdin) {}
 
 /// The first words and the last: the cause is among them.
 fn last_words(mut from: impl Read) -> String {

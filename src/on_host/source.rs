@@ -1,7 +1,8 @@
 //! A dump as a stream of text: the output of a command, unpacked where it is packed.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,7 +44,8 @@ pub fn read(words: &[String], consumed: &Arc<AtomicU64>, reader: &mut impl Reade
 }
 
 struct Source {
-    command: Child,
+    /// `None` where the file is read without one.
+    command: Option<Child>,
     text: Text,
     is_packed: bool,
 }
@@ -55,7 +57,7 @@ enum Text {
 
 /// Counts the packed bytes, which is what the file's size is compared with.
 struct Counted {
-    from: ChildStdout,
+    from: Box<dyn Read>,
     consumed: Arc<AtomicU64>,
 }
 
@@ -69,6 +71,9 @@ impl Read for Counted {
 
 impl Source {
     fn open(words: &[String], consumed: &Arc<AtomicU64>) -> io::Result<Source> {
+        if let Some(file) = plain_file(words) {
+            return Source::of(Box::new(file), None, consumed);
+        }
         let (program, arguments) = words.split_first().ok_or_else(|| io::Error::other("no command to read it with"))?;
         let mut command = Command::new(program)
             .args(arguments)
@@ -78,6 +83,10 @@ impl Source {
             .spawn()
             .map_err(|err| io::Error::other(format!("{program}: {err}")))?;
         let from = command.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
+        Source::of(Box::new(from), Some(command), consumed)
+    }
+
+    fn of(from: Box<dyn Read>, command: Option<Child>, consumed: &Arc<AtomicU64>) -> io::Result<Source> {
         let mut packed = BufReader::with_capacity(CHUNK, Counted { from, consumed: Arc::clone(consumed) });
         let is_packed = packed.fill_buf()?.starts_with(&[0x1f, 0x8b]);
         let text = if is_packed { Text::Packed(Box::new(MultiGzDecoder::new(packed))) } else { Text::Plain(packed) };
@@ -109,22 +118,31 @@ impl Source {
     }
 
     /// How the command ended, where nothing was wrong before.
-    fn end(mut self, trouble: Option<String>) -> Option<String> {
+    fn end(self, trouble: Option<String>) -> Option<String> {
         if trouble.is_some() {
             return trouble;
         }
         drop(self.text);
         let mut said = String::new();
-        if let Some(mut stderr) = self.command.stderr.take() {
+        let mut command = self.command?;
+        if let Some(mut stderr) = command.stderr.take() {
             // What it says is a detail of its status.
             let _ = stderr.by_ref().take(16 << 10).read_to_string(&mut said);
         }
-        match self.command.wait() {
+        match command.wait() {
             Ok(status) if status.success() => None,
             Ok(status) => {
                 Some(said.lines().rfind(|line| !line.trim().is_empty()).map_or(status.to_string(), str::to_owned))
             }
             Err(err) => Some(err.to_string()),
         }
+    }
+}
+
+/// The file of `cat FILE`, opened here: a pipe less, and a third of the time that reading takes.
+fn plain_file(words: &[String]) -> Option<File> {
+    match words {
+        [program, path] if program == "cat" => File::open(path).ok(),
+        _ => None,
     }
 }

@@ -1,0 +1,212 @@
+# Shared by the scripts that read dumps; sent behind psql.sh. This program itself may come with the script, packed, on
+# 3: it reads and loads dumps faster than a shell can. Where it cannot run, the shell does the same.
+
+# carry BYTES: takes it from the line and leaves in rp_agent where it runs, or nothing.
+carry() {
+  rp_agent='' rp_from=''
+  [ "${1:-0}" -gt 0 ] || return 0
+  for rp_base in /dev/shm /tmp /var/tmp "$HOME"; do
+    rp_folder=$(mktemp -d "$rp_base/rollback-prod-XXXXXX" 2>/dev/null) || continue
+    if [ -z "$rp_from" ]; then
+      head -c "$1" <&3 | gzip -dc >"$rp_folder/rollback-prod" 2>/dev/null
+    else
+      # A folder that lets nothing run, like many a /dev/shm and /tmp.
+      mv "$rp_from/rollback-prod" "$rp_folder/rollback-prod"
+      rmdir "$rp_from"
+    fi
+    chmod 700 "$rp_folder/rollback-prod"
+    if "$rp_folder/rollback-prod" --version >/dev/null 2>&1; then
+      rp_agent=$rp_folder/rollback-prod
+      return 0
+    fi
+    rp_from=$rp_folder
+  done
+  [ -z "$rp_from" ] || rm -rf "$rp_from"
+}
+
+# put_down: removes it.
+put_down() { [ -z "$rp_agent" ] || rm -rf "${rp_agent%/*}"; }
+
+# kind_of FILE: plain, custom, directory or unknown, by its first bytes.
+kind_of() {
+  if [ -d "$1" ]; then
+    if [ -e "$1/toc.dat" ] || as_root test -e "$1/toc.dat" 2>/dev/null; then printf directory; else printf unknown; fi
+  elif [ "$(read_whole "$1" 2>/dev/null | head -c 5)" = PGDMP ]; then
+    printf custom
+  else
+    printf plain
+  fi
+}
+
+# is_packed FILE: whether it begins as gzip does.
+is_packed() { [ "$(read_whole "$1" 2>/dev/null | head -c 2 | od -An -tx1 | tr -d ' ')" = 1f8b ]; }
+
+# place FILE: puts a file or folder into the container and leaves its path there in rp_placed.
+place() {
+  rp_placed=/tmp/rollback-prod-$rp_nonce
+  docker exec -i "$rp_container" mkdir -p "$rp_placed" || return 1
+  as_owner "$1" tar -C "${1%/*}" -cf - "${1##*/}" | docker exec -i "$rp_container" tar -C "$rp_placed" -xf - || return 1
+  rp_placed=$rp_placed/${1##*/}
+}
+# take_away: removes it again.
+take_away() { [ -z "${rp_placed:-}" ] || docker exec -i "$rp_container" rm -rf "/tmp/rollback-prod-$rp_nonce"; }
+
+# as_owner FILE COMMAND…: as us where we may read the file, as root where only that may.
+as_owner() {
+  if [ -r "$1" ]; then
+    shift
+    "$@"
+  else
+    shift
+    as_root "$@"
+  fi
+}
+
+# reader_words FILE KIND: the command whose output is the dump's text, packed where it is, a word a line. What is no
+# text is made one by the server's own pg_restore.
+reader_words() {
+  if [ "$2" != plain ] && [ -n "${rp_placed:-}" ]; then
+    printf '%s\n' docker exec -i "$rp_container" pg_restore -f - "$rp_placed"
+    return 0
+  fi
+  if [ ! -r "$1" ] && [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ]; then printf '%s\n' sudo -n; fi
+  case $2 in
+    custom | directory) printf '%s\n' pg_restore -f - "$1" ;;
+    *) printf '%s\n' cat "$1" ;;
+  esac
+}
+
+# run_lines WORDS: runs the command that WORDS holds, a word a line.
+run_lines() {
+  rp_lines=$1
+  IFS='
+'
+  set -f
+  # shellcheck disable=SC2086
+  set -- $rp_lines
+  set +f
+  unset IFS
+  "$@"
+}
+
+# dump_text FILE KIND: the text, unpacked. A line at its end that no dump has says that it could not be read whole.
+dump_text() {
+  rp_reader=$(reader_words "$1" "$2")
+  if is_packed "$1"; then
+    run_lines "$rp_reader" | gzip -dc
+  else
+    run_lines "$rp_reader"
+  fi || printf '\n\\rollback-prod could not read it to its end\n'
+}
+
+# scan_text AWK-OPTIONS…: reads a dump's text and writes what it holds to the file `report`, as `on-host scan` prints it.
+# With pass=1 the text goes on, without psql's own commands; a dump that is not whole ends in an error, so that the
+# transaction it is loaded in leaves nothing.
+scan_text() {
+  awk "$@" '
+    function say(text) { print text >report }
+    function offends(text) {
+      if (text ~ /^\\rollback-prod could not/) { say("error " (packed == "gzip" ? "the gzip file is cut off or damaged" : "it cannot be read to its end")); fail("the dump cannot be read to its end"); return }
+      if (offences++ < 5) say("offence " NR " " substr(text, 1, 120))
+      fail("line " NR " of the dump says " substr(text, 1, 80))
+    }
+    function fail(why) {
+      if (!pass) return
+      if (copying) print "\\."
+      gsub(/[\047$\\%]/, "", why)
+      print "DO $rollback_prod$ BEGIN RAISE EXCEPTION \047" why "\047; END $rollback_prod$;"
+      pass = 0
+    }
+    # Whether the line leaves a dollar quote or a string open.
+    function quotes(rest,    at, tag) {
+      while (rest != "") {
+        if (tagged != "") {
+          at = index(rest, tagged)
+          if (!at) return
+          rest = substr(rest, at + length(tagged))
+          tagged = ""
+        } else if (string) {
+          at = index(rest, "\047")
+          if (!at) return
+          rest = substr(rest, at + 1)
+          string = 0
+        } else if (match(rest, /\047|"|--|\$[A-Za-z_]*[A-Za-z_0-9]*\$/)) {
+          tag = substr(rest, RSTART, RLENGTH)
+          rest = substr(rest, RSTART + RLENGTH)
+          if (tag == "--") return
+          if (tag == "\"") {
+            at = index(rest, "\"")
+            if (!at) return
+            rest = substr(rest, at + 1)
+          } else if (tag == "\047") string = 1
+          else tagged = tag
+        } else return
+      }
+    }
+    BEGIN { say("packed " packed) }
+    { bytes += length($0) + 1 }
+    copying {
+      if ($0 == "\\." || $0 == "\\.\r") {
+        copying = 0
+        say("rows " rows " " table)
+      } else rows++
+      if (pass) print
+      next
+    }
+    tagged == "" && !string {
+      if (/^--/) {
+        if (/^-- Dumped by pg_dump version /) say("by " substr($0, 31))
+        else if (/^-- Dumped from database version /) say("from " substr($0, 34))
+        else if ($0 == "-- PostgreSQL database dump complete") complete = 1
+        else if (/^-- PostgreSQL database cluster dump/) {
+          say("cluster yes")
+          fail("it is a dump of a whole server")
+        }
+        next
+      }
+      if (/^\\/) {
+        if (/^\\restrict/) say("restrict yes")
+        else if (!/^\\unrestrict/) {
+          complete = 0
+          offends($0)
+        }
+        next
+      }
+      if (/^[ \t\r]*$/) next
+      complete = 0
+      upper = toupper(substr($0, 1, 60))
+      if (upper ~ /^(CREATE|DROP|ALTER) (DATABASE|ROLE|TABLESPACE|SYSTEM) /) offends($0)
+      if (upper ~ /^COMMENT ON DATABASE /) next
+      if (upper ~ /^COPY / && toupper($0) ~ / FROM STDIN;\r?$/) {
+        table = substr($0, 6)
+        if (match(table, /^("([^"]|"")*"|[^ ".(]+)(\.("([^"]|"")*"|[^ ".(]+))?/)) table = substr(table, 1, RLENGTH)
+        copying = 1
+        rows = 0
+        if (pass) print
+        next
+      }
+      if (/^SET client_encoding = /) {
+        split($0, part, "\047")
+        say("encoding " part[2])
+      }
+      if (/^SET transaction_timeout/) say("transaction_timeout yes")
+      if (upper ~ /^INSERT /) inserts++
+    }
+    {
+      if (pass) print
+      quotes($0)
+      if (tagged == "" && !string && /;[ \t\r]*$/) statements++
+    }
+    END {
+      say("statements " statements + 0)
+      say("inserts " inserts + 0)
+      say("bytes " bytes + 0)
+      if (copying) say("inside COPY " table)
+      else if (tagged != "" || string) {
+        say("inside a statement")
+        complete = 0
+      }
+      if (complete && !copying && !offences) say("complete yes")
+      else if (pass) fail(copying ? "the dump is cut off inside COPY " table : "the dump is cut off: its last line is missing")
+    }'
+}

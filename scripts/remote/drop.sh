@@ -1,0 +1,54 @@
+# Ends a load and removes its record, and drops one database: a copy, a drill's, or a kept one. Safe to run twice.
+# Arguments: sudo= service= admin= container= way= run= (or nothing) database= stem= oid= (or nothing)
+# Exit: 0 it is gone; 63 it is not what it was to be; 64 it cannot be dropped
+run='' database='' stem='' oid=''
+for arg in "$@"; do
+  database_argument "$arg"
+  case $arg in
+    run=*) run=${arg#*=} ;;
+    database=*) database=${arg#*=} ;;
+    stem=*) stem=${arg#*=} ;;
+    oid=*) oid=${arg#*=} ;;
+  esac
+done
+# kill_tree PID: it and everything it began, the youngest last so that none begins another.
+kill_tree() {
+  kill -KILL "$1" 2>/dev/null
+  for child in $(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{ pid = $1; sub(/^.*\) /, ""); split($0, f, " "); if (f[2] == parent) print pid }'); do
+    kill_tree "$child"
+  done
+}
+if [ -n "$run" ] && folder=$(loads_folder "$run") && [ -d "$folder" ]; then
+  if [ -r "$folder/pid" ] && [ ! -e "$folder/status" ]; then
+    read -r pid started <"$folder/pid"
+    if [ "$(started_at "$pid")" = "$started" ]; then kill_tree "$pid"; fi
+  fi
+  rm -rf "$folder"
+  rmdir "${folder%/*}" 2>/dev/null
+fi
+section drop
+[ -n "$database" ] || return 0
+case $database in
+  "${stem}"_copy_* | "${stem}"_drill_* | "${stem}"_before_* | "${stem}"_undone_*) ;;
+  *)
+    printf '%s is none of ours' "$database"
+    return 63
+    ;;
+esac
+find_psql >/dev/null || return 64
+found=$(printf '%s' "SELECT oid FROM pg_database WHERE datname = :'database';" | sql postgres -v database="$database")
+[ -n "$found" ] || return 0
+if [ -n "$oid" ] && [ "$oid" != "$found" ]; then
+  printf '%s is another one now' "$database"
+  return 63
+fi
+for _ in 1 2 3 4 5; do
+  said=$(sql postgres -v database="$database" 2>&1 <<'SQL'
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'database' AND pid <> pg_backend_pid() \g /dev/null
+SELECT pg_sleep(0.1) \g /dev/null
+DROP DATABASE IF EXISTS :"database";
+SQL
+  ) && return 0
+done
+printf '%s' "$said"
+return 64

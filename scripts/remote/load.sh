@@ -1,0 +1,167 @@
+# Makes a copy beside the live database and loads a dump into it, in a job that outlives this line; returns at once.
+# Arguments: sudo= service= admin= container= way= run= copy= model= (the live database, or nothing) owner= comment=
+#   file= kind= jobs= size= (of the file) bytes= (of this program, packed, on 3) in_order=yes|no
+# Exit: 0 it was begun, now or before; 90 no folder for its record. The job's own exit: 0 loaded; 60 the copy could not
+#   be made; 61 the load failed and the copy is dropped; 62 and it could not be dropped
+run='' copy='' model='' owner='' comment='' file='' kind=plain jobs=2 size=0 bytes=0 in_order=no
+for arg in "$@"; do
+  database_argument "$arg"
+  case $arg in
+    run=*) run=${arg#*=} ;;
+    copy=*) copy=${arg#*=} ;;
+    model=*) model=${arg#*=} ;;
+    owner=*) owner=${arg#*=} ;;
+    comment=*) comment=${arg#*=} ;;
+    file=*) file=${arg#*=} ;;
+    kind=*) kind=${arg#*=} ;;
+    jobs=*) jobs=${arg#*=} ;;
+    size=*) size=${arg#*=} ;;
+    bytes=*) bytes=${arg#*=} ;;
+    in_order=*) in_order=${arg#*=} ;;
+  esac
+done
+folder=$(loads_folder "$run") || return 90
+section started
+if ! mkdir -p "${folder%/*}" || ! mkdir "$folder" 2>/dev/null; then
+  if [ -e "$folder/pid" ]; then
+    printf again
+    return 0
+  fi
+  return 90
+fi
+find_psql >/dev/null
+has pg_restore || for path in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do PATH=$PATH:$path; done
+carry "$bytes"
+
+stage() {
+  printf '%s %s %s\n' "$1" "${2:-0}" "${3:-0}" >"$folder/progress.new"
+  mv -f "$folder/progress.new" "$folder/progress"
+}
+
+create() {
+  stage create
+  sql postgres -v copy="$copy" -v model="$model" -v owner="$owner" -v comment="$comment" <<'SQL'
+SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LC_COLLATE %L LC_CTYPE %L TABLESPACE %I',
+    :'copy', pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, t.spcname)
+  || CASE WHEN to_jsonb(d) ->> 'datlocprovider' = 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L',
+    coalesce(to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale')) ELSE '' END
+  FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = :'model'
+UNION ALL SELECT format('CREATE DATABASE %I TEMPLATE template0', :'copy')
+  || CASE WHEN :'owner' <> '' THEN format(' OWNER %I', :'owner') ELSE '' END WHERE :'model' = ''
+\gexec
+COMMENT ON DATABASE :"copy" IS :'comment';
+SQL
+}
+
+drop() {
+  sql postgres -v copy="$copy" <<'SQL'
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'copy' AND pid <> pg_backend_pid() \g /dev/null
+SELECT pg_sleep(0.1) \g /dev/null
+DROP DATABASE IF EXISTS :"copy";
+SQL
+}
+
+# by_agent OPTION…: over several connections.
+by_agent() {
+  run_lines "$rp_agent
+on-host
+load
+--jobs=$jobs
+--progress=$folder/progress
+--bytes=$size
+$(printf '%s\n' "$@")
+$(reader_words "$file" "$kind" | sed 's/^/--read=/')
+--
+$(psql_words)
+-d
+$(conninfo "$copy")" >"$folder/scan"
+}
+
+# in_one: in one transaction, with what every host has.
+in_one() {
+  stage data
+  packed=no
+  if is_packed "$file"; then packed=gzip; fi
+  dump_text "$file" "$kind" 2>/dev/null | scan_text -v packed="$packed" -v report="$folder/scan" -v pass=1 |
+    run_lines "$(psql_words)
+-X
+-q
+-1
+-v
+ON_ERROR_STOP=1
+-o
+/dev/null
+-d
+$(conninfo "$copy")"
+}
+
+# by_pg_restore: custom and directory format, where the server's user may read it.
+by_pg_restore() {
+  stage data
+  if [ "$rp_way" = tcp ]; then set -- -h localhost; else set --; fi
+  pg pg_restore -w -U "$rp_admin" "$@" -j "$jobs" --exit-on-error -d "$(conninfo "$copy")" "${rp_placed:-$file}"
+}
+
+load() {
+  rp_placed=
+  case $kind in
+    custom | directory)
+      if [ "$rp_way" = container ]; then
+        place "$file" || return 1
+        by_pg_restore
+        status=$?
+        take_away
+        return "$status"
+      fi
+      if [ "$(pg sh -c 'test -r "$1" && echo yes' sh "$file" 2>/dev/null)" = yes ]; then
+        by_pg_restore
+        return
+      fi
+      ;;
+  esac
+  if [ -z "$rp_agent" ]; then
+    in_one
+    return
+  fi
+  if [ "$in_order" = yes ]; then
+    by_agent --in-order
+    return
+  fi
+  by_agent
+  status=$?
+  # Not in pg_dump's own order: again from the beginning, one statement after the other.
+  if [ "$status" = 3 ] && drop && create; then
+    by_agent --in-order
+    status=$?
+  fi
+  return "$status"
+}
+
+job() {
+  if ! create; then
+    drop >/dev/null 2>&1
+    put_down
+    return 60
+  fi
+  if load; then
+    put_down
+    stage analyze
+    if pg vacuumdb -w -U "$rp_admin" --analyze-only -q -j "$jobs" -d "$(conninfo "$copy")" >/dev/null 2>&1 ||
+      echo 'ANALYZE;' | sql "$copy"; then
+      stage done
+      return 0
+    fi
+  fi
+  put_down
+  drop && return 61
+  return 62
+}
+
+(
+  trap '' HUP INT TERM PIPE
+  job >"$folder/out" 2>&1
+  printf '%s\n' "$?" >"$folder/status.new"
+  mv -f "$folder/status.new" "$folder/status"
+) </dev/null >/dev/null 2>&1 3<&- &
+printf '%s %s\n' "$!" "$(started_at "$!")" >"$folder/pid"
+printf now

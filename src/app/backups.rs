@@ -1,0 +1,199 @@
+//! `backups list` and `backups verify`: what there is to restore, and the weekly drill that proves it.
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{Session, refuse};
+use crate::backup;
+use crate::incident;
+use crate::inventory::Database;
+use crate::journal::Journal;
+use crate::record::{Drill, Status, StepWord, Verdict};
+use crate::remote::ssh::Ssh;
+use crate::remote::{Ask, ReadOnly};
+use crate::restore::{Choice, Server, Work};
+use crate::units::{bytes, span};
+
+impl Session<'_> {
+    /// The dumps, newest first, each with its verdict; and the databases that earlier restores kept.
+    pub(super) async fn backups(&self, fleet: ReadOnly<Ssh>) -> u8 {
+        let Some(database) = self.inventory().database.as_ref() else { return self.no_database() };
+        let journal = Journal::new(self.clock, self.terminal);
+        let work = self.work(database, &fleet, &journal);
+        let listed = match work.server().await {
+            Ok(server) => self.list(&work, &server).await,
+            Err(why) => Err(why),
+        };
+        let verdict = match listed {
+            Ok(Some(chosen)) => Verdict {
+                exit: 0,
+                production: format!("nothing was changed; {chosen} would be restored"),
+                next: self.command("--reason '…' --restore-db"),
+                left: Vec::new(),
+            },
+            Ok(None) => Verdict {
+                exit: 1,
+                production: "nothing was changed; none of the dumps would be restored".to_owned(),
+                next: self.command("backups verify"),
+                left: Vec::new(),
+            },
+            Err(why) => {
+                self.terminal.error(&why);
+                let production = "nothing was changed; what would be restored is not known".to_owned();
+                Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() }
+            }
+        };
+        self.end(&verdict, None, None, None)
+    }
+
+    /// Prints the list; the result is the dump that would be taken.
+    async fn list<F: Ask>(&self, work: &Work<'_, F>, server: &Server) -> Result<Option<String>, String> {
+        let database = work.database;
+        let pattern = database.backups.as_ref().ok_or("the config has no database.backups")?;
+        let asked = work.files(server, pattern).await;
+        let (files, looked) = asked.map_err(|failure| format!("{}: {failure}", server.host))?;
+        if files.is_empty() {
+            return Err(format!("there is no dump at {pattern} on {}: {looked}", server.host));
+        }
+        let checked = work.check(server, files).await.map_err(|failure| format!("{}: {failure}", server.host))?;
+        // They are listed newest first, so the first good one is the one that would be taken.
+        let chosen = checked.iter().find(|dump| dump.problems.is_empty()).map(|dump| dump.file.path.clone());
+        for problem in work.hindrances(server) {
+            self.terminal.warning(&problem.to_string());
+        }
+        if self.terminal.is_json() {
+            for dump in &checked {
+                let problems: Vec<String> = dump.problems.iter().map(ToString::to_string).collect();
+                self.terminal.json(&json!({
+                    "v": 1, "event": "note", "host": server.host, "dump": dump.file.path, "bytes": dump.file.bytes,
+                    "modified": dump.file.modified, "format": dump.format, "tables": dump.scan.rows.len(),
+                    "rows": dump.scan.rows.iter().map(|(_, rows)| rows).sum::<u64>(), "problems": problems,
+                    "chosen": chosen.as_deref() == Some(dump.file.path.as_str()),
+                }));
+            }
+        }
+        let facts = &server.facts;
+        let size = facts.live.as_ref().map_or("it does not exist".to_owned(), |live| bytes(live.size));
+        let version = &facts.server.version;
+        self.terminal.printable(&format!("{} on {} (PostgreSQL {version}), {size}\n\n", database.name, server.host));
+        self.terminal.printable(&backup::table(&checked, self.clock.now(), chosen.as_deref()));
+        let kept: Vec<String> = facts
+            .relatives
+            .iter()
+            .map(|relative| {
+                let until = relative.kept_until().map_or("left over".to_owned(), |until| {
+                    let over =
+                        if until <= self.clock.now() { ", which is over: the next restore drops it" } else { "" };
+                    format!("kept until {}{over}", until.format("%Y-%m-%d %H:%M UTC"))
+                });
+                format!("  {}  {}  {until}\n", relative.name, bytes(relative.size))
+            })
+            .collect();
+        if !kept.is_empty() {
+            self.terminal.printable(&format!("\nbeside it on the server:\n{}", kept.concat()));
+        }
+        self.terminal.text("\n");
+        Ok(chosen)
+    }
+
+    /// The drill: the newest dump into a throw-away database, checked, counted, timed, and dropped again.
+    pub(super) async fn drill(&self, fleet: Ssh) -> u8 {
+        let Some(database) = self.inventory().database.as_ref() else { return self.no_database() };
+        let journal = Journal::new(self.clock, self.terminal);
+        let interrupts = super::rollback::watch_signals(self.terminal.is_json());
+        let work = self.work(database, &fleet, &journal);
+        let drill = self.drilled(&work, &interrupts).await;
+        let incidents = &self.inventory().incidents;
+        let written = incident::append_drill(incidents, &drill);
+        if let Err(err) = &written {
+            self.terminal.error(&format!("{err:#}"));
+        }
+        let left = drill.why.iter().map(|why| format!("drill: {why}")).collect::<Vec<_>>();
+        let is_good = drill.would_serve && written.is_ok();
+        let would = if drill.would_serve { "would have served" } else { "would NOT have served" };
+        let of = drill.dump.as_deref().unwrap_or("no dump");
+        let verdict = Verdict {
+            exit: u8::from(!is_good),
+            production: format!("nothing was changed in production; {of} {would}"),
+            next: self.command("backups list"),
+            left,
+        };
+        self.end(&verdict, None, None, None)
+    }
+
+    async fn drilled(&self, work: &Work<'_, Ssh>, interrupts: &watch::Receiver<u32>) -> Drill {
+        let mut drill = Drill::begun(self.clock.began_at(), &work.database.name);
+        let server = match work.server().await {
+            Ok(server) => work.wake(server).await,
+            Err(why) => Err(why),
+        };
+        let server = match server {
+            Ok(server) => server,
+            Err(why) => return drill.failed(why),
+        };
+        drill.host = Some(server.host.clone());
+        let problems: Vec<String> = work.hindrances(&server).iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            return drill.failed(problems.join("; "));
+        }
+        work.drop_leftovers(&server).await;
+        let choice: Choice = work.choose(&server, None).await;
+        drill.passed_over.clone_from(&choice.passed_over);
+        let dump = match &choice.dump {
+            Some(dump) if choice.problems.is_empty() => dump,
+            Some(_) | None => {
+                let why: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
+                return drill.failed(why.join("; "));
+            }
+        };
+        drill.dump = Some(dump.file.path.clone());
+        drill.bytes = dump.file.bytes;
+        drill.modified = Some(dump.file.modified);
+        let step = work.journal.begin(StepWord::Restore, Some(&server.host));
+        let name = work.name_of("drill");
+        let loaded = match work.load(&server, dump, &name, interrupts).await {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                step.end(Status::Failed, why.clone());
+                return drill.failed(why);
+            }
+        };
+        drill.load_ms = u64::try_from(loaded.took.as_millis()).unwrap_or(u64::MAX);
+        let compared = work.compare(&server, &loaded, false).await;
+        let dropped = work.drop(&server, &name, Some(loaded.oid)).await;
+        let mut why = Vec::new();
+        match compared {
+            Err(failure) => why.push(failure.to_string()),
+            Ok(compared) => {
+                (drill.rows, drill.tables) = (compared.rows, compared.tables);
+                why.extend(compared.wrong);
+                why.extend(compared.failed_checks.iter().map(|check| format!("the check {check}")));
+            }
+        }
+        if let Err(err) = dropped {
+            why.push(format!("{name} is still there: {err}"));
+        }
+        let words = format!("{} tables, {} rows in {}", drill.tables, drill.rows, span(loaded.took));
+        if why.is_empty() {
+            step.end(Status::Done, format!("{words}; checked, and dropped again"));
+            return drill;
+        }
+        step.end(Status::Failed, why.join("; "));
+        drill.failed(why.join("; "))
+    }
+
+    fn work<'w, F>(&'w self, database: &'w Database, fleet: &'w F, journal: &'w Journal<'w>) -> Work<'w, F> {
+        Work {
+            inventory: self.inventory(),
+            database,
+            fleet,
+            journal,
+            run: &self.request.id,
+            is_forced: self.request.is_forced,
+        }
+    }
+
+    fn no_database(&self) -> u8 {
+        refuse(self.terminal, self.clock, "the config has no [database]")
+    }
+}
