@@ -91,6 +91,13 @@ impl Relative {
     }
 }
 
+impl ServerFacts {
+    /// `15.18`, without what the packager adds.
+    pub fn short_version(&self) -> &str {
+        self.version.split(' ').next().unwrap_or_default()
+    }
+}
+
 impl DatabaseFacts {
     pub fn is_reached(&self) -> bool {
         !self.way.is_empty()

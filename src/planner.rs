@@ -110,6 +110,18 @@ impl<'a> Planner<'a> {
         phases.push(Phase { kind: PhaseKind::StopGreen, steps: self.stop_green(&left_out) });
         phases.push(Phase { kind: PhaseKind::Verify, steps: self.verify() });
         phases.retain(|phase| !phase.steps.is_empty());
+        if let (Some(wish), Some(database)) = (&self.request.restore, &self.inventory.database) {
+            let dump = match (&wish.backup, &database.backups) {
+                (Some(backup), _) => backup.to_string(),
+                (None, Some(pattern)) => format!("the newest whole dump of {pattern}"),
+                (None, None) => "a dump".to_owned(),
+            };
+            self.notes.push(format!(
+                "database {}: {dump} is loaded aside once traffic is safe; it replaces the live one only after RESTORE is \
+                 typed, and that one is kept",
+                database.name
+            ));
+        }
         Plan {
             id: self.request.id.clone(),
             service: self.inventory.service.to_string(),

@@ -12,16 +12,16 @@ for arg in "$@"; do
   esac
 done
 find_psql >/dev/null || return 0
+# checked SQL: on the copy, for a minute at most.
+checked() {
+  printf "SET statement_timeout = '60s';\n%s\n;\n" "$1" | sql "$copy"
+}
 number=0
 for arg in "$@"; do
   case $arg in check=*) ;; *) continue ;; esac
   ask "check.$number" checked "${arg#check=}"
   number=$((number + 1))
 done
-checked() {
-  printf "SET statement_timeout = '60s';\n%s\n;\n" "$1" | sql "$copy"
-}
-
 # counts DATABASE: rows and newest time of each table, as JSON. What takes longer than a minute is left out.
 counts() {
   sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'

@@ -8,6 +8,7 @@ use crate::backup;
 use crate::incident;
 use crate::inventory::Database;
 use crate::journal::Journal;
+use crate::planner::Refusal;
 use crate::record::{Drill, Status, StepWord, Verdict};
 use crate::remote::ssh::Ssh;
 use crate::remote::{Ask, ReadOnly};
@@ -74,7 +75,7 @@ impl Session<'_> {
         }
         let facts = &server.facts;
         let size = facts.live.as_ref().map_or("it does not exist".to_owned(), |live| bytes(live.size));
-        let version = &facts.server.version;
+        let version = facts.server.short_version();
         self.terminal.printable(&format!("{} on {} (PostgreSQL {version}), {size}\n\n", database.name, server.host));
         self.terminal.printable(&backup::table(&checked, self.clock.now(), chosen.as_deref()));
         let kept: Vec<String> = facts
@@ -182,7 +183,39 @@ impl Session<'_> {
         drill.failed(why.join("; "))
     }
 
-    fn work<'w, F>(&'w self, database: &'w Database, fleet: &'w F, journal: &'w Journal<'w>) -> Work<'w, F> {
+    /// What `--restore-db` would restore, and what stands in its way.
+    pub(super) async fn try_dump(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<Refusal> {
+        let (Some(wish), Some(database)) = (&self.request.restore, self.inventory().database.as_ref()) else {
+            return Vec::new();
+        };
+        let work = self.work(database, fleet, journal);
+        let server = match work.server().await {
+            Ok(server) => server,
+            Err(why) => return vec![Refusal { host: None, why, hint: None, can_be_forced: false }],
+        };
+        if server.facts.container_runs == Some(false) {
+            journal.note(format!("{}: the database's container does not run; a rollback starts it", server.host));
+            return Vec::new();
+        }
+        let choice = work.choose(&server, wish.backup.as_ref()).await;
+        for passed in &choice.passed_over {
+            journal.note(format!("dump passed over: {passed}"));
+        }
+        if let (Some(dump), []) = (&choice.dump, choice.problems.as_slice()) {
+            let good = backup::good_words(&dump.scan);
+            journal.note(format!("{}: {} would be restored: {good}", server.host, dump.file.path));
+        }
+        let problems = work.hindrances(&server).into_iter().chain(choice.problems);
+        let refusal = |problem: backup::Problem| Refusal {
+            host: Some(server.host.clone()),
+            why: problem.why,
+            hint: problem.hint,
+            can_be_forced: problem.can_be_forced,
+        };
+        problems.map(refusal).collect()
+    }
+
+    fn work<'w, F>(&'w self, database: &'w Database, fleet: &'w F, journal: &'w Journal<'_>) -> Work<'w, F> {
         Work {
             inventory: self.inventory(),
             database,

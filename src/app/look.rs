@@ -20,10 +20,11 @@ impl Session<'_> {
     pub(super) async fn dry_run(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let (facts, plan) = self.prepare(&fleet, &journal).await;
-        let refusals = match &plan {
+        let mut refusals = match &plan {
             Err(refusals) => refusals.clone(),
             Ok(plan) => self.test_candidates(&fleet, plan, &journal).await,
         };
+        refusals.extend(self.try_dump(&fleet, &journal).await);
         if let Ok(plan) = &plan {
             self.show_plan(plan, &journal);
         }

@@ -233,7 +233,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             word: Word::Restore,
             swap: &swap,
             host: server.host.as_str(),
-            server: &server.facts.server.version,
+            server: server.facts.server.short_version(),
             live_bytes: live.map_or(0, |live| live.size),
             dump: Some(&dump),
             loss: Some(&compared.loss),
