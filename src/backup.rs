@@ -159,7 +159,8 @@ fn whole(format: Format, scan: &Scan) -> Option<Problem> {
     if scan.bytes == 0 {
         return Some(Problem::new("it is empty", hint));
     }
-    if format == Format::Unknown || (scan.statements == 0 && scan.rows.is_empty()) {
+    let has_nothing = scan.statements == 0 && scan.rows.is_empty();
+    if format == Format::Unknown || has_nothing || (scan.by.is_none() && !scan.is_complete) {
         return Some(Problem::new("it is not a dump", hint));
     }
     if scan.is_complete {

@@ -3,7 +3,7 @@
 //! anybody for consent, and replaces nothing without one.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -101,6 +101,7 @@ impl<F> Work<'_, F> {
 
     /// This program for a host of that system, where it is the same kind as ours; the host says itself whether it runs.
     pub fn carried_for(&self, system: &str) -> Arc<[u8]> {
+        static PACKED: OnceLock<Arc<[u8]>> = OnceLock::new();
         let os = match std::env::consts::OS {
             "linux" => "Linux",
             other => other,
@@ -108,14 +109,14 @@ impl<F> Work<'_, F> {
         if system != format!("{os} {}", std::env::consts::ARCH) {
             return Arc::default();
         }
-        let packed = || -> std::io::Result<Vec<u8>> {
+        let pack = || -> std::io::Result<Vec<u8>> {
             let program = std::fs::read(std::env::current_exe()?)?;
             let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
             packed.write_all(&program)?;
             packed.finish()
         };
         // Without it the host's own tools do the same, slower.
-        packed().unwrap_or_default().into()
+        PACKED.get_or_init(|| pack().unwrap_or_default().into()).clone()
     }
 }
 

@@ -28,7 +28,7 @@ counts() {
 SET statement_timeout = '60s';
 SET timezone = 'UTC';
 SELECT format('SELECT jsonb_build_object(''table'', %L, ''rows'', count(*)%s) FROM ONLY %I.%I', n.nspname || '.' || c.relname,
-  coalesce(format(', ''newest'', max(%I)::text', t.attname), ''), n.nspname, c.relname)
+  CASE WHEN t.attname IS NULL THEN '' ELSE format(', ''newest'', max(%I)::text', t.attname) END, n.nspname, c.relname)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN LATERAL (SELECT a.attname FROM pg_attribute a
     WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum > 0
