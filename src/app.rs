@@ -5,6 +5,7 @@ mod backups;
 mod load;
 mod look;
 mod rollback;
+mod undo;
 
 use std::path::Path;
 
@@ -29,7 +30,7 @@ use crate::{manual, nginx};
 /// Runs what was asked for; the result is the exit code.
 pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     let id = incident_id(clock);
-    let is_rollback = cli.command.is_none();
+    let is_rollback = matches!(cli.command, None | Some(Command::Undo { .. }));
     let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
     if let Some(text) = text_of(&cli.command) {
         terminal.text(&text);
@@ -50,9 +51,19 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         terminal.text(&manual::manual(&loaded.inventory));
         return 0;
     }
-    let request = match request(&cli.rollback, &loaded.inventory, id, clock) {
+    let mut request = match request(&cli.rollback, &loaded.inventory, id, clock) {
         Ok(request) => request,
         Err(problem) => return usage(&terminal, clock, &[problem], None),
+    };
+    let loaded = match &cli.command {
+        Some(Command::Undo { incident }) => match undo::turned(loaded, incident.as_deref()) {
+            Ok((loaded, undoing)) => {
+                request = undo::request(request, undoing);
+                loaded
+            }
+            Err(why) => return refuse(&terminal, clock, &why),
+        },
+        Some(_) | None => loaded,
     };
     let ssh = match Ssh::new(&loaded.inventory) {
         Ok(ssh) => ssh,
@@ -152,8 +163,8 @@ fn text_of(command: &Option<Command>) -> Option<String> {
         Some(
             Command::Status
             | Command::Check
-            | Command::Backups { .. }
             | Command::Undo { .. }
+            | Command::Backups { .. }
             | Command::Manual
             | Command::OnHost(_),
         )
@@ -172,9 +183,9 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
             ));
         }
         match command {
-            Command::Undo { .. } => return not_yet("undo"),
             Command::Status
             | Command::Check
+            | Command::Undo { .. }
             | Command::Backups { .. }
             | Command::Manual
             | Command::Completions { .. }
@@ -223,6 +234,7 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         green_is_kept: flags.keep_green,
         is_forced: flags.force,
         restore,
+        undo: None,
     })
 }
 

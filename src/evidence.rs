@@ -149,7 +149,7 @@ fn wanted(inventory: &Inventory, facts: &Facts, host: &Host, seen: &Seen) -> Vec
     let mut wanted = Vec::new();
     let stamp = facts.asked_at.format("%Y%m%dT%H%M%SZ");
     if host.is(Role::App) {
-        let file = format!("green-rollback-{}-{stamp}.log.gz", host.name);
+        let file = format!("{}-rollback-{}-{stamp}.log.gz", inventory.green.colour, host.name);
         match (&inventory.green.log, command::archive_container(inventory, &inventory.green.run)) {
             (Some(log), _) => wanted.push(Wanted {
                 file,

@@ -23,7 +23,7 @@ use crate::journal::Journal;
 use crate::names::HostName;
 use crate::observe;
 use crate::plan::{Action, FileChange, PhaseKind, Plan, Proof, RestoreWish, Step, Target};
-use crate::record::{Balancer, Green, Status, StepWord, What, last_balancer_state};
+use crate::record::{Balancer, Green, Status, StepWord, Swap, What, last_balancer_state};
 use crate::redact::Redactor;
 use crate::remote::{Answer, Apply, Failure, Held};
 
@@ -45,6 +45,8 @@ pub struct Execution<'a, F> {
     pub is_forced: bool,
     /// What the database is restored from, where that is wanted.
     pub restore: Option<(&'a RestoreWish, &'a Database)>,
+    /// The swap of databases that is taken back before anything else.
+    pub take_back: Option<(&'a Swap, &'a Database)>,
     /// Who we are, for the lock.
     pub holder: String,
     /// Sizes of the access logs at the moment of the switch, by host.
@@ -70,6 +72,12 @@ pub async fn execute<F: Apply>(run: &Execution<'_, F>, consent: &Confirmed) {
 async fn carry_out<F: Apply>(run: &Execution<'_, F>) {
     run.record_left_out();
     let Some(locks) = run.lock().await else { return };
+    if let Some((swap, database)) = run.take_back
+        && !run.take_database_back(database, swap, &locks).await
+    {
+        join_all(locks.into_iter().map(|(_, held)| held.release())).await;
+        return;
+    }
     let (known, verdict) = oneshot::channel();
     let (is_safe, safe) = watch::channel(None);
     // The dump is judged and loaded beside everything else; traffic waits for nothing of it.
@@ -108,7 +116,8 @@ impl<F: Apply> Execution<'_, F> {
 
     /// Blue up, traffic on it, green drained and stopped.
     async fn move_traffic(&self, locks: &Locks, is_safe: &watch::Sender<Option<bool>>, verdict: oneshot::Receiver<()>) {
-        if !(self.goes_on(locks) && self.start_blue().await && self.goes_on(locks)) {
+        let moves = self.plan.phase(PhaseKind::Switch).is_some();
+        if !(moves && self.goes_on(locks) && self.start_blue().await && self.goes_on(locks)) {
             return;
         }
         self.switch().await;
@@ -139,7 +148,8 @@ impl<F: Apply> Execution<'_, F> {
     }
 
     fn say_traffic_is_safe(&self) {
-        self.journal.record(What::TrafficSafe { hosts: self.inventory.with_role(Role::Balancer).count() });
+        let hosts = self.inventory.with_role(Role::Balancer).count();
+        self.journal.record(What::TrafficSafe { hosts, towards: self.plan.towards });
     }
 
     /// What is known of balancers that this plan does not touch.
@@ -251,13 +261,13 @@ impl<F: Apply> Execution<'_, F> {
         };
         match self.passes_in_a_row(&step.host, Colour::Blue, Duration::ZERO).await {
             Ok(()) => {
-                timed.end(Status::Done, "blue started and proven");
+                timed.end(Status::Done, format!("{} started and proven", self.plan.towards));
                 true
             }
             Err(why) => {
-                let mut detail = format!("blue was started and is not well: {why}");
+                let mut detail = format!("{} was started and is not well: {why}", self.plan.towards);
                 if let Some(said) = said.filter(|said| !said.is_empty()) {
-                    detail = format!("blue could not be started: {said}; {why}");
+                    detail = format!("{} could not be started: {said}; {why}", self.plan.towards);
                 }
                 if !matches!(self.inventory.blue.run, Run::Process { .. }) {
                     let stop = command::stop(self.inventory, &self.plan.id, Colour::Blue, &Target::Supervised);
@@ -314,7 +324,7 @@ impl<F: Apply> Execution<'_, F> {
         let (status, state, detail) = match &switched {
             Ok(answer) => {
                 self.remember_access_sizes(&step.host, answer);
-                outcome_of_switch(answer, change)
+                outcome_of_switch(answer, change, self.plan.towards)
             }
             Err(failure) => self.look_again(&step.host, change, failure).await,
         };
@@ -342,7 +352,7 @@ impl<F: Apply> Execution<'_, F> {
             match self.fleet.ask(host, &job).await {
                 Ok(answer) if answer.status != 92 => {
                     self.remember_access_sizes(host, &answer);
-                    return outcome_of_switch(&answer, change);
+                    return outcome_of_switch(&answer, change, self.plan.towards);
                 }
                 // The host is back and knows no such step: it never began there, or its answer was fetched already.
                 Ok(_) => return self.read_again(host, change).await,
@@ -361,9 +371,11 @@ impl<F: Apply> Execution<'_, F> {
         let text = nginx.and_then(|nginx| nginx.text.as_ref().ok());
         let answered_by = nginx.and_then(|nginx| nginx.probe_answered_by);
         match (text, answered_by) {
-            (Some(text), Some(Colour::Blue)) if *text == change.after => {
-                (Status::Done, Balancer::Blue, "read again: the file is the new one and blue answers".to_owned())
-            }
+            (Some(text), Some(Colour::Blue)) if *text == change.after => (
+                Status::Done,
+                Balancer::Blue,
+                format!("read again: the file is the new one and {} answers", self.plan.towards),
+            ),
             (Some(text), by) if *text == change.before && by != Some(Colour::Blue) => {
                 (Status::Failed, Balancer::Unchanged, "read again: the switch did not begin".to_owned())
             }
@@ -415,12 +427,12 @@ fn intent_of(word: StepWord) -> impl Fn(&Step) -> What {
 }
 
 /// What `switch.sh` ended with, as an outcome.
-fn outcome_of_switch(answer: &Answer, change: &FileChange) -> (Status, Balancer, String) {
+fn outcome_of_switch(answer: &Answer, change: &FileChange, to: Colour) -> (Status, Balancer, String) {
     let why = answer.text("why").unwrap_or_default();
     let said = |section: &str| worst_line(&answer.text(section).unwrap_or_default());
     let failed = |state: Balancer, detail: String| (Status::Failed, state, detail);
     match answer.status {
-        0 => (Status::Done, Balancer::Blue, "blue 100, green down".to_owned()),
+        0 => (Status::Done, Balancer::Blue, format!("{to} 100, {} down", to.other())),
         10 => failed(Balancer::Unchanged, format!("{} changed since it was read; nothing was changed", change.path)),
         11 => failed(Balancer::Unchanged, "nginx is not running there; nothing was changed".to_owned()),
         12 => failed(

@@ -26,7 +26,9 @@ pub struct Inventory {
     pub hosts: Vec<Host>,
     pub ssh: Ssh,
     pub nginx: Nginx,
+    /// What traffic goes to.
     pub blue: App,
+    /// What it leaves.
     pub green: App,
     pub drain_timeout: Duration,
     pub verify: Verify,
@@ -79,6 +81,8 @@ pub struct Nginx {
 /// One colour of the application.
 #[derive(Debug, Clone)]
 pub struct App {
+    /// Which of the two it is. In an undo the two stand in each other's place, and this does not change.
+    pub colour: Colour,
     pub servers: Vec<ServerAddress>,
     pub health: Vec<HttpUrl>,
     pub log: Option<RemotePath>,
@@ -210,6 +214,13 @@ impl Inventory {
             Colour::Blue => &self.blue,
             Colour::Green => &self.green,
         }
+    }
+
+    /// The same with blue and green in each other's place: what a rollback took out is what an undo goes back to.
+    pub fn exchanged(&self) -> Inventory {
+        let mut other = self.clone();
+        std::mem::swap(&mut other.blue, &mut other.green);
+        other
     }
 
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Host> {

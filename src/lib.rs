@@ -53,6 +53,7 @@ pub mod terminal;
 pub mod evidence;
 pub mod execute;
 pub mod observe;
+pub mod past;
 pub mod restore;
 
 // What is carried to the database's host.

@@ -51,16 +51,18 @@ fn summary(inventory: &Inventory, host: &Host, seen: &facts::Seen) -> String {
     let mut words = Vec::new();
     if let Some(nginx) = &seen.nginx {
         words.push(match facts::serving(inventory, nginx) {
-            Some(crate::nginx::Serving::Blue) => "sends to blue".to_owned(),
-            Some(crate::nginx::Serving::Green) => "sends to green".to_owned(),
+            Some(crate::nginx::Serving::Blue) => format!("sends to {}", inventory.blue.colour),
+            Some(crate::nginx::Serving::Green) => format!("sends to {}", inventory.green.colour),
             Some(crate::nginx::Serving::Both) => "sends to both".to_owned(),
             Some(crate::nginx::Serving::Neither) => "sends to neither".to_owned(),
             None => "upstream not understood".to_owned(),
         });
     }
     if host.is(Role::App) {
-        let well =
-            if seen.blue.is_healthy() { "blue is well".to_owned() } else { format!("blue: {}", seen.blue.complaint()) };
+        let well = match seen.blue.is_healthy() {
+            true => format!("{} is well", inventory.blue.colour),
+            false => format!("{}: {}", inventory.blue.colour, seen.blue.complaint()),
+        };
         words.push(well);
     }
     words.join(", ")

@@ -1,6 +1,7 @@
 //! What shall be done: phases of steps, each with its guard, its undo and its reason. A plan leaves no choices to
 //! whoever executes it; its Display is the dry run's screen. No I/O, no clock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::colour::Colour;
 use crate::facts::{self, Mark};
 use crate::names::{HostName, IncidentId, RemotePath};
-use crate::record::StepWord;
+use crate::record::{StepWord, Swap};
 
 /// What was asked for, with everything from outside that a plan depends on.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +26,18 @@ pub struct Request {
     pub is_forced: bool,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
+    /// What is taken back; `None` for a rollback.
+    pub undo: Option<Undoing>,
+}
+
+/// What an undo takes back.
+#[derive(Debug, Clone, Serialize)]
+pub struct Undoing {
+    pub incident: IncidentId,
+    /// The nginx files that the incident changed, by host.
+    pub files: BTreeMap<HostName, FileChange>,
+    /// The swap that the incident made, where it made one.
+    pub swap: Option<Swap>,
 }
 
 /// `--restore-db`, with the dump of `--backup` where one was named.
@@ -55,6 +68,8 @@ pub struct Plan {
     pub service: String,
     pub environment: String,
     pub reason: String,
+    /// The colour that traffic goes to.
+    pub towards: Colour,
     pub phases: Vec<Phase>,
     /// What an operator should know before, and a report after: hosts that were not reached, what cannot be proven.
     pub notes: Vec<String>,
@@ -253,7 +268,7 @@ impl fmt::Display for Plan {
         writeln!(f, "plan of {} for {} / {}", self.id, self.service, self.environment)?;
         for (number, phase) in self.phases.iter().enumerate() {
             let hosts: Vec<&str> = phase.steps.iter().map(|step| step.host.as_str()).collect();
-            writeln!(f, "  {}. {} on {}", number + 1, phase.title(), hosts.join(", "))?;
+            writeln!(f, "  {}. {} on {}", number + 1, phase.title(self.towards), hosts.join(", "))?;
             let mut said: Vec<String> = Vec::new();
             for step in &phase.steps {
                 let line = format!("     {}\n       if {}; undo: {}", step.why, step.guard, step.undo);
@@ -281,14 +296,15 @@ impl fmt::Display for Plan {
 }
 
 impl Phase {
-    fn title(&self) -> &'static str {
+    fn title(&self, to: Colour) -> String {
+        let from = to.other();
         match self.kind {
-            PhaseKind::Lock => "take the lock, test the candidate",
-            PhaseKind::StartBlue => "start blue and prove it",
-            PhaseKind::Switch => "switch to blue and prove it",
-            PhaseKind::Drain => "drain green",
-            PhaseKind::StopGreen => "stop green",
-            PhaseKind::Verify => "verify blue",
+            PhaseKind::Lock => "take the lock, test the candidate".to_owned(),
+            PhaseKind::StartBlue => format!("start {to} and prove it"),
+            PhaseKind::Switch => format!("switch to {to} and prove it"),
+            PhaseKind::Drain => format!("drain {from}"),
+            PhaseKind::StopGreen => format!("stop {from}"),
+            PhaseKind::Verify => format!("verify {to}"),
         }
     }
 }

@@ -80,6 +80,11 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
+    /// The colour that traffic goes to.
+    fn to(&self) -> Colour {
+        self.inventory.blue.colour
+    }
+
     fn plan(&mut self) -> Plan {
         let left_out = self.left_out();
         let mut phases = vec![
@@ -100,16 +105,29 @@ impl<'a> Planner<'a> {
             if !host.is(Role::Balancer) {
                 self.check_host(host, seen);
             }
-            if let Some(step) = self.blue(host, seen) {
+            if self.moves_traffic()
+                && let Some(step) = self.blue(host, seen)
+            {
                 phases[1].steps.push(step);
             }
         }
-        if phases[2].steps.is_empty() && self.refusals.is_empty() {
+        if phases[0].steps.is_empty() && self.refusals.is_empty() {
             self.refuse(None, "no balancer could be reached, so traffic cannot be moved".into(), None);
         }
-        phases.push(Phase { kind: PhaseKind::StopGreen, steps: self.stop_green(&left_out) });
-        phases.push(Phase { kind: PhaseKind::Verify, steps: self.verify() });
+        if self.moves_traffic() {
+            phases.push(Phase { kind: PhaseKind::StopGreen, steps: self.stop_green(&left_out) });
+            phases.push(Phase { kind: PhaseKind::Verify, steps: self.verify() });
+        } else {
+            // The lock, and nothing else: it is the database's turn alone.
+            phases.truncate(1);
+        }
         phases.retain(|phase| !phase.steps.is_empty());
+        if let Some(swap) = self.request.undo.as_ref().and_then(|undo| undo.swap.as_ref()) {
+            self.notes.push(format!(
+                "database {}: first, {} takes its place again once UNDO is typed; what is live now is kept",
+                swap.live, swap.kept
+            ));
+        }
         if let (Some(wish), Some(database)) = (&self.request.restore, &self.inventory.database) {
             let dump = match (&wish.backup, &database.backups) {
                 (Some(backup), _) => backup.to_string(),
@@ -127,6 +145,7 @@ impl<'a> Planner<'a> {
             service: self.inventory.service.to_string(),
             environment: self.inventory.environment.to_string(),
             reason: self.request.reason.clone(),
+            towards: self.to(),
             phases,
             notes: self.notes.clone(),
             left_out,
@@ -178,7 +197,7 @@ impl<'a> Planner<'a> {
             if reached_balancers == 0 && host.is(Role::Balancer) {
                 self.refuse_unknown(host, &not_known);
             } else if host.is(Role::App) && !host.is(Role::Balancer) {
-                let why = format!("not reached, so blue cannot be proven there: {}", not_known.why);
+                let why = format!("not reached, so {} cannot be proven there: {}", self.to(), not_known.why);
                 self.refuse_unless_forced(Some(host), why, not_known.hint.clone());
             } else {
                 self.notes.push(format!("{}: not reached, its traffic stays as it is: {}", host.name, not_known.why));
@@ -279,11 +298,15 @@ impl<'a> Planner<'a> {
             self.refuse(Some(host), "nginx is not running there".into(), Some(hint));
         }
         for mention in &nginx.mentions {
-            self.notes.push(format!("{}: another file sends to green too: {mention}", host.name));
+            self.notes.push(format!("{}: another file sends to {} too: {mention}", host.name, self.to().other()));
         }
         self.check_space(host, seen, path);
+        let to = self.to();
         let (blue, green) = (facts::addresses(&inventory.blue), facts::addresses(&inventory.green));
-        let wanted = Wanted { serve: Colour::Blue, blue: &blue, green: &green };
+        let wanted = match to {
+            Colour::Blue => Wanted { serve: to, blue: &blue, green: &green },
+            Colour::Green => Wanted { serve: to, blue: &green, green: &blue },
+        };
         let rewritten = match nginx::rewrite(text, &inventory.nginx.upstream, &wanted, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {
@@ -305,7 +328,7 @@ impl<'a> Planner<'a> {
             self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
         }
         for added in &rewritten.added {
-            self.notes.push(format!("{}: blue's server {added} is not in the block and is added", host.name));
+            self.notes.push(format!("{}: {to}'s server {added} is not in the block and is added", host.name));
         }
         if nginx.mark.is_none() && seen.blue.is_running.as_ref().is_ok_and(|running| *running) {
             self.notes.push(format!(
@@ -313,7 +336,11 @@ impl<'a> Planner<'a> {
                 host.name
             ));
         }
-        let change = FileChange { path: path.clone(), before: text.clone(), after: rewritten.text };
+        let after = match self.moves_traffic() {
+            true => self.before_the_incident(host, text).unwrap_or(rewritten.text),
+            false => text.clone(),
+        };
+        let change = FileChange { path: path.clone(), before: text.clone(), after };
         let is_needed = change.is_needed();
         let sha256 = nginx.sha256.clone().unwrap_or_default();
         let step = |action: Action, guard: Guard, undo: Undo, why: String| Step {
@@ -343,16 +370,20 @@ impl<'a> Planner<'a> {
                 Guard::FileIsUnchanged { sha256 },
                 Undo::PutsFileBack,
                 if is_needed {
-                    format!("{path}: blue weight=100, green down; test, reload, wait until blue answers")
+                    format!("{path}: {to} weight=100, {} down; test, reload, wait until {to} answers", to.other())
                 } else {
-                    format!("{path} says so already: test, reload, wait until blue answers")
+                    format!("{path} says so already: test, reload, wait until {to} answers")
                 },
             ),
             step(
                 Action::Drain,
                 Guard::BalancersAreOnBlue,
                 Undo::NothingToUndo,
-                format!("requests in flight end on green; {} s at most", inventory.drain_timeout.as_secs_f64()),
+                format!(
+                    "requests in flight end on {}; {} s at most",
+                    to.other(),
+                    inventory.drain_timeout.as_secs_f64()
+                ),
             ),
         ))
     }
@@ -373,8 +404,27 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The step that starts blue, where it is down.
+    /// Whether traffic is to be moved at all: an incident may have changed the database alone.
+    fn moves_traffic(&self) -> bool {
+        self.request.undo.as_ref().is_none_or(|undo| !undo.files.is_empty())
+    }
+
+    /// In an undo, the file as it was before the incident, where it is still what the incident made of it.
+    fn before_the_incident(&mut self, host: &Host, text: &str) -> Option<String> {
+        let change = self.request.undo.as_ref()?.files.get(&host.name)?;
+        if change.after == text || change.before == text {
+            return Some(change.before.clone());
+        }
+        self.notes.push(format!(
+            "{}: {} is not what the incident left any more; only the shares are changed, the rest stays as it is now",
+            host.name, change.path
+        ));
+        None
+    }
+
+    /// The step that starts the colour we go to, where it is down.
     fn blue(&mut self, host: &'a Host, seen: &'a Seen) -> Option<Step> {
+        let to = self.to();
         let blue = &seen.blue;
         let run = &self.inventory.blue.run;
         if blue.port_is_open && blue.listener_is_ours == Ok(false) {
@@ -382,7 +432,7 @@ impl<'a> Planner<'a> {
                 blue.listeners.iter().map(|l| format!("pid {} {} on port {}", l.pid, l.exe, l.port)).collect();
             self.refuse(
                 Some(host),
-                format!("blue's port is answered by somebody else: {} is not {}", who.join(", "), run.describe()),
+                format!("{to}'s port is answered by somebody else: {} is not {}", who.join(", "), run.describe()),
                 Some(format!("ssh {} sudo ss -ltnp", host.ssh)),
             );
             return None;
@@ -391,7 +441,7 @@ impl<'a> Planner<'a> {
             Ok(is_running) => *is_running,
             Err(not_known) if blue.is_healthy() => {
                 self.notes.push(format!(
-                    "{}: blue answers, but its {} is not known: {not_known}",
+                    "{}: {to} answers, but its {} is not known: {not_known}",
                     host.name,
                     run.describe()
                 ));
@@ -399,14 +449,15 @@ impl<'a> Planner<'a> {
             }
             Err(not_known) => {
                 let hint = start_hint(host, run, "status");
-                self.refuse(Some(host), format!("blue cannot be judged: {not_known}; {}", blue.complaint()), hint);
+                self.refuse(Some(host), format!("{to} cannot be judged: {not_known}; {}", blue.complaint()), hint);
                 return None;
             }
         };
         if !is_running && !blue.port_is_open {
             if matches!(run, Run::Process { start: None, .. }) {
-                let why = "blue is down, and the config does not say how to start it ([blue] run.process.start)";
-                self.refuse(Some(host), why.into(), None);
+                let why =
+                    format!("{to} is down, and the config does not say how to start it ([{to}] run.process.start)");
+                self.refuse(Some(host), why, None);
                 return None;
             }
             return Some(Step {
@@ -414,16 +465,16 @@ impl<'a> Planner<'a> {
                 action: Action::Start { colour: Colour::Blue },
                 guard: Guard::WeHoldTheLock,
                 undo: Undo::StopAgain,
-                why: format!("blue is down ({}): start {} and ask it", blue.state, run.describe()),
+                why: format!("{to} is down ({}): start {} and ask it", blue.state, run.describe()),
             });
         }
         if !blue.is_healthy() {
-            let why = format!("blue runs ({}) and is not well: {}", blue.state, blue.complaint());
+            let why = format!("{to} runs ({}) and is not well: {}", blue.state, blue.complaint());
             self.refuse(Some(host), why, start_hint(host, run, "status"));
             return None;
         }
         if let Err(not_known) = &blue.listener_is_ours {
-            self.notes.push(format!("{}: who answers on blue's port is not known: {not_known}", host.name));
+            self.notes.push(format!("{}: who answers on {to}'s port is not known: {not_known}", host.name));
         }
         None
     }

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::colour::Colour;
 use crate::names::HostName;
 
 /// The words for steps that scripts rely on.
@@ -95,7 +96,11 @@ pub enum What {
     /// What green is from now on, on an app host.
     Green { host: HostName, state: Green },
     /// Every balancer is proven on blue.
-    TrafficSafe { hosts: usize },
+    TrafficSafe {
+        hosts: usize,
+        #[serde(default = "blue")]
+        towards: Colour,
+    },
     /// Something an operator should know.
     Note { text: String },
     /// What could not be captured or proven.
@@ -131,9 +136,23 @@ pub struct Begun {
     /// The database that `--restore-db` is to restore.
     #[serde(default)]
     pub restores: Option<String>,
+    /// The incident that this run takes back.
+    #[serde(default)]
+    pub undoes: Option<String>,
+    /// The colour that traffic goes to.
+    #[serde(default = "blue")]
+    pub towards: Colour,
+    /// Whether it is only the database's turn.
+    #[serde(default)]
+    pub traffic_stays: bool,
     pub oncall: Option<String>,
     pub commander: Option<String>,
     pub targets_ms: Vec<(String, u64)>,
+}
+
+/// Journals of before there was an undo do not say it.
+fn blue() -> Colour {
+    Colour::Blue
 }
 
 /// What a balancer sends to.
@@ -368,26 +387,41 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
     let failed = failures(entries, &is_needed);
     let all_blue = total > 0 && blue.len() == total;
 
-    let mut production = vec![format!("traffic on blue on {} of {}", blue.len(), plural(total, "host"))];
+    let to = begun.map_or(Colour::Blue, |begun| begun.towards);
+    let on_it = format!("on {to}");
+    let mut production = vec![format!("traffic on {to} on {} of {}", blue.len(), plural(total, "host"))];
     if !all_blue {
         production = Vec::new();
-        for (hosts, words) in
-            [(&blue, "on blue"), (&unchanged, "as it was"), (&put_back, "put back, as it was"), (&unknown, "NOT KNOWN")]
-        {
+        for (hosts, words) in [
+            (&blue, on_it.as_str()),
+            (&unchanged, "as it was"),
+            (&put_back, "put back, as it was"),
+            (&unknown, "NOT KNOWN"),
+        ] {
             if !hosts.is_empty() {
                 let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
                 production.push(format!("traffic of {} {words}", names.join(", ")));
             }
         }
     }
-    production.push(green_words(&greens));
+    production.push(green_words(&greens, to.other()));
+    if begun.is_some_and(|begun| begun.traffic_stays) {
+        production = vec!["traffic untouched".to_owned()];
+    }
     let database = last_database(entries);
     let restores = begun.and_then(|begun| begun.restores.as_deref());
     production.extend(database_words(database, restores));
     let production = production.join("; ");
     let is_restored = restores.is_none() || database.is_some_and(|database| database.state != DatabaseState::AsItWas);
 
-    let exit = if !unknown.is_empty() {
+    let exit = if begun.is_some_and(|begun| begun.traffic_stays) {
+        match (database.map(|database| database.state), failed.is_empty(), was_interrupted) {
+            (Some(DatabaseState::Restored | DatabaseState::TakenBack), true, _) => 0,
+            (Some(DatabaseState::Restored | DatabaseState::TakenBack | DatabaseState::Unknown), _, _) => 4,
+            (_, _, true) => 130,
+            (Some(DatabaseState::AsItWas) | None, _, false) => 1,
+        }
+    } else if !unknown.is_empty() {
         5
     } else if all_blue {
         match (failed.is_empty(), was_interrupted) {
@@ -400,6 +434,9 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
         if was_interrupted { 130 } else { 5 }
     } else if was_interrupted {
         130
+    } else if database.is_some_and(|database| database.state != DatabaseState::AsItWas) {
+        // The database was taken back, and traffic was not.
+        4
     } else if !put_back.is_empty() {
         3
     } else {
@@ -419,7 +456,10 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
             format!(" --hosts {}", names.join(","))
         };
         let restore = if is_restored { "" } else { " --restore-db" };
-        format!("rollback-prod{service} --reason {reason}{only}{restore}")
+        match begun.and_then(|begun| begun.undoes.as_deref()) {
+            Some(incident) => format!("rollback-prod{service} undo {incident}"),
+            None => format!("rollback-prod{service} --reason {reason}{only}{restore}"),
+        }
     };
     let not_blue: Vec<&HostName> = balancers.iter().filter(|host| state_of(host) != Balancer::Blue).collect();
     let next = match exit {
@@ -497,15 +537,15 @@ fn greens(entries: &[Entry]) -> Vec<(HostName, Green)> {
     greens
 }
 
-fn green_words(greens: &[(HostName, Green)]) -> String {
+fn green_words(greens: &[(HostName, Green)], green: Colour) -> String {
     let of = |wanted: Green| -> Vec<&str> {
         greens.iter().filter(|(_, state)| *state == wanted).map(|(host, _)| host.as_str()).collect()
     };
     if greens.is_empty() {
-        return "green untouched".to_owned();
+        return format!("{green} untouched");
     }
     if of(Green::Stopped).len() == greens.len() {
-        return "green stopped".to_owned();
+        return format!("{green} stopped");
     }
     let mut words = Vec::new();
     for (state, said) in [
@@ -516,10 +556,10 @@ fn green_words(greens: &[(HostName, Green)]) -> String {
     ] {
         let hosts = of(state);
         if hosts.len() == greens.len() {
-            return format!("green {said}");
+            return format!("{green} {said}");
         }
         if !hosts.is_empty() {
-            words.push(format!("green {said} on {}", hosts.join(", ")));
+            words.push(format!("{green} {said} on {}", hosts.join(", ")));
         }
     }
     words.join(", ")

@@ -328,6 +328,11 @@ fn redacted(context: &impl Serialize, redactor: &Redactor) -> Value {
     value
 }
 
+/// The colour that traffic was to go to.
+fn towards(entries: &[Entry]) -> Colour {
+    begun(entries).map_or(Colour::Blue, |(_, begun)| begun.towards)
+}
+
 /// How the run ended, as far as the journal tells.
 struct Ending {
     verdict: Verdict,
@@ -446,7 +451,7 @@ fn green_state(entries: &[Entry], host: &HostName) -> Option<Green> {
 
 fn traffic_safe(entries: &[Entry]) -> Option<(&Entry, usize)> {
     entries.iter().find_map(|entry| {
-        let What::TrafficSafe { hosts } = &entry.what else { return None };
+        let What::TrafficSafe { hosts, .. } = &entry.what else { return None };
         Some((entry, *hosts))
     })
 }
@@ -481,7 +486,7 @@ fn report(story: &Story<'_>) -> Report {
     Report {
         id: said(|begun| &begun.id),
         environment: said(|begun| &begun.environment),
-        title: title(&service, &ending),
+        title: title(&service, &ending, begun),
         service,
         status: ending.standing.word(),
         production: ending.verdict.production.clone(),
@@ -509,7 +514,7 @@ fn report(story: &Story<'_>) -> Report {
         changes: changes(story.plan),
         patterns: quotes(entries),
         captured: captured(entries),
-        before: before(story.facts),
+        before: before(story.facts, towards(entries)),
         errors: errors(entries),
         checklist: checklist(story, &ending),
         steps: steps(&ending, !quotes(entries).is_empty(), entries),
@@ -531,11 +536,17 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
         event: moment.word(),
         service: said(|begun| &begun.service),
         environment: said(|begun| &begun.environment),
-        title: format!("{service}: rolling back to blue"),
+        title: match begun.and_then(|begun| begun.undoes.as_ref()) {
+            None => format!("{service}: rolling back to blue"),
+            Some(incident) => format!("{service}: taking {incident} back"),
+        },
         status: Standing::Mitigating.word(),
         severity: begun.and_then(|begun| begun.severity.clone()),
         reason: said(|begun| &begun.reason),
-        production: format!("taking green out of {} now", plural(hosts.len(), "balancer")),
+        production: match towards(entries) {
+            Colour::Blue => format!("taking green out of {} now", plural(hosts.len(), "balancer")),
+            Colour::Green => "what the incident changed is taken back now".to_owned(),
+        },
         next: None,
         left: Vec::new(),
         began: format!("{} UTC", clock.time(0).utc),
@@ -565,7 +576,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
                 left.push(format!("and {more} more"));
             }
             Notice {
-                title: title(&service, &ending),
+                title: title(&service, &ending, begun),
                 status: ending.standing.word(),
                 production: ending.verdict.production.clone(),
                 next: Some(ending.verdict.next.clone()),
@@ -590,7 +601,16 @@ fn service_words(begun: Option<&Begun>) -> String {
     }
 }
 
-fn title(service: &str, ending: &Ending) -> String {
+fn title(service: &str, ending: &Ending, begun: Option<&Begun>) -> String {
+    if let Some(incident) = begun.and_then(|begun| begun.undoes.as_ref()) {
+        let what = match ending.verdict.exit {
+            0 => "is taken back",
+            1 => "stays: the undo was refused, nothing was changed",
+            3 => "stays: the undo failed and was put back",
+            _ => "is taken back in part",
+        };
+        return format!("{service}: {incident} {what}");
+    }
     let what = match (ending.standing, ending.verdict.exit) {
         (Standing::Resolved, _) => "rolled back to blue",
         (Standing::Mitigating, _) if ending.is_cut_off => "traffic on blue, the run was cut off",
@@ -612,6 +632,10 @@ fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {
     let when = &clock.time(0).utc;
     let who = begun.map_or("somebody", |begun| &begun.operator);
     let mut said = match traffic_safe(story.entries) {
+        _ if begun.is_some_and(|begun| begun.undoes.is_some()) => {
+            let incident = begun.and_then(|begun| begun.undoes.as_deref()).unwrap_or("an incident");
+            format!("{who} took {incident} of {service} back at {when} UTC.")
+        }
         Some((entry, hosts)) => format!(
             "{who} rolled {service} back at {when} UTC; blue was proven on {} after {}.",
             plural(hosts, "balancer"),
@@ -644,9 +668,14 @@ fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure> {
     let service_is_back = if restored { restore.and(rollback) } else { safe };
     let target =
         |name: &str| begun.and_then(|begun| begun.targets_ms.iter().find(|(of, _)| of == name)).map(|(_, ms)| *ms);
+    let moves_traffic = begun.is_none_or(|begun| !begun.traffic_stays);
+    let (on_it, whole) = match towards(entries) {
+        Colour::Blue => ("traffic safe on blue", "rollback complete"),
+        Colour::Green => ("traffic safe on green", "undo complete"),
+    };
     let rows = [
-        ("traffic", "traffic safe on blue", safe, true),
-        ("rollback", "rollback complete", rollback, true),
+        ("traffic", on_it, safe, moves_traffic),
+        ("rollback", whole, rollback, moves_traffic),
         ("restore", "database restored", restore, restored),
         ("rto", "recovery (RTO), counted from the start of this run", service_is_back, target("rto").is_some()),
         ("rpo", "lost data (RPO): the dump's age when it went live", lost, restored),
@@ -680,7 +709,7 @@ fn hosts(story: &Story<'_>, ending: &Ending) -> Vec<HostRow> {
             let mut is_bad = false;
             let traffic = match (begun.balancers.contains(&host), state) {
                 (false, _) => "–".to_owned(),
-                (true, Some(Balancer::Blue)) => "blue, proven".to_owned(),
+                (true, Some(Balancer::Blue)) => format!("{}, proven", begun.towards),
                 (true, Some(Balancer::Unknown)) => {
                     is_bad = true;
                     "NOT KNOWN".to_owned()
@@ -690,7 +719,7 @@ fn hosts(story: &Story<'_>, ending: &Ending) -> Vec<HostRow> {
                     "put back, as it was".to_owned()
                 }
                 (true, Some(Balancer::Unchanged) | None) => match left_out {
-                    Some(left) if left.is_on_blue => format!("blue already; not touched: {}", left.why),
+                    Some(left) if left.is_on_blue => format!("{} already; not touched: {}", begun.towards, left.why),
                     Some(left) => {
                         is_bad = true;
                         format!("as it was; not touched: {}", left.why)
@@ -774,7 +803,7 @@ fn timeline(entries: &[Entry], clock: &Clock, ending: &Ending) -> Vec<Event> {
 enum Words {
     Step { step: StepWord, status: Status, host: Option<HostName>, detail: String, ms: u64 },
     Steps { step: StepWord, status: Status, hosts: Vec<HostName>, detail: String, ms: u64 },
-    Safe(usize),
+    Safe(usize, Colour),
     Plain(String),
     Ended(u8),
 }
@@ -790,7 +819,7 @@ fn words(entry: &Entry) -> Option<Words> {
             detail: detail.trim().to_owned(),
             ms: *ms,
         }),
-        What::TrafficSafe { hosts } => Some(Words::Safe(*hosts)),
+        What::TrafficSafe { hosts, towards } => Some(Words::Safe(*hosts, *towards)),
         What::Note { text } if !is_the_plan(text) => Some(Words::Plain(text.trim().to_owned())),
         What::Ended { exit, .. } => Some(Words::Ended(*exit)),
         // an intent is the outcome's beginning; states follow from outcomes; the rest has sections of its own
@@ -816,7 +845,7 @@ impl Words {
     fn is_of_a_step(&self) -> bool {
         match self {
             Words::Step { .. } | Words::Steps { .. } => true,
-            Words::Safe(_) | Words::Plain(_) | Words::Ended(_) => false,
+            Words::Safe(..) | Words::Plain(_) | Words::Ended(_) => false,
         }
     }
 
@@ -843,8 +872,8 @@ impl Words {
             Words::Steps { step, status, hosts, detail, ms } => {
                 Event { at, text: of_step(step, status, &hosts, &detail, ms), is_bad: is_bad(status), is_safe: false }
             }
-            Words::Safe(hosts) => {
-                let text = format!("traffic is safe: blue serves on {}", plural(hosts, "host"));
+            Words::Safe(hosts, to) => {
+                let text = format!("traffic is safe: {to} serves on {}", plural(hosts, "host"));
                 Event { at, text, is_bad: false, is_safe: true }
             }
             Words::Plain(text) => Event { at, text, is_bad: false, is_safe: false },
@@ -960,7 +989,7 @@ fn notes(story: &Story<'_>) -> Vec<String> {
     kept
 }
 
-fn before(facts: Option<&Facts>) -> Option<String> {
+fn before(facts: Option<&Facts>, to: Colour) -> Option<String> {
     let of = |wanted: Colour| -> Vec<HostName> {
         let hosts = facts.into_iter().flat_map(|facts| &facts.hosts);
         hosts
@@ -971,8 +1000,7 @@ fn before(facts: Option<&Facts>) -> Option<String> {
             .map(|facts| facts.host.clone())
             .collect()
     };
-    let (green, blue) = (of(Colour::Green), of(Colour::Blue));
-    let said: Vec<String> = [(green, "green"), (blue, "blue")]
+    let said: Vec<String> = [(of(Colour::Green), to.other()), (of(Colour::Blue), to)]
         .into_iter()
         .filter(|(hosts, _)| !hosts.is_empty())
         .map(|(hosts, colour)| format!("{colour} answered on {}", some_of(&hosts)))
@@ -1015,6 +1043,15 @@ fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         (Some(DatabaseState::AsItWas) | None, Some(_)) => check(false, "database: NOT restored, as it was"),
         (Some(DatabaseState::AsItWas), None) => check(true, "database: as it was"),
     };
+    if let Some(incident) = begun.and_then(|begun| begun.undoes.as_ref()) {
+        let to = towards(entries);
+        let safe = traffic_safe(entries).is_some() && is_all_blue(entries, ending);
+        let traffic = match begun.is_some_and(|begun| begun.traffic_stays) {
+            true => check(true, "traffic: the incident did not move it, untouched"),
+            false => check(safe, &format!("traffic on {to}, proven on every balancer")),
+        };
+        return vec![check(true, &format!("takes {incident} back")), database, traffic, smoke];
+    }
     vec![
         check(begun.is_some_and(|begun| !begun.reason.trim().is_empty()), "reason recorded"),
         check(

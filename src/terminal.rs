@@ -12,6 +12,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::colour::Colour;
 use crate::journal::{Progress, Typed, Watcher};
 use crate::names::IncidentId;
 use crate::plan::Plan;
@@ -277,10 +278,10 @@ impl Terminal {
                 }
                 set("detail", detail.as_str().into());
             }
-            What::TrafficSafe { hosts } => {
+            What::TrafficSafe { hosts, towards } => {
                 set("event", "note".into());
                 set("traffic_safe_ms", entry.at_ms.into());
-                set("detail", safe_line(*hosts, entry.at_ms).into());
+                set("detail", safe_line(*hosts, *towards, entry.at_ms).into());
             }
             What::Note { text } => {
                 set("event", "note".into());
@@ -312,14 +313,16 @@ fn time(time: chrono::DateTime<chrono::Utc>) -> String {
 }
 
 /// The line that matters most.
-fn safe_line(hosts: usize, at_ms: u64) -> String {
-    format!("traffic is safe: blue serves on {hosts} of {} ({:.2} s)", plural(hosts, "host"), at_ms as f64 / 1000.0)
+fn safe_line(hosts: usize, to: Colour, at_ms: u64) -> String {
+    format!("traffic is safe: {to} serves on {hosts} of {} ({:.2} s)", plural(hosts, "host"), at_ms as f64 / 1000.0)
 }
 
 /// An entry as one line of its own; `None` where it is nothing to look at.
 fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
     match &entry.what {
-        What::TrafficSafe { hosts } => Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, entry.at_ms))),
+        What::TrafficSafe { hosts, towards } => {
+            Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, *towards, entry.at_ms)))
+        }
         What::Outcome { status: Status::Started, .. } => None,
         // The answer to the first question says it too.
         What::Outcome { step: StepWord::Connect, status: Status::Done, .. } if !is_verbose => None,

@@ -45,6 +45,7 @@ const ORDER: &[&str] = &[
     // procedures: drive effects through the traits
     "observe",
     "evidence",
+    "past",
     "restore",
     "execute",
     // carried to the database's host

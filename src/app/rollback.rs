@@ -81,6 +81,12 @@ impl Session<'_> {
             green_is_kept: self.request.green_is_kept,
             is_forced: self.request.is_forced,
             restore: self.request.restore.as_ref().zip(self.inventory().database.as_ref()),
+            take_back: self
+                .request
+                .undo
+                .as_ref()
+                .and_then(|undo| undo.swap.as_ref())
+                .zip(self.inventory().database.as_ref()),
             holder: holder(self.request),
             access_sizes: Mutex::default(),
         };
@@ -157,6 +163,9 @@ impl Session<'_> {
             balancers: names(Role::Balancer),
             apps: names(Role::App),
             green_is_kept: self.request.green_is_kept,
+            undoes: self.request.undo.as_ref().map(|undo| undo.incident.to_string()),
+            towards: plan.towards,
+            traffic_stays: plan.phase(PhaseKind::Switch).is_none(),
             restores: self
                 .request
                 .restore

@@ -386,7 +386,7 @@ impl Meaning<'_, '_, '_> {
         let log = optional(&app.log, |word| self.word(&at("log"), word, RemotePath::new));
         let stop_timeout = self.wait(&at("stop_timeout"), &app.stop_timeout);
         let (servers, run) = (site.servers?, site.run?);
-        Some(App { servers, health: health?, log: log.ok()?, run, stop_timeout: stop_timeout? })
+        Some(App { colour, servers, health: health?, log: log.ok()?, run, stop_timeout: stop_timeout? })
     }
 
     fn servers(&mut self, path: &str, texts: &[String]) -> Option<Vec<ServerAddress>> {

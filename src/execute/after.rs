@@ -92,12 +92,13 @@ impl<F: Apply> Execution<'_, F> {
             let sample = last.iter().find(|(host, _)| *host == step.host).and_then(|(_, sample)| sample.clone());
             match sample {
                 Some(sample) if sample.towards_green == 0 && sample.closing_workers == 0 => {
-                    timed.end(Status::Done, "no connection to green, no old worker");
+                    timed.end(Status::Done, format!("no connection to {}, no old worker", self.plan.towards.other()));
                 }
                 Some(sample) => {
                     let left = format!(
-                        "{} to green and {} left",
+                        "{} to {} and {} left",
                         plural(sample.towards_green, "connection"),
+                        self.plan.towards.other(),
                         plural(sample.closing_workers, "old worker"),
                     );
                     if !is_cut {
@@ -188,7 +189,11 @@ impl<F: Apply> Execution<'_, F> {
             }
             if self.green_is_kept {
                 let timed = self.journal.timed(StepWord::Stop, Some(&host.name));
-                timed.end_with(Status::Skipped, "--keep-green", [self.green_is(&host.name, Green::Kept)]);
+                let why = match self.plan.towards {
+                    Colour::Blue => "--keep-green",
+                    Colour::Green => "blue is left running",
+                };
+                timed.end_with(Status::Skipped, why, [self.green_is(&host.name, Green::Kept)]);
             } else {
                 self.leave_green(&host.name, "the plan found no safe way to stop it; see the notes");
             }
@@ -300,8 +305,10 @@ impl<F: Apply> Execution<'_, F> {
         let mut good = Vec::new();
         if host.is(Role::App) {
             match self.passes_in_a_row(name, Colour::Blue, self.inventory.verify.interval).await {
-                Ok(()) => good.push(format!("blue answers, {} in a row", self.inventory.verify.passes)),
-                Err(why) => return timed.end(Status::Failed, format!("blue: {why}")),
+                Ok(()) => {
+                    good.push(format!("{} answers, {} in a row", self.plan.towards, self.inventory.verify.passes))
+                }
+                Err(why) => return timed.end(Status::Failed, format!("{}: {why}", self.plan.towards)),
             }
         }
         if host.is(Role::Balancer) && self.state_of(name) == Some(Balancer::Blue) {

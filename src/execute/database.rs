@@ -260,6 +260,130 @@ impl<'a, F: Apply> Execution<'a, F> {
         if self.goes_on(locks) { Ok(consent) } else { Err("interrupted".to_owned()) }
     }
 
+    /// The database first: what it was before the incident takes its place again, once the word is typed. False where
+    /// it stays as it is, and then nothing else is taken back either.
+    pub(super) async fn take_database_back(&self, database: &'a Database, done: &Swap, locks: &Locks) -> bool {
+        let work = self.work(database);
+        let timed =
+            self.journal.timed(StepWord::Restore, self.inventory.with_role(Role::Database).next().map(|h| &h.name));
+        let server = match work.server().await {
+            Ok(server) => work.wake(server).await,
+            Err(why) => Err(why),
+        };
+        let server = match server {
+            Ok(server) => server,
+            Err(why) => {
+                if let Some(host) = self.inventory.with_role(Role::Database).next() {
+                    self.stays(database, &host.name, Some(timed), &why);
+                }
+                return false;
+            }
+        };
+        drop(timed);
+        let timed = self.journal.timed(StepWord::Restore, Some(&server.host));
+        let state = |state, swap: &Swap| {
+            let name = database.name.clone();
+            What::Database(record::Database { host: server.host.clone(), name, state, swap: Some(swap.clone()) })
+        };
+        let live = server.facts.live.clone();
+        if live.as_ref().is_some_and(|live| live.oid == done.live_oid) {
+            timed.end_with(
+                Status::Done,
+                format!("{} is the database of before already", database.name),
+                [state(DatabaseState::TakenBack, done)],
+            );
+            return true;
+        }
+        let back = match self.way_back(&work, &server, done, locks).await {
+            Ok(back) => back,
+            Err(why) => {
+                self.stays(database, &server.host, Some(timed), &why);
+                return false;
+            }
+        };
+        self.journal.record_all([
+            What::Intent {
+                step: StepWord::Restore,
+                host: server.host.clone(),
+                why: format!("{} takes the place of {} again", back.swap().copy, database.name),
+            },
+            state(DatabaseState::Unknown, back.swap()),
+        ]);
+        let comment = kept_comment(back.swap(), &self.plan.id.to_string());
+        match work.swap(&server, &back, &comment).await {
+            Swapped::Done(took) => {
+                let took = took.map_or(String::new(), |ms| format!(", swapped in {ms} ms"));
+                let words =
+                    format!("{} is what it was before{took}; what was live is {}", database.name, back.swap().kept);
+                timed.end_with(Status::Done, words, [state(DatabaseState::TakenBack, back.swap())]);
+                true
+            }
+            Swapped::No(why) => {
+                self.stays(database, &server.host, Some(timed), &format!("the swap was not made: {why}"));
+                false
+            }
+            Swapped::Unknown(why) => {
+                timed.end_with(
+                    Status::Unknown,
+                    format!("nobody knows whether the swap was made: {why}"),
+                    [state(DatabaseState::Unknown, back.swap())],
+                );
+                false
+            }
+        }
+    }
+
+    /// The swap that takes another one back, once it is known to be possible and `UNDO` was typed.
+    async fn way_back(
+        &self,
+        work: &Work<'_, F>,
+        server: &Server,
+        done: &Swap,
+        locks: &Locks,
+    ) -> Result<Overwrite, String> {
+        let problems: Vec<String> = work.hindrances(server).iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            return Err(problems.join("; "));
+        }
+        let live = server.facts.live.clone().ok_or_else(|| format!("there is no database {}", done.live))?;
+        if live.oid != done.copy_oid {
+            return Err(format!("{} is not the database that was restored any more", done.live));
+        }
+        let kept = server.facts.relative(&done.kept).ok_or_else(|| {
+            format!("{} is not there any more: it was kept until its time was over, or dropped by hand", done.kept)
+        })?;
+        if kept.oid != done.live_oid {
+            return Err(format!("{} is not the database that was replaced", done.kept));
+        }
+        let keep = TimeDelta::from_std(work.database.keep_old).unwrap_or_default();
+        let swap = Swap {
+            live: done.live.clone(),
+            live_oid: live.oid,
+            copy: kept.name.clone(),
+            copy_oid: kept.oid,
+            kept: work.name_of("undone"),
+            kept_until: Some(Utc::now() + keep),
+        };
+        let sessions: Vec<String> = server.facts.sessions.iter().map(|sessions| sessions.describe()).collect();
+        let warning = format!("what was written since the restore is not in it; it stays in {}", swap.kept);
+        let question = prompt::Question {
+            word: Word::Undo,
+            swap: &swap,
+            host: server.host.as_str(),
+            server: server.facts.server.short_version(),
+            live_bytes: live.size,
+            dump: None,
+            loss: None,
+            sessions: &sessions,
+            warnings: &[warning],
+            loaded_in: None,
+            now: Utc::now(),
+            rpo: None,
+        };
+        let text = prompt::text(&question);
+        self.typed(Word::Undo, &text, swap.clone(), locks).await
+    }
+
     fn warnings(&self, server: &Server) -> Vec<String> {
         let entries = self.journal.entries();
         let mut warnings = Vec::new();

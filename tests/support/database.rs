@@ -175,6 +175,10 @@ impl Asked {
         });
     }
 
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("look at the program").is_some()
+    }
+
     /// Types a line and gives the exit code.
     #[track_caller]
     pub fn answer(mut self, line: &str) -> (i32, String) {
