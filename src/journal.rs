@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::names::HostName;
@@ -33,6 +34,7 @@ pub trait Watcher: Sync {
 /// How far a long step of a host is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
+    pub time: DateTime<Utc>,
     pub step: StepWord,
     pub host: &'a HostName,
     /// 0 to 100, where it is known.

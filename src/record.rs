@@ -469,7 +469,7 @@ pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
             format!("rollback-prod{service} backups list")
         }
         4 | 6 | 130 if all_blue => again(&[]),
-        1 | 3 => format!("rollback-prod{service} check"),
+        1 | 3 if begun.is_none_or(|begun| begun.undoes.is_none()) => format!("rollback-prod{service} check"),
         _ => again(&not_blue),
     };
     Verdict { exit, production, next, left: failed }

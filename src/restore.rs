@@ -463,7 +463,8 @@ impl<F: Apply> Work<'_, F> {
         };
         let words = format!("{percent:.0} %: {what}, {}{left}", span(elapsed));
         let percent = Some(percent as u8);
-        self.journal.progress(&Progress { step: StepWord::Restore, host: &server.host, percent, words: &words });
+        let time = self.journal.clock().now();
+        self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words: &words });
     }
 
     /// Drops a database of ours, and ends a load that goes on into it.

@@ -242,7 +242,7 @@ impl Watcher for Terminal {
                 self.line(&format!("{:<9} {} {}", progress.step.as_str(), progress.host, printable(progress.words)));
             }
             Mode::Json if is_due(PROGRESS_EVERY_JSON) => self.json(&json!({
-                "v": 1, "time": time(chrono::Utc::now()), "run": self.run.as_ref().map(ToString::to_string),
+                "v": 1, "time": time(progress.time), "run": self.run.as_ref().map(ToString::to_string),
                 "event": "note", "step": progress.step.as_str(), "host": progress.host.as_str(),
                 "percent": progress.percent, "detail": progress.words,
             })),

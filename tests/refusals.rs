@@ -89,17 +89,25 @@ fn flags_that_are_not_understood_are_refused() {
 #[test]
 fn what_this_build_lacks_is_refused_and_never_ignored() {
     let folder = folder_with(CONFIG);
-    let cases: [(&[&str], &str); 5] = [
-        (&["--reason", "x", "--restore-db"], "--restore-db"),
-        (&["--reason", "x", "--take-over"], "--take-over"),
-        (&["undo"], "undo"),
-        (&["backups"], "backups"),
-        (&["backups", "verify"], "backups"),
-    ];
-    for (words, what) in cases {
-        let scene = run_in(folder.path(), words);
-        scene.exits(2).says(&format!("this build does not have {what} yet")).says("nothing was changed");
-    }
+    let scene = run_in(folder.path(), &["--reason", "x", "--take-over"]);
+    scene.exits(2).says("this build does not have --take-over yet").says("nothing was changed");
+}
+
+#[test]
+fn what_needs_a_database_or_an_incident_says_so_where_there_is_none() {
+    let folder = folder_with(CONFIG);
+    let no_database = "the config has no [database]";
+    run_in(folder.path(), &["--reason", "x", "--restore-db"]).exits(2).says(no_database).says("nothing was changed");
+    run_in(folder.path(), &["backups"]).exits(1).says(no_database).says("nothing was changed");
+    run_in(folder.path(), &["backups", "verify"]).exits(1).says(no_database).says("nothing was changed");
+    run_in(folder.path(), &["undo"]).exits(1).says("has anything to take back").says("nothing was changed");
+    run_in(folder.path(), &["undo", "nothing"]).exits(1).says("there is no incident nothing");
+    run_in(folder.path(), &["--reason", "x", "--backup", "/x"]).exits(2);
+    let folder = folder_with(&format!("{CONFIG}\n[database]\nname = \"x\"\n"));
+    let scene = run_in(folder.path(), &["--reason", "x", "--restore-db"]);
+    scene.exits(2).says("no database.backups").says("--backup FILE");
+    let scene = run_in(folder.path(), &["--reason", "x", "--restore-db", "--backup", "dump.sql"]);
+    scene.exits(2).says("is not an absolute path");
 }
 
 #[test]

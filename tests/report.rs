@@ -46,6 +46,9 @@ impl Told {
             apps: hosts,
             green_is_kept: false,
             restores: None,
+            undoes: None,
+            towards: Colour::Blue,
+            traffic_stays: false,
             oncall: Some("bob".into()),
             commander: None,
             targets_ms: vec![
@@ -111,6 +114,7 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         id: IncidentId::new("rollback-20261120-211503").expect("an incident"),
         service: "listings".into(),
         environment: "prod".into(),
+        towards: Colour::Blue,
         reason: reason.into(),
         phases: vec![Phase { kind: PhaseKind::Switch, steps }],
         notes: vec!["web2: answers cannot be told apart; proven by its workers".into()],
@@ -195,7 +199,7 @@ fn full_run() -> Told {
             .outcome(ms, StepWord::Switch, name, Status::Done, 183, "blue 100, green down")
             .at(ms, What::Balancer { host: host(name), state: Balancer::Blue });
     }
-    told = told.at(412, What::TrafficSafe { hosts: 2 });
+    told = told.at(412, What::TrafficSafe { hosts: 2, towards: Colour::Blue });
     for name in ["web1", "web2"] {
         told = told
             .outcome(415, StepWord::Drain, name, Status::Started, 0, "")

@@ -11,12 +11,16 @@ for arg in "$@"; do
     oid=*) oid=${arg#*=} ;;
   esac
 done
-# kill_tree PID: it and everything it began, the youngest last so that none begins another.
+children_of() {
+  cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{
+    pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
+    if (f[2] == parent) print pid }'
+}
+# kill_tree PID: it and everything it began; the elder first, so that none begins another.
 kill_tree() {
+  rp_children=$(children_of "$1")
   kill -KILL "$1" 2>/dev/null
-  for child in $(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{ pid = $1; sub(/^.*\) /, ""); split($0, f, " "); if (f[2] == parent) print pid }'); do
-    kill_tree "$child"
-  done
+  for rp_child in $rp_children; do kill_tree "$rp_child"; done
 }
 if [ -n "$run" ] && folder=$(loads_folder "$run") && [ -d "$folder" ]; then
   if [ -r "$folder/pid" ] && [ ! -e "$folder/status" ]; then

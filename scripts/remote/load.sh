@@ -113,6 +113,7 @@ load() {
         take_away
         return "$status"
       fi
+      # shellcheck disable=SC2016
       if [ "$(pg sh -c 'test -r "$1" && echo yes' sh "$file" 2>/dev/null)" = yes ]; then
         by_pg_restore
         return
@@ -148,7 +149,7 @@ job() {
     stage analyze
     if pg vacuumdb -w -U "$rp_admin" --analyze-only -q -j "$jobs" -d "$(conninfo "$copy")" >/dev/null 2>&1 ||
       echo 'ANALYZE;' | sql "$copy"; then
-      stage done
+      stage ready
       return 0
     fi
   fi

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
@@ -178,7 +178,7 @@ impl<'a, F: Apply> Execution<'a, F> {
                 timed.end_with(Status::Done, words, [state(DatabaseState::Restored)]);
                 work.forget_load(&server).await;
                 self.prove_database(&work, &server, &loaded).await;
-                work.drop_expired(&server, Utc::now()).await;
+                work.drop_expired(&server, self.journal.clock().now()).await;
             }
             Swapped::No(why) => {
                 let dropped = work.drop(&server, &loaded.name, Some(loaded.oid)).await;
@@ -222,7 +222,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             copy: loaded.name.clone(),
             copy_oid: loaded.oid,
             kept: work.name_of("before"),
-            kept_until: Some(Utc::now() + keep),
+            kept_until: Some(self.journal.clock().now() + keep),
         };
         if !self.goes_on(locks) {
             return Err("interrupted".to_owned());
@@ -240,7 +240,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             sessions: &sessions,
             warnings: &self.warnings(&server),
             loaded_in: Some(loaded.took),
-            now: Utc::now(),
+            now: self.journal.clock().now(),
             rpo: self.inventory.targets.rpo,
         };
         self.typed(Word::Restore, &prompt::text(&question), swap, locks).await
@@ -362,7 +362,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             copy: kept.name.clone(),
             copy_oid: kept.oid,
             kept: work.name_of("undone"),
-            kept_until: Some(Utc::now() + keep),
+            kept_until: Some(self.journal.clock().now() + keep),
         };
         let sessions: Vec<String> = server.facts.sessions.iter().map(|sessions| sessions.describe()).collect();
         let warning = format!("what was written since the restore is not in it; it stays in {}", swap.kept);
@@ -377,7 +377,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             sessions: &sessions,
             warnings: &[warning],
             loaded_in: None,
-            now: Utc::now(),
+            now: self.journal.clock().now(),
             rpo: None,
         };
         let text = prompt::text(&question);
