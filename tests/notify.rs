@@ -427,6 +427,7 @@ async fn a_folder_that_cannot_be_written_costs_no_message() {
 
 fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
     let app = || App {
+        colour: rollback_prod::colour::Colour::Blue,
         servers: vec![],
         health: vec![],
         log: None,

@@ -102,52 +102,9 @@ fn nothing_but_the_word_replaces_the_database() {
 fn a_bad_dump_leaves_the_live_database_as_it_is_and_says_why() {
     let lab = with_database();
     dump(&lab, NAME, "good.sql.gz", 200);
-    make(&lab, "other", 5);
-    sql_in(&lab, "other", "ALTER TABLE listings RENAME TO houses; ALTER TABLE orders RENAME TO sales;");
-    lab.sh(
-        "web1",
-        &format!(
-            "cd {FOLDER}; zcat good.sql.gz >plain.sql
-             head -c 100000 plain.sql | gzip >cut-in-copy.sql.gz
-             head -n -8 plain.sql | gzip >no-trailer.sql.gz
-             head -c 20000 good.sql.gz >cut-gzip.sql.gz
-             cp good.sql.gz bad-crc.sql.gz; printf '\\001\\002' | dd of=bad-crc.sql.gz bs=1 conv=notrunc seek=$(($(stat -c %s good.sql.gz) - 7)) 2>/dev/null
-             : >empty.sql; : | gzip >empty.sql.gz
-             echo 'buy milk' >list.sql; head -c 50000 /dev/urandom >noise.sql.gz
-             cd /; sudo -u postgres pg_dump -C {NAME} | gzip >{FOLDER}/create.sql.gz
-             sudo -u postgres pg_dumpall | gzip >{FOLDER}/all.sql.gz
-             sudo -u postgres pg_dump other | gzip >{FOLDER}/other.sql.gz
-             cd {FOLDER}
-             sed 's/Dumped by pg_dump version 15[.0-9]*/Dumped by pg_dump version 19.1/' plain.sql | gzip >newer.sql.gz
-             sed 's/^SET statement_timeout = 0;/&\\nSET transaction_timeout = 0;/' plain.sql | gzip >timeout.sql.gz
-             sed 's/^CREATE INDEX/CREATE INDEXX/' plain.sql | gzip >wrong-sql.sql.gz
-             sed 's/^COPY public.listings/COPY public.nowhere/' plain.sql | gzip >wrong-table.sql.gz
-             sudo -u postgres pg_dump -Fc {NAME} >whole.dump; head -c 40000 whole.dump >cut.dump
-             touch -d '2 hours ago' *; (while :; do echo x >>growing.sql; sleep 0.05; done) >/dev/null 2>&1 & echo $! >/run/grower"
-        ),
-    );
+    make_bad_dumps(&lab);
     let before = state(&lab);
-    let bad = [
-        ("cut-in-copy.sql.gz", "cut off, inside COPY public.orders"),
-        ("no-trailer.sql.gz", "pg_dump's last line is missing"),
-        ("cut-gzip.sql.gz", "the gzip file ends too early"),
-        ("bad-crc.sql.gz", "cannot be read to its end"),
-        ("empty.sql", "it is empty"),
-        ("empty.sql.gz", "it is empty"),
-        ("list.sql", "it is not a dump"),
-        ("noise.sql.gz", "it is not a dump"),
-        ("create.sql.gz", "CREATE DATABASE listings_prod"),
-        ("all.sql.gz", "a dump of a whole server (pg_dumpall)"),
-        ("other.sql.gz", "another database's"),
-        ("newer.sql.gz", "made by pg_dump 19"),
-        ("timeout.sql.gz", "sets transaction_timeout"),
-        ("wrong-sql.sql.gz", "syntax error"),
-        ("wrong-table.sql.gz", "nowhere"),
-        ("cut.dump", "cannot be read to its end"),
-        ("growing.sql", "it is still being written"),
-        ("nothing-there.sql", "there is no dump at"),
-    ];
-    for (file, wanted) in bad {
+    for (file, wanted) in BAD_DUMPS.iter().copied() {
         let scene = restore(&lab, &["--backup", &format!("{FOLDER}/{file}")], "RESTORE\n");
         scene.exits(6).says(wanted).says("database listings_prod as it was");
         scene.holds(state(&lab) == before, &format!("{file}: the live database is whole and as it was"));

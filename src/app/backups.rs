@@ -76,7 +76,11 @@ impl Session<'_> {
         let facts = &server.facts;
         let size = facts.live.as_ref().map_or("it does not exist".to_owned(), |live| bytes(live.size));
         let version = facts.server.short_version();
-        self.terminal.printable(&format!("{} on {} (PostgreSQL {version}), {size}\n\n", database.name, server.host));
+        let about = match facts.container_runs {
+            Some(false) => "its container does not run, a restore starts it".to_owned(),
+            Some(true) | None => format!("PostgreSQL {version}, {size}"),
+        };
+        self.terminal.printable(&format!("{} on {}: {about}\n\n", database.name, server.host));
         self.terminal.printable(&backup::table(&checked, self.clock.now(), chosen.as_deref()));
         let kept: Vec<String> = facts
             .relatives
