@@ -155,8 +155,8 @@ scan_text() {
     }
     tagged == "" && !string {
       if (/^--/) {
-        if (/^-- Dumped by pg_dump version /) say("by " substr($0, 31))
-        else if (/^-- Dumped from database version /) say("from " substr($0, 34))
+        if (/^-- Dumped by pg_dump version /) say("by " substr($0, 30))
+        else if (/^-- Dumped from database version /) say("from " substr($0, 33))
         else if ($0 == "-- PostgreSQL database dump complete") complete = 1
         else if (/^-- PostgreSQL database cluster dump/) {
           say("cluster yes")
