@@ -107,7 +107,7 @@ impl Server {
         server
     }
 
-    /// Where its socket is, for `PGHOST`; a test may keep files of its own here.
+    /// Where its socket and its log are, for `PGHOST`.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -145,7 +145,10 @@ impl Server {
     /// Runs statements and gives what they returned: unaligned, a row a line, trimmed. Panics when one fails.
     #[track_caller]
     pub fn sql(&self, database: &str, text: &str) -> String {
-        self.try_sql(database, text).unwrap_or_else(|said| panic!("{text}\n{said}"))
+        self.try_sql(database, text).unwrap_or_else(|said| {
+            let shown: String = text.chars().take(500).collect();
+            panic!("{shown}\n{said}")
+        })
     }
 
     /// The same, with what psql says when one fails.
