@@ -37,7 +37,8 @@ pub struct Scan {
     pub rows: Vec<(String, u64)>,
     /// Of SQL text.
     pub bytes: u64,
-    /// Not in pg_dump's own order: schema, then rows, then indexes and what needs the rows. It is loaded as it comes.
+    /// Not in pg_dump's own order: schema, then rows, then indexes and what needs the rows; or with settings between
+    /// the items that the next ones need. It is loaded as it comes.
     pub is_odd: bool,
     /// Where the text ends, when it is not complete.
     pub inside: Option<String>,
@@ -201,8 +202,8 @@ pub trait Reader {
         Ok(())
     }
 
-    /// A whole statement as it stands there, comments before it and all. One that is longer than a megabyte comes in
-    /// pieces, of which only the last `is_last`.
+    /// A whole statement as it stands there, without comments. One that is longer than a megabyte comes in pieces, of
+    /// which only the last `is_last`.
     ///
     /// # Errors
     /// Whatever ends the reading.
@@ -210,11 +211,11 @@ pub trait Reader {
         Ok(())
     }
 
-    /// A COPY block begins: its statement without comments, and the table's name as written.
+    /// A COPY block begins: its statement, and the table's name as written; bytes, because a dump may be in any encoding.
     ///
     /// # Errors
     /// Whatever ends the reading.
-    fn copy(&mut self, _statement: &str, _name: &str) -> io::Result<()> {
+    fn copy(&mut self, _statement: &[u8], _name: &[u8]) -> io::Result<()> {
         Ok(())
     }
 
@@ -231,6 +232,15 @@ pub trait Reader {
     /// # Errors
     /// Whatever ends the reading.
     fn copied(&mut self, _rows: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The dump is not in pg_dump's order, or its statements hang together in ways of their own: one must follow the
+    /// other. Said once.
+    ///
+    /// # Errors
+    /// Whatever ends the reading.
+    fn odd(&mut self) -> io::Result<()> {
         Ok(())
     }
 
@@ -277,9 +287,9 @@ pub struct Scanner {
     scan: Scan,
     state: State,
     line: u64,
-    /// The statement as it stands there.
+    /// The statement as it stands there, without comments; what was given away already is not in it.
     text: Vec<u8>,
-    /// The same without comments, as far as it decides what the statement is.
+    /// The same from its beginning, as far as it decides what the statement is.
     head: Vec<u8>,
     head_line: u64,
     /// The comment or command.
@@ -287,8 +297,10 @@ pub struct Scanner {
     previous: u8,
     /// The backslash before escapes what comes.
     is_escaped: bool,
-    /// Whether the string that ended last had escapes: `''` opens it again.
+    /// Whether the string that ended last had escapes: `''` opens it again, and so does a quote on the next line.
     had_escapes: bool,
+    /// A line ended since.
+    had_line_end: bool,
     word: Vec<u8>,
     /// The statement's first words, in small letters.
     words: Vec<Vec<u8>>,
@@ -304,6 +316,8 @@ pub struct Scanner {
     is_row_start: bool,
     trailer_seen: bool,
     section: Section,
+    /// The type of the item, from its header.
+    kind: Option<String>,
 }
 
 impl Default for Scanner {
@@ -319,6 +333,7 @@ impl Default for Scanner {
             previous: b'\n',
             is_escaped: false,
             had_escapes: false,
+            had_line_end: false,
             word: Vec::new(),
             words: Vec::new(),
             begins: 0,
@@ -330,13 +345,14 @@ impl Default for Scanner {
             is_row_start: true,
             trailer_seen: false,
             section: Section::Schema,
+            kind: None,
         }
     }
 }
 
 /// What becomes of a statement.
 enum Kind {
-    Copy(String),
+    Copy(Vec<u8>),
     Offence,
     /// It would change the live database and is not needed: pg_dump before 11 wrote the database's comment.
     Dropped,
@@ -495,7 +511,12 @@ impl Scanner {
                 if byte == b'\n' {
                     self.aside_ends(reader)?;
                     self.state = State::Plain;
-                } else if self.aside.len() < COMMENT_BYTES {
+                    self.had_line_end = true;
+                    self.previous = byte;
+                    // What stands on two lines stays two words.
+                    return self.keep(byte, reader);
+                }
+                if self.aside.len() < COMMENT_BYTES {
                     self.aside.push(byte);
                 }
                 self.previous = b' ';
@@ -507,6 +528,7 @@ impl Scanner {
                     self.previous = b' ';
                     if *depth == 0 {
                         self.state = State::Plain;
+                        return self.keep(b' ', reader);
                     }
                 } else if self.previous == b'/' && byte == b'*' {
                     *depth += 1;
@@ -514,13 +536,21 @@ impl Scanner {
                 } else {
                     self.previous = byte;
                 }
-                return self.keep(byte, reader);
+                return Ok(());
             }
             State::BeforeRows => {
                 if byte == b'\n' {
+                    if !self.aside.is_empty() {
+                        // psql would take it for a statement of its own, after the rows.
+                        let aside = std::mem::take(&mut self.aside);
+                        let said = String::from_utf8_lossy(&aside).into_owned();
+                        self.offends(self.line.saturating_sub(1).max(1), said.trim(), reader)?;
+                    }
                     self.state = State::Rows;
                     self.is_row_start = true;
                     self.block_rows = 0;
+                } else if (!byte.is_ascii_whitespace() || !self.aside.is_empty()) && self.aside.len() < COMMENT_BYTES {
+                    self.aside.push(byte);
                 }
                 return Ok(());
             }
@@ -533,14 +563,28 @@ impl Scanner {
     fn plain(&mut self, byte: u8, reader: &mut impl Reader) -> io::Result<()> {
         let was = std::mem::replace(&mut self.previous, byte);
         let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80;
+        if was == b'-' && byte != b'-' {
+            self.had_escapes = false;
+        }
         match byte {
             b'\'' => {
-                let is_again = was == b'\'' && self.had_escapes;
-                let escapes = self.escapes_everywhere || is_again || matches!(self.word.as_slice(), b"e" | b"E");
+                let is_again = self.had_escapes && (was == b'\'' || self.had_line_end);
+                let escapes = self.escapes_everywhere || is_again || self.word == b"e";
                 self.state = State::Quote { escapes };
                 self.is_escaped = false;
                 self.had_escapes = false;
+                self.had_line_end = false;
             }
+            b'\n' => self.had_line_end = true,
+            b' ' | b'\t' | b'\r' | 0x0b | 0x0c => {}
+            // It may be a comment, which is no more than white space.
+            b'-' => {}
+            _ => {
+                self.had_escapes = false;
+                self.had_line_end = false;
+            }
+        }
+        match byte {
             b'"' => self.state = State::QuotedName,
             b'$' if !is_letter(was) => self.state = State::Tag(vec![byte]),
             b'-' if was == b'-' => {
@@ -551,7 +595,14 @@ impl Scanner {
                 self.aside = b"--".to_vec();
                 return Ok(());
             }
-            b'*' if was == b'/' => self.state = State::Block { depth: 1 },
+            b'*' if was == b'/' => {
+                // The slash before is the comment's too.
+                self.text.pop();
+                self.head.pop();
+                self.state = State::Block { depth: 1 };
+                self.previous = b' ';
+                return Ok(());
+            }
             b'\\' => {
                 self.state = State::Command;
                 self.aside = vec![byte];
@@ -614,7 +665,9 @@ impl Scanner {
         if self.head.len() < HEAD_BYTES {
             self.head.push(byte);
         }
-        if self.text.len() >= HEAD_BYTES && byte == b'\n' || self.text.len() >= 2 * HEAD_BYTES {
+        // Never between two signs that may begin a comment.
+        let may_part = byte == b'\n' || (self.text.len() >= 2 * HEAD_BYTES && byte != b'-' && byte != b'/');
+        if self.text.len() >= HEAD_BYTES && may_part {
             // What is so long is no COPY; its first words have said what it is.
             if !matches!(self.kind(), Kind::Offence | Kind::Dropped) {
                 reader.statement(&self.text, false)?;
@@ -627,10 +680,15 @@ impl Scanner {
     fn kind(&self) -> Kind {
         let words: Vec<&[u8]> = self.words.iter().map(Vec::as_slice).collect();
         match words.as_slice() {
-            [b"create" | b"drop" | b"alter", b"database" | b"role" | b"tablespace" | b"system", ..] => Kind::Offence,
+            [b"create" | b"drop" | b"alter", b"user", b"mapping", ..] => Kind::Ordinary,
+            [
+                b"create" | b"drop" | b"alter",
+                b"database" | b"role" | b"user" | b"group" | b"tablespace" | b"system",
+                ..,
+            ] => Kind::Offence,
             [b"comment", b"on", b"database", ..] => Kind::Dropped,
-            [b"copy", ..] => match copy_target(&String::from_utf8_lossy(&self.head)) {
-                Some(name) => Kind::Copy(name),
+            [b"copy", ..] => match copy_target(&self.head) {
+                Some(name) => Kind::Copy(name.to_vec()),
                 None => Kind::Ordinary,
             },
             _ => Kind::Ordinary,
@@ -641,11 +699,13 @@ impl Scanner {
         self.trailer_seen = false;
         match self.kind() {
             Kind::Copy(name) => {
-                let statement = String::from_utf8_lossy(&self.head).into_owned();
-                self.copying.clone_from(&name);
+                self.copying = self.decoded(&name);
                 self.state = State::BeforeRows;
-                self.scan.is_odd |= self.section != Section::Rows;
-                reader.copy(statement.trim(), &name)?;
+                self.aside.clear();
+                if self.section != Section::Rows {
+                    self.is_odd(reader)?;
+                }
+                reader.copy(self.head.trim_ascii(), &name)?;
             }
             Kind::Offence => {
                 let text = String::from_utf8_lossy(&self.head).into_owned();
@@ -655,6 +715,9 @@ impl Scanner {
             Kind::Ordinary => {
                 self.scan.statements += 1;
                 self.settings();
+                if self.hangs_together() {
+                    self.is_odd(reader)?;
+                }
                 reader.statement(&self.text, true)?;
             }
         }
@@ -665,6 +728,37 @@ impl Scanner {
         self.begins = 0;
         self.parens = 0;
         Ok(())
+    }
+
+    fn is_odd(&mut self, reader: &mut impl Reader) -> io::Result<()> {
+        if std::mem::replace(&mut self.scan.is_odd, true) { Ok(()) } else { reader.odd() }
+    }
+
+    /// Whether what follows means something else because of this statement. pg_dump before 10.3 set the search path
+    /// between the items; with --use-set-session-authorization any of them sets the owner; with --disable-triggers rows
+    /// stand between two ALTER TABLE.
+    fn hangs_together(&self) -> bool {
+        let Some(kind) = &self.kind else { return false };
+        let words: Vec<&[u8]> = self.words.iter().map(Vec::as_slice).collect();
+        match words.as_slice() {
+            // They stand with each item, or matter to tables only.
+            [b"set", b"default_tablespace" | b"default_table_access_method" | b"default_with_oids", ..] => false,
+            [b"set" | b"reset", ..] | [b"select", b"pg_catalog", b"set_config", ..] => true,
+            [first, ..] => kind == "TABLE DATA" && *first != b"insert",
+            [] => false,
+        }
+    }
+
+    /// A name as text.
+    fn decoded(&self, name: &[u8]) -> String {
+        match std::str::from_utf8(name) {
+            Ok(name) => name.to_owned(),
+            // The first 256 characters of Unicode are Latin 1.
+            Err(_) if self.scan.encoding.as_deref() == Some("LATIN1") => {
+                name.iter().map(|byte| char::from(*byte)).collect()
+            }
+            Err(_) => String::from_utf8_lossy(name).into_owned(),
+        }
     }
 
     /// Settings that a dump makes and that matter to us.
@@ -714,6 +808,7 @@ impl Scanner {
         } else if let Some(kind) = item_of(&said) {
             self.section = self.section.then(kind);
             reader.item(kind, self.section)?;
+            self.kind = Some(kind.to_owned());
         }
         Ok(())
     }
@@ -737,26 +832,41 @@ fn item_of(comment: &str) -> Option<&str> {
 }
 
 /// The table of `COPY name (columns) FROM stdin;`, as written; `None` for any other COPY.
-fn copy_target(statement: &str) -> Option<String> {
-    let rest = statement.trim().get(4..)?.trim_start();
-    let mut is_quoted = false;
-    let mut end = rest.len();
-    for (at, c) in rest.char_indices() {
-        match c {
-            '"' => is_quoted = !is_quoted,
-            '(' | ' ' | '\n' | '\t' if !is_quoted => {
-                end = at;
-                break;
-            }
-            _ => {}
-        }
-    }
-    let (name, after) = rest.split_at(end);
+fn copy_target(statement: &[u8]) -> Option<&[u8]> {
+    let rest = statement.trim_ascii().get(4..)?.trim_ascii_start();
+    let name = name_at(rest);
+    let after = &rest[name.len()..];
     // The columns may hold anything in quotes; what follows them cannot.
-    let tail = after.rsplit_once(')').map_or(after, |(_, tail)| tail);
-    let tail = if tail.trim() == ";" { after } else { tail };
-    let words: Vec<String> =
-        tail.split([' ', '\n', '\t', ';', '(']).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
-    let is_from_stdin = words.windows(2).any(|pair| pair[0] == "from" && pair[1] == "stdin");
-    (is_from_stdin && !name.is_empty()).then(|| name.to_owned())
+    let tail = match after.trim_ascii_start().first() {
+        Some(b'(') => after_parentheses(after.trim_ascii_start())?,
+        _ => after,
+    };
+    let words: Vec<Vec<u8>> = tail
+        .split(|byte| byte.is_ascii_whitespace() || *byte == b';' || *byte == b'(')
+        .filter(|word| !word.is_empty())
+        .map(<[u8]>::to_ascii_lowercase)
+        .take(2)
+        .collect();
+    (words == [&b"from"[..], b"stdin"] && !name.is_empty()).then_some(name)
+}
+
+/// What follows the brackets that the text begins with; none inside of them but in quotes.
+pub fn after_parentheses(text: &[u8]) -> Option<&[u8]> {
+    let mut is_quoted = false;
+    let at = text.iter().position(|byte| {
+        is_quoted ^= *byte == b'"';
+        *byte == b')' && !is_quoted
+    })?;
+    text.get(at + 1..)
+}
+
+/// The name that a text begins with, quotes and schema and all.
+pub fn name_at(text: &[u8]) -> &[u8] {
+    let mut is_quoted = false;
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, b'(' | b';');
+    let end = text.iter().position(|byte| {
+        is_quoted ^= *byte == b'"';
+        !is_quoted && ends(byte)
+    });
+    &text[..end.unwrap_or(text.len())]
 }

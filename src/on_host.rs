@@ -1,6 +1,7 @@
 //! What this program does when it was carried to the database's host: it reads a dump whole, and loads a plain one over
 //! several connections at once. Talks to nobody but psql, and knows nothing of ssh, of configs or of incidents.
 
+mod jobs;
 mod load;
 mod psql;
 mod source;
@@ -29,7 +30,7 @@ pub struct Read {
     pub read: Vec<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Load {
     #[command(flatten)]
     pub read: Read,

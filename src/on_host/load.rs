@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::process::Child;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::psql::Psql;
+use super::jobs::{Block, Item, Jobs, Next};
+use super::psql::{Handle, Psql};
 use super::{Load, source};
-use crate::dump::{Reader, Scan, Section};
+use crate::dump::{Reader, Scan, Section, name_at};
 
 /// What only makes a load faster and is gone with the session. The last two are the superuser's to set:
 /// `deadlock_timeout`, so that an autovacuum in the way of an ALTER TABLE is cancelled after 20 ms and not after 1 s.
@@ -26,6 +26,20 @@ SELECT pg_catalog.set_config(name, value, false)
 /// How often the file that says how far it is is written at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// Rows that are held until it is clear whether their table is large: for a small one, TRUNCATE and FREEZE cost more
+/// than they save (ten thousand tables of ten rows: 21 s with, 9 s without).
+const SMALL_BYTES: usize = 64 << 10;
+
+/// Small blocks that may be on their way before one waits for the server.
+const UNCONFIRMED_BLOCKS: usize = 64;
+
+/// psql ends a moment after its statement was cancelled. One that does not is killed, and one that may not be killed
+/// (it is behind sudo) ends by itself when its input does.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a dump sets at its beginning is a handful of lines.
+const PROLOGUE_BYTES: usize = 64 << 10;
+
 /// Why a load failed, and what was read until then.
 pub struct Failure {
     pub why: String,
@@ -33,35 +47,63 @@ pub struct Failure {
     pub scan: Scan,
 }
 
-/// Loads it. On return the server has done everything, or nothing goes on any more.
+/// Loads it. On return the server has done everything, or nothing is sent any more.
 ///
 /// # Errors
 /// [`Failure`].
 pub fn load(options: &Load) -> Result<Scan, Failure> {
     let workers = if options.in_order { 1 } else { options.jobs.max(1) };
-    let shared = Shared::new(options, workers);
-    let scans: Vec<Option<Scan>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|index| {
-                let shared = &shared;
-                scope.spawn(move || work(index, shared))
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().ok().flatten()).collect()
+    let shared = Arc::new(Shared::new(options.clone(), workers));
+    // Not waited for without end: one whose psql does not end must not keep the others' news from anybody.
+    for index in 0..workers {
+        let shared = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            let scan = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(index, &shared)));
+            let scan = scan.unwrap_or_else(|_| {
+                shared.fail("a thread of the load broke", false);
+                None
+            });
+            shared.board().ended.push((index, scan));
+            shared.changed.notify_all();
+        });
+    }
+    let mut board = shared.board();
+    let mut failed_at = None;
+    let mut is_killed = false;
+    while board.ended.len() < workers {
+        board = shared.wait_a_moment(board);
+        if board.failed.is_none() {
+            continue;
+        }
+        let waited = failed_at.get_or_insert_with(Instant::now).elapsed();
+        if waited > PATIENCE && !is_killed {
+            is_killed = true;
+            board.psqls.iter().for_each(Handle::kill);
+        } else if waited > 2 * PATIENCE {
+            break;
+        }
+    }
+    board.ended.sort_by_key(|(index, _)| *index);
+    let scans: Vec<Scan> = board.ended.iter_mut().filter_map(|(_, scan)| scan.take()).collect();
+    let failed = board.failed.take().or_else(|| {
+        // Each opens the file for itself, and each must have read the same.
+        scans.windows(2).any(|pair| pair[0] != pair[1]).then(|| "the dump changed while it was read".to_owned())
     });
-    let scan = scans.into_iter().flatten().next().unwrap_or_default();
-    let board = shared.board();
-    match &board.failed {
+    let is_odd = board.is_odd;
+    drop(board);
+    let scan = scans.into_iter().max_by_key(|scan| scan.bytes).unwrap_or_default();
+    match failed {
         None => Ok(scan),
-        Some(why) => Err(Failure { why: why.clone(), is_odd: board.is_odd, scan }),
+        Some(why) => Err(Failure { why, is_odd, scan }),
     }
 }
 
 /// What the connections know of each other.
-struct Shared<'o> {
-    options: &'o Load,
+struct Shared {
+    options: Load,
     board: Mutex<Board>,
     changed: Condvar,
+    has_failed: AtomicBool,
     /// Packed bytes that each has read.
     consumed: Vec<Arc<AtomicU64>>,
     reported: Mutex<Option<Instant>>,
@@ -75,18 +117,23 @@ struct Board {
     /// COPY blocks that somebody has taken, by their number.
     taken: HashSet<usize>,
     /// Tables that a block was taken for: only the first may begin with an empty table.
-    begun: HashSet<String>,
+    begun: HashSet<Vec<u8>>,
     loaded: HashSet<usize>,
+    /// The first connection has done all that stands between the rows.
+    rows_are_over: bool,
     jobs: Option<Jobs>,
-    psqls: Vec<Arc<Mutex<Child>>>,
+    psqls: Vec<Handle>,
+    /// Connections that are over, and what each has read.
+    ended: Vec<(usize, Option<Scan>)>,
 }
 
-impl<'o> Shared<'o> {
-    fn new(options: &'o Load, workers: usize) -> Shared<'o> {
+impl Shared {
+    fn new(options: Load, workers: usize) -> Shared {
         Shared {
             options,
             board: Mutex::default(),
             changed: Condvar::new(),
+            has_failed: AtomicBool::new(false),
             consumed: (0..workers).map(|_| Arc::default()).collect(),
             reported: Mutex::default(),
         }
@@ -100,29 +147,37 @@ impl<'o> Shared<'o> {
         self.changed.wait(board).unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wait_a_moment<'g>(&self, board: MutexGuard<'g, Board>) -> MutexGuard<'g, Board> {
+        self.changed.wait_timeout(board, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// The first cause counts; whatever fails after it fails because of it.
-    fn fail(&self, why: String, is_odd: bool) {
+    fn fail(&self, why: &str, is_odd: bool) {
         let mut board = self.board();
         if board.failed.is_none() {
-            board.failed = Some(why);
+            board.failed = Some(why.to_owned());
             board.is_odd = is_odd;
-        }
-        for psql in board.psqls.drain(..) {
-            // One that has ended by itself cannot be ended again.
-            let _ = psql.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            self.has_failed.store(true, Ordering::Release);
+            // The server lets go of what it is at; nobody waits for an index of a table that will be dropped.
+            board.psqls.iter().for_each(Handle::cancel);
         }
         drop(board);
         self.changed.notify_all();
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.board().failed.is_some() { Err(io::Error::other("another connection failed")) } else { Ok(()) }
+        if self.has_failed.load(Ordering::Acquire) {
+            Err(io::Error::other("another connection failed"))
+        } else {
+            Ok(())
+        }
     }
 
-    fn report(&self, stage: &str, done: u64, total: u64, is_last: bool) {
+    fn report(&self, stage: &str, done: u64, total: u64) {
         let Some(path) = &self.options.progress else { return };
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_last && reported.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
+        let is_over = done == total && stage == "constraints";
+        if !is_over && reported.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
             return;
         }
         *reported = Some(Instant::now());
@@ -136,27 +191,28 @@ impl<'o> Shared<'o> {
     fn report_rows(&self) {
         let least = self.consumed.iter().map(|consumed| consumed.load(Ordering::Relaxed)).min().unwrap_or(0);
         let stage = if self.board().has_schema { "data" } else { "schema" };
-        self.report(stage, least, self.options.bytes, false);
+        self.report(stage, least, self.options.bytes);
     }
 }
 
 /// One connection, from its first word to its last.
-fn work(index: usize, shared: &Shared<'_>) -> Option<Scan> {
+fn work(index: usize, shared: &Shared) -> Option<Scan> {
     let mut worker = match Worker::start(index, shared) {
         Ok(worker) => worker,
         Err(err) => {
-            shared.fail(err.to_string(), false);
+            shared.fail(&err.to_string(), false);
             return None;
         }
     };
     let (scan, refused) = source::read(&shared.options.read.read, &shared.consumed[index], &mut worker);
+    let is_odd = worker.is_odd;
     let done = match refused {
-        Some(err) => Err((err.to_string(), worker.is_odd)),
-        None if scan.is_good() => worker.finish(&scan).map_err(|err| (err.to_string(), false)),
-        None => Err((complaint(&scan), false)),
+        Some(err) => Err(err.to_string()),
+        None if scan.is_good() => worker.finish(&scan).map_err(|err| err.to_string()),
+        None => Err(complaint(&scan)),
     };
-    if let Err((why, is_odd)) = done {
-        shared.fail(why, is_odd);
+    if let Err(why) = done {
+        shared.fail(&why, is_odd);
     }
     Some(scan)
 }
@@ -172,14 +228,15 @@ fn complaint(scan: &Scan) -> String {
         return "it is a dump of a whole server".to_owned();
     }
     match &scan.inside {
+        _ if scan.bytes == 0 => "the dump is empty".to_owned(),
         Some(inside) => format!("the dump is cut off inside {inside}"),
-        None => "pg_dump's last line is missing".to_owned(),
+        None => "the dump is cut off: pg_dump's last line is missing".to_owned(),
     }
 }
 
-struct Worker<'s, 'o> {
+struct Worker<'s> {
     index: usize,
-    shared: &'s Shared<'o>,
+    shared: &'s Shared,
     psql: Psql,
     section: Section,
     kind: String,
@@ -188,32 +245,36 @@ struct Worker<'s, 'o> {
     is_set_up: bool,
     /// `SET default_tablespace = …` and its like, as they are in force.
     settings: BTreeMap<String, Vec<u8>>,
+    /// What stands before the first item and drops what a new database does not have (`pg_dump --clean`) may fail.
+    is_lenient: bool,
     /// Tables that are made by this dump and hold their rows themselves.
-    plain_tables: HashSet<String>,
-    block: usize,
-    /// Bytes of each block's rows, by its number.
-    block_bytes: Vec<u64>,
-    /// The table of the block that this connection loads.
+    plain_tables: HashSet<Vec<u8>>,
+    /// All that were read so far.
+    blocks: Vec<Block>,
+    /// The block that this connection loads.
     loading: Option<Loading>,
+    /// Blocks that were sent, but not yet confirmed by the server.
+    unconfirmed: Vec<usize>,
     /// What comes after the rows: each item with its type and text.
     items: Vec<Item>,
     is_odd: bool,
 }
 
 struct Loading {
-    is_frozen: bool,
+    statement: Vec<u8>,
+    name: Vec<u8>,
+    /// Whether the table is empty and nobody else can see it.
+    can_be_frozen: bool,
+    /// The first rows, until the block is known to be large.
+    held: Vec<u8>,
+    is_begun: bool,
 }
 
-struct Item {
-    kind: String,
-    text: Vec<u8>,
-    settings: Vec<u8>,
-}
-
-impl<'s, 'o> Worker<'s, 'o> {
-    fn start(index: usize, shared: &'s Shared<'o>) -> io::Result<Worker<'s, 'o>> {
+impl<'s> Worker<'s> {
+    fn start(index: usize, shared: &'s Shared) -> io::Result<Worker<'s>> {
         let psql = Psql::start(&shared.options.psql)?;
         shared.board().psqls.push(psql.handle());
+        shared.check()?;
         Ok(Worker {
             index,
             shared,
@@ -223,10 +284,11 @@ impl<'s, 'o> Worker<'s, 'o> {
             prologue: Vec::new(),
             is_set_up: false,
             settings: BTreeMap::new(),
+            is_lenient: false,
             plain_tables: HashSet::new(),
-            block: 0,
-            block_bytes: Vec::new(),
+            blocks: Vec::new(),
             loading: None,
+            unconfirmed: Vec::new(),
             items: Vec::new(),
             is_odd: false,
         })
@@ -234,6 +296,10 @@ impl<'s, 'o> Worker<'s, 'o> {
 
     fn is_first(&self) -> bool {
         self.index == 0
+    }
+
+    fn is_in_order(&self) -> bool {
+        self.shared.options.in_order
     }
 
     /// The schema is there for everybody: the first connection says so, the others wait for it.
@@ -262,11 +328,22 @@ impl<'s, 'o> Worker<'s, 'o> {
     /// After the last byte: the rest of the work, together with the others.
     fn finish(mut self, scan: &Scan) -> io::Result<()> {
         self.need_schema()?;
+        if self.is_first() {
+            self.psql.sync()?;
+        }
+        self.confirm()?;
         let items = std::mem::take(&mut self.items);
         {
             let mut board = self.shared.board();
-            if board.jobs.is_none() {
-                board.jobs = Some(Jobs::of(items, scan, &self.block_bytes));
+            let Board { jobs, loaded, rows_are_over, .. } = &mut *board;
+            let jobs = jobs.get_or_insert_with(|| {
+                Jobs::of(items, &self.blocks, &self.plain_tables, scan.inserts > 0, |block| loaded.contains(&block))
+            });
+            if self.is_first() {
+                *rows_are_over = true;
+            }
+            if *rows_are_over {
+                jobs.rows_are_over();
             }
         }
         self.shared.changed.notify_all();
@@ -278,7 +355,7 @@ impl<'s, 'o> Worker<'s, 'o> {
                 jobs.done(number);
                 let (stage, done, total) = jobs.standing();
                 drop(board);
-                self.shared.report(stage, done, total, false);
+                self.shared.report(stage, done, total);
             }
             self.shared.changed.notify_all();
         }
@@ -289,23 +366,102 @@ impl<'s, 'o> Worker<'s, 'o> {
     fn next_job(&mut self) -> io::Result<Option<(usize, Vec<u8>)>> {
         let mut board = self.shared.board();
         loop {
-            if board.failed.is_some() {
-                return Err(io::Error::other("another connection failed"));
-            }
-            let Board { jobs, loaded, .. } = &mut *board;
-            match jobs.as_mut().map(|jobs| jobs.next(loaded)) {
-                Some(Next::Job(number, sql)) => return Ok(Some((number, sql))),
+            self.shared.check()?;
+            match board.jobs.as_mut().map(Jobs::next) {
+                Some(Next::Job { number, sql, .. }) => return Ok(Some((number, sql))),
                 Some(Next::Nothing) => return Ok(None),
                 Some(Next::Later) | None => board = self.shared.wait(board),
             }
         }
     }
+
+    /// Waits until the server has all blocks that were sent, and says so.
+    fn confirm(&mut self) -> io::Result<()> {
+        if self.unconfirmed.is_empty() {
+            return Ok(());
+        }
+        self.psql.sync()?;
+        let mut board = self.shared.board();
+        for block in self.unconfirmed.drain(..) {
+            board.loaded.insert(block);
+            if let Some(jobs) = &mut board.jobs {
+                jobs.loaded(block);
+            }
+        }
+        drop(board);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// The block's COPY, and its rows as far as they were held.
+    fn begin(&mut self, is_large: bool) -> io::Result<()> {
+        let Some(loading) = &mut self.loading else { return Ok(()) };
+        loading.is_begun = true;
+        let held = std::mem::take(&mut loading.held);
+        // A transaction, so that a block of which psql sees only the beginning leaves nothing.
+        let mut text = b"BEGIN;\n".to_vec();
+        if is_large && loading.can_be_frozen {
+            // Rows that no other transaction can ever see otherwise need no second visit: COPY FREEZE.
+            text.extend_from_slice(b"TRUNCATE ONLY ");
+            text.extend_from_slice(&loading.name);
+            text.extend_from_slice(b";\n");
+            text.extend_from_slice(loading.statement.strip_suffix(b";").unwrap_or(&loading.statement));
+            text.extend_from_slice(b" WITH (FREEZE);\n");
+        } else {
+            text.extend_from_slice(&loading.statement);
+            text.push(b'\n');
+        }
+        text.extend_from_slice(&held);
+        self.psql.send(&text)
+    }
+
+    /// A setting that the items after it need.
+    fn note_setting(&mut self, text: &[u8]) {
+        let names = [&b"SET default_tablespace"[..], b"SET default_table_access_method"];
+        if let Some(name) = names.iter().find(|name| text.starts_with(name)) {
+            let line = [text, b"\n"].concat();
+            self.settings.insert(String::from_utf8_lossy(name).into_owned(), line);
+        }
+    }
+
+    fn note_table(&mut self, text: &[u8]) {
+        let rest = text.strip_prefix(b"CREATE TABLE ").or_else(|| text.strip_prefix(b"CREATE UNLOGGED TABLE "));
+        if let Some(rest) = rest
+            && memchr::memmem::find(text, b"\nPARTITION BY ").is_none()
+        {
+            self.plain_tables.insert(name_at(rest).to_vec());
+        }
+    }
+
+    /// What stands before the first item: settings, which everybody needs, and what `pg_dump --clean` drops.
+    fn note_prologue(&mut self, text: &[u8]) -> io::Result<()> {
+        let is_setting = text.starts_with(b"SET ") || text.starts_with(b"SELECT pg_catalog.set_config(");
+        if is_setting && self.prologue.len() + text.len() < PROLOGUE_BYTES {
+            self.prologue.extend_from_slice(text);
+            self.prologue.push(b'\n');
+        }
+        let has = |words: &[u8]| memchr::memmem::find(text, words).is_some();
+        let drops = text.starts_with(b"DROP ")
+            || (text.starts_with(b"ALTER ") && has(b" DROP "))
+            || text.starts_with(b"SELECT pg_catalog.lo_unlink(")
+            // A view that others need is emptied before it is dropped.
+            || (text.starts_with(b"CREATE OR REPLACE VIEW ") && has(b" AS\nSELECT\n    NULL::"));
+        self.be_lenient(drops)
+    }
+
+    fn be_lenient(&mut self, is_lenient: bool) -> io::Result<()> {
+        if !self.is_first() || std::mem::replace(&mut self.is_lenient, is_lenient) == is_lenient {
+            return Ok(());
+        }
+        self.psql.send(if is_lenient { b"\\set ON_ERROR_STOP 0\n" } else { b"\\set ON_ERROR_STOP 1\n" })
+    }
 }
 
-impl Reader for Worker<'_, '_> {
+impl Reader for Worker<'_> {
     fn item(&mut self, kind: &str, section: Section) -> io::Result<()> {
+        self.be_lenient(false)?;
         self.kind = kind.to_owned();
-        if self.shared.options.in_order {
+        if self.is_in_order() {
             return Ok(());
         }
         self.section = section;
@@ -317,16 +473,9 @@ impl Reader for Worker<'_, '_> {
     }
 
     fn statement(&mut self, text: &[u8], is_last: bool) -> io::Result<()> {
+        self.shared.check()?;
         if is_last && text.len() < 400 {
-            let said = String::from_utf8_lossy(text);
-            if let Some(name) = ["SET default_tablespace", "SET default_table_access_method"]
-                .iter()
-                .find(|name| said.trim_start().starts_with(**name))
-            {
-                let mut line = text.to_vec();
-                line.push(b'\n');
-                self.settings.insert((*name).to_owned(), line);
-            }
+            self.note_setting(text);
         }
         match self.section {
             Section::After => {
@@ -339,10 +488,7 @@ impl Reader for Worker<'_, '_> {
                 }
                 return Ok(());
             }
-            Section::Schema if self.kind.is_empty() => {
-                self.prologue.extend_from_slice(text);
-                self.prologue.push(b'\n');
-            }
+            Section::Schema if self.kind.is_empty() => self.note_prologue(text)?,
             Section::Schema if self.kind == "TABLE" => self.note_table(text),
             Section::Schema | Section::Rows => {}
         }
@@ -355,253 +501,70 @@ impl Reader for Worker<'_, '_> {
         Ok(())
     }
 
-    fn copy(&mut self, statement: &str, name: &str) -> io::Result<()> {
-        let number = self.block;
-        self.block += 1;
-        self.block_bytes.push(0);
-        if !self.shared.options.in_order && self.section != Section::Rows {
-            self.is_odd = true;
-            return Err(io::Error::other("the dump is not in pg_dump's order"));
+    fn odd(&mut self) -> io::Result<()> {
+        if self.is_in_order() {
+            return Ok(());
         }
+        self.is_odd = true;
+        Err(io::Error::other("the dump is not in pg_dump's order"))
+    }
+
+    fn copy(&mut self, statement: &[u8], name: &[u8]) -> io::Result<()> {
+        self.shared.check()?;
+        self.be_lenient(false)?;
+        let number = self.blocks.len();
+        self.blocks.push(Block { table: name.to_vec(), bytes: 0 });
         self.need_schema()?;
-        let is_frozen = {
+        let can_be_frozen = {
             let mut board = self.shared.board();
-            if board.failed.is_some() || !board.taken.insert(number) {
-                drop(board);
-                return self.shared.check();
+            if !board.taken.insert(number) {
+                return Ok(());
             }
-            board.begun.insert(name.to_owned())
-                && !self.shared.options.in_order
+            board.begun.insert(name.to_vec())
+                && !self.is_in_order()
                 && self.plain_tables.contains(name)
-                && statement.ends_with(" FROM stdin;")
+                && statement.ends_with(b" FROM stdin;")
         };
-        if is_frozen {
-            // Rows that no other transaction can ever see otherwise need no second visit: COPY FREEZE.
-            let copy = statement.trim_end_matches(';');
-            self.psql.send(format!("BEGIN;\nTRUNCATE ONLY {name};\n{copy} WITH (FREEZE);\n").as_bytes())?;
-        } else {
-            self.psql.send(format!("{statement}\n").as_bytes())?;
-        }
-        self.loading = Some(Loading { is_frozen });
+        let (statement, name) = (statement.to_vec(), name.to_vec());
+        self.loading = Some(Loading { statement, name, can_be_frozen, held: Vec::new(), is_begun: false });
         Ok(())
     }
 
     fn rows(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(total) = self.block_bytes.last_mut() {
-            *total += bytes.len() as u64;
+        self.shared.check()?;
+        if let Some(block) = self.blocks.last_mut() {
+            block.bytes += bytes.len() as u64;
         }
-        if self.loading.is_some() {
-            self.psql.send(bytes)?;
+        if let Some(loading) = &mut self.loading {
+            if loading.is_begun {
+                self.psql.send(bytes)?;
+            } else {
+                loading.held.extend_from_slice(bytes);
+                if loading.held.len() > SMALL_BYTES {
+                    self.begin(true)?;
+                }
+            }
         }
         self.shared.report_rows();
         Ok(())
     }
 
-    fn copied(&mut self, _rows: u64) -> io::Result<()> {
-        let Some(loading) = self.loading.take() else { return self.shared.check() };
-        self.psql.send(if loading.is_frozen { b"\\.\nCOMMIT;\n" } else { b"\\.\n" })?;
-        self.psql.sync()?;
-        self.shared.board().loaded.insert(self.block - 1);
-        self.shared.changed.notify_all();
-        Ok(())
+    fn copied(&mut self, rows: u64) -> io::Result<()> {
+        self.shared.check()?;
+        let Some(loading) = &self.loading else { return Ok(()) };
+        let is_large = loading.is_begun;
+        if rows > 0 {
+            if !is_large {
+                self.begin(false)?;
+            }
+            self.psql.send(b"\\.\nCOMMIT;\n")?;
+        }
+        self.loading = None;
+        self.unconfirmed.push(self.blocks.len() - 1);
+        if is_large || self.unconfirmed.len() >= UNCONFIRMED_BLOCKS { self.confirm() } else { Ok(()) }
     }
 
     fn offence(&mut self, line: u64, text: &str) -> io::Result<()> {
         Err(io::Error::other(format!("line {line} of the dump says `{text}`")))
     }
-}
-
-impl Worker<'_, '_> {
-    fn note_table(&mut self, text: &[u8]) {
-        let said = String::from_utf8_lossy(text);
-        let said = said.trim_start();
-        let rest = said.strip_prefix("CREATE TABLE ").or_else(|| said.strip_prefix("CREATE UNLOGGED TABLE "));
-        if let Some(rest) = rest
-            && !said.contains("\nPARTITION BY ")
-        {
-            self.plain_tables.insert(name_at(rest).to_owned());
-        }
-    }
-}
-
-/// The name that a text begins with, quotes and schema and all.
-fn name_at(text: &str) -> &str {
-    let mut is_quoted = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            '"' => is_quoted = !is_quoted,
-            ' ' | '(' | '\n' | ';' | '\t' if !is_quoted => return &text[..at],
-            _ => {}
-        }
-    }
-    text
-}
-
-/// What comes after the rows, in stages: each begins when the one before is over.
-struct Jobs {
-    jobs: Vec<Job>,
-}
-
-struct Job {
-    stage: Stage,
-    /// The table, where it is known; no two jobs of a table that one of them locks run at once.
-    table: Option<String>,
-    is_exclusive: bool,
-    /// COPY blocks that must be loaded first.
-    blocks: Vec<usize>,
-    sql: Vec<u8>,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Waiting,
-    Running,
-    Done,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    /// Indexes, keys and unique constraints, side by side.
-    Indexes,
-    /// Everything else in the dump's order, one after the other.
-    Rest,
-    /// Foreign keys, declared one after the other.
-    ForeignKeys,
-    /// And checked side by side.
-    Validation,
-}
-
-enum Next {
-    Job(usize, Vec<u8>),
-    /// Somebody else must finish something first.
-    Later,
-    Nothing,
-}
-
-impl Jobs {
-    fn of(items: Vec<Item>, scan: &Scan, block_bytes: &[u64]) -> Jobs {
-        let mut jobs: Vec<(u64, Job)> = Vec::new();
-        let blocks_of = |table: &str| -> Vec<usize> {
-            scan.rows.iter().enumerate().filter(|(_, (name, _))| name == table).map(|(number, _)| number).collect()
-        };
-        let bytes_of =
-            |table: &str| -> u64 { blocks_of(table).into_iter().filter_map(|number| block_bytes.get(number)).sum() };
-        let mut add = |stage, table: Option<&str>, is_exclusive, settings: &[u8], sql: &[u8]| {
-            let blocks = table.map(blocks_of).unwrap_or_default();
-            let weight = table.map_or(0, bytes_of) * slowness(sql);
-            let table = table.map(str::to_owned);
-            let sql = [settings, sql].concat();
-            jobs.push((weight, Job { stage, table, is_exclusive, blocks, sql, state: State::Waiting }));
-        };
-        for item in &items {
-            let text = String::from_utf8_lossy(&item.text);
-            match item.kind.as_str() {
-                "INDEX" => {
-                    let table = text.split_once(" ON ").map(|(_, on)| name_at(on.strip_prefix("ONLY ").unwrap_or(on)));
-                    // Only one statement: what else stands there (CLUSTER ON, SET STATISTICS) locks the table.
-                    let is_alone = text.matches(";\n").count() == 1;
-                    add(Stage::Indexes, table, !is_alone, &item.settings, &item.text);
-                }
-                "CONSTRAINT" => {
-                    add(Stage::Indexes, altered(&text), true, &item.settings, &item.text);
-                }
-                "FK CONSTRAINT" => match validated_later(&text) {
-                    Some((declare, validate)) => {
-                        let table = altered(&text);
-                        add(Stage::ForeignKeys, None, true, &item.settings, declare.as_bytes());
-                        add(Stage::Validation, table, true, &item.settings, validate.as_bytes());
-                    }
-                    None => add(Stage::ForeignKeys, None, true, &item.settings, &item.text),
-                },
-                _ => add(Stage::Rest, None, true, &item.settings, &item.text),
-            }
-        }
-        // The largest table first where the order is ours; a stable sort, so that the others keep the dump's.
-        jobs.sort_by_key(|(weight, job)| {
-            let is_ours = matches!(job.stage, Stage::Indexes | Stage::Validation);
-            (job.stage, std::cmp::Reverse(if is_ours { *weight } else { 0 }))
-        });
-        Jobs { jobs: jobs.into_iter().map(|(_, job)| job).collect() }
-    }
-
-    fn next(&mut self, loaded: &HashSet<usize>) -> Next {
-        let Some(stage) = self.jobs.iter().filter(|job| job.state != State::Done).map(|job| job.stage).min() else {
-            return Next::Nothing;
-        };
-        let is_one_by_one = matches!(stage, Stage::Rest | Stage::ForeignKeys);
-        let mut found = None;
-        for (number, job) in self.jobs.iter().enumerate().filter(|(_, job)| job.stage == stage) {
-            let is_free = job.state == State::Waiting
-                && job.blocks.iter().all(|block| loaded.contains(block))
-                && !self.is_in_the_way(job, is_one_by_one);
-            if is_free {
-                found = Some(number);
-                break;
-            }
-            if is_one_by_one && job.state != State::Done {
-                break;
-            }
-        }
-        match found {
-            None => Next::Later,
-            Some(number) => {
-                let job = &mut self.jobs[number];
-                job.state = State::Running;
-                Next::Job(number, std::mem::take(&mut job.sql))
-            }
-        }
-    }
-
-    fn is_in_the_way(&self, job: &Job, is_one_by_one: bool) -> bool {
-        self.jobs
-            .iter()
-            .filter(|other| other.state == State::Running)
-            .any(|other| is_one_by_one || (other.table == job.table && (other.is_exclusive || job.is_exclusive)))
-    }
-
-    fn done(&mut self, number: usize) {
-        self.jobs[number].state = State::Done;
-    }
-
-    /// Stage, jobs done, jobs in all.
-    fn standing(&self) -> (&'static str, u64, u64) {
-        let late = |job: &&Job| matches!(job.stage, Stage::ForeignKeys | Stage::Validation);
-        let is_late = self.jobs.iter().filter(|job| !late(job)).all(|job| job.state == State::Done);
-        let of: Vec<&Job> = self.jobs.iter().filter(|job| late(job) == is_late).collect();
-        let done = of.iter().filter(|job| job.state == State::Done).count();
-        (if is_late { "constraints" } else { "indexes" }, done as u64, of.len() as u64)
-    }
-}
-
-/// How much slower an index is than a btree over a column: what takes longest must not come last, when the others have
-/// nothing left to do beside it. Measured: GIN 6 s where a btree of the same table took 0.7 s.
-fn slowness(sql: &[u8]) -> u64 {
-    let is_in = |needle: &str| memchr::memmem::find(sql, needle.as_bytes()).is_some();
-    if is_in(" USING gin ") || is_in(" USING gist ") || is_in(" USING spgist ") || is_in(" USING hnsw ") {
-        8
-    } else {
-        1
-    }
-}
-
-/// The table of `ALTER TABLE ONLY name`.
-fn altered(text: &str) -> Option<&str> {
-    let rest = text.split_once("ALTER TABLE ")?.1;
-    Some(name_at(rest.strip_prefix("ONLY ").unwrap_or(rest)))
-}
-
-/// A foreign key as two statements: declared in no time, then checked beside others. `None` where the server does not
-/// take it apart (pg_dump leaves `ONLY` out for a partitioned table), or where there is nothing to check.
-fn validated_later(text: &str) -> Option<(String, String)> {
-    let statement = text.trim().strip_suffix(';')?;
-    let rest = statement.strip_prefix("ALTER TABLE ONLY ")?;
-    let table = name_at(rest);
-    let after = rest[table.len()..].trim_start().strip_prefix("ADD CONSTRAINT ")?;
-    let constraint = name_at(after);
-    if !after[constraint.len()..].starts_with(" FOREIGN KEY ") || after.contains(';') || after.ends_with(" NOT VALID") {
-        return None;
-    }
-    let declare = format!("{statement} NOT VALID;\n");
-    Some((declare, format!("ALTER TABLE ONLY {table} VALIDATE CONSTRAINT {constraint};\n")))
 }

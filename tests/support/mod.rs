@@ -1,9 +1,11 @@
-//! What the integration tests share: real hosts (`lab`), the program under test, and failures that explain themselves.
+//! What the integration tests share: real hosts (`lab`), a PostgreSQL server (`postgres`), the program under test, and
+//! failures that explain themselves.
 //!
 //! Each test file compiles this for itself and uses a part of it, hence the allowance below.
 #![allow(dead_code)]
 
 pub mod lab;
+pub mod postgres;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
