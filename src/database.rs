@@ -186,6 +186,9 @@ pub enum LoadState {
         stage: String,
         /// 0 to 1 of the stage.
         share: f64,
+        /// Bytes of the file, or things, that are done, and all of them; 0 where it is not known.
+        done: u64,
+        total: u64,
     },
     Ended {
         status: i32,
@@ -217,7 +220,8 @@ pub fn load_state(answer: &Answer) -> LoadState {
     let stage = words.next().unwrap_or("create").to_owned();
     let mut number = || words.next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
     let (done, total) = (number(), number());
-    LoadState::Running { stage, share: if total > 0.0 { (done / total).min(1.0) } else { 0.0 } }
+    let share = if total > 0.0 { (done / total).min(1.0) } else { 0.0 };
+    LoadState::Running { stage, share, done: done as u64, total: total as u64 }
 }
 
 /// What `compare.sh` found.

@@ -1,7 +1,7 @@
 //! The same rollback as commands to type by hand, from the config alone: for the night on which this program is what
 //! does not work. Pure; connects to nobody, so it says what to look at where the program would look itself.
 
-use crate::inventory::{App, Host, Inventory, Role, Run};
+use crate::inventory::{App, Database, Host, Inventory, Role, Run};
 
 /// Commands for each host, in the order in which they are safe.
 pub fn manual(inventory: &Inventory) -> String {
@@ -66,6 +66,9 @@ pub fn manual(inventory: &Inventory) -> String {
             text.push_str(&format!("ssh {} 'gzip -1 -c {log}' > green-rollback-{}.log.gz\n", host.ssh, host.name));
         }
     }
+    if let Some(database) = &inventory.database {
+        restore(&mut text, inventory, database);
+    }
     section(&mut text, "back to green, should blue be the mistake");
     comment(&mut text, "the same in step 2 with the copy:");
     for host in inventory.with_role(Role::Balancer) {
@@ -73,6 +76,66 @@ pub fn manual(inventory: &Inventory) -> String {
         command(&mut text, host, &format!("{test} && {reload}"));
     }
     text
+}
+
+/// The database by hand: beside the live one first, then two renames. Never into the live one.
+fn restore(text: &mut String, inventory: &Inventory, database: &Database) {
+    let Some(host) = inventory.with_role(Role::Database).next() else { return };
+    let psql = match &database.container {
+        Some(container) => format!("docker exec -i {container} psql -X -U {}", quoted(&database.admin)),
+        None => format!("sudo -u {} psql -X", quoted(&database.admin)),
+    };
+    let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let live = &database.name;
+    let (copy, before) = (format!("{live}_copy"), format!("{live}_before"));
+    let dump = database.backups.as_ref().map_or("FILE.sql.gz", |pattern| pattern.as_str());
+    section(text, "7. only if the database must go back too: what was written after the dump is lost to the service");
+    command(text, host, &format!("ls -lt {dump}"));
+    comment(
+        text,
+        "FILE is the newest one from before the deploy. It must end with `PostgreSQL database dump complete`, and the",
+    );
+    comment(text, "second command must print 0 (more: it would write into the live database):");
+    command(text, host, "zcat FILE | tail -n 5");
+    command(text, host, "zcat FILE | grep -cE '^(.connect|CREATE DATABASE|DROP DATABASE)'");
+    let owner = database.user.as_ref().map_or(String::new(), |user| format!(" OWNER {}", name(user)));
+    let sql = |sql: &str, on: &str| format!("{psql} -d {on} -c {}", quoted(sql));
+    command(text, host, &sql(&format!("CREATE DATABASE {} TEMPLATE template0{owner}", name(&copy)), "postgres"));
+    command(
+        text,
+        host,
+        &format!(
+            "zcat FILE | grep -vE '^.(un)?restrict ' | {psql} -q -1 -v ON_ERROR_STOP=1 -d {} && echo loaded",
+            quoted(&copy)
+        ),
+    );
+    command(text, host, &sql("ANALYZE", &quoted(&copy)));
+    for check in &database.checks {
+        command(text, host, &sql(check, &quoted(&copy)));
+    }
+    comment(text, "the swap, with two terminals: the first waits 5 s for sessions to end, the second ends them");
+    let swap = format!(
+        "BEGIN; ALTER DATABASE {} RENAME TO {}; ALTER DATABASE {} RENAME TO {}; COMMIT",
+        name(live),
+        name(&before),
+        name(&copy),
+        name(live)
+    );
+    command(text, host, &sql(&swap, "postgres"));
+    let literal = format!("'{}'", live.replace('\'', "''"));
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal}");
+    command(text, host, &sql(&end, "postgres"));
+    comment(
+        text,
+        "rights and settings of the database do not follow its name; compare, and give the new one what is missing:",
+    );
+    command(text, host, &sql("\\l+", "postgres"));
+    command(text, host, &sql("\\drds", "postgres"));
+    comment(text, "back again: the same swap with the two names changed");
+}
+
+fn quoted(word: &str) -> String {
+    shell_words::quote(word).into_owned()
 }
 
 fn section(text: &mut String, title: &str) {

@@ -430,7 +430,9 @@ impl<F: Apply> Work<'_, F> {
                 Ok(state) => {
                     lost_since = None;
                     match state {
-                        LoadState::Running { stage, share } => self.show(server, began, &stage, share),
+                        LoadState::Running { stage, share, done, total } => {
+                            self.show(server, began, &stage, share, (done, total));
+                        }
                         LoadState::Ended { status: 0, scan, .. } => return Ok(scan),
                         LoadState::Ended { status, said, .. } => return Err(why_failed(status, &said)),
                         LoadState::Killed { said } => {
@@ -444,7 +446,7 @@ impl<F: Apply> Work<'_, F> {
         }
     }
 
-    fn show(&self, server: &Server, began: Instant, stage: &str, share: f64) {
+    fn show(&self, server: &Server, began: Instant, stage: &str, share: f64, (done, total): (u64, u64)) {
         let before: u32 = SHARES.iter().take_while(|(name, _)| *name != stage).map(|(_, percent)| percent).sum();
         let of = SHARES.iter().find(|(name, _)| *name == stage).map_or(0, |(_, percent)| *percent);
         let percent = (f64::from(before) + f64::from(of) * share).min(100.0);
@@ -461,7 +463,12 @@ impl<F: Apply> Work<'_, F> {
             "analyze" => "gathering statistics",
             _ => "creating the copy",
         };
-        let words = format!("{percent:.0} %: {what}, {}{left}", span(elapsed));
+        let done = match stage {
+            "data" if total > 0 => format!(" ({} of {})", bytes(done), bytes(total)),
+            "indexes" | "constraints" if total > 0 => format!(" ({done} of {total})"),
+            _ => String::new(),
+        };
+        let words = format!("{percent:.0} %: {what}{done}, {}{left}", span(elapsed));
         let percent = Some(percent as u8);
         let time = self.journal.clock().now();
         self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words: &words });

@@ -82,6 +82,17 @@ impl Session<'_> {
         };
         self.terminal.printable(&format!("{} on {}: {about}\n\n", database.name, server.host));
         self.terminal.printable(&backup::table(&checked, self.clock.now(), chosen.as_deref()));
+        if let (Some(rpo), Some(newest)) =
+            (self.inventory().targets.rpo, checked.iter().find(|d| d.problems.is_empty()))
+        {
+            let age = (self.clock.now() - newest.file.modified).to_std().unwrap_or_default();
+            let verdict = if age <= rpo { "met" } else { "MISSED" };
+            self.terminal.printable(&format!(
+                "\nlost by a restore now: {} (target {}: {verdict})",
+                span(age),
+                span(rpo)
+            ));
+        }
         let kept: Vec<String> = facts
             .relatives
             .iter()
@@ -217,6 +228,27 @@ impl Session<'_> {
             can_be_forced: problem.can_be_forced,
         };
         problems.map(refusal).collect()
+    }
+
+    /// What stands between a restore and its server, for `check`.
+    pub(super) async fn check_database(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<Refusal> {
+        let Some(database) = self.inventory().database.as_ref() else { return Vec::new() };
+        let work = self.work(database, fleet, journal);
+        let refusal = |host, why, hint| Refusal { host, why, hint, can_be_forced: false };
+        match work.server().await {
+            Err(why) => vec![refusal(None, format!("database {}: {why}", database.name), None)],
+            Ok(server) if server.facts.container_runs == Some(false) => {
+                journal.note(format!("{}: the database's container does not run; a restore starts it", server.host));
+                Vec::new()
+            }
+            Ok(server) => {
+                if server.facts.live.is_none() {
+                    journal.note(format!("{}: there is no database {}", server.host, database.name));
+                }
+                let problems = work.hindrances(&server).into_iter();
+                problems.map(|problem| refusal(Some(server.host.clone()), problem.why, problem.hint)).collect()
+            }
+        }
     }
 
     fn work<'w, F>(&'w self, database: &'w Database, fleet: &'w F, journal: &'w Journal<'_>) -> Work<'w, F> {

@@ -102,6 +102,7 @@ impl Session<'_> {
         if let Ok(plan) = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template) {
             refusals.extend(self.test_candidates(&fleet, &plan, &journal).await);
         }
+        refusals.extend(self.check_database(&fleet, &journal).await);
         journal.record_all(notes.into_iter().map(|text| What::Note { text }));
         self.terminal.refusals(&refusals);
         self.say_resent(&journal, notify::wait_for(resent).await);

@@ -1,0 +1,191 @@
+//! How fast a database goes back, and how long the service is without one: a load beside the ways that people have, and
+//! the swap and its undo as clients see them. `cargo bench --bench restore` (as root: it boots a real host; about 15
+//! minutes); `cargo bench --bench restore -- load swap` runs some of it.
+//!
+//! The ways are taken in turn, in another order in each round, and the medians printed. It measures and prints; it never
+//! judges.
+
+#[path = "../tests/support/database.rs"]
+mod database;
+#[path = "../tests/support/site.rs"]
+mod site;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use database::{CONFIG, FOLDER, NAME, sql_in};
+use support::Scene;
+use support::lab::Lab;
+
+/// Rounds of the load; more than three take longer than anybody waits.
+const ROUNDS: usize = 3;
+/// Clients that connect anew for each question.
+const CLIENTS: usize = 20;
+const SHOP: &str = include_str!("shop.sql");
+
+fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|word| word == name);
+    let lab = shop();
+    println!("| what | seconds | of the plain way |\n| --- | --- | --- |");
+    if is_chosen("load") {
+        loads(&lab);
+    }
+    if is_chosen("swap") {
+        swaps(&lab);
+    }
+}
+
+/// A host with a shop of about 2 GB, its dumps in two formats, and a server with the settings it comes with.
+fn shop() -> Lab {
+    let lab = Lab::up(&["web1"]);
+    lab.postgres("web1");
+    lab.config(&CONFIG.replace("checks = [\"SELECT count(*) > 0 FROM listings\"]\n", ""));
+    lab.sh(
+        "web1",
+        "rm /etc/postgresql/15/main/conf.d/lab.conf
+         printf \"listen_addresses = '*'\\n\" >/etc/postgresql/15/main/conf.d/lab.conf
+         echo 'host all all 198.18.0.0/15 trust' >>/etc/postgresql/15/main/pg_hba.conf
+         systemctl restart postgresql@15-main",
+    );
+    site::until("the server is back", || {
+        lab.exec("web1", &["sh", "-c", "cd /; sudo -u postgres psql -qc 'SELECT 1'"]).status.success()
+    });
+    sql_in(&lab, "postgres", "CREATE ROLE listings LOGIN SUPERUSER");
+    sql_in(&lab, "postgres", &format!("CREATE DATABASE {NAME} OWNER listings"));
+    sql_in(&lab, NAME, SHOP);
+    lab.sh(
+        "web1",
+        &format!(
+            "mkdir -p {FOLDER}; chmod 777 {FOLDER}; cd {FOLDER}
+             sudo -u postgres pg_dump {NAME} | gzip >shop.sql.gz; sudo -u postgres pg_dump -Fc -f {FOLDER}/shop.dump {NAME}
+             touch -d '1 hour ago' shop.*"
+        ),
+    );
+    let program = std::fs::read(env!("CARGO_BIN_EXE_rollback-prod")).expect("the program was built");
+    std::fs::write(lab.dir().join("hosts/web1/mnt/usr/local/bin/rollback-prod"), program).expect("carry it over");
+    lab.sh("web1", "chmod 755 /usr/local/bin/rollback-prod");
+    let bytes = lab.sh("web1", &format!("zcat {FOLDER}/shop.sql.gz | wc -c; stat -c %s {FOLDER}/shop.sql.gz"));
+    let size = sql_in(&lab, "postgres", &format!("SELECT pg_size_pretty(pg_database_size('{NAME}'))"));
+    println!("a database of {size}; its dump, bytes of text and of gzip: {}\n", bytes.replace('\n', ", "));
+    lab
+}
+
+fn loads(lab: &Lab) {
+    let ours = format!("rollback-prod on-host load --jobs 2 --read=cat --read={FOLDER}/shop.sql.gz -- psql -d b");
+    let ways = [
+        (
+            "gunzip -c | psql -v ON_ERROR_STOP=1",
+            format!("gunzip -c {FOLDER}/shop.sql.gz | psql -q -v ON_ERROR_STOP=1 -d b"),
+        ),
+        ("pg_restore -j2, custom format", format!("pg_restore -j2 -d b {FOLDER}/shop.dump")),
+        ("ours, --jobs 2, verified", ours.clone()),
+        (
+            "the verdict, then ours",
+            format!("rollback-prod on-host scan --read=cat --read={FOLDER}/shop.sql.gz && {ours}"),
+        ),
+        ("the verdict alone", format!("rollback-prod on-host scan --read=cat --read={FOLDER}/shop.sql.gz")),
+        ("gzip -t alone", format!("gzip -t {FOLDER}/shop.sql.gz")),
+    ];
+    let mut taken: Vec<Vec<Duration>> = vec![Vec::new(); ways.len()];
+    for round in 0..ROUNDS {
+        for turn in 0..ways.len() {
+            let way = (turn + round * 2) % ways.len();
+            sql_in(lab, "postgres", "DROP DATABASE IF EXISTS b");
+            sql_in(lab, "postgres", "CREATE DATABASE b TEMPLATE template0");
+            sql_in(lab, "postgres", "CHECKPOINT");
+            let began = Instant::now();
+            lab.sh("web1", &format!("cd /; exec sudo -u postgres sh -ec '{} >/dev/null'", ways[way].1));
+            taken[way].push(began.elapsed());
+        }
+    }
+    let medians: Vec<Duration> = taken.into_iter().map(median).collect();
+    for ((name, _), took) in ways.iter().zip(&medians) {
+        println!("| {name} | {:.1} | {:.2} |", took.as_secs_f64(), medians[0].as_secs_f64() / took.as_secs_f64());
+    }
+    sql_in(lab, "postgres", "DROP DATABASE b");
+}
+
+/// The longest time that any of the clients got no answer, over a whole restore and over its undo.
+fn swaps(lab: &Lab) {
+    let mut gaps = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let words = ["--reason", "bench", "--restore-db", "--backup", &format!("{FOLDER}/shop.sql.gz")];
+        gaps.0.push(longest_gap(lab, &words, "RESTORE\n"));
+        gaps.1.push(longest_gap(lab, &["undo"], "UNDO\n"));
+        for relative in database::relatives(lab) {
+            sql_in(lab, "postgres", &format!("DROP DATABASE {relative}"));
+        }
+    }
+    println!("| without a database while it is restored, {CLIENTS} clients | {:.2} | |", median(gaps.0).as_secs_f64());
+    println!("| without a database while that is undone | {:.2} | |", median(gaps.1).as_secs_f64());
+}
+
+fn longest_gap(lab: &Lab, words: &[&str], typed: &str) -> Duration {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (stopping, address) = (Arc::clone(&stopping), format!("{}:5432", lab.ip("web1")));
+            std::thread::spawn(move || {
+                let (mut last, mut gap) = (Instant::now(), Duration::ZERO);
+                while !stopping.load(Ordering::Relaxed) {
+                    if asked(&address).is_some() {
+                        gap = gap.max(last.elapsed());
+                        last = Instant::now();
+                    }
+                    // Twenty clients that never pause would leave the load no processor.
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                gap
+            })
+        })
+        .collect();
+    let scene = Scene::of_typing(&mut site::program(lab, words), lab.folder(), typed);
+    scene.exits(0);
+    stopping.store(true, Ordering::Relaxed);
+    clients.into_iter().map(|client| client.join().expect("a client ends")).max().unwrap_or_default()
+}
+
+/// One connection, one question, one answer, in PostgreSQL's own protocol: a client program's start would be most of it.
+fn asked(address: &str) -> Option<()> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let mut startup = vec![0, 3, 0, 0];
+    for word in ["user", "listings", "database", NAME, ""] {
+        startup.extend_from_slice(word.as_bytes());
+        startup.push(0);
+    }
+    let length = u32::try_from(startup.len() + 4).ok()?.to_be_bytes();
+    stream.write_all(&[&length[..], &startup].concat()).ok()?;
+    until_ready(&mut stream)?;
+    let query = b"SELECT count(*) FROM sellers WHERE id < 10\0";
+    let length = u32::try_from(query.len() + 4).ok()?.to_be_bytes();
+    stream.write_all(&[&b"Q"[..], &length, query].concat()).ok()?;
+    until_ready(&mut stream)
+}
+
+/// Reads messages until the server is ready for the next query; nothing when it says an error.
+fn until_ready(stream: &mut TcpStream) -> Option<()> {
+    loop {
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).ok()?;
+        let length = usize::try_from(u32::from_be_bytes([head[1], head[2], head[3], head[4]])).ok()?;
+        let mut body = vec![0; length.checked_sub(4)?];
+        stream.read_exact(&mut body).ok()?;
+        match head[0] {
+            b'Z' => return Some(()),
+            b'E' => return None,
+            _ => {}
+        }
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
