@@ -66,7 +66,8 @@ pub fn run(what: &OnHost) -> u8 {
                 print(&scan);
                 0
             }
-            Err(load::Failure { why, is_odd, scan }) => {
+            Err(failure) => {
+                let load::Failure { why, is_odd, scan } = *failure;
                 print(&scan);
                 eprintln!("{why}");
                 if is_odd { ODD } else { 1 }

@@ -70,7 +70,7 @@ fn taken_back(folders: &[PathBuf]) -> BTreeMap<String, String> {
 
 fn begun(entries: &[Entry]) -> Option<&Begun> {
     entries.iter().find_map(|entry| match &entry.what {
-        What::Begun(begun) => Some(begun),
+        What::Begun(begun) => Some(begun.as_ref()),
         _ => None,
     })
 }

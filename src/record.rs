@@ -86,7 +86,7 @@ pub const JOURNAL_VERSION: u32 = 1;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// The first line: everything the report says that no step says.
-    Begun(Begun),
+    Begun(Box<Begun>),
     /// A change that is about to be made. On disk before it is.
     Intent { step: StepWord, host: HostName, why: String },
     /// How a step ended; without a host it is of no one host.
@@ -367,7 +367,7 @@ pub struct Verdict {
 /// Judges a run by its journal alone.
 pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
     let begun = entries.iter().find_map(|entry| match &entry.what {
-        What::Begun(begun) => Some(begun),
+        What::Begun(begun) => Some(begun.as_ref()),
         _ => None,
     });
     let balancers = begun.map(|begun| begun.balancers.clone()).unwrap_or_default();

@@ -426,7 +426,7 @@ fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
 fn begun(entries: &[Entry]) -> Option<(&Entry, &Begun)> {
     entries.iter().find_map(|entry| {
         let What::Begun(begun) = &entry.what else { return None };
-        Some((entry, begun))
+        Some((entry, begun.as_ref()))
     })
 }
 

@@ -59,7 +59,7 @@ impl Told {
                 ("rpo".into(), 300_000),
             ],
         };
-        Told(Vec::new()).at(3, What::Begun(begun))
+        Told(Vec::new()).at(3, What::Begun(Box::new(begun)))
     }
 
     fn at(mut self, at_ms: u64, what: What) -> Told {

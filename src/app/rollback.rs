@@ -130,7 +130,7 @@ impl Session<'_> {
             }
         };
         journal.keep_in(folder.new_file(journal::FILE)?);
-        journal.record(What::Begun(self.begun(plan)));
+        journal.record(What::Begun(Box::new(self.begun(plan))));
         journal.record_all(plan.notes.iter().map(|note| What::Note { text: note.clone() }));
         let kept = [("facts.json", serde_json::to_vec_pretty(facts)?), ("plan.json", serde_json::to_vec_pretty(plan)?)];
         for (name, bytes) in kept {

@@ -51,7 +51,7 @@ pub struct Failure {
 ///
 /// # Errors
 /// [`Failure`].
-pub fn load(options: &Load) -> Result<Scan, Failure> {
+pub fn load(options: &Load) -> Result<Scan, Box<Failure>> {
     let workers = if options.in_order { 1 } else { options.jobs.max(1) };
     let shared = Arc::new(Shared::new(options.clone(), workers));
     // Not waited for without end: one whose psql does not end must not keep the others' news from anybody.
@@ -94,7 +94,7 @@ pub fn load(options: &Load) -> Result<Scan, Failure> {
     let scan = scans.into_iter().max_by_key(|scan| scan.bytes).unwrap_or_default();
     match failed {
         None => Ok(scan),
-        Some(why) => Err(Failure { why, is_odd, scan }),
+        Some(why) => Err(Box::new(Failure { why, is_odd, scan })),
     }
 }
 
