@@ -265,3 +265,290 @@ fn what_arrives_is_what_was_dumped() {
         server.sql("postgres", &format!("DROP DATABASE {copy}"));
     }
 }
+
+/// A dump of one table that is large enough for something to happen while it is loaded.
+fn large_dump(server: &Server) -> Vec<u8> {
+    let name = server.database();
+    server.sql(
+        &name,
+        "CREATE TABLE big (id int PRIMARY KEY, body text);
+         CREATE TABLE more (id int PRIMARY KEY, body text);
+         INSERT INTO big SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 120000) i;
+         INSERT INTO more SELECT * FROM big;
+         CREATE INDEX ON big (md5(body)); CREATE INDEX ON more (md5(body)); CREATE VIEW last AS SELECT 1;",
+    );
+    let dump = server.dump(&[], &name);
+    server.sql("postgres", &format!("DROP DATABASE {name}"));
+    dump
+}
+
+fn find(dump: &[u8], words: &str) -> usize {
+    memchr::memmem::find(dump, words.as_bytes()).unwrap_or_else(|| panic!("{words:?} stands in the dump"))
+}
+
+#[test]
+fn a_bad_dump_ends_the_load_with_its_reason() {
+    let server = Server::shared();
+    let folder = folder();
+    let folder = folder.path();
+    let plain = server.dump(&[], source());
+    let packed = gzip(&plain);
+    let in_listings = find(&plain, "COPY public.listings") + 300_000;
+    let end = find(&plain, "-- PostgreSQL database dump complete\n--\n");
+    let mut torn = packed.clone();
+    let crc = torn.len() - 6;
+    torn[crc] ^= 1;
+    let mut bent = packed.clone();
+    let middle = bent.len() / 2;
+    bent[middle..middle + 64].fill(0);
+    let with = |at: usize, words: &str| [&plain[..at], words.as_bytes(), &plain[at..]].concat();
+    let at_item = find(&plain, "--\n-- Name: listings; Type: TABLE;");
+    let at_rows = find(&plain, "--\n-- Data for Name: sellers;");
+    let cluster = server.command("pg_dumpall").output().expect("pg_dumpall starts").stdout;
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("cut in a COPY", gzip(&plain[..in_listings]), "cut off inside COPY public.listings"),
+        ("cut between two", gzip(&plain[..at_rows]), "pg_dump's last line is missing"),
+        ("without its last line", gzip(&plain[..end]), "pg_dump's last line is missing"),
+        ("truncated gzip", packed[..packed.len() * 2 / 3].to_vec(), "the gzip file ends too early"),
+        ("gzip without its last byte", packed[..packed.len() - 1].to_vec(), "the gzip file ends too early"),
+        ("wrong CRC", torn, "gzip: "),
+        ("zeros in the middle", bent, ""),
+        ("junk behind it", [&packed[..], b"junk that is longer than a header"].concat(), "gzip: "),
+        ("empty", Vec::new(), "the dump is empty"),
+        ("empty gzip", gzip(b""), "the dump is empty"),
+        ("a text", b"Dear Sir; this is no dump.\n".to_vec(), ""),
+        ("a text without an end", b"Dear Sir, this is no dump.\n".to_vec(), "cut off inside a statement"),
+        ("a binary", (0..200_000_u32).map(|i| (i * 7919 >> 3) as u8).collect(), ""),
+        ("custom format", server.dump(&["-Fc"], source()), "pg_restore"),
+        ("-C", server.dump(&["-C"], source()), "says `CREATE DATABASE"),
+        ("-C --clean", server.dump(&["-C", "--clean"], source()), "says `DROP DATABASE"),
+        ("pg_dumpall", cluster, "says `CREATE ROLE"),
+        ("\\connect", with(at_item, "\\connect postgres\n"), "says `\\connect postgres`"),
+        ("\\connect between rows", with(at_rows, "\\c postgres\n"), "says `\\c postgres`"),
+        (
+            "\\! behind COPY",
+            replaced(&plain, "Größe\") FROM stdin;\n", "Größe\") FROM stdin; \\! touch /tmp/x\n"),
+            "says `\\! touch /tmp/x`",
+        ),
+        ("DROP DATABASE", with(at_rows, "/* x */ drop -- y\n /* z\n */ Database db0;\n"), "says `drop"),
+        ("a statement that fails", with(at_rows, "SELECT 1/0;\n"), "ERROR:  division by zero"),
+        ("a row that does not fit", replaced(&plain, "\n1\tn1\tok", "\n1\tn1\tbad"), "CONTEXT"),
+        ("a key twice", replaced(&plain, "\n2\tn2\tok", "\n1\tn2\tok"), "Key (id)=(1) is duplicated"),
+        ("a foreign key that points nowhere", replaced(&plain, "\n7\tn7\tok", "\n700\tn7\tok"), "violates foreign key"),
+    ];
+    for (how, dump, why) in cases {
+        let copy = server.database();
+        let scene = load(server, folder, dump, &copy, &["--jobs=2"]);
+        let is_odd = scene.status.code() == Some(3);
+        scene.holds(scene.status.code() == Some(1) || is_odd, &format!("{how}: it fails"));
+        let scene = if is_odd {
+            server.sql("postgres", &format!("DROP DATABASE {copy}"));
+            server.sql("postgres", &format!("CREATE DATABASE {copy} TEMPLATE template0"));
+            load(server, folder, dump, &copy, &["--in-order"])
+        } else {
+            scene
+        };
+        scene.exits(1);
+        let last = scene.stderr.lines().last().unwrap_or_default();
+        let why = if *why == "CONTEXT" {
+            "invalid input value for enum public.mood: \"bad\"; COPY sellers, line 1"
+        } else {
+            why
+        };
+        scene.holds(last.contains(why) && !last.is_empty(), &format!("{how}: the last line says why: {why}"));
+        scene.holds(scene.took < Duration::from_secs(20), &format!("{how}: it ends in time"));
+        assert_nobody_is_in(server, &copy);
+        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+    }
+    assert!(!Path::new("/tmp/x").exists(), "nothing of it was run");
+}
+
+fn replaced(dump: &[u8], words: &str, by: &str) -> Vec<u8> {
+    let at = find(dump, words);
+    [&dump[..at], by.as_bytes(), &dump[at + words.len()..]].concat()
+}
+
+/// Waits until the load's own psqls are at work in the database.
+fn wait_until_it_works(server: &Server, database: &str, words: &str) {
+    let began = Instant::now();
+    let asked = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND state = 'active' AND query LIKE '{words}%'"
+    );
+    while server.sql("postgres", &asked) == "0" {
+        assert!(began.elapsed() < Duration::from_secs(30), "nobody does {words} in {database}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn in_background(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the load starts")
+}
+
+/// How it ended, and how long that took from now.
+fn end_of(child: Child) -> (Option<i32>, String, Duration) {
+    let began = Instant::now();
+    let done = child.wait_with_output().expect("the load ends");
+    (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned(), began.elapsed())
+}
+
+#[test]
+fn a_server_that_dies_ends_the_load() {
+    let dump = gzip(&large_dump(Server::shared()));
+    let mut server = Server::up(&Options::default());
+    let folder = folder();
+    for stage in ["COPY", "CREATE INDEX"] {
+        let copy = server.database();
+        let child = in_background(&mut load_command(&server, folder.path(), &dump, &copy, &["--jobs=2"]));
+        wait_until_it_works(&server, &copy, stage);
+        server.crash();
+        let (code, said, took) = end_of(child);
+        assert!(code == Some(1) && took < Duration::from_secs(5), "{stage}: {code:?} after {took:?}\n{said}");
+        let why = said.lines().last().unwrap_or_default();
+        assert!(why.contains("server closed the connection") || why.contains("FATAL"), "{stage}: {said}");
+        server.start();
+        let kept = server.try_sql(&copy, "SELECT (SELECT count(*) FROM big) + (SELECT count(*) FROM more)");
+        assert!(stage != "COPY" || kept.is_err() || kept == Ok("0".to_owned()), "{kept:?}");
+        assert_nobody_is_in(&server, &copy);
+    }
+}
+
+#[test]
+fn a_load_that_is_killed_leaves_nobody_and_no_half_table() {
+    let server = Server::shared();
+    let dump = gzip(&large_dump(server));
+    let folder = folder();
+    for (options, words) in [("--jobs=2", "COPY"), ("--in-order", "COPY"), ("--jobs=2", "CREATE INDEX")] {
+        let copy = server.database();
+        let mut command = load_command(server, folder.path(), &dump, &copy, &[options]);
+        let mut child = in_background(&mut command);
+        wait_until_it_works(server, &copy, words);
+        child.kill().expect("it is ours");
+        let _ = child.wait();
+        assert_nobody_is_in(server, &copy);
+        for table in ["big", "more"] {
+            let rows = server.sql(&copy, &format!("SELECT count(*) FROM {table}"));
+            assert!(rows == "0" || rows == "120000", "{options}: {table} has {rows} rows");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_ended_ends_the_load_and_its_other_sessions() {
+    let server = Server::shared();
+    let dump = gzip(&large_dump(server));
+    let folder = folder();
+    let copy = server.database();
+    let child = in_background(&mut load_command(server, folder.path(), &dump, &copy, &["--jobs=3"]));
+    wait_until_it_works(server, &copy, "COPY");
+    server.sql(
+        "postgres",
+        &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{copy}' AND query LIKE 'COPY%' LIMIT 1"),
+    );
+    let (code, said, took) = end_of(child);
+    assert!(code == Some(1) && took < Duration::from_secs(5), "{code:?} after {took:?}\n{said}");
+    assert!(said.contains("terminating connection due to administrator command"), "{said}");
+    assert_nobody_is_in(server, &copy);
+}
+
+#[test]
+fn a_full_disk_ends_the_load() {
+    let dump = gzip(&large_dump(Server::shared()));
+    let server = Server::up(&Options { file_limit_kib: Some(24 << 10), ..Options::default() });
+    let folder = folder();
+    let copy = server.database();
+    let scene = load(&server, folder.path(), &dump, &copy, &["--jobs=2"]);
+    scene.exits(1).says("ERROR:  could not extend file");
+    assert_nobody_is_in(&server, &copy);
+}
+
+#[test]
+fn a_psql_that_does_not_start_or_may_not_in_ends_the_load() {
+    let server = Server::shared();
+    let folder = folder();
+    let dump = server.dump(&[], source());
+    load(server, folder.path(), &dump, "no such database", &[])
+        .exits(1)
+        .says("database \"no such database\" does not exist");
+    let mut command = rollback_prod();
+    command.args(["on-host", "load", "--read=cat", "--read=/dev/null", "--", "/no/such/psql", "-d", "x"]);
+    Scene::of(&mut command, folder.path()).exits(1).says("/no/such/psql: No such file");
+    let mut command = rollback_prod();
+    command.args(["on-host", "load", "--read=cat", "--read=/no/such/dump", "--"]).args(server.psql_words("postgres"));
+    Scene::of(&mut command, folder.path()).exits(1).says("No such file");
+    let mut command = rollback_prod();
+    command.args([
+        "on-host",
+        "load",
+        "--read=sh",
+        "--read=-c",
+        "--read=echo 'SELECT 1;'; echo broken disk >&2; exit 3",
+        "--",
+    ]);
+    command.args(server.psql_words("postgres"));
+    Scene::of(&mut command, folder.path()).exits(1).says("broken disk");
+}
+
+#[test]
+fn ten_thousand_tables_take_seconds() {
+    let server = Server::shared();
+    let folder = folder();
+    let name = server.database();
+    // Each transaction locks what it makes.
+    for hundred in 0..100 {
+        server.sql(
+            &name,
+            &format!(
+                "DO $$ BEGIN FOR i IN {hundred} * 100 + 1 .. {hundred} * 100 + 100 LOOP
+                    EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, parent int, at date); CREATE INDEX ON t%s (at);
+                        INSERT INTO t%s SELECT g, g, ''2020-01-01'' FROM generate_series(1, %s) g', i, i, i, i % 20);
+                    IF i % 10 = 0 THEN EXECUTE format('ALTER TABLE t%s ADD FOREIGN KEY (parent) REFERENCES t%s', i, i); END IF;
+                END LOOP; END $$"
+            ),
+        );
+    }
+    let dump = server.dump(&[], &name);
+    let copy = server.database();
+    let scene = load(server, folder.path(), &gzip(&dump), &copy, &["--jobs=2"]);
+    scene.exits(0);
+    let scan = Scan::from_lines(&scene.stdout);
+    assert_eq!(scan.rows.len(), 10_000);
+    let counted = "SELECT count(*), sum(reltuples::int) FROM pg_class WHERE relkind = 'i' AND relname LIKE 't%'";
+    assert_eq!(server.sql(&copy, counted), "20000|190000");
+    assert!(schema(server, &copy) == schema(server, &name), "the schema is the same");
+    eprintln!("ten thousand tables: {:?}", scene.took);
+    scene.holds(scene.took < Duration::from_secs(60), "it takes less than a minute");
+}
+
+#[test]
+fn a_dump_in_windows_line_ends_or_another_encoding_arrives() {
+    let server = Server::shared();
+    let folder = folder();
+    let name = server.database();
+    server.sql(&name, "CREATE TABLE \"größe\" (\"länge\" text PRIMARY KEY, n int); INSERT INTO \"größe\" VALUES ('ärger', 1), ('\\.', 2), (E'\\\\', 3)");
+    for (how, dump) in
+        [("LATIN1", server.dump(&["--encoding=LATIN1"], &name)), ("CRLF", crlf(&server.dump(&[], &name)))]
+    {
+        let copy = server.database();
+        let scene = load(server, folder.path(), &dump, &copy, &["--jobs=2"]);
+        scene.exits(0);
+        let scan = Scan::from_lines(&scene.stdout);
+        assert_eq!(scan.rows, [("public.\"größe\"".to_owned(), 3)], "{how}");
+        assert_eq!(server.sql(&copy, "SELECT * FROM \"größe\" ORDER BY n"), "ärger|1\n\\.|2\n\\|3", "{how}");
+    }
+    // The second byte of 表 is a backslash in Shift JIS.
+    let name = server.database();
+    server.sql(&name, "CREATE TABLE \"表\" (\"表\" text); INSERT INTO \"表\" VALUES ('表'), ('表\\'), ('能表'); COMMENT ON TABLE \"表\" IS '表''表'");
+    let copy = server.database();
+    let dump = server.dump(&["--encoding=SJIS"], &name);
+    load(server, folder.path(), &gzip(&dump), &copy, &["--jobs=2"]).exits(0);
+    assert_eq!(server.sql(&copy, CONTENT), server.sql(&name, CONTENT));
+    assert_eq!(schema(server, &copy), schema(server, &name));
+}
+
+fn crlf(text: &[u8]) -> Vec<u8> {
+    text.split_inclusive(|byte| *byte == b'\n')
+        .flat_map(|line| {
+            [line.strip_suffix(b"\n").unwrap_or(line), if line.ends_with(b"\n") { b"\r\n" } else { b"" }].concat()
+        })
+        .collect()
+}

@@ -13,6 +13,9 @@ use crate::dump::{Reader, Scan, Scanner};
 /// Read at once, packed and unpacked: larger ones are not faster, smaller ones are.
 const CHUNK: usize = 256 << 10;
 
+/// What a dump in pg_dump's custom format begins with.
+const CUSTOM_MAGIC: &[u8] = b"PGDMP";
+
 /// Reads a dump to its end and says what it holds.
 pub fn scan(words: &[String]) -> Scan {
     read(words, &Arc::default(), &mut ()).0
@@ -104,6 +107,9 @@ impl Source {
             match read {
                 Ok(0) => return (None, None),
                 Ok(n) => {
+                    if scanner.scan().bytes == 0 && chunk[..n].starts_with(CUSTOM_MAGIC) {
+                        return (Some("it is in pg_dump's custom format: pg_restore reads it".to_owned()), None);
+                    }
                     if let Err(err) = scanner.push(&chunk[..n], reader) {
                         return (None, Some(err));
                     }

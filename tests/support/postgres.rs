@@ -91,6 +91,8 @@ impl Server {
         let mut settings = vec!["listen_addresses=", "logging_collector=off", "log_min_messages=warning"];
         if !options.is_durable {
             settings.extend(["fsync=off", "full_page_writes=off", "max_connections=50", "shared_buffers=32MB"]);
+            // pg_dump of ten thousand tables locks them all.
+            settings.push("max_locks_per_transaction=512");
         }
         settings.extend(options.settings);
         let limit = options.file_limit_kib.map_or("unlimited".to_owned(), |kib| (kib * 2).to_string());
