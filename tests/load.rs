@@ -318,7 +318,7 @@ fn a_bad_dump_ends_the_load_with_its_reason() {
         ("empty gzip", gzip(b""), "the dump is empty"),
         ("a text", b"Dear Sir; this is no dump.\n".to_vec(), ""),
         ("a text without an end", b"Dear Sir, this is no dump.\n".to_vec(), "cut off inside a statement"),
-        ("a binary", (0..200_000_u32).map(|i| (i * 7919 >> 3) as u8).collect(), ""),
+        ("a binary", (0..200_000_u32).map(|i| ((i * 7919) >> 3) as u8).collect(), ""),
         ("custom format", server.dump(&["-Fc"], source()), "pg_restore"),
         ("-C", server.dump(&["-C"], source()), "says `CREATE DATABASE"),
         ("-C --clean", server.dump(&["-C", "--clean"], source()), "says `DROP DATABASE"),
