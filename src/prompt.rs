@@ -90,8 +90,10 @@ pub fn text(question: &Question<'_>) -> String {
         "under a second without a database, whatever its size; at most 5 s are waited for sessions".to_owned(),
     );
     let until = swap.kept_until.map_or(String::new(), |until| format!(" until {} UTC", until.format("%Y-%m-%d %H:%M")));
-    line("kept:", format!("the current database as {}{until}", swap.kept));
-    if question.word == Word::Restore {
+    if let Some(kept) = swap.kept() {
+        line("kept:", format!("the current database as {kept}{until}"));
+    }
+    if question.word == Word::Restore && swap.kept().is_some() {
         line("back:", "rollback-prod undo".to_owned());
     }
     for warning in question.warnings {

@@ -282,6 +282,7 @@ pub struct Database {
 pub struct Swap {
     /// The name that the service uses.
     pub live: String,
+    /// 0 where there is no database of that name.
     pub live_oid: u32,
     /// What takes its place.
     pub copy: String,
@@ -290,6 +291,13 @@ pub struct Swap {
     pub kept: String,
     /// Until then it is kept.
     pub kept_until: Option<DateTime<Utc>>,
+}
+
+impl Swap {
+    /// The name of the replaced one; `None` where there was none to replace.
+    pub fn kept(&self) -> Option<&str> {
+        (self.live_oid > 0).then_some(self.kept.as_str())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -499,7 +507,10 @@ fn database_words(database: Option<&Database>, restores: Option<&str>) -> Option
     let Some(Database { name, state, swap, .. }) = database else {
         return restores.map(|name| format!("database {name} as it was"));
     };
-    let kept = swap.as_ref().map_or(String::new(), |swap| format!(" (the replaced one is kept as {})", swap.kept));
+    let kept = swap
+        .as_ref()
+        .and_then(Swap::kept)
+        .map_or(String::new(), |kept| format!(" (the replaced one is kept as {kept})"));
     Some(match state {
         DatabaseState::AsItWas => format!("database {name} as it was"),
         DatabaseState::Restored => format!("database {name} restored{kept}"),

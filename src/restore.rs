@@ -98,26 +98,28 @@ impl<F> Work<'_, F> {
         let id = self.run.as_str().trim_start_matches("rollback-").replace('-', "_");
         format!("{}_{what}_{id}", self.stem())
     }
+}
 
-    /// This program for a host of that system, where it is the same kind as ours; the host says itself whether it runs.
-    pub fn carried_for(&self, system: &str) -> Arc<[u8]> {
-        static PACKED: OnceLock<Arc<[u8]>> = OnceLock::new();
-        let os = match std::env::consts::OS {
-            "linux" => "Linux",
-            other => other,
-        };
-        if system != format!("{os} {}", std::env::consts::ARCH) {
-            return Arc::default();
-        }
-        let pack = || -> std::io::Result<Vec<u8>> {
-            let program = std::fs::read(std::env::current_exe()?)?;
-            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-            packed.write_all(&program)?;
-            packed.finish()
-        };
-        // Without it the host's own tools do the same, slower.
-        PACKED.get_or_init(|| pack().unwrap_or_default().into()).clone()
+/// This program, packed, for a host of that system, where it is the same kind as ours; the host says itself whether it
+/// runs there. Empty where it does not: the host's own tools do the same, slower.
+async fn carried_for(system: &str) -> Arc<[u8]> {
+    static PACKED: OnceLock<Arc<[u8]>> = OnceLock::new();
+    let os = match std::env::consts::OS {
+        "linux" => "Linux",
+        other => other,
+    };
+    if system != format!("{os} {}", std::env::consts::ARCH) {
+        return Arc::default();
     }
+    let pack = || -> std::io::Result<Vec<u8>> {
+        let program = std::fs::read(std::env::current_exe()?)?;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&program)?;
+        packed.finish()
+    };
+    // Aside, because traffic is being moved at this moment and waits for nothing.
+    let packed = tokio::task::spawn_blocking(move || PACKED.get_or_init(|| pack().unwrap_or_default().into()).clone());
+    packed.await.unwrap_or_default()
 }
 
 impl<F: Ask> Work<'_, F> {
@@ -203,7 +205,7 @@ impl<F: Ask> Work<'_, F> {
     /// # Errors
     /// When the host cannot be asked.
     pub async fn check(&self, server: &Server, files: Vec<backup::File>) -> Result<Vec<Checked>, Failure> {
-        let carried = self.carried_for(&server.facts.system);
+        let carried = carried_for(&server.facts.system).await;
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let question = command::database::scan(self.inventory, self.database, &paths, &carried);
         let scans = database::scans(&self.fleet.ask(&server.host, &question).await?);
@@ -383,7 +385,7 @@ impl<F: Apply> Work<'_, F> {
             is_odd: dump.scan.is_odd,
         };
         let began = Instant::now();
-        let carried = self.carried_for(&server.facts.system);
+        let carried = carried_for(&server.facts.system).await;
         let change = command::database::load(self.inventory, self.database, &server.facts.way, &load, &carried);
         // A load whose begin was not answered may run all the same: looking for it tells.
         let begun = self.fleet.apply(&server.host, &change).await;

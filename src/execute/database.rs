@@ -174,7 +174,8 @@ impl<'a, F: Apply> Execution<'a, F> {
         match work.swap(&server, &consent, &comment).await {
             Swapped::Done(took) => {
                 let took = took.map_or(String::new(), |ms| format!(", swapped in {ms} ms"));
-                let words = format!("{} restored{took}; the replaced one is {}", database.name, consent.swap().kept);
+                let kept = consent.swap().kept().map_or(String::new(), |kept| format!("; the replaced one is {kept}"));
+                let words = format!("{} restored{took}{kept}", database.name);
                 timed.end_with(Status::Done, words, [state(DatabaseState::Restored)]);
                 work.forget_load(&server).await;
                 self.prove_database(&work, &server, &loaded).await;
@@ -344,6 +345,9 @@ impl<'a, F: Apply> Execution<'a, F> {
         let problems: Vec<String> = work.hindrances(server).iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(problems.join("; "));
+        }
+        if done.kept().is_none() {
+            return Err(format!("there was no database {} before the restore", done.live));
         }
         let live = server.facts.live.clone().ok_or_else(|| format!("there is no database {}", done.live))?;
         if live.oid != done.copy_oid {

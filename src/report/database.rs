@@ -64,9 +64,10 @@ pub(super) fn database(entries: &[Entry], restores: Option<&str>) -> Option<Data
         dump,
         loss,
         loss_notes,
-        kept: swap.filter(|_| is_swapped).map(|swap| match swap.kept_until {
-            Some(until) => format!("{} until {} UTC", swap.kept, until.format("%Y-%m-%d %H:%M")),
-            None => swap.kept.clone(),
+        kept: swap.filter(|_| is_swapped).and_then(|swap| {
+            let until =
+                swap.kept_until.map_or(String::new(), |until| until.format(" until %Y-%m-%d %H:%M UTC").to_string());
+            Some(format!("{}{until}", swap.kept()?))
         }),
     })
 }
