@@ -18,6 +18,9 @@ pub struct DatabaseFacts {
     pub way: String,
     /// What each way said, where none led there.
     pub refused: String,
+    /// Then also: who we are over there, and where PostgreSQL's programs are.
+    pub account: String,
+    pub programs: Vec<String>,
     /// `None` where no container is configured or docker knows none of that name.
     pub container_runs: Option<bool>,
     pub system: String,
@@ -117,10 +120,14 @@ pub fn facts(answer: &Answer) -> DatabaseFacts {
         _ => (access.trim(), ""),
     };
     let way = if way == "none" { "" } else { way };
+    let programs = text("programs");
+    let mut programs = programs.lines().map(str::to_owned);
     let refused = if refused.is_empty() && way.is_empty() { text("facts") } else { refused.to_owned() };
     DatabaseFacts {
         way: way.to_owned(),
         refused: refused.trim().to_owned(),
+        account: programs.next().unwrap_or_default(),
+        programs: programs.collect(),
         container_runs: answer
             .status_of("container")
             .filter(|status| *status == 0)

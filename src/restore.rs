@@ -127,13 +127,14 @@ impl<F: Ask> Work<'_, F> {
     ///
     /// # Errors
     /// Why there is none, or which several there are.
-    pub async fn server(&self) -> Result<Server, String> {
+    pub async fn server(&self) -> Result<Server, Problem> {
         let stem = self.stem();
         let question = command::database::facts(self.inventory, self.database, &stem);
         let hosts: Vec<&Host> = self.inventory.with_role(Role::Database).collect();
         let asked = join_all(hosts.iter().map(|host| self.fleet.ask(&host.name, &question))).await;
         let mut found: Vec<Server> = Vec::new();
         let mut why: Vec<String> = Vec::new();
+        let mut hint = None;
         for (host, answer) in hosts.iter().zip(asked) {
             match answer {
                 Err(failure) => why.push(format!("{}: {failure}", host.name)),
@@ -144,6 +145,7 @@ impl<F: Ask> Work<'_, F> {
                         found.push(Server { host: host.name.clone(), facts });
                     } else {
                         why.push(format!("{}: {}", host.name, no_access(&facts, self.database)));
+                        hint = hint.or_else(|| sudoers_line(&facts, &self.database.admin));
                     }
                 }
             }
@@ -155,11 +157,14 @@ impl<F: Ask> Work<'_, F> {
         }
         match (found.len(), found.pop()) {
             (1, Some(server)) => Ok(server),
-            (0, _) | (_, None) => Err(format!("no PostgreSQL server can be asked: {}", why.join("; "))),
-            (several, Some(server)) => Err(format!(
-                "{several} hosts have a server that may be the one, {} among them; give the role \"database\" to one host",
-                server.host
-            )),
+            (0, _) | (_, None) => {
+                let why = format!("no PostgreSQL server can be asked: {}", why.join("; "));
+                Err(Problem::new(why, hint.as_deref()))
+            }
+            (several, Some(server)) => {
+                let why = format!("{several} hosts have a server that may be the one, {} among them", server.host);
+                Err(Problem::new(why, Some("give the role \"database\" to one host")))
+            }
         }
     }
 
@@ -348,16 +353,17 @@ impl<F: Apply> Work<'_, F> {
     ///
     /// # Errors
     /// What docker or the server said.
-    pub async fn wake(&self, server: Server) -> Result<Server, String> {
+    pub async fn server_awake(&self) -> Result<Server, Problem> {
+        let server = self.server().await?;
         if server.facts.container_runs != Some(false) {
             return Ok(server);
         }
         self.journal.note(format!("{}: the database's container does not run; it is started", server.host));
         let change = command::database::awake(self.inventory, self.database);
-        let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| failure.to_string())?;
+        let problem = |why: String| Problem::new(format!("the database's container does not come up: {why}"), None);
+        let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| problem(failure.to_string()))?;
         if answer.status != 0 {
-            let said = answer.text("awake").unwrap_or_default();
-            return Err(format!("the database's container does not come up: {}", said.trim()));
+            return Err(problem(answer.text("awake").unwrap_or_default().trim().to_owned()));
         }
         self.server().await
     }
@@ -592,6 +598,15 @@ fn no_access(facts: &DatabaseFacts, database: &Database) -> String {
         }
         _ => format!("psql does not reach it as {}: {}", database.admin, facts.refused.replace('\n', "; ")),
     }
+}
+
+/// What sudo must allow where psql is another account's: PostgreSQL's programs, as that account and no other.
+fn sudoers_line(facts: &DatabaseFacts, admin: &str) -> Option<String> {
+    let is_refused = facts.refused.lines().any(|line| line.starts_with("sudo: ")) && !facts.programs.is_empty();
+    let programs = facts.programs.join(", ");
+    is_refused.then(|| {
+        format!("visudo -f /etc/sudoers.d/rollback-prod\n{} ALL=({admin}) NOPASSWD: {programs}", facts.account)
+    })
 }
 
 fn why_failed(status: i32, said: &str) -> String {

@@ -275,3 +275,30 @@ fn roles_rooms_and_servers_that_do_not_fit_are_named() {
     lab.sh("web1", "mv /usr/bin/psql /usr/bin/psql.gone; mv /usr/lib/postgresql/15/bin /usr/lib/postgresql/15/gone");
     restore(&lab, &[]).exits(6).says("no PostgreSQL server can be asked");
 }
+
+#[test]
+fn the_sudoers_line_that_check_prints_is_all_that_a_restore_needs() {
+    let lab = with_database();
+    dump(&lab, NAME, "good.sql.gz", 200);
+    dump(&lab, NAME, "good.dump", 300);
+    let dumped = contents(&lab);
+    lab.sh("web1", "echo '# nobody may do anything' >/etc/sudoers.d/deploy");
+    let check = run(&lab, &["check"]);
+    check.exits(1).says("psql does not reach it as postgres");
+    let lines: Vec<&str> = check.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).collect();
+    let of_database: Vec<&str> = lines.iter().copied().filter(|line| line.contains("(postgres)")).collect();
+    let readme = include_str!("../README.md");
+    check.holds(of_database.len() == 1, "one line is for the database");
+    check.holds(readme.contains(of_database[0]), "and it is the README's");
+    let text = format!("{}\n", lines.join("\n"));
+    write(&lab, "web1", "/etc/sudoers.d/deploy", &text);
+    lab.sh("web1", "visudo -c -q");
+    run(&lab, &["check"]).exits(0);
+    for file in ["good.sql.gz", "good.dump"] {
+        sql(&lab, "INSERT INTO listings VALUES (77777, 'late', '2026-11-21')");
+        let scene = restore(&lab, &["--backup", &format!("{FOLDER}/{file}")]);
+        scene.exits(0);
+        scene.holds(contents(&lab) == dumped, &format!("{file}: rows and properties are the dump's"));
+        nothing_is_left(&lab, &scene);
+    }
+}

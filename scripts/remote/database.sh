@@ -15,7 +15,12 @@ date +%s
 if [ -n "$rp_container" ]; then
   ask container docker inspect --type container -f '{{.State.Running}}' "$rp_container"
 fi
-find_psql || return 0
+if ! find_psql; then
+  section programs
+  id -un
+  for program in psql vacuumdb pg_restore; do command -v "$program" || :; done
+  return 0
+fi
 section client
 pg psql --version 2>&1
 pg pg_restore --version 2>&1

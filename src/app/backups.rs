@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Session, refuse};
-use crate::backup;
+use crate::backup::{self, Problem};
 use crate::incident;
 use crate::inventory::Database;
 use crate::journal::Journal;
@@ -23,7 +23,7 @@ impl Session<'_> {
         let work = self.work(database, &fleet, &journal);
         let listed = match work.server().await {
             Ok(server) => self.list(&work, &server).await,
-            Err(why) => Err(why),
+            Err(problem) => Err(problem.why),
         };
         let verdict = match listed {
             Ok(Some(chosen)) => Verdict {
@@ -139,13 +139,9 @@ impl Session<'_> {
 
     async fn drilled(&self, work: &Work<'_, Ssh>, interrupts: &watch::Receiver<u32>) -> Drill {
         let mut drill = Drill::begun(self.clock.began_at(), &work.database.name);
-        let server = match work.server().await {
-            Ok(server) => work.wake(server).await,
-            Err(why) => Err(why),
-        };
-        let server = match server {
+        let server = match work.server_awake().await {
             Ok(server) => server,
-            Err(why) => return drill.failed(why),
+            Err(problem) => return drill.failed(problem.why),
         };
         drill.host = Some(server.host.clone());
         let problems: Vec<String> = work.hindrances(&server).iter().map(ToString::to_string).collect();
@@ -206,7 +202,7 @@ impl Session<'_> {
         let work = self.work(database, fleet, journal);
         let server = match work.server().await {
             Ok(server) => server,
-            Err(why) => return vec![Refusal { host: None, why, hint: None, can_be_forced: false }],
+            Err(Problem { why, hint, .. }) => return vec![Refusal { host: None, why, hint, can_be_forced: false }],
         };
         if server.facts.container_runs == Some(false) {
             journal.note(format!("{}: the database's container does not run; a rollback starts it", server.host));
@@ -221,7 +217,7 @@ impl Session<'_> {
             journal.note(format!("{}: {} would be restored: {good}", server.host, dump.file.path));
         }
         let problems = work.hindrances(&server).into_iter().chain(choice.problems);
-        let refusal = |problem: backup::Problem| Refusal {
+        let refusal = |problem: Problem| Refusal {
             host: Some(server.host.clone()),
             why: problem.why,
             hint: problem.hint,
@@ -236,7 +232,7 @@ impl Session<'_> {
         let work = self.work(database, fleet, journal);
         let refusal = |host, why, hint| Refusal { host, why, hint, can_be_forced: false };
         match work.server().await {
-            Err(why) => vec![refusal(None, format!("database {}: {why}", database.name), None)],
+            Err(Problem { why, hint, .. }) => vec![refusal(None, format!("database {}: {why}", database.name), hint)],
             Ok(server) if server.facts.container_runs == Some(false) => {
                 journal.note(format!("{}: the database's container does not run; a restore starts it", server.host));
                 Vec::new()

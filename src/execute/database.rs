@@ -92,15 +92,11 @@ impl<'a, F: Apply> Execution<'a, F> {
             let host = self.inventory.with_role(Role::Database).next();
             host.or(self.inventory.hosts.first()).map(|host| host.name.clone())
         };
-        let server = match work.server().await {
-            Ok(server) => work.wake(server).await,
-            Err(why) => Err(why),
-        };
-        let server = match server {
+        let server = match work.server_awake().await {
             Ok(server) => server,
-            Err(why) => {
+            Err(problem) => {
                 if let Some(host) = anywhere() {
-                    self.stays(work.database, &host, None, &why);
+                    self.stays(work.database, &host, None, &problem.why);
                 }
                 return None;
             }
@@ -214,7 +210,7 @@ impl<'a, F: Apply> Execution<'a, F> {
         }
         self.journal.record(What::Loss(compared.loss.clone()));
         // Sessions and sizes as they are now, not as they were before the load.
-        let server = work.server().await?;
+        let server = work.server().await.map_err(|problem| problem.why)?;
         let live = server.facts.live.clone();
         let keep = TimeDelta::from_std(work.database.keep_old).unwrap_or_default();
         let swap = Swap {
@@ -267,15 +263,11 @@ impl<'a, F: Apply> Execution<'a, F> {
         let work = self.work(database);
         let timed =
             self.journal.timed(StepWord::Restore, self.inventory.with_role(Role::Database).next().map(|h| &h.name));
-        let server = match work.server().await {
-            Ok(server) => work.wake(server).await,
-            Err(why) => Err(why),
-        };
-        let server = match server {
+        let server = match work.server_awake().await {
             Ok(server) => server,
-            Err(why) => {
+            Err(problem) => {
                 if let Some(host) = self.inventory.with_role(Role::Database).next() {
-                    self.stays(database, &host.name, Some(timed), &why);
+                    self.stays(database, &host.name, Some(timed), &problem.why);
                 }
                 return false;
             }
