@@ -107,9 +107,10 @@ fn any_dump() -> impl Strategy<Value = Dump> {
     let table = ("[a-zA-Z \"';$(),.ä-]{1,12}", prop::collection::vec(prop::collection::vec(value, 1..3), 0..6));
     let statements = prop::collection::vec(prop::sample::select(STATEMENTS.to_vec()), 0..5);
     (statements, prop::collection::vec(table, 0..5)).prop_map(|(statements, tables)| {
-        let mut text = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n-- Dumped from database version 15.18\n\
+        let mut text =
+            "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n-- Dumped from database version 15.18\n\
                         -- Dumped by pg_dump version 15.18\n\nSET client_encoding = 'UTF8';\n"
-            .to_owned();
+                .to_owned();
         for statement in &statements {
             text += &header("x", "TABLE");
             text += statement;

@@ -282,7 +282,11 @@ fn the_sudoers_line_that_check_prints_is_all_that_a_restore_needs() {
     dump(&lab, NAME, "good.sql.gz", 200);
     dump(&lab, NAME, "good.dump", 300);
     let dumped = contents(&lab);
-    lab.sh("web1", "echo '# nobody may do anything' >/etc/sudoers.d/deploy");
+    lab.sh(
+        "web1",
+        "echo '# nobody may do anything' >/etc/sudoers.d/deploy; sed -i /trust/d /etc/postgresql/15/main/pg_hba.conf",
+    );
+    sql(&lab, "SELECT pg_reload_conf()");
     let check = run(&lab, &["check"]);
     check.exits(1).says("psql does not reach it as postgres");
     let lines: Vec<&str> = check.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).collect();
