@@ -1,6 +1,6 @@
 //! How fast a database goes back, and how long the service is without one: a load beside the ways that people have, and
 //! the swap and its undo as clients see them. `cargo bench --bench restore` (as root: it boots a real host; about 15
-//! minutes); `cargo bench --bench restore -- load swap` runs some of it.
+//! minutes); `cargo bench --bench restore -- load swap drill` runs some of it.
 //!
 //! The ways are taken in turn, in another order in each round, and the medians printed. It measures and prints; it never
 //! judges.
@@ -38,6 +38,10 @@ fn main() {
     }
     if is_chosen("swap") {
         swaps(&lab);
+    }
+    // The last, because it leaves the host without a place where a program may run.
+    if is_chosen("drill") {
+        drills(&lab);
     }
 }
 
@@ -80,7 +84,7 @@ fn loads(lab: &Lab) {
     let ours = format!("rollback-prod on-host load --jobs 2 --read=cat --read={FOLDER}/shop.sql.gz -- psql -d b");
     let ways = [
         (
-            "gunzip -c | psql -v ON_ERROR_STOP=1",
+            "gunzip -c, psql -v ON_ERROR_STOP=1",
             format!("gunzip -c {FOLDER}/shop.sql.gz | psql -q -v ON_ERROR_STOP=1 -d b"),
         ),
         ("pg_restore -j2, custom format", format!("pg_restore -j2 -d b {FOLDER}/shop.dump")),
@@ -109,6 +113,30 @@ fn loads(lab: &Lab) {
         println!("| {name} | {:.1} | {:.2} |", took.as_secs_f64(), medians[0].as_secs_f64() / took.as_secs_f64());
     }
     sql_in(lab, "postgres", "DROP DATABASE b");
+}
+
+/// The load of a whole drill, ANALYZE and all: with this program carried to the host, and where none may run there.
+fn drills(lab: &Lab) {
+    lab.sh("web1", &format!("rm -f {FOLDER}/shop.dump"));
+    let mut ways = (Vec::new(), Vec::new());
+    for round in 0..2 * ROUNDS {
+        // One after the other, so that a machine that becomes slower does so for both.
+        let is_carried = round % 2 == 0;
+        let mount = if is_carried {
+            "umount $folder 2>/dev/null || :"
+        } else {
+            "mount --bind $folder $folder; mount -o remount,bind,noexec $folder"
+        };
+        lab.sh("web1", &format!("for folder in /tmp /var/tmp /dev/shm /home/deploy; do {mount}; done"));
+        Scene::of(&mut site::program(lab, &["backups", "verify"]), lab.folder()).exits(0);
+        let drills = std::fs::read_to_string(lab.folder().join("incidents/drills.jsonl")).expect("a record of drills");
+        let drill: serde_json::Value =
+            drills.lines().last().and_then(|line| serde_json::from_str(line).ok()).expect("a line");
+        let took = Duration::from_millis(drill["load_ms"].as_u64().expect("how long it took"));
+        if is_carried { ways.0.push(took) } else { ways.1.push(took) }
+    }
+    println!("| a drill's load, this program carried over | {:.1} | |", median(ways.0).as_secs_f64());
+    println!("| a drill's load, gzip, awk and one psql | {:.1} | |", median(ways.1).as_secs_f64());
 }
 
 /// The longest time that any of the clients got no answer, over a whole restore and over its undo.

@@ -174,27 +174,8 @@ fn text_of(command: &Option<Command>) -> Option<String> {
 
 /// What is wrong with the flags taken together, and the line to type.
 fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String>)> {
-    let not_yet = |what: &str| Err((format!("this build does not have {what} yet"), None));
-    if let Some(command) = &cli.command {
-        if cli.rollback.any() {
-            return Err((
-                "the rollback's own flags do not go with a command".into(),
-                Some("rollback-prod --help".into()),
-            ));
-        }
-        match command {
-            Command::Status
-            | Command::Check
-            | Command::Undo { .. }
-            | Command::Backups { .. }
-            | Command::Manual
-            | Command::Completions { .. }
-            | Command::Man
-            | Command::OnHost(_) => {}
-        }
-    }
-    if cli.rollback.take_over {
-        return not_yet("--take-over");
+    if cli.command.is_some() && cli.rollback.any() {
+        return Err(("the rollback's own flags do not go with a command".into(), Some("rollback-prod --help".into())));
     }
     if is_staging && cli.everywhere.env.as_deref().is_some_and(|env| env != "staging") {
         return Err(("called as rollback-staging, --env is staging".into(), None));
@@ -233,6 +214,7 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         only,
         green_is_kept: flags.keep_green,
         is_forced: flags.force,
+        takes_over: flags.take_over,
         restore,
         undo: None,
     })

@@ -139,13 +139,21 @@ pub fn test_candidate(inventory: &Inventory, change: &FileChange) -> Question {
     Question(program(TEST, arguments, Duration::from_secs(30)))
 }
 
+/// A run as the hosts know it: its steps bear its name, its lock the holder's line.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    pub run: IncidentId,
+    /// Who holds the lock and why, on one line.
+    pub holder: String,
+    /// Whether the lock is also taken from a live run.
+    pub takes_over: bool,
+}
+
 /// Takes the lock, and tests the candidate where there is one.
-pub fn prepare(inventory: &Inventory, run: &IncidentId, holder: &str, change: Option<&FileChange>) -> Change {
+pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChange>) -> Change {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
-    arguments.set("run", run);
-    // one line: the file on the host is read with `cat`
-    arguments.set("holder", holder.replace(['\n', '\r'], " "));
+    arguments.tenure(inventory, tenure);
+    arguments.set("take_over", if tenure.takes_over { "yes" } else { "no" });
     if let Some(change) = change.filter(|change| change.is_needed()) {
         arguments.candidate(inventory, change);
     }
@@ -153,11 +161,10 @@ pub fn prepare(inventory: &Inventory, run: &IncidentId, holder: &str, change: Op
 }
 
 /// Switches a balancer and proves it, or puts the old file back.
-pub fn switch(inventory: &Inventory, run: &IncidentId, change: &FileChange, proof: &Proof) -> Change {
+pub fn switch(inventory: &Inventory, tenure: &Tenure, change: &FileChange, proof: &Proof) -> Change {
     let nginx = &inventory.nginx;
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
-    arguments.set("run", run);
+    arguments.tenure(inventory, tenure);
     arguments.set("live", &change.path);
     arguments.set("before", &change.before);
     arguments.set("after", &change.after);
@@ -224,9 +231,10 @@ pub fn probe(inventory: &Inventory) -> Question {
 }
 
 /// Starts a colour.
-pub fn start(inventory: &Inventory, colour: Colour) -> Change {
+pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
     let app = inventory.app(colour);
     let mut arguments = Arguments::new(inventory);
+    arguments.tenure(inventory, tenure);
     arguments.run(&app.run);
     if let Run::Process { start: Some(start), .. } = &app.run {
         arguments.set("start", start);
@@ -239,11 +247,10 @@ pub fn start(inventory: &Inventory, colour: Colour) -> Change {
 }
 
 /// Stops a colour and watches its ports.
-pub fn stop(inventory: &Inventory, run: &IncidentId, colour: Colour, target: &Target) -> Change {
+pub fn stop(inventory: &Inventory, tenure: &Tenure, colour: Colour, target: &Target) -> Change {
     let app = inventory.app(colour);
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
-    arguments.set("run", run);
+    arguments.tenure(inventory, tenure);
     arguments.run(&app.run);
     if let Target::Process { pid, started, exe } = target {
         arguments.set("pid", pid);
@@ -396,6 +403,12 @@ impl Arguments {
 
     fn get(&mut self, name: &str, host: Option<&str>, url: &str) {
         self.set("get", format!("{name}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
+    }
+
+    fn tenure(&mut self, inventory: &Inventory, tenure: &Tenure) {
+        self.set("service", &inventory.service);
+        self.set("run", &tenure.run);
+        self.set("holder", &tenure.holder);
     }
 
     fn run(&mut self, run: &Run) {

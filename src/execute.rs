@@ -13,7 +13,7 @@ use futures_util::future::{join, join_all};
 use tokio::sync::{oneshot, watch};
 
 use crate::colour::Colour;
-use crate::command;
+use crate::command::{self, Tenure};
 use crate::consent::Confirmed;
 use crate::evidence;
 use crate::facts::Facts;
@@ -47,8 +47,8 @@ pub struct Execution<'a, F> {
     pub restore: Option<(&'a RestoreWish, &'a Database)>,
     /// The swap of databases that is taken back before anything else.
     pub take_back: Option<(&'a Swap, &'a Database)>,
-    /// Who we are, for the lock.
-    pub holder: String,
+    /// Who we are, for the hosts.
+    pub tenure: Tenure,
     /// Sizes of the access logs at the moment of the switch, by host.
     pub access_sizes: Mutex<BTreeMap<HostName, BTreeMap<String, u64>>>,
 }
@@ -189,7 +189,7 @@ impl<F: Apply> Execution<'_, F> {
     async fn lock_host(&self, step: &Step) -> Taken {
         let Action::Lock { candidate } = &step.action else { return Taken::Without };
         let timed = self.journal.timed(StepWord::Lock, Some(&step.host));
-        let change = command::prepare(self.inventory, &self.plan.id, &self.holder, candidate.as_ref());
+        let change = command::prepare(self.inventory, &self.tenure, candidate.as_ref());
         let (answer, held) = match self.fleet.hold(&step.host, &change).await {
             Ok(taken) => taken,
             Err(failure) => {
@@ -219,6 +219,7 @@ impl<F: Apply> Execution<'_, F> {
                 match verdict {
                     "held" => {}
                     "stale" => details.push(format!("stale lock taken over from {about}")),
+                    "taken" => details.push(format!("lock taken over from the live run of {about}")),
                     // A lock is never the reason that a rollback cannot start.
                     _ => {
                         self.journal.note(format!("{}: no lock: {about}", step.host));
@@ -234,7 +235,7 @@ impl<F: Apply> Execution<'_, F> {
                     None => {}
                 }
                 timed.end(Status::Done, details.join(", "));
-                if verdict == "held" || verdict == "stale" {
+                if matches!(verdict, "held" | "stale" | "taken") {
                     Taken::Held(step.host.clone(), held)
                 } else {
                     Taken::Without
@@ -253,7 +254,8 @@ impl<F: Apply> Execution<'_, F> {
 
     async fn start_blue_on(&self, step: &Step) -> bool {
         let timed = self.journal.timed(StepWord::Verify, Some(&step.host));
-        let said = match self.fleet.apply(&step.host, &command::start(self.inventory, Colour::Blue)).await {
+        let said = match self.fleet.apply(&step.host, &command::start(self.inventory, &self.tenure, Colour::Blue)).await
+        {
             Ok(answer) if answer.status == 0 => None,
             Ok(answer) => Some(worst_line(&answer.text("start").unwrap_or_default())),
             // Whether it was started is seen below, where it is asked.
@@ -270,7 +272,7 @@ impl<F: Apply> Execution<'_, F> {
                     detail = format!("{} could not be started: {said}; {why}", self.plan.towards);
                 }
                 if !matches!(self.inventory.blue.run, Run::Process { .. }) {
-                    let stop = command::stop(self.inventory, &self.plan.id, Colour::Blue, &Target::Supervised);
+                    let stop = command::stop(self.inventory, &self.tenure, Colour::Blue, &Target::Supervised);
                     // As it was before us; if that fails too, it is a failed unit that serves nobody.
                     if self.fleet.apply(&step.host, &stop).await.is_ok_and(|answer| answer.status == 0) {
                         detail.push_str("; it was stopped again");
@@ -333,7 +335,7 @@ impl<F: Apply> Execution<'_, F> {
 
     /// The switch itself; sent again only when it certainly was not sent before.
     async fn apply_switch(&self, host: &HostName, change: &FileChange, proof: &Proof) -> Result<Answer, Failure> {
-        let command = command::switch(self.inventory, &self.plan.id, change, proof);
+        let command = command::switch(self.inventory, &self.tenure, change, proof);
         match self.fleet.apply(host, &command).await {
             Err(Failure::NotSent { .. }) => self.fleet.apply(host, &command).await,
             other => other,
@@ -447,6 +449,7 @@ fn outcome_of_switch(answer: &Answer, change: &FileChange, to: Colour) -> (Statu
             Balancer::Unknown,
             format!("{why}, and the old file could not be put back: {}", said("put_back")),
         ),
+        93 => failed(Balancer::Unchanged, format!("another run took the lock: {why}; nothing was changed")),
         90 => failed(
             Balancer::Unchanged,
             "no folder for the step's record is writable there; nothing was changed".to_owned(),

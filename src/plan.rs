@@ -24,6 +24,8 @@ pub struct Request {
     pub only: Vec<HostName>,
     pub green_is_kept: bool,
     pub is_forced: bool,
+    /// Whether the lock is also taken from a live run.
+    pub takes_over: bool,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
     /// What is taken back; `None` for a rollback.

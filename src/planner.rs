@@ -248,11 +248,16 @@ impl<'a> Planner<'a> {
         }
         if let Some(lock) = &seen.lock {
             let is_alive = lock.age_seconds.is_some_and(|age| age < LOCK_STALE_SECONDS);
-            if is_alive {
+            if is_alive && self.request.takes_over {
+                self.notes.push(format!("{}: the lock is taken over from the live run of {}", host.name, lock.holder));
+            } else if is_alive {
                 self.refuse(
                     Some(host),
                     format!("another run holds the lock: {}", lock.holder),
-                    Some("rollback-prod status".into()),
+                    Some(
+                        "ask them; if their run must stop before its next change, the same line with --take-over"
+                            .into(),
+                    ),
                 );
             } else {
                 self.notes.push(format!("{}: a stale lock is taken over from {}", host.name, lock.holder));

@@ -87,13 +87,6 @@ fn flags_that_are_not_understood_are_refused() {
 }
 
 #[test]
-fn what_this_build_lacks_is_refused_and_never_ignored() {
-    let folder = folder_with(CONFIG);
-    let scene = run_in(folder.path(), &["--reason", "x", "--take-over"]);
-    scene.exits(2).says("this build does not have --take-over yet").says("nothing was changed");
-}
-
-#[test]
 fn what_needs_a_database_or_an_incident_says_so_where_there_is_none() {
     let folder = folder_with(CONFIG);
     let no_database = "the config has no [database]";
@@ -685,6 +678,31 @@ fn a_run_that_slept_through_its_lock_stops_nothing_and_says_so() {
     lab.sh("web1", "systemctl kill -s KILL listings-green");
     assert_eq!(second.exit(), 0, "{}", second.said());
     stream.join().expect("the stream ends");
+}
+
+#[test]
+fn a_live_run_is_pre_empted_with_a_word_and_stops_before_its_next_change() {
+    let lab = Lab::up(&["web1"]);
+    long_drain(&lab);
+    let (mut running, stream) = hang_in_drain(&lab);
+    let refused = rollback(&lab, &[]);
+    refused.exits(1).says("holds the lock").says("--take-over");
+    let mut second = begin(&lab, &["--take-over"]);
+    // By itself, although the request without end goes on.
+    let code = running.exit();
+    let said = running.said();
+    assert_eq!(code, 4, "traffic is on blue, the stop was not this run's to do: {said}");
+    assert!(said.contains("another run took the lock"), "{said}");
+    assert_eq!(unit(&lab, "web1", "listings-green"), "active", "and it was not done: {said}");
+    let third = rollback(&lab, &[]);
+    third.exits(1).says("holds the lock");
+    lab.sh("web1", "systemctl kill -s KILL listings-green");
+    assert_eq!(second.exit(), 0, "{}", second.said());
+    assert!(second.said().contains("lock taken over from the live run of"), "{}", second.said());
+    assert_eq!(unit(&lab, "web1", "listings-green"), "failed", "{}", second.said());
+    stream.join().expect("the stream ends");
+    let left = leftovers(&lab, "web1");
+    assert!(left.is_empty(), "nothing of ours is left:\n{left}");
 }
 
 #[test]

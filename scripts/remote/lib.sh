@@ -233,6 +233,21 @@ state_folder() {
   return 1
 }
 
+# lock_is_anothers SERVICE HOLDER: whether another run has taken the service's lock here; its holder in $rp_other. A run
+# that slept, or whose line hung, must not go on where somebody else is at work.
+lock_is_anothers() {
+  rp_other=
+  { IFS= read -r rp_other <"$(state_folder)/rollback-prod-$1.lock/holder"; } 2>/dev/null
+  [ -n "$rp_other" ] && [ "$rp_other" != "$2" ]
+}
+
+# fenced SERVICE HOLDER: says whose the lock is now, where it is not ours.
+fenced() {
+  lock_is_anothers "$1" "$2" || return 1
+  section why
+  printf '%s' "$rp_other"
+}
+
 # detached FOLDER FUNCTION ARGUMENT…: runs FUNCTION so that it outlives this line, this laptop and this shell:
 # output to FOLDER/out, status to FOLDER/status, no terminal, no signal of ours. Waits for it and repeats both.
 detached() {

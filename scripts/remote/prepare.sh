@@ -1,14 +1,17 @@
 # Takes the service's lock on this host and tests the candidate. The lock lives as long as this channel: while the
 # laptop is there it sends a beat each second; when it dies, the channel ends and the lock is gone with it.
-# Arguments: sudo= service= run= holder= and, for a file that will change, live= test= text=
-# Sections: lock (held | stale HOLDER | busy HOLDER | none WHY), candidate. Exit: 0; 20 another run holds the lock.
-service='' run='' holder='' live='' test='' text=''
+# Arguments: sudo= service= run= holder= take_over= (yes: also from a live run) and, for a file that will change, live=
+#   test= text=
+# Sections: lock (held | stale HOLDER | taken HOLDER | busy HOLDER | none WHY), candidate. Exit: 0; 20 another run holds
+#   the lock.
+service='' run='' holder='' take_over=no live='' test='' text=''
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
     service=*) service=${arg#*=} ;;
     run=*) run=${arg#*=} ;;
     holder=*) holder=${arg#*=} ;;
+    take_over=*) take_over=${arg#*=} ;;
     live=*) live=${arg#*=} ;;
     test=*) test=${arg#*=} ;;
     text=*) text=${arg#*=} ;;
@@ -46,12 +49,18 @@ elif [ ! -d "$lock" ]; then
   verdict="none $lock cannot be made"
 else
   other=$(cat "$lock/holder" 2>/dev/null || printf 'somebody who left no name')
-  if [ "$(age)" -lt "$stale_after" ]; then
+  state=stale
+  if [ "$(age)" -lt "$stale_after" ]; then state=live; fi
+  if [ "$state" = live ] && [ "$take_over" != yes ]; then
     verdict="busy $other"
-  elif mv "$lock" "$lock.stale.$$" 2>/dev/null; then
-    # The move is what decides between two runs that both see a stale lock.
-    rm -rf "$lock.stale.$$"
-    if take; then verdict="stale $other"; else verdict="busy $(cat "$lock/holder" 2>/dev/null)"; fi
+  elif mv "$lock" "$lock.before.$$" 2>/dev/null; then
+    # The move is what decides between two runs that both want it.
+    rm -rf "$lock.before.$$"
+    case $state in live) state=taken ;; esac
+    if take; then verdict="$state $other"; else verdict="busy $(cat "$lock/holder" 2>/dev/null)"; fi
+  elif [ "$state" = live ]; then
+    # Going on beside a run that cannot be told to stop would be two at once.
+    verdict="busy $other; it is of another account: sudo rm -r $lock"
   else
     verdict="none the stale lock of $other is not ours to remove"
   fi

@@ -1,9 +1,12 @@
 # Starts a colour the way the config says it is run. Safe to run twice. Whether it serves is asked afterwards.
-# Arguments: sudo= kind= name= file= project= start= log=. Exit: 0 started; 1 with what was said.
-kind='' name='' file='' project=- start='' log=-
+# Arguments: sudo= service= holder= kind= name= file= project= start= log=. Exit: 0 started; 1 with what was said; 93 the
+#   lock is another run's by now (section why): nothing was changed
+service='' holder='' kind='' name='' file='' project=- start='' log=-
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
+    service=*) service=${arg#*=} ;;
+    holder=*) holder=${arg#*=} ;;
     kind=*) kind=${arg#*=} ;;
     name=*) name=${arg#*=} ;;
     file=*) file=${arg#*=} ;;
@@ -12,6 +15,7 @@ for arg in "$@"; do
     log=*) log=${arg#*=} ;;
   esac
 done
+if fenced "$service" "$holder"; then return 93; fi
 section start
 case $kind in
   systemd) as_root systemctl start "$name" 2>&1 ;;

@@ -1,15 +1,16 @@
 # Stops green: its unit or container, or the process that listens on its port, and only that one: pid, start time
 # and program are compared with what was seen before, in the same breath as the signal. Then its ports are watched.
-# Arguments: sudo= service= run= kind= name= file= project= pid= started= exe= (a process) grace= (seconds)
+# Arguments: sudo= service= run= holder= kind= name= file= project= pid= started= exe= (a process) grace= (seconds)
 #   ports=" 1F91 " watch= (seconds that the ports must stay closed)
 # Sections: stop (what was said), left (who listens now). Exit: 0 stopped; 40 it is not the process that was seen;
-#   41 it could not be stopped; 42 something listens on its port again; 90, 91 as in switch.sh
-service='' run='' kind='' name='' file='' project=- pid='' started='' exe='' grace=20 ports='' watch=1
+#   41 it could not be stopped; 42 something listens on its port again; 90, 91, 93 as in switch.sh
+service='' run='' holder='' kind='' name='' file='' project=- pid='' started='' exe='' grace=20 ports='' watch=1
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
     service=*) service=${arg#*=} ;;
     run=*) run=${arg#*=} ;;
+    holder=*) holder=${arg#*=} ;;
     kind=*) kind=${arg#*=} ;;
     name=*) name=${arg#*=} ;;
     file=*) file=${arg#*=} ;;
@@ -103,6 +104,7 @@ stop() {
   done
 }
 
+if fenced "$service" "$holder"; then return 93; fi
 base=$(state_folder) || return 90
 mkdir -p "$base/rollback-prod-$service-jobs-$rp_uid" || return 90
 detached "$base/rollback-prod-$service-jobs-$rp_uid/$run.stop" stop

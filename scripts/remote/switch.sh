@@ -1,20 +1,22 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
-# Arguments: sudo= service= run= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
+# Arguments: sudo= service= run= holder= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
 #   limit= passes= and what tells blue's answer: header= (a line of the head) or body= (the whole body); without
 #   it an answer counts once the old workers have stopped accepting.
 # Sections: steps (what was done), test, reload, access (sizes of the logs), why, put_back. Exit:
 #   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
 #   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
-#   30 the old file could not be put back; 90 no folder for the job; 91 the job was killed
-service='' run='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
+#   30 the old file could not be put back; 90 no folder for the job; 91 the job was killed; 93 the lock is another run's
+#   by now (section why): nothing was changed
+service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
 header='' body='' logs='' access=''
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
     service=*) service=${arg#*=} ;;
     run=*) run=${arg#*=} ;;
+    holder=*) holder=${arg#*=} ;;
     live=*) live=${arg#*=} ;;
     before=*) before=${arg#*=} ;;
     after=*) after=${arg#*=} ;;
@@ -223,6 +225,7 @@ switch() {
   give_up 22 "$cause"
 }
 
+if fenced "$service" "$holder"; then return 93; fi
 base=$(state_folder) || return 90
 mkdir -p "$base/rollback-prod-$service-jobs-$rp_uid" || return 90
 detached "$base/rollback-prod-$service-jobs-$rp_uid/$run.switch" switch

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use super::{Session, refuse};
+use crate::command::Tenure;
 use crate::consent::Confirmed;
 use crate::execute::{Execution, execute};
 use crate::facts::Facts;
@@ -87,7 +88,11 @@ impl Session<'_> {
                 .as_ref()
                 .and_then(|undo| undo.swap.as_ref())
                 .zip(self.inventory().database.as_ref()),
-            holder: holder(self.request),
+            tenure: Tenure {
+                run: self.request.id.clone(),
+                holder: holder(self.request),
+                takes_over: self.request.takes_over,
+            },
             access_sizes: Mutex::default(),
         };
         execute(&execution, &consent).await;
@@ -288,17 +293,12 @@ fn laptop() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Who holds the lock: what another operator needs to know to ask the right person.
+/// Who holds the lock, on one line: what another operator needs to know to ask the right person.
 fn holder(request: &Request) -> String {
-    format!(
-        "{}@{} pid {} since {} ({}): {}",
-        request.operator,
-        laptop(),
-        std::process::id(),
-        request.begun_at.format("%Y-%m-%dT%H:%M:%SZ"),
-        request.id,
-        request.reason
-    )
+    let since = request.begun_at.format("%Y-%m-%dT%H:%M:%SZ");
+    let (operator, laptop, pid) = (&request.operator, laptop(), std::process::id());
+    let line = format!("{operator}@{laptop} pid {pid} since {since} ({}): {}", request.id, request.reason);
+    line.replace(['\n', '\r'], " ")
 }
 
 /// Counts the signals that ask us to stop. The first stops between two steps; the second stops waiting at once.

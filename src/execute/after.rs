@@ -259,7 +259,7 @@ impl<F: Apply> Execution<'_, F> {
     async fn stop_on(&self, step: &Step) {
         let Action::Stop { colour, target } = &step.action else { return };
         let timed = self.journal.timed(StepWord::Stop, Some(&step.host));
-        let stop = command::stop(self.inventory, &self.plan.id, *colour, target);
+        let stop = command::stop(self.inventory, &self.tenure, *colour, target);
         let answer = match self.fleet.apply(&step.host, &stop).await {
             Ok(answer) => Ok(answer),
             Err(failure) => {
@@ -283,6 +283,10 @@ impl<F: Apply> Execution<'_, F> {
                     42 => {
                         let left = worst_line(&answer.text("left").unwrap_or_default());
                         (Status::Failed, Green::LeftRunning, format!("green was stopped and is there again: {left}"))
+                    }
+                    93 => {
+                        let other = answer.text("why").unwrap_or_default();
+                        (Status::Failed, Green::LeftRunning, format!("another run took the lock: {other}"))
                     }
                     other => (Status::Unknown, Green::Unknown, format!("the step ended with {other}: {said}")),
                 }
