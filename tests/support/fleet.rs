@@ -1,0 +1,719 @@
+//! Hosts in memory: what they serve, who runs, who holds the lock, and faults that strike at a call. They understand the
+//! programs that go over the line by their names and arguments, and answer as the scripts do. Whoever changes them is
+//! watched: what must never be is noted the moment it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rollback_prod::inventory::{Inventory, Role};
+use rollback_prod::names::HostName;
+use rollback_prod::remote::{Answer, Apply, Ask, Change, Failure, Held, Program, Question};
+use tokio::sync::{oneshot, watch};
+
+pub const PATH: &str = "/etc/nginx/sites-available/listings";
+const BLUE: &str = "1F90";
+const GREEN: &str = "1F91";
+
+/// What goes wrong, at one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The line cannot be made, this once.
+    NotSent,
+    /// The line is cut before the program begins.
+    LostBefore,
+    /// The program ends, and its answer is lost; its record stays on the host.
+    LostAfter,
+    /// The same, and the host has no record of it.
+    LostForGood,
+    /// From now on the host is not reached.
+    Unreachable,
+    /// It loses its power in the middle and comes up again by itself, without a lock and without records.
+    PowerFails,
+    /// It answers with what is no answer of that program.
+    Garbage,
+    /// The step ends with a status of its own choice.
+    Fails,
+    /// Blue dies there, unseen.
+    BlueDies,
+    /// Somebody else has the lock from now on.
+    LockTaken,
+    /// The file was changed by hand a moment ago.
+    FileEdited,
+    /// The operator presses Ctrl-C, once or twice.
+    Interrupt,
+}
+
+pub const FAULTS: [Fault; 12] = [
+    Fault::NotSent,
+    Fault::LostBefore,
+    Fault::LostAfter,
+    Fault::LostForGood,
+    Fault::Unreachable,
+    Fault::PowerFails,
+    Fault::Garbage,
+    Fault::Fails,
+    Fault::BlueDies,
+    Fault::LockTaken,
+    Fault::FileEdited,
+    Fault::Interrupt,
+];
+
+/// At which call a fault strikes: counted over all of them, or over those of one program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct When {
+    pub program: Option<&'static str>,
+    pub call: usize,
+}
+
+/// Numbers that a seed decides (splitmix64).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+/// One host.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// The file on its disk, and what nginx has loaded of it.
+    pub file: String,
+    pub loaded: String,
+    pub blue: bool,
+    pub green: bool,
+    pub is_reached: bool,
+    pub lock: Option<String>,
+    /// Steps that ended and whose result was not fetched.
+    records: BTreeMap<String, Answer>,
+    /// Our last question after blue's health was answered with a yes.
+    blue_was_well: bool,
+    is_balancer: bool,
+    is_app: bool,
+}
+
+struct World {
+    machines: BTreeMap<HostName, Machine>,
+    /// Calls so far, of all programs and of each.
+    calls: BTreeMap<Option<&'static str>, usize>,
+    /// The faults that are still to come.
+    faults: Vec<(When, Fault)>,
+    struck: Vec<String>,
+    /// Changes whose intent the journal has told.
+    intents: BTreeSet<(String, HostName)>,
+    broken: Vec<String>,
+    lost: Vec<Arc<AtomicBool>>,
+    dice: Dice,
+    said: Vec<String>,
+}
+
+/// All hosts of an inventory.
+pub struct Fleet {
+    world: Arc<Mutex<World>>,
+    /// Whether servers are reached from their own host only.
+    is_local: bool,
+    interrupts: watch::Sender<u32>,
+}
+
+impl Fleet {
+    /// Green serves everywhere and blue is well.
+    pub fn new(inventory: &Inventory, file: &str, dice: Dice) -> Fleet {
+        let machine = |host: &rollback_prod::inventory::Host| Machine {
+            file: file.to_owned(),
+            loaded: file.to_owned(),
+            blue: host.is(Role::App),
+            green: host.is(Role::App),
+            is_reached: true,
+            is_balancer: host.is(Role::Balancer),
+            is_app: host.is(Role::App),
+            ..Machine::default()
+        };
+        let machines = inventory.hosts.iter().map(|host| (host.name.clone(), machine(host))).collect();
+        let world = World {
+            machines,
+            calls: BTreeMap::new(),
+            faults: Vec::new(),
+            struck: Vec::new(),
+            intents: BTreeSet::new(),
+            broken: Vec::new(),
+            lost: Vec::new(),
+            dice,
+            said: Vec::new(),
+        };
+        Fleet {
+            world: Arc::new(Mutex::new(world)),
+            is_local: inventory.green.servers.iter().all(|server| server.is_local()),
+            interrupts: watch::channel(0).0,
+        }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no test panics in there")
+    }
+
+    pub fn interrupts(&self) -> watch::Receiver<u32> {
+        self.interrupts.send_replace(0);
+        self.interrupts.subscribe()
+    }
+
+    pub fn strike(&self, when: When, fault: Fault) {
+        self.world().faults.push((when, fault));
+    }
+
+    pub fn intent(&self, step: &str, host: &HostName) {
+        self.world().intents.insert((step.to_owned(), host.clone()));
+    }
+
+    /// What struck, at which call of which program.
+    pub fn struck(&self) -> Vec<String> {
+        self.world().struck.clone()
+    }
+
+    /// Everything that was sent, in order.
+    pub fn said(&self) -> Vec<String> {
+        self.world().said.clone()
+    }
+
+    /// What must never be, and was.
+    pub fn broken(&self) -> Vec<String> {
+        self.world().broken.clone()
+    }
+
+    pub fn machines(&self) -> BTreeMap<HostName, Machine> {
+        self.world().machines.clone()
+    }
+
+    /// The run is over and its channels with it: locks of its own are gone, whatever it did.
+    pub fn channels_end(&self) {
+        for machine in self.world().machines.values_mut() {
+            machine.lock = None;
+        }
+    }
+
+    /// Everything that was broken is mended by somebody; what was switched or stopped stays so.
+    pub fn mend(&self) {
+        let mut world = self.world();
+        world.faults.clear();
+        for machine in world.machines.values_mut() {
+            machine.is_reached = true;
+            machine.blue = machine.is_app;
+            machine.blue_was_well = false;
+        }
+    }
+
+    /// The colour that a balancer's loaded file sends to: `blue`, `green`, or what is wrong.
+    pub fn serves(&self, text: &str) -> &'static str {
+        colour_of(text)
+    }
+
+    /// A call: the fault that strikes at it, if one does.
+    fn begin(&self, host: &HostName, program: &Program) -> Option<Fault> {
+        let mut world = self.world();
+        let mut now = |program: Option<&'static str>| {
+            let count = world.calls.entry(program).or_default();
+            *count += 1;
+            When { program, call: *count - 1 }
+        };
+        let now = [now(None), now(Some(program.name))];
+        world.said.push(format!("{} {} {host}", now[0].call, program.name));
+        let at = world.faults.iter().position(|(when, _)| now.contains(when))?;
+        let (_, fault) = world.faults.swap_remove(at);
+        world.struck.push(format!("{fault:?} at call {}, {} on {host}", now[0].call, program.name));
+        Some(fault)
+    }
+
+    fn call(&self, host: &HostName, program: &Program) -> Result<Answer, Failure> {
+        let fault = self.begin(host, program);
+        let not_sent = || Failure::NotSent { why: "Connection refused".into(), hint: None };
+        let unknown = || Failure::Unknown { why: "the line was cut".into() };
+        if !self.world().machines[host].is_reached {
+            return Err(not_sent());
+        }
+        let mut world = self.world();
+        match fault {
+            None => Ok(world.run(host, program, self.is_local, None)),
+            Some(Fault::NotSent) => Err(not_sent()),
+            Some(Fault::LostBefore) => Err(unknown()),
+            Some(Fault::LostAfter) => {
+                let answer = world.run(host, program, self.is_local, None);
+                let record = format!("{}.{}", argument(program, "run"), program.name);
+                if matches!(program.name, "switch" | "stop") {
+                    world.machine(host).records.insert(record, answer);
+                }
+                Err(unknown())
+            }
+            Some(Fault::LostForGood) => {
+                world.run(host, program, self.is_local, None);
+                Err(unknown())
+            }
+            Some(Fault::Unreachable) => {
+                let happens = world.dice.below(2) == 0;
+                if happens {
+                    world.run(host, program, self.is_local, None);
+                }
+                let machine = world.machine(host);
+                machine.is_reached = false;
+                machine.lock = None;
+                Err(unknown())
+            }
+            Some(Fault::PowerFails) => {
+                let happens = world.dice.below(2) == 0;
+                if happens {
+                    world.run(host, program, self.is_local, None);
+                }
+                let machine = world.machine(host);
+                // It starts with what is on its disk; both units are enabled.
+                machine.loaded.clone_from(&machine.file);
+                machine.lock = None;
+                machine.records.clear();
+                machine.blue = machine.is_app;
+                machine.green = machine.is_app;
+                Err(unknown())
+            }
+            Some(Fault::Garbage) => {
+                let status = world.dice.one_of(&[0, 1, 127]);
+                if status == 0 && matches!(program.name, "switch" | "stop" | "start" | "prepare") {
+                    // What ends with 0 did it: a host that lies about that is another's case (the verification's).
+                    return Ok(world.run(host, program, self.is_local, None));
+                }
+                let sections = vec![("motd".to_owned(), b"Welcome to web1".to_vec())];
+                Ok(Answer { status, sections, noise: "Welcome".into() })
+            }
+            Some(Fault::Fails) => {
+                let status = match program.name {
+                    "switch" => world.dice.one_of(&[10, 11, 12, 20, 21, 22, 30, 90, 91]),
+                    "stop" => world.dice.one_of(&[40, 41, 42, 90]),
+                    "start" | "prepare" => 1,
+                    _ => return Ok(world.run(host, program, self.is_local, None)),
+                };
+                Ok(world.run(host, program, self.is_local, Some(status)))
+            }
+            Some(Fault::BlueDies) => {
+                world.machine(host).blue = false;
+                Ok(world.run(host, program, self.is_local, None))
+            }
+            Some(Fault::LockTaken) => {
+                for machine in world.machines.values_mut() {
+                    machine.lock = Some("mallory@elsewhere pid 1 since today (rollback-x): mine".into());
+                }
+                for lost in &world.lost {
+                    lost.store(true, Ordering::Relaxed);
+                }
+                Ok(world.run(host, program, self.is_local, None))
+            }
+            Some(Fault::FileEdited) => {
+                let machine = world.machine(host);
+                machine.file.push_str("# by hand\n");
+                machine.loaded.clone_from(&machine.file);
+                Ok(world.run(host, program, self.is_local, None))
+            }
+            Some(Fault::Interrupt) => {
+                let times = 1 + world.dice.below(2) as u32;
+                drop(world);
+                self.interrupts.send_modify(|count| *count += times);
+                Ok(self.world().run(host, program, self.is_local, None))
+            }
+        }
+    }
+}
+
+impl Ask for Fleet {
+    async fn ask(&self, host: &HostName, question: &Question) -> Result<Answer, Failure> {
+        // A round trip: others get their turn.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        self.call(host, question.program())
+    }
+
+    async fn stream(
+        &self,
+        host: &HostName,
+        question: &Question,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<i32, Failure> {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let answer = self.call(host, question.program())?;
+        sink(b"a line of text\n").map_err(|err| Failure::Unknown { why: err.to_string() })?;
+        Ok(answer.status)
+    }
+}
+
+impl Apply for Fleet {
+    async fn apply(&self, host: &HostName, change: &Change) -> Result<Answer, Failure> {
+        let program = change.program();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let step = match program.name {
+            "start" => "verify",
+            name => name,
+        };
+        {
+            let mut world = self.world();
+            // A stop of blue takes back a start of ours, whose intent is there.
+            let is_told = world.intents.contains(&(step.to_owned(), host.clone()))
+                || (step == "stop" && world.intents.contains(&("verify".to_owned(), host.clone())));
+            if !is_told {
+                world.broken.push(format!("{step} on {host} began without its intent in the journal"));
+            }
+        }
+        self.call(host, program)
+    }
+
+    async fn hold(&self, host: &HostName, change: &Change) -> Result<(Answer, Held), Failure> {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let lease =
+            Lease { world: Arc::clone(&self.world), host: host.clone(), holder: argument(change.program(), "holder") };
+        // Where the answer is lost the channel is over, and the lease ends with it.
+        let answer = self.call(host, change.program())?;
+        let lost = Arc::new(AtomicBool::new(false));
+        self.world().lost.push(Arc::clone(&lost));
+        let (release, released) = oneshot::channel::<()>();
+        let done = tokio::spawn(async move {
+            // Dropping the sender releases too.
+            let _ = released.await;
+            drop(lease);
+        });
+        Ok((answer, Held::new(lost, release, done)))
+    }
+}
+
+/// A lock as long as its channel lives.
+struct Lease {
+    world: Arc<Mutex<World>>,
+    host: HostName,
+    holder: String,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut world = self.world.lock().expect("no test panics in there");
+        let machine = world.machine(&self.host);
+        if machine.lock.as_ref() == Some(&self.holder) {
+            machine.lock = None;
+        }
+    }
+}
+
+impl World {
+    fn machine(&mut self, host: &HostName) -> &mut Machine {
+        self.machines.get_mut(host).expect("a host of the inventory")
+    }
+
+    /// What the program does and answers; with `ends`, as a step that fails in that way.
+    fn run(&mut self, host: &HostName, program: &Program, is_local: bool, ends: Option<i32>) -> Answer {
+        let mut said = Said::default();
+        said.status = match program.name {
+            "facts" => self.facts(host, program, is_local, &mut said),
+            "prepare" => self.prepare(host, program, ends, &mut said),
+            "switch" => self.switch(host, program, ends, &mut said),
+            "start" => self.start(host, program, ends),
+            "stop" => self.stop(host, program, is_local, ends, &mut said),
+            "job" => match self.machine(host).records.remove(&argument(program, "job")) {
+                Some(answer) => return answer,
+                None => 92,
+            },
+            "sample" => {
+                said.section("sockets", "");
+                said.section("nginx.workers", "11 open\n");
+                0
+            }
+            "health" => self.health(host, program, is_local, &mut said),
+            "access" => {
+                said.section("access", "/var/log/nginx/access.log before 100 0 after 100 0\n");
+                0
+            }
+            _ => 0,
+        };
+        self.look(program);
+        said.answer()
+    }
+
+    /// Who would serve a user of that balancer.
+    fn somebody_serves(&self, balancer: &HostName, is_local: bool) -> bool {
+        let colour = colour_of(&self.machines[balancer].loaded);
+        self.apps(balancer, is_local).any(|app| match colour {
+            "blue" => app.blue,
+            "green" => app.green,
+            _ => false,
+        })
+    }
+
+    fn apps<'w>(&'w self, balancer: &'w HostName, is_local: bool) -> impl Iterator<Item = &'w Machine> {
+        let mine = move |(name, machine): &(&HostName, &Machine)| machine.is_app && (!is_local || *name == balancer);
+        self.machines.iter().filter(mine).map(|(_, machine)| machine)
+    }
+
+    /// What must hold after each step, whoever did it.
+    fn look(&mut self, program: &Program) {
+        for (host, machine) in &self.machines {
+            if machine.is_balancer && colour_of(&machine.file) == "?" {
+                self.broken.push(format!("after {}: the file of {host} is neither blue's nor green's", program.name));
+            }
+        }
+    }
+
+    fn is_fenced(&mut self, host: &HostName, program: &Program, said: &mut Said) -> bool {
+        let holder = argument(program, "holder");
+        match self.machine(host).lock.clone() {
+            Some(other) if other != holder => {
+                said.section("why", &other);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn prepare(&mut self, host: &HostName, program: &Program, ends: Option<i32>, said: &mut Said) -> i32 {
+        let holder = argument(program, "holder");
+        if ends.is_some() {
+            said.section("lock", "none no folder in memory is writable");
+            return 0;
+        }
+        match &self.machine(host).lock {
+            Some(other) if *other != holder => {
+                let other = format!("busy {other}");
+                said.section("lock", &other);
+                return 20;
+            }
+            Some(_) | None => {}
+        }
+        self.machine(host).lock = Some(holder);
+        said.section("lock", "held");
+        if program.arguments.iter().any(|argument| argument.starts_with("text=")) {
+            said.section("candidate", "syntax is ok");
+            said.section("candidate.status", "0");
+        }
+        0
+    }
+
+    fn switch(&mut self, host: &HostName, program: &Program, ends: Option<i32>, said: &mut Said) -> i32 {
+        if self.is_fenced(host, program, said) {
+            return 93;
+        }
+        let (before, after) = (argument(program, "before"), argument(program, "after"));
+        said.section("steps", "");
+        let machine = self.machine(host);
+        if machine.file != before && machine.file != after {
+            return 10;
+        }
+        match ends {
+            // Nothing happened, or what happened was put back.
+            Some(status @ (10 | 11 | 12 | 20 | 21 | 22 | 90)) => return status,
+            // Killed, or not put back: the new file is there, and loaded or not.
+            Some(status) => {
+                machine.file = after;
+                if status == 91 {
+                    machine.loaded.clone_from(&machine.file);
+                }
+                return status;
+            }
+            None => {}
+        }
+        machine.file.clone_from(&after);
+        machine.loaded = after;
+        said.section("access", "/var/log/nginx/access.log 100\n");
+        0
+    }
+
+    fn start(&mut self, host: &HostName, program: &Program, ends: Option<i32>) -> i32 {
+        let mut said = Said::default();
+        if self.is_fenced(host, program, &mut said) {
+            return 93;
+        }
+        if let Some(status) = ends {
+            return status;
+        }
+        let machine = self.machine(host);
+        if argument(program, "name").contains("blue") {
+            machine.blue = true
+        } else {
+            machine.green = true
+        }
+        0
+    }
+
+    fn stop(&mut self, host: &HostName, program: &Program, is_local: bool, ends: Option<i32>, said: &mut Said) -> i32 {
+        if self.is_fenced(host, program, said) {
+            return 93;
+        }
+        if argument(program, "name").contains("blue") {
+            // Only what we started ourselves and what serves nobody.
+            if self.machines.values().any(|machine| machine.is_balancer && colour_of(&machine.loaded) == "blue") {
+                self.broken.push(format!("blue was stopped on {host} while somebody sent to it"));
+            }
+            self.machine(host).blue = false;
+            return 0;
+        }
+        for (balancer, machine) in &self.machines {
+            let may_send = machine.is_balancer && (!is_local || balancer == host);
+            if may_send && colour_of(&machine.loaded) != "blue" {
+                self.broken.push(format!("green was stopped on {host} while {balancer} sent to it"));
+            }
+        }
+        if !self.machines[host].blue_was_well {
+            self.broken.push(format!("green was stopped on {host} and blue's last answer there was no good one"));
+        }
+        match ends {
+            Some(42) => {
+                said.section("stop", "");
+                said.section("left", "port 8081: pid 7 /opt/green, started by pid 1 init");
+                42
+            }
+            Some(status) => status,
+            None => {
+                self.machine(host).green = false;
+                0
+            }
+        }
+    }
+
+    /// The answers to those of a program's questions over HTTP.
+    fn gets(&mut self, host: &HostName, program: &Program, is_local: bool, said: &mut Said) {
+        for argument in &program.arguments {
+            let Some(name) = argument.strip_prefix("get=").and_then(|get| get.split('\u{1f}').next()) else { continue };
+            let machine = self.machines[host].clone();
+            let colour = match name.split('.').next() {
+                Some("probe") if self.somebody_serves(host, is_local) => colour_of(&machine.loaded),
+                Some("blue") if machine.blue || !machine.is_app => "blue",
+                Some("green") if machine.green || !machine.is_app => "green",
+                _ => "nobody",
+            };
+            if name.starts_with("blue.health") {
+                self.machine(host).blue_was_well = colour == "blue";
+            }
+            match (name, colour) {
+                ("probe", "nobody") => {
+                    said.section(name, "HTTP/1.1 502 Bad Gateway\n\n");
+                    said.section(&format!("{name}.code"), "502 ");
+                }
+                (_, "nobody") => {
+                    said.section(name, "");
+                    said.section(&format!("{name}.code"), "000 Connection refused");
+                }
+                (_, colour) => {
+                    said.section(name, &format!("HTTP/1.1 200 OK\nX-Instance: {colour}\n\nhello"));
+                    said.section(&format!("{name}.code"), "200 ");
+                }
+            }
+        }
+    }
+
+    fn health(&mut self, host: &HostName, program: &Program, is_local: bool, said: &mut Said) -> i32 {
+        self.gets(host, program, is_local, said);
+        said.section("listeners", &listeners(&self.machines[host]));
+        0
+    }
+
+    fn facts(&mut self, host: &HostName, program: &Program, is_local: bool, said: &mut Said) -> i32 {
+        let machine = self.machines[host].clone();
+        for job in machine.records.keys() {
+            said.section("job", &format!("{job}\n0\n"));
+        }
+        self.machine(host).records.clear();
+        self.gets(host, program, is_local, said);
+        said.section("who", "1000\ndeploy\n/bin/bash\n");
+        said.section("system", "Linux 6.1");
+        said.section(
+            "clock",
+            &format!(
+                "{}",
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64())
+            ),
+        );
+        said.section("tools", "/usr/sbin/nginx\n/usr/bin/curl\n/usr/bin/gzip\n/usr/bin/sudo\n/usr/bin/systemctl\n");
+        said.section("space", "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/a 9 1 99999999 1% /\n");
+        said.section("rights", "all");
+        if let Some(lock) = &machine.lock {
+            said.section("lock", lock);
+            said.section("lock.age", "1");
+        }
+        if machine.is_balancer {
+            said.section("nginx.link", PATH);
+            said.section("nginx.stat", "root:root 644 1");
+            said.section("nginx.stat.status", "0");
+            said.section("nginx.text", &machine.file);
+            said.section("nginx.text.status", "0");
+            let dump = format!(
+                "# configuration file {PATH}:\nerror_log /var/log/nginx/error.log;\naccess_log /var/log/nginx/access.log;\n"
+            );
+            said.section("nginx.dump", &dump);
+            said.section("nginx.dump.status", "0");
+            said.section("nginx.version", "nginx version: nginx/1.22.1");
+            said.section("nginx.pidfile", "/run/nginx.pid");
+            said.section("nginx.master", "10");
+            said.section("nginx.workers", "11 open\n");
+        }
+        if machine.is_app {
+            for (colour, runs) in [("blue", machine.blue), ("green", machine.green)] {
+                let state =
+                    if runs { "ActiveState=active\nSubState=running" } else { "ActiveState=inactive\nSubState=dead" };
+                said.section(
+                    &format!("{colour}.unit"),
+                    &format!(
+                        "LoadState=loaded\n{state}\nMainPID=7\nControlGroup=/system.slice/listings-{colour}.service\n"
+                    ),
+                );
+            }
+            said.section("listeners", &listeners(&machine));
+            let open =
+                |port: &str, runs: bool| if runs { format!("0A here {port} 00000000 0 7\n") } else { String::new() };
+            said.section("sockets", &(open(BLUE, machine.blue) + &open(GREEN, machine.green)));
+        }
+        0
+    }
+}
+
+fn listeners(machine: &Machine) -> String {
+    let line = |port: &str, colour: &str, runs: bool| match runs {
+        true => format!("{port} 7 /opt/{colour} 123 0::/system.slice/listings-{colour}.service|\n"),
+        false => String::new(),
+    };
+    line(BLUE, "blue", machine.blue) + &line(GREEN, "green", machine.green)
+}
+
+/// Of the file's upstream, the colour that is not down; `?` where it is both, neither or no file at all.
+fn colour_of(text: &str) -> &'static str {
+    let is_up = |port: &str| text.lines().any(|line| line.contains(port) && !line.contains("down"));
+    match (is_up(":8080"), is_up(":8081")) {
+        (true, false) => "blue",
+        (false, true) => "green",
+        _ => "?",
+    }
+}
+
+fn argument(program: &Program, key: &str) -> String {
+    let prefix = format!("{key}=");
+    program.arguments.iter().find_map(|argument| argument.strip_prefix(&prefix)).unwrap_or_default().to_owned()
+}
+
+#[derive(Default)]
+struct Said {
+    sections: Vec<(String, Vec<u8>)>,
+    status: i32,
+}
+
+impl Said {
+    fn section(&mut self, name: &str, text: &str) {
+        self.sections.push((name.to_owned(), text.as_bytes().to_vec()));
+    }
+
+    fn answer(self) -> Answer {
+        Answer { status: self.status, sections: self.sections, noise: String::new() }
+    }
+}
