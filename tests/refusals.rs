@@ -699,7 +699,7 @@ fn a_live_run_is_pre_empted_with_a_word_and_stops_before_its_next_change() {
     lab.sh("web1", "systemctl kill -s KILL listings-green");
     assert_eq!(second.exit(), 0, "{}", second.said());
     assert!(second.said().contains("lock taken over from the live run of"), "{}", second.said());
-    assert_eq!(unit(&lab, "web1", "listings-green"), "failed", "{}", second.said());
+    assert_ne!(unit(&lab, "web1", "listings-green"), "active", "{}", second.said());
     stream.join().expect("the stream ends");
     let left = leftovers(&lab, "web1");
     assert!(left.is_empty(), "nothing of ours is left:\n{left}");
