@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use crate::consent::Word;
 use crate::record::{Dump, Loss, Swap, TableLoss, plural};
 use crate::redact::printable;
-use crate::units::{bytes, grouped, span};
+use crate::units::{bytes, grouped, span, to_the_second};
 
 /// A screen holds this many tables beside the rest; the report has forty, the journal all.
 const TABLES_SHOWN: usize = 15;
@@ -146,7 +146,8 @@ fn loss_table(loss: &Loss) -> String {
 
 fn row(table: &TableLoss) -> Vec<String> {
     let count = |count: Option<u64>| count.map_or("–".to_owned(), grouped);
-    let newest = |newest: &Option<String>| newest.as_ref().map_or("–".to_owned(), |newest| printable(newest));
+    let newest =
+        |newest: &Option<String>| newest.as_ref().map_or("–".to_owned(), |newest| printable(&to_the_second(newest)));
     vec![
         printable(&table.table),
         count(table.live_rows),

@@ -351,7 +351,10 @@ impl Share {
     /// `1.3 % of 1200 requests`, or that there is not enough data.
     pub fn describe(self) -> String {
         if self.requests < Self::ENOUGH {
-            return format!("not enough data ({} requests)", self.requests);
+            return format!(
+                "not enough data ({})",
+                plural(usize::try_from(self.requests).unwrap_or(usize::MAX), "request")
+            );
         }
         format!("{:.1} % of {} requests", 100.0 * self.errors as f64 / self.requests as f64, self.requests)
     }

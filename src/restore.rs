@@ -123,6 +123,11 @@ async fn carried_for(system: &str) -> Arc<[u8]> {
 }
 
 impl<F: Ask> Work<'_, F> {
+    fn say_progress(&self, server: &Server, percent: Option<u8>, words: &str) {
+        let time = self.journal.clock().now();
+        self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words });
+    }
+
     /// The server that holds the database, among all hosts that may have it.
     ///
     /// # Errors
@@ -211,6 +216,12 @@ impl<F: Ask> Work<'_, F> {
     /// When the host cannot be asked.
     pub async fn check(&self, server: &Server, files: Vec<backup::File>) -> Result<Vec<Checked>, Failure> {
         let carried = carried_for(&server.facts.system).await;
+        let all: u64 = files.iter().map(|file| file.bytes).sum();
+        let words = match files.as_slice() {
+            [one] => format!("reading {} ({}) to its end", one.path, bytes(all)),
+            several => format!("reading {} dumps ({}) to their ends", several.len(), bytes(all)),
+        };
+        self.say_progress(server, None, &words);
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let question = command::database::scan(self.inventory, self.database, &paths, &carried);
         let scans = database::scans(&self.fleet.ask(&server.host, &question).await?);
@@ -477,9 +488,7 @@ impl<F: Apply> Work<'_, F> {
             _ => String::new(),
         };
         let words = format!("{percent:.0} %: {what}{done}, {}{left}", span(elapsed));
-        let percent = Some(percent as u8);
-        let time = self.journal.clock().now();
-        self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words: &words });
+        self.say_progress(server, Some(percent as u8), &words);
     }
 
     /// Drops a database of ours, and ends a load that goes on into it.

@@ -444,15 +444,21 @@ impl Live {
     }
 
     fn progress(&mut self, progress: &Progress<'_>) {
-        if let Some(line) = self.steps.get_mut(&progress.step) {
-            line.progress = format!("{} {}", progress.host, printable(progress.words));
-            line.refresh();
-        }
+        let line = self.line_of(progress.step);
+        line.progress = format!("{} {}", progress.host, printable(progress.words));
+        line.refresh();
     }
 
     fn begin(&mut self, step: StepWord) {
+        let line = self.line_of(step);
+        line.waiting += 1;
+        line.refresh();
+    }
+
+    /// The live line of a step. There may be progress to show before the step itself begins.
+    fn line_of(&mut self, step: StepWord) -> &mut StepLine {
         let bars = &self.bars;
-        let line = self.steps.entry(step).or_insert_with(|| {
+        self.steps.entry(step).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new_spinner());
             let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {elapsed}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -468,9 +474,7 @@ impl Live {
                 details: Vec::new(),
                 progress: String::new(),
             }
-        });
-        line.waiting += 1;
-        line.refresh();
+        })
     }
 
     fn end(

@@ -15,6 +15,23 @@ pub fn grouped(count: u64) -> String {
     out
 }
 
+/// `2 tables, 6,000 rows`; nothing where neither is known, as of a dump that is no text.
+pub fn contents(tables: u64, rows: u64) -> String {
+    let counted = |count: u64, noun: &str| {
+        if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", grouped(count)) }
+    };
+    if tables == 0 && rows == 0 {
+        return String::new();
+    }
+    format!("{}, {}", counted(tables, "table"), counted(rows, "row"))
+}
+
+/// PostgreSQL's timestamp without fractions of a second: `2026-11-21 07:57:45.735038+00` → `2026-11-21 07:57:45+00`.
+pub fn to_the_second(timestamp: &str) -> String {
+    let Some((seconds, rest)) = timestamp.split_once('.') else { return timestamp.to_owned() };
+    format!("{seconds}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
 /// `2.0 GB`
 pub fn bytes(bytes: u64) -> String {
     match bytes {

@@ -46,7 +46,7 @@ fn the_database_goes_back_to_the_newest_whole_dump_older_than_the_deploy() {
     let list = run(&lab, &["backups"]);
     list.exits(0)
         .says("*  /opt/listings/backups/wanted.sql.gz")
-        .says("whole, 2 tables, 6000 rows")
+        .says("whole, 2 tables, 6,000 rows")
         .says("after the deploy");
     let scene = restore(&lab, &[], "RESTORE\n");
 

@@ -52,7 +52,7 @@ fn where_no_program_may_run_the_shell_does_the_same() {
     }
     lab.sh("web1", "kill $(cat /run/grower)");
     let scene = restore(&lab, &["--backup", &format!("{FOLDER}/good.sql.gz")]);
-    scene.exits(0).says("2 tables, 6000 rows");
+    scene.exits(0).says("2 tables, 6,000 rows");
     scene.holds(contents(&lab) == dumped, "rows and properties are the dump's");
     nothing_is_left(&lab, &scene);
 }
@@ -66,7 +66,7 @@ fn custom_and_directory_format_and_plain_text_go_back_too() {
         sql(&lab, "INSERT INTO listings VALUES (77777, 'late', '2026-11-21')");
         let path = format!("{FOLDER}/{file}");
         let scene = restore(&lab, &["--backup", &path]);
-        scene.exits(0).says("2 tables, 6000 rows");
+        scene.exits(0).says("2 tables, 6,000 rows");
         scene.holds(contents(&lab) == dumped, &format!("{file}: rows and properties are the dump's"));
         // Where only root may read it.
         lab.sh("web1", &format!("chown -R root:root {path}; chmod -R go-rwx {path}; chmod 700 {FOLDER}"));

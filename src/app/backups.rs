@@ -13,7 +13,7 @@ use crate::record::{Drill, Status, StepWord, Verdict};
 use crate::remote::ssh::Ssh;
 use crate::remote::{Ask, ReadOnly};
 use crate::restore::{Choice, Server, Work};
-use crate::units::{bytes, span};
+use crate::units::{bytes, contents, span};
 
 impl Session<'_> {
     /// The dumps, newest first, each with its verdict; and the databases that earlier restores kept.
@@ -185,7 +185,7 @@ impl Session<'_> {
         if let Err(err) = dropped {
             why.push(format!("{name} is still there: {err}"));
         }
-        let words = format!("{} tables, {} rows in {}", drill.tables, drill.rows, span(loaded.took));
+        let words = format!("{} in {}", contents(drill.tables, drill.rows), span(loaded.took));
         if why.is_empty() {
             step.end(Status::Done, format!("{words}; checked, and dropped again"));
             return drill;

@@ -16,10 +16,10 @@ use crate::journal::Timed;
 use crate::names::HostName;
 use crate::plan::RestoreWish;
 use crate::prompt;
-use crate::record::{self, DatabaseState, Green, Status, StepWord, Swap, What};
+use crate::record::{self, DatabaseState, Green, Status, StepWord, Swap, What, plural};
 use crate::remote::Apply;
 use crate::restore::{Choice, Loaded, Server, Swapped, Work};
-use crate::units::{bytes, span};
+use crate::units::{bytes, contents, span};
 
 /// A copy that stands ready, and everything that the question needs.
 pub(super) struct Ready<'j, 'a> {
@@ -111,15 +111,11 @@ impl<'a, F: Apply> Execution<'a, F> {
             self.stays(work.database, &server.host, None, &record.problems.join("; "));
             return None;
         }
-        self.journal.note(format!(
-            "{}: the dump {} is whole: {}, {}, {} tables, {} rows",
-            server.host,
-            record.path,
-            bytes(record.bytes),
-            record.modified.format("made %Y-%m-%d %H:%M:%S UTC"),
-            record.tables,
-            record.rows
-        ));
+        let (size, made) = (bytes(record.bytes), record.modified.format("%Y-%m-%d %H:%M:%S UTC"));
+        let contents = contents(record.tables, record.rows);
+        let comma = if contents.is_empty() { "" } else { ", " };
+        let path = &record.path;
+        self.journal.note(format!("{}: the dump {path} is whole: {size}, made {made}{comma}{contents}", server.host));
         Some((server, choice))
     }
 
@@ -408,7 +404,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             Err(failure) => vec![failure.to_string()],
         };
         if failed.is_empty() {
-            timed.end(Status::Done, format!("{} {} checks", work.database.name, passed(work.database.checks.len())));
+            timed.end(Status::Done, format!("{} {}", work.database.name, passed(work.database.checks.len())));
         } else {
             timed.end(Status::Failed, format!("on the restored database: {}", failed.join("; ")));
             return;
@@ -458,8 +454,8 @@ impl<'a, F: Apply> Execution<'a, F> {
 
 fn passed(checks: usize) -> String {
     match checks {
-        0 => "is live; the config has no".to_owned(),
-        checks => format!("is live and passes {checks}"),
+        0 => "is live; the config has no checks".to_owned(),
+        checks => format!("is live and passes {}", plural(checks, "check")),
     }
 }
 

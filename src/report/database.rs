@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::record::{self, DatabaseState, Dump, Entry, Loss, TableLoss, What};
-use crate::units::bytes;
+use crate::units::{bytes, contents, grouped, to_the_second};
 
 /// Tables that differ are shown up to this many; the journal has all of them.
 const TABLES_SHOWN: usize = 40;
@@ -104,13 +104,11 @@ fn words(state: DatabaseState) -> &'static str {
 
 fn dump_row(dump: &Dump) -> DumpRow {
     let made = dump.modified.format("%Y-%m-%d %H:%M");
-    let rows = match (dump.tables, dump.rows) {
-        (0, 0) => String::new(),
-        (tables, rows) => format!(", {tables} tables, {rows} rows"),
-    };
+    let contents = contents(dump.tables, dump.rows);
+    let comma = if contents.is_empty() { "" } else { ", " };
     DumpRow {
         path: dump.path.clone(),
-        about: format!("{}, made {made} UTC{rows}", bytes(dump.bytes)),
+        about: format!("{}, made {made} UTC{comma}{contents}", bytes(dump.bytes)),
         problems: dump.problems.clone(),
         passed_over: dump.passed_over.clone(),
     }
@@ -130,8 +128,8 @@ fn loss_rows(loss: &Loss) -> (Vec<LossRow>, Vec<String>) {
 }
 
 fn loss_row(table: &TableLoss) -> LossRow {
-    let count = |count: Option<u64>| count.map_or("–".to_owned(), |count| count.to_string());
-    let newest = |newest: &Option<String>| newest.clone().unwrap_or("–".to_owned());
+    let count = |count: Option<u64>| count.map_or("–".to_owned(), grouped);
+    let newest = |newest: &Option<String>| newest.as_deref().map_or("–".to_owned(), to_the_second);
     LossRow {
         table: table.table.clone(),
         live: count(table.live_rows),
