@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -98,6 +100,50 @@ fn variables_come_from_the_environment_else_from_the_file_beside_the_config() {
     manual(rollback_prod().env_remove("DEPLOY_AT"), folder.path()).exits(0).says("from-file@web1.invalid");
     let environment = manual(rollback_prod().env("DEPLOY_AT", "from-environment@web1.invalid"), folder.path());
     environment.exits(0).says("from-environment@web1.invalid").never_says("from-file");
+}
+
+#[test]
+fn a_config_that_others_may_write_is_refused() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let config = folder.path().join("rollback.toml");
+    let variables = folder.path().join(".env.deploy");
+    write(&config, CONFIG);
+    write(&variables, "TOKEN=x\n");
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("change a mode");
+    };
+    for path in [&config, &variables] {
+        mode(path, 0o646);
+        let scene = manual(&mut rollback_prod(), folder.path());
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        scene.exits(2).says(name).says("others may write it (mode 646)").says("chmod go-w");
+        mode(path, 0o600);
+    }
+    // A group of one's own, as where the umask is 002.
+    let mine = std::fs::metadata(&config).expect("it is there");
+    mode(&config, 0o664);
+    std::os::unix::fs::chown(&config, None, Some(mine.uid())).expect("we are root");
+    manual(&mut rollback_prod(), folder.path()).exits(0);
+    std::os::unix::fs::chown(&config, None, Some(mine.uid() + 4711)).expect("we are root");
+    manual(&mut rollback_prod(), folder.path()).exits(2).says("others may write it (mode 664)");
+}
+
+#[test]
+fn a_config_of_another_user_is_refused() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("change a mode");
+    let config = folder.path().join("rollback.toml");
+    write(&config, CONFIG);
+    let program = folder.path().join("rollback-prod");
+    std::fs::copy(env!("CARGO_BIN_EXE_rollback-prod"), &program).expect("where everybody may run it");
+    let mut as_nobody = Command::new(&program);
+    as_nobody.uid(65534).gid(65534).env_clear();
+    // Root's files are believed; what they say, root could have done anyway.
+    manual(&mut as_nobody, folder.path()).exits(0);
+    std::os::unix::fs::chown(&config, Some(4711), None).expect("we are root");
+    let mut as_nobody = Command::new(&program);
+    as_nobody.uid(65534).gid(65534).env_clear();
+    manual(&mut as_nobody, folder.path()).exits(2).says("it belongs to user 4711");
 }
 
 #[test]

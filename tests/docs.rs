@@ -77,6 +77,16 @@ fn every_link_between_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn every_test_that_the_security_notes_name_is_there() {
+    let said = text("SECURITY.md");
+    let named: Vec<&str> = said.split('`').filter(|word| word.starts_with("tests/")).collect();
+    assert!(named.len() > 10, "they name tests: {named:?}");
+    for test in named {
+        assert!(repository().join(test).is_file(), "SECURITY.md names {test}, which is not there");
+    }
+}
+
+#[test]
 fn the_way_to_the_wire_is_the_one_that_the_tour_gives() {
     for (file, name) in [
         ("src/main.rs", "app::run("),

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -246,6 +247,30 @@ RC
     let scene = roll(&lab, &lab.config(""));
     scene.exits(0).never_says("Welcome to web1!");
     serves(&lab, "web1", "blue", &scene);
+}
+
+#[test]
+fn a_host_that_drops_connections_when_many_come_is_asked_again() {
+    let lab = Lab::up(&["web1"]);
+    sshd(&lab, "web1", "MaxStartups 1");
+    // Somebody who never says who he is takes the only place.
+    let taken = TcpStream::connect((lab.ip("web1"), 22)).expect("sshd takes one");
+    let config = lab.config("");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(1500));
+            drop(taken);
+        });
+        let scene = roll(&lab, &config);
+        scene.exits(0).says("green stopped");
+        serves(&lab, "web1", "blue", &scene);
+    });
+    let taken = TcpStream::connect((lab.ip("web1"), 22)).expect("sshd takes one");
+    let began = Instant::now();
+    let scene = roll(&lab, &config);
+    scene.exits(1).says("kex_exchange_identification");
+    scene.holds(began.elapsed() < Duration::from_secs(10), "and it gives up in time");
+    drop(taken);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Finds the config, reads it and its variables, and says everything that is wrong with it. Reads files of this
-//! machine only.
+//! machine only, and none that somebody else could have written: what stands in them is run on production.
 
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Document, Problem, Reading};
@@ -23,8 +26,7 @@ pub fn load(named: Option<&Path>, environment: &str) -> Result<Loaded, Vec<Strin
     let environment = Environment::new(environment).map_err(|err| vec![format!("--env {err}")])?;
     let path = find(named)?;
     let read = |path: &Path| -> Result<Document, Vec<String>> {
-        let text =
-            std::fs::read_to_string(path).map_err(|err| vec![format!("cannot read {}: {err}", path.display())])?;
+        let text = trusted_text(path).map_err(|err| vec![cannot_read(path, &err)])?;
         Ok(Document { path: path.to_owned(), text })
     };
     let base = read(&path)?;
@@ -42,7 +44,7 @@ pub fn load(named: Option<&Path>, environment: &str) -> Result<Loaded, Vec<Strin
         environment,
         home: std::env::var_os("HOME").map(PathBuf::from),
         variable: &variable,
-        read_file: &|path| std::fs::read_to_string(path),
+        read_file: &trusted_text,
     };
     let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let read = config::read(&reading).map_err(said)?;
@@ -72,12 +74,44 @@ fn find(named: Option<&Path>) -> Result<PathBuf, Vec<String>> {
 /// The variables of `.env.deploy` beside the config.
 fn variables(config: &Path) -> Result<config::EnvFile, Vec<String>> {
     let path = config.with_file_name(".env.deploy");
-    let text = match std::fs::read_to_string(&path) {
+    let text = match trusted_text(&path) {
         Ok(text) => text,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(vec![format!("cannot read {}: {err}", path.display())]),
+        Err(err) => return Err(vec![cannot_read(&path, &err)]),
     };
     config::parse_env_file(&text).map_err(|problems| {
         problems.into_iter().map(|(line, what)| format!("{}:{line}: {what}", path.display())).collect()
     })
+}
+
+fn cannot_read(path: &Path, err: &std::io::Error) -> String {
+    format!("cannot read {}: {err}", path.display())
+}
+
+/// A file's text, unless somebody else may write it; the file that is judged is the one that is read.
+fn trusted_text(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    if let Some(why) = distrust(&file.metadata()?, rustix::process::geteuid().as_raw()) {
+        return Err(std::io::Error::other(why));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Why a file is not to be believed by the user `me`, with what to type.
+fn distrust(file: &Metadata, me: u32) -> Option<String> {
+    // Where everybody has a group of their own, with the same number, an umask of 002 is usual and harmless.
+    let is_private_group = file.gid() == file.uid();
+    if file.mode() & 0o002 != 0 || (file.mode() & 0o020 != 0 && !is_private_group) {
+        return Some(format!(
+            "others may write it (mode {:o}), and it says what is run; chmod go-w it",
+            file.mode() & 0o777
+        ));
+    }
+    // Root reads files of people who called sudo, and of images that were unpacked as somebody.
+    if file.uid() != me && file.uid() != 0 && me != 0 {
+        return Some(format!("it belongs to user {}, and it says what is run; make it yours", file.uid()));
+    }
+    None
 }

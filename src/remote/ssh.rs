@@ -30,6 +30,11 @@ const SESSIONS_PER_HOST: usize = 6;
 /// sshd's `MaxStartups` (10:30:100) begins to drop at 10 unauthenticated connections: a bastion that all hosts are
 /// reached through must not see more than this at once.
 const CONNECTS_AT_ONCE: usize = 32;
+/// What ssh says when the other end closes before anybody has shown a key.
+const DROPPED: [&str; 2] = ["kex_exchange_identification:", "Exceeded MaxStartups"];
+/// Between two attempts, doubled each time; all of them together stay within `[ssh] connect_timeout`.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A beat a second; the lock's script calls it stale after ten.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -58,6 +63,12 @@ struct Open {
     /// Kept so that the master lives exactly as long as this value and this process.
     _master: Child,
     _stdin: ChildStdin,
+}
+
+/// Why a connection was not made.
+struct Refused {
+    failure: Failure,
+    was_dropped: bool,
 }
 
 /// What a program's bytes go to.
@@ -141,10 +152,30 @@ impl Ssh {
         }
     }
 
+    /// Connects, again where sshd dropped us before it knew who we are: it does so at random when many come at once
+    /// (MaxStartups), and a moment later it does not.
+    async fn connect(&self, host: &Host, program: &Program, mut sink: Sink<'_>) -> Result<(Answer, Open), Failure> {
+        let until = Instant::now() + self.settings.connect_timeout;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.connect_once(host, program, sink.again()).await {
+                Err(Refused { failure, was_dropped }) => {
+                    let pause_now = jittered(pause);
+                    if !was_dropped || Instant::now() + pause_now >= until {
+                        return Err(failure);
+                    }
+                    tokio::time::sleep(pause_now).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Ok(connected) => return Ok(connected),
+            }
+        }
+    }
+
     /// Starts the master with the program on its own channel.
-    async fn connect(&self, host: &Host, program: &Program, sink: Sink<'_>) -> Result<(Answer, Open), Failure> {
+    async fn connect_once(&self, host: &Host, program: &Program, sink: Sink<'_>) -> Result<(Answer, Open), Refused> {
         let _permit = self.connecting.acquire().await;
-        let not_sent = |why: String| Failure::NotSent { why, hint: None };
+        let not_sent = |why: String| Refused { failure: Failure::NotSent { why, hint: None }, was_dropped: false };
         let number = self.sockets.fetch_add(1, Ordering::Relaxed);
         let socket = self.folder.path().join(number.to_string());
         let nonce = Nonce::new();
@@ -186,7 +217,8 @@ impl Ssh {
                 let _ = master.start_kill();
                 let said = tokio::time::timeout(Duration::from_millis(500), said).await;
                 let said = said.ok().and_then(Result::ok).unwrap_or_default();
-                Err(explain(host, lost, &said))
+                let was_dropped = !lost.begun && DROPPED.iter().any(|words| said.contains(words));
+                Err(Refused { failure: explain(host, lost, &said), was_dropped })
             }
         }
     }
@@ -477,6 +509,13 @@ fn explain(host: &Host, lost: Lost, said: &str) -> Failure {
         (true, true) => lost.why,
     };
     Failure::NotSent { why, hint: Some(format!("ssh {dest} true")) }
+}
+
+/// Half of it to one and a half: those that were dropped together must not come back together.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    pause.mul_f64(0.5 + (random % 1000) as f64 / 1000.0)
 }
 
 /// An error with its causes on one line.
