@@ -36,7 +36,8 @@ as_root() {
 
 # A list arrives as one argument with a unit separator between its words.
 rp_unit=$(printf '\037')
-# run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it.
+# run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it. Not with our own umask: nginx
+# makes its pid file even when it only tests, and one that root alone may read would stay so when it is started.
 run_words() {
   rp_words=$1
   shift
@@ -47,7 +48,11 @@ run_words() {
   set -- $rp_words "$@"
   set +f
   unset IFS
-  as_root "$@"
+  umask 022
+  rp_run=0
+  as_root "$@" || rp_run=$?
+  umask 077
+  return "$rp_run"
 }
 
 # read_whole FILE: its bytes, also where only root may read it.
@@ -115,8 +120,22 @@ fetch_all() {
 # title_of PID: its command line, as far as there is one.
 title_of() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null; }
 
-# nginx_master PIDFILE: the pid of the running master, or nothing.
+# nginx_master PIDFILE: the pid of the running master, or nothing. Where we may not read the file, it is the only master
+# that there is.
 nginx_master() {
+  if [ -e "$1" ] && [ ! -r "$1" ]; then
+    # The brackets keep grep from finding itself.
+    rp_masters=$(grep -l 'nginx: [m]aster process' /proc/[0-9]*/cmdline 2>/dev/null)
+    case $rp_masters in
+      *'
+'*) ;;
+      /proc/*/cmdline)
+        rp_masters=${rp_masters#/proc/}
+        printf '%s' "${rp_masters%/cmdline}"
+        ;;
+    esac
+    return 0
+  fi
   [ -r "$1" ] || return 0
   IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ] || return 0
   case $(title_of "$rp_pid") in *nginx*) printf '%s' "$rp_pid" ;; esac
