@@ -450,10 +450,6 @@ fn outcome_of_switch(answer: &Answer, change: &FileChange, to: Colour) -> (Statu
             format!("{why}, and the old file could not be put back: {}", said("put_back")),
         ),
         93 => failed(Balancer::Unchanged, format!("another run took the lock: {why}; nothing was changed")),
-        90 => failed(
-            Balancer::Unchanged,
-            "no folder for the step's record is writable there; nothing was changed".to_owned(),
-        ),
         other => (Status::Unknown, Balancer::Unknown, format!("the step ended with {other}: {}", said("steps"))),
     }
 }

@@ -561,7 +561,7 @@ impl<F: Apply> Work<'_, F> {
         match answer.status {
             0 => Swapped::Done(answer.text("took").and_then(|took| took.trim().parse().ok())),
             71 => Swapped::No("the databases are not those of the plan any more: somebody else renamed one".to_owned()),
-            70 | 90 => Swapped::No(worst_line(&said)),
+            70 => Swapped::No(worst_line(&said)),
             other => match self.is_swapped(server, swap).await {
                 Some(true) => Swapped::Done(None),
                 Some(false) => Swapped::No(format!("the swap ended with {other}: {}", worst_line(&said))),

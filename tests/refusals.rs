@@ -711,6 +711,31 @@ fn a_live_run_is_pre_empted_with_a_word_and_stops_before_its_next_change() {
 }
 
 #[test]
+fn a_lock_that_cannot_be_written_is_a_warning_and_never_a_refusal() {
+    let everywhere = ["/run/lock", "/dev/shm", "/tmp", "/var/tmp"];
+    for (folders, is_full) in [(&everywhere[..1], true), (&everywhere[..], true), (&everywhere[..], false)] {
+        let lab = Lab::up(&["web1"]);
+        lab.config("");
+        for folder in folders {
+            lab.sh("web1", &format!("mount -t tmpfs -o size=16k,mode=1777 tmpfs {folder}"));
+            if is_full {
+                lab.exec("web1", &["dd", "if=/dev/zero", &format!("of={folder}/full"), "bs=1k"]);
+            } else {
+                lab.sh("web1", &format!("mount -o remount,ro {folder}"));
+            }
+        }
+        let load = Load::start(&lab.ip("web1"), "GET", "/", 2);
+        let scene = rollback(&lab, &[]);
+        scene.exits(0).says("no lock").says("without a lock");
+        nobody_noticed(&load.stop(), &scene);
+        scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+        scene.holds(unit(&lab, "web1", "listings-green") != "active", "green is stopped");
+        let left = leftovers(&lab, "web1");
+        scene.holds(left.is_empty(), &format!("nothing of ours is left:\n{left}"));
+    }
+}
+
+#[test]
 fn a_stale_lock_is_taken_over_with_a_note() {
     let lab = Lab::up(&["web1"]);
     lab.config("");

@@ -15,10 +15,8 @@ done
 
 # A change that an earlier run began here and that still runs is joined: what it leaves is what is true.
 base=$(state_folder) || base=/tmp
-jobs=$base/rollback-prod-$service-jobs-$rp_uid
 rounds=0
-for job in "$jobs"/*; do
-  [ -d "$job" ] || continue
+records "$service" | while IFS= read -r job; do
   while [ ! -e "$job/status" ] && [ "$rounds" -lt 200 ]; do
     rp_pid=
     if [ -r "$job/pid" ]; then IFS= read -r rp_pid <"$job/pid"; fi

@@ -8,9 +8,8 @@ for arg in "$@"; do
     limit=*) limit=${arg#*=} ;;
   esac
 done
-base=$(state_folder) || return 92
-folder=$base/rollback-prod-$service-jobs-$rp_uid/$job
-[ -d "$folder" ] || return 92
+folder=$(records "$service" | awk -v job="$job" -F / '$NF == job { print; exit }')
+[ -n "$folder" ] || return 92
 rp_until=$(($(date +%s) + limit))
 while [ -d "$folder" ] && [ ! -e "$folder/status" ] && [ "$(date +%s)" -lt "$rp_until" ]; do
   rp_pid=

@@ -241,15 +241,27 @@ compose_of() {
 # prints its warnings on standard error, so that is not part of the name.
 container_of() { compose_of "$1" "$2" ps -a -q "$3" 2>/dev/null; }
 
-# state_folder: the folder on this host for locks and jobs: memory first, it cannot be full of logs.
+# Folders on this host for locks and records: memory first, it cannot be full of logs.
+rp_bases='/run/lock /dev/shm /tmp /var/tmp'
+
+# state_folder: the first of them that we may write.
 state_folder() {
-  for rp_base in /run/lock /dev/shm /tmp; do
+  for rp_base in $rp_bases; do
     if [ -d "$rp_base" ] && [ -w "$rp_base" ]; then
       printf '%s' "$rp_base"
       return 0
     fi
   done
   return 1
+}
+
+# records SERVICE: every record of a step of ours, wherever there was room for it.
+records() {
+  for rp_base in $rp_bases; do
+    for rp_record in "$rp_base/rollback-prod-$1-jobs-$rp_uid"/*; do
+      [ ! -d "$rp_record" ] || printf '%s\n' "$rp_record"
+    done
+  done
 }
 
 # lock_is_anothers SERVICE HOLDER: whether another run has taken the service's lock here; its holder in $rp_other. A run
@@ -267,23 +279,39 @@ fenced() {
   printf '%s' "$rp_other"
 }
 
-# detached FOLDER FUNCTION ARGUMENT…: runs FUNCTION so that it outlives this line, this laptop and this shell:
-# output to FOLDER/out, status to FOLDER/status, no terminal, no signal of ours. Waits for it and repeats both.
+# has_room FOLDER: makes it, and a file `out` in it. A disk that is full makes folders, and files without content.
+has_room() {
+  rm -rf "$1" 2>/dev/null
+  if mkdir -p "$1" 2>/dev/null && { printf x >"$1/out"; } 2>/dev/null && [ -s "$1/out" ]; then return 0; fi
+  rm -rf "$1" 2>/dev/null
+  rmdir "${1%/*}" 2>/dev/null
+  return 1
+}
+
+# detached SERVICE STEP FUNCTION ARGUMENT…: runs FUNCTION so that it outlives this line, this laptop and this shell: its
+# output and its status go into a record, no terminal, no signal of ours. Waits for it and repeats both. Where there is
+# room for a record nowhere, it does without: that a step is done matters more than that it can be told again.
 detached() {
-  rp_job=$1
-  shift
-  rm -rf "$rp_job"
-  mkdir -p "$rp_job" || return 90
-  (
-    trap '' HUP INT TERM PIPE
-    "$@" >"$rp_job/out" 2>&1 </dev/null
-    printf '%s\n' "$?" >"$rp_job/status.new"
-    mv -f "$rp_job/status.new" "$rp_job/status"
-  ) </dev/null >/dev/null 2>&1 &
-  rp_child=$!
-  printf '%s\n' "$rp_child" >"$rp_job/pid"
-  wait "$rp_child"
-  job_result "$rp_job"
+  rp_service=$1 rp_step=$2
+  shift 2
+  for rp_base in $rp_bases; do
+    rp_job=$rp_base/rollback-prod-$rp_service-jobs-$rp_uid/$rp_step
+    if has_room "$rp_job"; then
+      (
+        trap '' HUP INT TERM PIPE
+        "$@" >"$rp_job/out" 2>&1 </dev/null
+        printf '%s\n' "$?" >"$rp_job/status.new"
+        mv -f "$rp_job/status.new" "$rp_job/status"
+      ) </dev/null >/dev/null 2>&1 &
+      rp_child=$!
+      printf '%s\n' "$rp_child" >"$rp_job/pid"
+      wait "$rp_child"
+      job_result "$rp_job"
+      return
+    fi
+  done
+  trap '' HUP INT TERM PIPE
+  "$@" 2>&1 </dev/null
 }
 
 # job_result FOLDER: what a finished job printed and ended with; 91 where it left no status (killed). It is kept where

@@ -31,8 +31,15 @@ verdict=
 # For all to read: an operator with another account must see who holds it, and that the beat is fresh.
 take() {
   umask 022
-  mkdir "$lock" 2>/dev/null && printf '%s\n' "$holder" >"$lock/holder" && printf . >"$lock/beat"
-  rp_taken=$?
+  rp_taken=1
+  if mkdir "$lock" 2>/dev/null; then
+    if { printf '%s\n' "$holder" >"$lock/holder" && printf . >"$lock/beat"; } 2>/dev/null && [ -s "$lock/beat" ]; then
+      rp_taken=0
+    else
+      # A disk that is full makes folders only: half a lock would be nobody's, and in everybody's way.
+      rm -rf "$lock"
+    fi
+  fi
   umask 077
   return "$rp_taken"
 }
@@ -46,7 +53,7 @@ if [ -z "$base" ]; then
 elif take; then
   verdict=held
 elif [ ! -d "$lock" ]; then
-  verdict="none $lock cannot be made"
+  verdict="none $lock cannot be written"
 else
   other=$(cat "$lock/holder" 2>/dev/null || printf 'somebody who left no name')
   state=stale
@@ -73,7 +80,7 @@ if [ -n "$live" ]; then candidate "$live" "$test" "$text"; fi
 case $verdict in none*) return 0 ;; esac
 
 # Steps of earlier runs that nobody asked for again: they have ended, and what they left was read as it is.
-for rp_job in "$base/rollback-prod-$service-jobs-$rp_uid"/*; do
+records "$service" | while IFS= read -r rp_job; do
   if [ -e "$rp_job/status" ]; then rm -rf "$rp_job"; fi
 done
 answered 0

@@ -3,7 +3,7 @@
 # Arguments: sudo= service= run= holder= kind= name= file= project= pid= started= exe= (a process) grace= (seconds)
 #   ports=" 1F91 " watch= (seconds that the ports must stay closed)
 # Sections: stop (what was said), left (who listens now). Exit: 0 stopped; 40 it is not the process that was seen;
-#   41 it could not be stopped; 42 something listens on its port again; 90, 91, 93 as in switch.sh
+#   41 it could not be stopped; 42 something listens on its port again; 91, 93 as in switch.sh
 service='' run='' holder='' kind='' name='' file='' project=- pid='' started='' exe='' grace=20 ports='' watch=1
 for arg in "$@"; do
   case $arg in
@@ -105,6 +105,4 @@ stop() {
 }
 
 if fenced "$service" "$holder"; then return 93; fi
-base=$(state_folder) || return 90
-mkdir -p "$base/rollback-prod-$service-jobs-$rp_uid" || return 90
-detached "$base/rollback-prod-$service-jobs-$rp_uid/$run.stop" stop
+detached "$service" "$run.stop" stop

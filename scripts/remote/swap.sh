@@ -2,8 +2,7 @@
 # ends the connections to the first. Gives up after seconds= and leaves everything as it was.
 # Arguments: sudo= service= admin= container= way= run= live= live_oid= (or nothing) copy= copy_oid= kept= comment= (of
 #   the kept one) seconds=
-# Exit: 0 swapped; 70 not swapped, all is as it was; 71 these are not the databases of the plan any more; 90 no folder
-#   for the record
+# Exit: 0 swapped; 70 not swapped, all is as it was; 71 these are not the databases of the plan any more
 run='' live='' live_oid='' copy='' copy_oid='' kept='' comment='' seconds=5
 for arg in "$@"; do
   database_argument "$arg"
@@ -155,5 +154,4 @@ swap() {
 }
 
 find_psql >/dev/null || return 70
-base=$(state_folder) || return 90
-detached "$base/rollback-prod-$service-jobs-$rp_uid/$run.swap" swap
+detached "$service" "$run.swap" swap

@@ -7,8 +7,8 @@
 #   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
 #   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
-#   30 the old file could not be put back; 90 no folder for the job; 91 the job was killed; 93 the lock is another run's
-#   by now (section why): nothing was changed
+#   30 the old file could not be put back; 91 the job was killed; 93 the lock is another run's by now (section why):
+#   nothing was changed
 service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
 header='' body='' logs='' access=''
 for arg in "$@"; do
@@ -226,6 +226,4 @@ switch() {
 }
 
 if fenced "$service" "$holder"; then return 93; fi
-base=$(state_folder) || return 90
-mkdir -p "$base/rollback-prod-$service-jobs-$rp_uid" || return 90
-detached "$base/rollback-prod-$service-jobs-$rp_uid/$run.switch" switch
+detached "$service" "$run.switch" switch

@@ -299,8 +299,8 @@ impl Fleet {
             }
             Some(Fault::Fails) => {
                 let status = match program.name {
-                    "switch" => world.dice.one_of(&[10, 11, 12, 20, 21, 22, 30, 90, 91]),
-                    "stop" => world.dice.one_of(&[40, 41, 42, 90]),
+                    "switch" => world.dice.one_of(&[10, 11, 12, 20, 21, 22, 30, 91]),
+                    "stop" => world.dice.one_of(&[40, 41, 42]),
                     "start" | "prepare" => 1,
                     _ => return Ok(world.run(host, program, self.is_local, None)),
                 };
@@ -514,7 +514,7 @@ impl World {
         }
         match ends {
             // Nothing happened, or what happened was put back.
-            Some(status @ (10 | 11 | 12 | 20 | 21 | 22 | 90)) => return status,
+            Some(status @ (10 | 11 | 12 | 20 | 21 | 22)) => return status,
             // Killed, or not put back: the new file is there, and loaded or not.
             Some(status) => {
                 machine.file = after;
