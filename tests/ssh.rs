@@ -336,6 +336,28 @@ fn a_jump_host_of_the_ssh_config_is_used() {
 }
 
 #[test]
+fn a_fleet_behind_a_bastion_that_drops_connections_is_reached() {
+    let lab = Lab::up(&["bastion", "web1", "web2", "web3"]);
+    lab.sh("bastion", "sed -i /MaxStartups/d /etc/ssh/sshd_config.d/lab.conf");
+    sshd(&lab, "bastion", "MaxStartups 1");
+    let file = ssh_config(&lab, "Host web*\nProxyJump bastion");
+    let config = lab.config_with(|text| {
+        text.replace(&lab.ssh_config().display().to_string(), &file.display().to_string())
+            .replace("[[host]]\nname = \"bastion\"\nssh = \"bastion\"\n", "")
+    });
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("traffic is safe: blue serves on 3 of 3 hosts");
+    for host in ["web1", "web2", "web3"] {
+        serves(&lab, host, "blue", &scene);
+    }
+    let dropped = lab.sh(
+        "bastion",
+        "journalctl -u ssh --no-pager | grep -c 'beginning MaxStartups throttling\\|drop connection' || true",
+    );
+    scene.holds(dropped != "0", &format!("the bastion did drop connections: {dropped}"));
+}
+
+#[test]
 fn no_secret_is_on_any_command_line() {
     let lab = Lab::up(&["web1"]);
     let config = lab.config("[notify]\ntimeout = \"1s\"\nslack = { webhook_env = \"SLACK_WEBHOOK_URL\" }");

@@ -505,6 +505,46 @@ fn a_host_that_is_powered_off_is_named_and_finished_later() {
 }
 
 #[test]
+fn every_host_of_a_fleet_has_a_state_of_its_own_and_the_rest_is_finished_by_name() {
+    let hosts = ["web1", "web2", "web3"];
+    let lab = Lab::up(&hosts);
+    let reload = "/usr/local/sbin/reload-nginx";
+    lab.config_with(|text| {
+        text.replace("[ssh]", "[ssh]\nconnect_timeout = \"2s\"")
+            .replace("sudo = true", &format!("sudo = true\nreload = \"{reload}\""))
+    });
+    for host in hosts {
+        install(&lab, host, reload, "#!/bin/sh\nexec systemctl reload nginx\n");
+    }
+    let before = read(&lab, "web2", FILE);
+    install(&lab, "web2", reload, "#!/bin/sh\necho 'no memory today'; exit 1\n");
+    lab.poweroff("web3");
+    let loads = ["web1", "web2"].map(|host| Load::start(&lab.ip(host), "GET", "/", FEW));
+    let scene = rollback(&lab, &[]);
+    scene
+        .exits(5)
+        .says("traffic of web1 on blue; traffic of web2 put back, as it was; traffic of web3 NOT KNOWN")
+        .says("no memory today")
+        .says("--hosts web2,web3");
+    scene.holds(served_by(&lab, "web1") == "blue", "web1 is on blue");
+    scene.holds(unit(&lab, "web1", "listings-green") == "inactive", "its green is stopped: no other host sends to it");
+    scene.holds(served_by(&lab, "web2") == "green", "web2 serves green as before");
+    scene.holds(unit(&lab, "web2", "listings-green") == "active", "its green runs");
+    scene.holds(read(&lab, "web2", FILE) == before, "its file is as it was");
+    install(&lab, "web2", reload, "#!/bin/sh\nexec systemctl reload nginx\n");
+    lab.boot("web3");
+    let rest = rollback(&lab, &["--hosts", "web2,web3"]);
+    for counts in loads.map(Load::stop) {
+        nobody_noticed(&counts, &scene);
+    }
+    rest.exits(0).says("traffic is safe: blue serves on 3 of 3 hosts");
+    for host in hosts {
+        rest.holds(served_by(&lab, host) == "blue", &format!("{host} is on blue"));
+        rest.holds(unit(&lab, host, "listings-green") == "inactive", &format!("green of {host} is stopped"));
+    }
+}
+
+#[test]
 fn green_is_left_running_under_a_balancer_that_nobody_listed() {
     let lab = Lab::up(&["web1", "edge"]);
     lab.config_with(|text| {

@@ -14,7 +14,7 @@ use crate::inventory::{Host, Role};
 use crate::names::HostName;
 use crate::observe::{self, Sample};
 use crate::plan::{Action, PhaseKind, Step};
-use crate::planner::must_be_stopped;
+use crate::planner::{may_send_to, must_be_stopped};
 use crate::public;
 use crate::record::{Balancer, Green, Status, StepWord, What, plural};
 use crate::remote::Apply;
@@ -30,8 +30,8 @@ const LAST_LOOK: Duration = Duration::from_secs(10);
 /// What a drain found.
 #[derive(Default)]
 struct Drained {
-    /// Addresses of peers that are none of ours and still connected at the end.
-    strangers: Vec<String>,
+    /// Hosts, and addresses of peers there that are none of ours and still connected at the end.
+    strangers: Vec<(HostName, String)>,
     /// Hosts that could not be looked at in the end: who is connected there is not known.
     unseen: Vec<HostName>,
 }
@@ -74,11 +74,10 @@ impl<F: Apply> Execution<'_, F> {
         let mut quiet = 0;
         let last = loop {
             let samples = self.samples().await;
-            quiet = if samples.iter().all(|(_, sample)| sample.as_ref().is_some_and(Sample::is_quiet)) {
-                quiet + 1
-            } else {
-                0
+            let is_quiet = |(host, sample): &(HostName, Option<Sample>)| {
+                sample.as_ref().is_some_and(Sample::is_quiet) || !self.drains(host)
             };
+            quiet = if samples.iter().all(is_quiet) { quiet + 1 } else { 0 };
             let is_seen = samples.iter().all(|(_, sample)| sample.is_some());
             let is_over = Instant::now() >= if is_seen { until } else { until + LAST_LOOK };
             let is_ours = locks.iter().all(|(_, held)| !held.is_lost());
@@ -116,6 +115,23 @@ impl<F: Apply> Execution<'_, F> {
         Drained { strangers: self.strangers(&last), unseen }
     }
 
+    /// Whether anything is to end there: a balancer that was switched, or a green that nobody is to reach any more. Where
+    /// traffic stayed on green there is nothing to wait for.
+    fn drains(&self, host: &HostName) -> bool {
+        let is_switched = self.state_of(host) == Some(Balancer::Blue);
+        is_switched || (self.app_hosts().iter().any(|app| app.name == *host) && self.not_on_blue(host).is_empty())
+    }
+
+    /// The balancers that are not known to be on blue and may send to green on that host.
+    fn not_on_blue(&self, app: &HostName) -> Vec<&str> {
+        self.inventory
+            .with_role(Role::Balancer)
+            .filter(|host| self.state_of(&host.name) != Some(Balancer::Blue))
+            .filter(|host| may_send_to(&self.inventory.green, &host.name, app))
+            .map(|host| host.name.as_str())
+            .collect()
+    }
+
     async fn samples(&self) -> Vec<(HostName, Option<Sample>)> {
         let hosts = self.inventory.hosts.iter().filter(|host| self.facts.seen(&host.name).is_some());
         join_all(hosts.map(|host| async {
@@ -128,7 +144,7 @@ impl<F: Apply> Execution<'_, F> {
 
     /// Peers of green that no balancer of ours explains. A balancer without old workers and without a connection of
     /// its own explains none; one that is still draining explains those from its addresses.
-    fn strangers(&self, samples: &[(HostName, Option<Sample>)]) -> Vec<String> {
+    fn strangers(&self, samples: &[(HostName, Option<Sample>)]) -> Vec<(HostName, String)> {
         let mut explained: Vec<String> = Vec::new();
         for host in self.inventory.with_role(Role::Balancer) {
             let is_drained = samples
@@ -143,7 +159,7 @@ impl<F: Apply> Execution<'_, F> {
         let mut strangers = Vec::new();
         for (host, sample) in samples {
             for peer in sample.iter().flat_map(|sample| &sample.peers) {
-                let stranger = format!("{peer} on {host}");
+                let stranger = (host.clone(), peer.clone());
                 if !explained.contains(peer) && !strangers.contains(&stranger) {
                     strangers.push(stranger);
                 }
@@ -203,12 +219,15 @@ impl<F: Apply> Execution<'_, F> {
         for step in unseen {
             self.leave_green(&step.host, "who is connected to it is not known; --force stops it all the same");
         }
-        if let Some(why) = self.reason_to_leave_green(drained, &steps).await {
-            for step in steps {
-                self.leave_green(&step.host, &why);
-            }
-            return;
+        let ill = if steps.is_empty() { Vec::new() } else { self.ill_blues().await };
+        let (kept, steps): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .map(|step| (step, self.reason_to_leave_green(&step.host, drained, &ill)))
+            .partition(|(_, why)| why.is_some());
+        for (step, why) in kept {
+            self.leave_green(&step.host, &why.unwrap_or_default());
         }
+        let steps: Vec<&Step> = steps.into_iter().map(|(step, _)| step).collect();
         self.journal.record_all(steps.iter().copied().map(intent_of(StepWord::Stop)));
         join_all(steps.into_iter().map(|step| self.stop_on(step))).await;
     }
@@ -222,38 +241,37 @@ impl<F: Apply> Execution<'_, F> {
         );
     }
 
-    /// The guard of the stop: every balancer that may send there is on blue, blue answers now, nobody else is connected.
-    async fn reason_to_leave_green(&self, drained: &Drained, steps: &[&Step]) -> Option<String> {
-        if steps.is_empty() {
-            return None;
-        }
-        let not_on_blue: Vec<&str> = self
-            .inventory
-            .with_role(Role::Balancer)
-            .filter(|host| self.state_of(&host.name) != Some(Balancer::Blue))
-            .filter(|host| {
-                steps.iter().any(|step| crate::planner::may_send_to(&self.inventory.green, &host.name, &step.host))
-            })
-            .map(|host| host.name.as_str())
-            .collect();
+    /// The guard of a stop: every balancer that may send there is on blue, the blues that take its place answer now,
+    /// nobody else is connected.
+    fn reason_to_leave_green(&self, app: &HostName, drained: &Drained, ill: &[(HostName, String)]) -> Option<String> {
+        let not_on_blue = self.not_on_blue(app);
         if !not_on_blue.is_empty() {
             return Some(format!("{} may still send to it", not_on_blue.join(", ")));
         }
-        if !drained.strangers.is_empty() && !self.is_forced {
+        let strangers: Vec<&str> =
+            drained.strangers.iter().filter(|(host, _)| host == app).map(|(_, peer)| peer.as_str()).collect();
+        if !strangers.is_empty() && !self.is_forced {
             return Some(format!(
-                "still connected to it, and none of our balancers: {}; --force stops it all the same",
-                drained.strangers.join(", ")
+                "still connected to it on {app}, and none of our balancers: {}; --force stops it all the same",
+                strangers.join(", ")
             ));
         }
+        // Where servers are local its own blue takes its place, else any of them may.
+        ill.iter().find(|(host, _)| may_send_to(&self.inventory.green, host, app)).map(|(_, why)| why.clone())
+    }
+
+    /// The hosts on which blue does not answer well now, and what it does instead.
+    async fn ill_blues(&self) -> Vec<(HostName, String)> {
         let pulses = join_all(self.app_hosts().into_iter().map(|host| async {
-            match observe::pulse(self.fleet, self.inventory, &host.name, Colour::Blue).await {
-                Ok(pulse) if pulse.is_good() => None,
-                Ok(pulse) => Some(format!("blue on {} is not well any more: {}", host.name, pulse.complaint())),
-                Err(failure) => Some(format!("blue on {} cannot be asked: {failure}", host.name)),
-            }
+            let why = match observe::pulse(self.fleet, self.inventory, &host.name, Colour::Blue).await {
+                Ok(pulse) if pulse.is_good() => return None,
+                Ok(pulse) => format!("blue on {} is not well any more: {}", host.name, pulse.complaint()),
+                Err(failure) => format!("blue on {} cannot be asked: {failure}", host.name),
+            };
+            Some((host.name.clone(), why))
         }))
         .await;
-        pulses.into_iter().flatten().next()
+        pulses.into_iter().flatten().collect()
     }
 
     async fn stop_on(&self, step: &Step) {
