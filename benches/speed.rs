@@ -1,5 +1,5 @@
 //! How fast, each against its floor in the same run: prints one table. `cargo bench --bench speed` (as root: it boots
-//! a real host); `cargo bench --bench speed -- switch help archive load` runs some of them.
+//! a real host); `cargo bench --bench speed -- switch distance help archive load` runs some of them.
 //!
 //! Times are medians of pairs taken in turn (ours, floor, ours, floor …), so that a machine whose speed drifts bends
 //! both alike. It measures and prints; it never judges: a figure that is worse than its bar is a line to read.
@@ -7,6 +7,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,12 @@ use support::rollback_prod;
 const PAIRS: usize = 15;
 
 fn main() {
+    // As ssh's ProxyCommand this program is the long line itself.
+    if let [_, word, address, ms] = &std::env::args().collect::<Vec<_>>()[..]
+        && word == "long-line"
+    {
+        return long_line(address, Duration::from_millis(ms.parse().expect("milliseconds")));
+    }
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|word| word == name);
     println!("| what | ours | floor | ratio | bar |\n| --- | --- | --- | --- | --- |");
@@ -25,6 +33,9 @@ fn main() {
     }
     if is_chosen("switch") {
         switch();
+    }
+    if is_chosen("distance") {
+        distance();
     }
     if is_chosen("archive") {
         archive();
@@ -97,6 +108,71 @@ fn floor_of_switch(lab: &Lab) -> Duration {
     let took = began.elapsed();
     assert!(done.success());
     took
+}
+
+/// The same over a line on which an answer takes so long; the floor is `ssh host true`, which is the handshake. What is
+/// left of the difference, divided by the line's delay, is the number of round trips.
+fn distance() {
+    let lab = Lab::up(&["web1"]);
+    let near = lab.config("");
+    let near_text = std::fs::read_to_string(&near).expect("the config");
+    let mut beside = Vec::new();
+    for delay_ms in [0_u32, 50, 200] {
+        let ssh_config = lab.folder().join("far");
+        let me = std::env::current_exe().expect("we have a path");
+        let theirs = std::fs::read_to_string(lab.ssh_config()).expect("the lab has one");
+        let proxy = format!("Host *\n    ProxyCommand {} long-line %h:%p {delay_ms}\n", me.display());
+        std::fs::write(&ssh_config, format!("{proxy}{theirs}")).expect("write a file");
+        let config = lab.config_with(|_| {
+            near_text.replace(&lab.ssh_config().display().to_string(), &ssh_config.display().to_string())
+        });
+        let (mut ours, mut handshakes) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            to_green(&lab);
+            ours.push(traffic_safe(&config));
+            let began = Instant::now();
+            let done = Command::new("ssh").arg("-F").arg(&ssh_config).args(["web1", "true"]).status();
+            assert!(done.expect("ssh starts").success());
+            handshakes.push(began.elapsed());
+        }
+        let (ours, handshake) = (median(ours), median(handshakes));
+        row(&format!("traffic safe over a line of {delay_ms} ms / `ssh host true`"), ours, handshake, "");
+        beside.push((delay_ms, ours.saturating_sub(handshake)));
+    }
+    let (_, near) = beside[0];
+    for (delay_ms, beside) in &beside[1..] {
+        let trips = beside.saturating_sub(near).as_secs_f64() * 1000.0 / f64::from(*delay_ms);
+        println!("| round trips beside the handshake, {delay_ms} ms | {trips:.1} | | | at most 4 |");
+    }
+}
+
+/// Passes bytes between standard input and output and an address, each of them half of the delay later.
+fn long_line(address: &str, delay: Duration) {
+    let stream = TcpStream::connect(address).expect("the host listens");
+    stream.set_nodelay(true).expect("a socket takes that");
+    let back = stream.try_clone().expect("a second handle");
+    std::thread::spawn(move || late(std::io::stdin(), &stream, delay / 2));
+    late(&back, std::io::stdout(), delay / 2);
+}
+
+fn late(mut from: impl Read + Send, mut to: impl Write, delay: Duration) {
+    let (send, arrive) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut bytes = [0; 65536];
+            while let Ok(n @ 1..) = from.read(&mut bytes) {
+                let _ = send.send((Instant::now() + delay, bytes[..n].to_vec()));
+            }
+        });
+        for (due, bytes) in arrive {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).and_then(|()| to.flush()).is_err() {
+                break;
+            }
+        }
+        // Whoever reads on over there has nobody left to read for.
+        std::process::exit(0);
+    });
 }
 
 /// Green serves again, and no old worker is left to disturb what is measured.
