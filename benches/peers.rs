@@ -87,12 +87,15 @@ fn main() {
     nobody_notices(&lab, &words[..most.min(8)], &green, &config);
 }
 
+/// What was measured, and how long it took.
+type Taken = Vec<(&'static str, Duration)>;
+
 /// A way to switch: what it took, in one or several measures.
 struct Tool {
     name: &'static str,
     /// More hosts than this would take minutes.
     most: usize,
-    run: fn(&Lab, &Peers, &[&str], &str) -> Vec<(&'static str, Duration)>,
+    run: fn(&Lab, &Peers, &[&str], &str) -> Taken,
 }
 
 const TOOLS: &[Tool] = &[
@@ -207,7 +210,7 @@ fn config_for(lab: &Lab, hosts: &[&str], config: &str, ssh: &str) {
 }
 
 /// Traffic safe on all of them.
-fn ours(lab: &Lab, hosts: &[&str], config: &str, ssh: &str) -> Vec<(&'static str, Duration)> {
+fn ours(lab: &Lab, hosts: &[&str], config: &str, ssh: &str) -> Taken {
     config_for(lab, hosts, config, ssh);
     let output = program(lab, &["--json", "--keep-green", "--reason", "bench"]).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);

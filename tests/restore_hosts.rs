@@ -8,6 +8,7 @@ mod site;
 mod support;
 
 use database::*;
+use rollback_prod::units::grouped;
 use site::*;
 use support::Scene;
 use support::lab::Lab;
@@ -227,7 +228,7 @@ fn ten_thousand_tables_go_back() {
         sql(&lab, "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace");
     sql(&lab, "DELETE FROM t5005 WHERE id = 2");
     let scene = restore(&lab, &[]);
-    scene.exits(0).says("public.t5005").says(&format!("{tables} tables"));
+    scene.exits(0).says("public.t5005").says(&format!("{} tables", grouped(tables.parse().expect("a number"))));
     scene.holds(sql(&lab, "SELECT count(*) FROM t5005") == "3", "its rows are back");
     nothing_is_left(&lab, &scene);
 }
