@@ -8,6 +8,8 @@ pub struct Answer {
     pub sections: Vec<(String, Vec<u8>)>,
     /// What the login shell printed before the answer; empty on a quiet host.
     pub noise: String,
+    /// What ssh and the host agreed on, as ssh names it: only of the answer that came with the handshake.
+    pub key_exchange: Option<String>,
 }
 
 impl Answer {

@@ -43,6 +43,8 @@ pub struct Seen {
     pub system: String,
     /// What the login shell printed before our answer.
     pub noise: String,
+    /// The key exchange of the connection, as ssh names it: `sntrup761x25519-sha512@openssh.com`.
+    pub key_exchange: Option<String>,
     /// The host's clock minus ours, in milliseconds; half a round trip uncertain.
     pub clock_offset_ms: Result<i64, NotKnown>,
     /// Full paths of the programs we may use.
@@ -232,6 +234,7 @@ fn read_seen(inventory: &Inventory, host: &Host, asked: Asked, answer: &Answer) 
         login_shell: who.next().unwrap_or("").to_owned(),
         system: text("system").trim().to_owned(),
         noise: answer.noise.clone(),
+        key_exchange: answer.key_exchange.clone(),
         clock_offset_ms: clock_offset(&text("clock"), asked),
         tools: text("tools").lines().map(str::to_owned).collect(),
         free_kib: free_space(&text("space")),

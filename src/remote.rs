@@ -341,6 +341,7 @@ mod tests {
             status: frame.status().unwrap_or(-1),
             sections: sections(&content, &nonce),
             noise: frame.noise() + &String::from_utf8_lossy(&output.stderr),
+            key_exchange: None,
         }
     }
 

@@ -4,6 +4,8 @@
 
 mod database;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, FixedOffset, Offset, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -150,6 +152,8 @@ struct Report {
     left: Vec<String>,
     measured: Vec<Measure>,
     hosts: Vec<HostRow>,
+    /// ssh's key exchanges, each with its hosts: `sntrup761x25519-sha512@openssh.com (web1, web2)`.
+    key_exchange: Option<String>,
     database: Option<database::Database>,
     timeline: Vec<Event>,
     changes: Vec<Change>,
@@ -515,6 +519,7 @@ fn report(story: &Story<'_>) -> Report {
         patterns: quotes(entries),
         captured: captured(entries),
         before: before(story.facts, towards(entries)),
+        key_exchange: key_exchange(story.facts),
         errors: errors(entries),
         checklist: checklist(story, &ending),
         steps: steps(&ending, !quotes(entries).is_empty(), entries),
@@ -1005,6 +1010,21 @@ fn before(facts: Option<&Facts>, to: Colour) -> Option<String> {
         .filter(|(hosts, _)| !hosts.is_empty())
         .map(|(hosts, colour)| format!("{colour} answered on {}", some_of(&hosts)))
         .collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// What each connection was encrypted by: it is most of a connection's time, and a matter of policy.
+fn key_exchange(facts: Option<&Facts>) -> Option<String> {
+    let mut hosts: BTreeMap<&str, Vec<HostName>> = BTreeMap::new();
+    for facts in facts.into_iter().flat_map(|facts| &facts.hosts) {
+        if let Some(name) = facts.seen.as_ref().ok().and_then(|seen| seen.key_exchange.as_deref()) {
+            hosts.entry(name).or_default().push(facts.host.clone());
+        }
+    }
+    let said: Vec<String> = match hosts.len() {
+        1 => hosts.into_keys().map(str::to_owned).collect(),
+        _ => hosts.into_iter().map(|(name, hosts)| format!("{name} ({})", some_of(&hosts))).collect(),
+    };
     (!said.is_empty()).then(|| said.join("; "))
 }
 

@@ -69,10 +69,14 @@ fn serves(lab: &Lab, host: &str, colour: &str, scene: &Scene) {
 
 /// The journal of the newest run, as far as it was written.
 fn journal(lab: &Lab) -> String {
+    newest(lab, "journal.jsonl")
+}
+
+/// A file of the newest incident; empty where there is none.
+fn newest(lab: &Lab, file: &str) -> String {
     let Ok(entries) = std::fs::read_dir(lab.folder().join("incidents")) else { return String::new() };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path().join("journal.jsonl")).collect();
-    paths.sort();
-    paths.last().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    let folder = entries.flatten().map(|entry| entry.path()).max();
+    folder.and_then(|folder| std::fs::read_to_string(folder.join(file)).ok()).unwrap_or_default()
 }
 
 /// Waits until a step is about to be done: its intent is on disk.
@@ -270,7 +274,7 @@ fn a_host_that_drops_connections_when_many_come_is_asked_again() {
     let taken = TcpStream::connect((lab.ip("web1"), 22)).expect("sshd takes one");
     let began = Instant::now();
     let scene = roll(&lab, &config);
-    scene.exits(1).says("kex_exchange_identification");
+    scene.exits(1).says("it drops connections before it knows who we are");
     scene.holds(began.elapsed() < Duration::from_secs(10), "and it gives up in time");
     drop(taken);
 }
@@ -314,15 +318,26 @@ fn one_connection_to_each_host_carries_a_whole_run() {
 }
 
 #[test]
-fn the_options_of_the_config_reach_ssh() {
+fn the_options_of_the_config_reach_ssh_and_the_report_says_what_was_agreed_on() {
     let lab = Lab::up(&["web1"]);
     sshd(&lab, "web1", "LogLevel DEBUG2");
+    let reported = |scene: &Scene, name: &str| {
+        let report = newest(&lab, "INCIDENT_REPORT.md");
+        scene.holds(report.contains(&format!("| ssh key exchange | {name} |")), &report);
+    };
     let kex = || lab.sh("web1", "journalctl -q --no-pager -u ssh | grep -o 'kex: algorithm: .*' | tail -n 1 || true");
-    roll(&lab, &config_over(&lab, "", "options = [\"KexAlgorithms=curve25519-sha256\"]")).exits(0);
-    assert!(kex().starts_with("kex: algorithm: curve25519-sha256"), "{}", kex());
-    // And it is none of its own accord.
-    roll(&lab, &config_over(&lab, "", "options = [\"KexAlgorithms=ecdh-sha2-nistp256\"]")).exits(0);
-    assert!(kex().starts_with("kex: algorithm: ecdh-sha2-nistp256"), "{}", kex());
+    for name in ["curve25519-sha256", "ecdh-sha2-nistp256"] {
+        let scene = roll(&lab, &config_over(&lab, "", &format!("options = [\"KexAlgorithms={name}\"]")));
+        scene.exits(0);
+        assert!(kex().starts_with(&format!("kex: algorithm: {name}")), "{}", kex());
+        reported(&scene, name);
+    }
+    // Without a word of ours it is what the operator's own ssh does.
+    let scene = roll(&lab, &config_over(&lab, "", ""));
+    scene.exits(0);
+    let by_itself = kex().trim_start_matches("kex: algorithm: ").trim().trim_end_matches(" [preauth]").to_owned();
+    scene.holds(!by_itself.is_empty(), "sshd says what was agreed on");
+    reported(&scene, &by_itself);
 }
 
 #[test]

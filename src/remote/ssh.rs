@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -197,17 +197,32 @@ impl Ssh {
         else {
             return Err(not_sent("ssh has no pipes".to_owned()));
         };
-        let said = tokio::spawn(first_text(stderr));
+        let mut said = Said::new(stderr);
         // The handshake has a limit of its own, on top of the program's: it is the network's, not the host's.
         let deadline = Instant::now() + self.settings.connect_timeout * 2 + program.limit;
-        // A host that refuses us closes the pipe; the reason is on standard error, so this error says nothing new.
-        let _ = stdin.write_all(text.as_bytes()).await;
-        let _ = stdin.write_all(&program.cargo).await;
-        let _ = stdin.flush().await;
-        match read_answer(stdout, &nonce, sink, deadline).await {
-            Ok((answer, stdout)) => {
+        let answered = {
+            let asked = async {
+                // A host that refuses us closes the pipe; the reason is on standard error, so this error says nothing
+                // new.
+                let _ = stdin.write_all(text.as_bytes()).await;
+                let _ = stdin.write_all(&program.cargo).await;
+                let _ = stdin.flush().await;
+                read_answer(stdout, &nonce, sink, deadline).await
+            };
+            tokio::pin!(asked);
+            loop {
+                tokio::select! {
+                    // What is said of the handshake was written before the answer, and is read before it.
+                    biased;
+                    () = said.read(), if !said.is_over => {}
+                    answered = &mut asked => break answered,
+                }
+            }
+        };
+        match answered {
+            Ok((mut answer, stdout)) => {
+                answer.key_exchange = said.key_exchange;
                 tokio::spawn(drain(stdout));
-                said.abort();
                 let session = openssh::Session::resume_mux(socket.into_boxed_path(), None);
                 let session = Arc::new(session);
                 let open = Open { session, is_broken: AtomicBool::new(false), _master: master, _stdin: stdin };
@@ -215,10 +230,14 @@ impl Ssh {
             }
             Err(lost) => {
                 let _ = master.start_kill();
-                let said = tokio::time::timeout(Duration::from_millis(500), said).await;
-                let said = said.ok().and_then(Result::ok).unwrap_or_default();
-                let was_dropped = !lost.begun && DROPPED.iter().any(|words| said.contains(words));
-                Err(Refused { failure: explain(host, lost, &said), was_dropped })
+                let to_its_end = async {
+                    while !said.is_over {
+                        said.read().await;
+                    }
+                };
+                let _ = tokio::time::timeout(Duration::from_millis(500), to_its_end).await;
+                let was_dropped = !lost.begun && DROPPED.iter().any(|words| said.text.contains(words));
+                Err(Refused { failure: explain(host, lost, &said.text), was_dropped })
             }
         }
     }
@@ -242,6 +261,8 @@ impl Ssh {
             "PermitLocalCommand=no".to_owned(),
             "RemoteCommand=none".to_owned(),
             "RequestTTY=no".to_owned(),
+            // For the key exchange, which ssh tells nobody else.
+            "LogLevel=DEBUG1".to_owned(),
             "ServerAliveInterval=5".to_owned(),
             "ServerAliveCountMax=3".to_owned(),
             format!("ConnectTimeout={seconds}"),
@@ -450,21 +471,60 @@ async fn read_answer<R: AsyncRead + Unpin>(
         Sink::Memory(content) => sections(content, nonce),
         Sink::Stream(_) => Vec::new(),
     };
-    let answer = Answer { status: frame.status().unwrap_or(-1), sections, noise: frame.noise() };
-    Ok((answer, from))
+    let status = frame.status().unwrap_or(-1);
+    Ok((Answer { status, sections, noise: frame.noise(), key_exchange: None }, from))
 }
 
-/// The first 16 KiB that ssh says; more is read and thrown away, so that it never blocks.
-async fn first_text<R: AsyncRead + Unpin>(mut from: R) -> String {
-    let mut text = Vec::new();
-    let mut chunk = [0_u8; 4096];
-    while let Ok(n) = from.read(&mut chunk).await {
-        if n == 0 {
-            break;
-        }
-        text.extend_from_slice(&chunk[..n.min((16_usize << 10).saturating_sub(text.len()))]);
+/// What ssh says on its standard error at `LogLevel=DEBUG1`.
+struct Said {
+    from: ChildStderr,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    /// What it would say without that level; at most [`Said::LIMIT`] bytes.
+    text: String,
+    /// What it and the host agreed on. Hosts on the way have an ssh of their own, at a level of its own.
+    key_exchange: Option<String>,
+    is_over: bool,
+}
+
+impl Said {
+    const LIMIT: usize = 16 << 10;
+    /// What the level adds: never a cause.
+    const DETAILS: [&str; 4] = ["debug1: ", "Authenticated to ", "Transferred: ", "Bytes per second: "];
+
+    fn new(from: ChildStderr) -> Said {
+        Said { from, line: Vec::new(), text: String::new(), key_exchange: None, is_over: false }
     }
-    String::from_utf8_lossy(&text).into_owned()
+
+    /// Takes what has come; may be left at any moment.
+    async fn read(&mut self) {
+        let mut chunk = [0_u8; 4096];
+        let n = self.from.read(&mut chunk).await.unwrap_or(0);
+        self.is_over = n == 0;
+        for byte in &chunk[..n] {
+            match byte {
+                b'\n' => self.end_line(),
+                // What has no end is no line of ssh's.
+                _ if self.line.len() < Said::LIMIT => self.line.push(*byte),
+                _ => {}
+            }
+        }
+        if self.is_over {
+            self.end_line();
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
+        if let Some(name) = line.strip_prefix("debug1: kex: algorithm: ") {
+            self.key_exchange = Some(name.to_owned());
+        }
+        let is_a_detail = Said::DETAILS.iter().any(|words| line.starts_with(words));
+        if !is_a_detail && self.text.len() + line.len() < Said::LIMIT {
+            self.text.push_str(&line);
+            self.text.push('\n');
+        }
+    }
 }
 
 async fn drain(mut from: ChildStdout) {
@@ -497,6 +557,13 @@ fn explain(host: &Host, lost: Lost, said: &str) -> Failure {
     }
     if said.contains("Could not resolve hostname") {
         return cause("its name cannot be resolved", format!("is the VPN up? ssh {dest} true"));
+    }
+    if DROPPED.iter().any(|words| said.contains(words)) {
+        return cause(
+            "it drops connections before it knows who we are: more come at once than it takes (MaxStartups), or it \
+             wants none from here",
+            format!("ssh {dest} true"),
+        );
     }
     if said.contains("too long for Unix domain socket") || said.contains("ControlPath too long") {
         return cause("the control socket's path is too long", "unset TMPDIR XDG_RUNTIME_DIR".to_owned());

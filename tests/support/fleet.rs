@@ -295,7 +295,7 @@ impl Fleet {
                     return Ok(world.run(host, program, self.is_local, None));
                 }
                 let sections = vec![("motd".to_owned(), b"Welcome to web1".to_vec())];
-                Ok(Answer { status, sections, noise: "Welcome".into() })
+                Ok(Answer { status, sections, noise: "Welcome".into(), ..Answer::default() })
             }
             Some(Fault::Fails) => {
                 let status = match program.name {
@@ -714,6 +714,6 @@ impl Said {
     }
 
     fn answer(self) -> Answer {
-        Answer { status: self.status, sections: self.sections, noise: String::new() }
+        Answer { status: self.status, sections: self.sections, ..Answer::default() }
     }
 }
