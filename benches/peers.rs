@@ -237,7 +237,7 @@ fn to_green(lab: &Lab, hosts: &[&str], file: &str) {
                     lab.sh(
                         host,
                         "nginx -s reload; sleep 0.3
-                         while pgrep -f 'nginx: worker process is shutting down' >/dev/null; do sleep 0.05; done",
+                         while pgrep -f '[n]ginx: worker process is shutting down' >/dev/null; do sleep 0.05; done",
                     );
                     site::until("green serves", || served_by(lab, host) == "green");
                 });

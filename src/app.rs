@@ -76,7 +76,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         Some(Command::Backups { what: Some(Backups::Verify) }) => session.drill(ssh).await,
         Some(Command::Backups { .. }) => session.backups(ReadOnly::new(ssh)).await,
         _ if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
-        _ => session.rollback(ReadOnly::new(ssh)).await,
+        _ => session.rollback(ReadOnly::new(ssh.that_will_hold())).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The scripts that run on hosts, as they are sent: every shell that a host may have must read them, no argument may
 //! ever be code, and a program that is cut on its way must not run at all. On this machine's own shells.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -15,12 +15,12 @@ const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"
 
 /// What a host's login shell is given before the program; see `bootstrap` in remote/ssh.rs, which the tests of
 /// tests/ssh.rs run for real.
-fn bootstrap(nonce: &Nonce, length: usize) -> String {
+fn bootstrap(seal: &Nonce) -> String {
     let source =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/ssh.rs")).expect("our source");
     // Taken from the source, so that what is tested here is what is sent: the text between `exec /bin/sh -c '` and `'`.
-    let from =
-        source.find("exec /bin/sh -c 'p=").expect("the bootstrap stands in remote/ssh.rs") + "exec /bin/sh -c '".len();
+    let from = source.find("exec /bin/sh -c 'while").expect("the bootstrap stands in remote/ssh.rs")
+        + "exec /bin/sh -c '".len();
     let literal: String = source[from..].chars().take_while(|c| *c != '\'').collect();
     // Undo what a Rust string literal and `format!` do to it.
     let mut text = String::new();
@@ -37,9 +37,15 @@ fn bootstrap(nonce: &Nonce, length: usize) -> String {
             (c, _) => text.push(c),
         }
     }
-    let text = text.replace("{nonce}", nonce.as_str()).replace("{length}", &length.to_string());
-    assert!(text.contains(nonce.as_str()) && text.contains("eval \"$p\""), "the bootstrap was understood: {text}");
+    let text = text.replace("{seal}", seal.as_str());
+    assert!(text.contains(seal.as_str()) && text.contains("eval \"$p\""), "the bootstrap was understood: {text}");
     text
+}
+
+/// A program as `bootstrap` takes it: how long, and then the program with the word that nobody can guess.
+fn sealed(text: &str, seal: &Nonce) -> String {
+    let text = format!("{text}#end-{seal}");
+    format!("{}\n{text}", text.len())
 }
 
 fn run(words: &[&str], more: &[&str], input: &[u8]) -> Output {
@@ -74,8 +80,8 @@ type Sections = Vec<(String, Vec<u8>)>;
 /// Sends a program as it is sent over a line, and takes its answer apart: status, sections, noise.
 fn send(shell: &[&str], program: &Program) -> (Option<i32>, Sections, String) {
     let nonce = Nonce::new();
-    let text = format!("{}#end-{nonce}", shell_text(program, &nonce));
-    let output = run(shell, &["-c", &bootstrap(&nonce, text.len())], text.as_bytes());
+    let text = sealed(&shell_text(program, &nonce), &nonce);
+    let output = run(shell, &["-c", &bootstrap(&nonce)], text.as_bytes());
     let mut frame = Frame::new(&nonce);
     let mut content = Vec::new();
     frame
@@ -233,6 +239,51 @@ proptest! {
     }
 }
 
+/// A shell takes one program after the other, and none of them leaves anything behind for the next.
+#[test]
+fn programs_follow_each_other_in_one_shell() {
+    const LEAVE: &[&str] = &[
+        "section() { printf '\\n%s %s\\n' \"$rp_nonce\" \"$1\"; }\n",
+        "section was; printf '%s' \"${left-nothing} $(pwd)\"; left=something; cd /; trap '' TERM; set -f; return 7\n",
+    ];
+    for shell in SHELLS {
+        let seal = Nonce::new();
+        let mut child = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &bootstrap(&seal)])
+            .current_dir("/tmp")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the shell");
+        let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        for round in 0..3 {
+            let nonce = Nonce::new();
+            let text = sealed(&shell_text(&program(LEAVE, vec![]), &nonce), &seal);
+            stdin.write_all(text.as_bytes()).expect("the shell reads");
+            let mut frame = Frame::new(&nonce);
+            let (mut content, mut chunk) = (Vec::new(), [0; 512]);
+            while frame.status().is_none() {
+                let n = stdout.read(&mut chunk).expect("the shell writes");
+                assert_ne!(n, 0, "{shell:?} ended in round {round}");
+                frame
+                    .push(&chunk[..n], &mut |bytes| {
+                        content.extend_from_slice(bytes);
+                        Ok(())
+                    })
+                    .expect("a vector takes everything");
+            }
+            assert_eq!(frame.status(), Some(7), "{shell:?}, round {round}");
+            assert_eq!(frame.noise(), "", "{shell:?}, round {round}");
+            let said = sections(&content, &nonce);
+            assert_eq!(said, [("was".to_owned(), b"nothing /tmp".to_vec())], "{shell:?}, round {round}");
+        }
+        // What is no program ends it, and runs nothing.
+        stdin.write_all(b"5\nls -l\n").expect("the shell reads");
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
 /// A line that is cut while the program travels: nothing of it runs, wherever the cut is.
 #[test]
 fn a_program_that_is_cut_on_its_way_runs_nothing() {
@@ -241,8 +292,8 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
     let nonce = Nonce::new();
     const TOUCH: &[&str] = &["touch \"$1\"\n", "touch \"$1\"\n: >\"$1\"\n"];
     let program = program(TOUCH, vec![touched.to_str().expect("UTF-8").to_owned(), "it's\n#end-\n".into()]);
-    let whole = format!("{}#end-{nonce}", shell_text(&program, &nonce));
-    let bootstrap = bootstrap(&nonce, whole.len());
+    let whole = sealed(&shell_text(&program, &nonce), &nonce);
+    let bootstrap = bootstrap(&nonce);
     // Many prefixes for each shell: all of them for dash, which is quick to start, every 7th for the others.
     for (shell, step) in SHELLS.iter().zip([1, 7, 7]) {
         for end in (0..whole.len()).step_by(step) {
@@ -261,8 +312,8 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
 fn a_real_script_that_is_cut_on_its_way_never_begins() {
     for (name, parts) in SCRIPTS {
         let nonce = Nonce::new();
-        let whole = format!("{}#end-{nonce}", shell_text(&program(parts, vec!["sudo=no".into()]), &nonce));
-        let bootstrap = bootstrap(&nonce, whole.len());
+        let whole = sealed(&shell_text(&program(parts, vec!["sudo=no".into()]), &nonce), &nonce);
+        let bootstrap = bootstrap(&nonce);
         let last = whole.len() - 1;
         // Around every end of a line near the end, where most of a program is there, and here and there before.
         let cuts = (0..last).step_by(499).chain(last.saturating_sub(40)..=last);

@@ -1,6 +1,6 @@
 //! The one file that talks ssh. A host's first question rides on the handshake itself, on the channel of the
-//! master; what follows goes over the same connection through its control socket. Carries programs and answers;
-//! never looks into them.
+//! master; what follows goes over the same connection, one program after the other into shells that wait for the
+//! next. Carries programs and answers; never looks into them.
 //!
 //! The master is `ssh -M`, started here rather than by the `openssh` crate: the crate cannot pass `-o` options,
 //! and its master outlives a killed program. Ours ends when its standard input does.
@@ -9,18 +9,19 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr};
 use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Apply, Ask, Change, Failure, Frame, Held, Nonce, Program, Question, sections, shell_text};
-use crate::inventory::{Host, Inventory, Ssh as Settings};
+use crate::inventory::{Host, Inventory, Role, Ssh as Settings};
 use crate::names::HostName;
 
 /// An answer that is not a stream is held in memory; no honest one comes near this.
@@ -37,10 +38,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A beat a second; the lock's script calls it stale after ten.
 const BEAT: Duration = Duration::from_secs(1);
+/// A shell that waited longer than this for its next program is asked whether it is still there before it gets one.
+const SURE_FOR: Duration = Duration::from_secs(1);
+/// How soon a control socket is seen.
+const SOCKET_PAUSE: Duration = Duration::from_millis(5);
 
 /// All hosts of the inventory, each behind one connection that is made when the host is first asked.
 pub struct Ssh {
     settings: Settings,
+    /// Whether [`Apply::hold`] will be asked for on balancers.
+    will_hold: bool,
     hosts: HashMap<HostName, Arc<Line>>,
     connecting: Semaphore,
     /// Holds the control sockets; gone with this value.
@@ -57,12 +64,29 @@ struct Line {
     sent: AtomicUsize,
 }
 
+/// A connection, and its shells.
 struct Open {
     session: Arc<openssh::Session>,
     is_broken: AtomicBool,
+    /// Those that wait for a program.
+    waiting: std::sync::Mutex<Vec<Shell>>,
+    /// One that was opened beside the first question: the lock's, which keeps it, so that nobody waits for it.
+    spare: std::sync::Mutex<Option<JoinHandle<Result<Shell, Failure>>>>,
+    connect_timeout: Duration,
     /// Kept so that the master lives exactly as long as this value and this process.
     _master: Child,
-    _stdin: ChildStdin,
+}
+
+/// A shell on a host, on a channel of its own. It takes one program after the other, each in one round trip; a new
+/// channel takes three until it has its first.
+struct Shell {
+    input: Box<dyn AsyncWrite + Send + Unpin>,
+    output: Box<dyn AsyncRead + Send + Unpin>,
+    /// Ends each program: nobody else can guess it.
+    seal: Nonce,
+    last_heard: Instant,
+    /// None where it is the master's own, which ends the connection when it ends.
+    child: Option<openssh::Child<Arc<openssh::Session>>>,
 }
 
 /// Why a connection was not made.
@@ -109,11 +133,18 @@ impl Ssh {
             .collect();
         Ok(Ssh {
             settings: inventory.ssh.clone(),
+            will_hold: false,
             hosts,
             connecting: Semaphore::new(CONNECTS_AT_ONCE),
             folder,
             sockets: AtomicUsize::new(0),
         })
+    }
+
+    /// The same for a run that takes the locks of balancers.
+    #[must_use]
+    pub fn that_will_hold(self) -> Ssh {
+        Ssh { will_hold: true, ..self }
     }
 
     /// How many programs a host was sent.
@@ -140,7 +171,7 @@ impl Ssh {
             };
             drop(open);
             let _permit = line.sessions.acquire().await;
-            let answer = over(&session, program, sink.again(), deadline).await;
+            let answer = session.run(program, sink.again(), deadline).await;
             if answer.is_err() {
                 session.is_broken.store(true, Ordering::Relaxed);
             }
@@ -178,12 +209,11 @@ impl Ssh {
         let not_sent = |why: String| Refused { failure: Failure::NotSent { why, hint: None }, was_dropped: false };
         let number = self.sockets.fetch_add(1, Ordering::Relaxed);
         let socket = self.folder.path().join(number.to_string());
-        let nonce = Nonce::new();
-        let text = sealed(program, &nonce);
+        let seal = Nonce::new();
         let mut master = tokio::process::Command::new("ssh")
             .args(self.master_options(&socket))
             .arg(host.ssh.as_str())
-            .arg(bootstrap(&nonce, text.len()))
+            .arg(bootstrap(&seal))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -192,23 +222,20 @@ impl Ssh {
             .kill_on_drop(true)
             .spawn()
             .map_err(|err| not_sent(format!("cannot start ssh: {err}")))?;
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        let (Some(stdin), Some(stdout), Some(stderr)) =
             (master.stdin.take(), master.stdout.take(), master.stderr.take())
         else {
             return Err(not_sent("ssh has no pipes".to_owned()));
         };
+        let mut shell = Shell::new(stdin, stdout, seal, None);
         let mut said = Said::new(stderr);
         // The handshake has a limit of its own, on top of the program's: it is the network's, not the host's.
         let deadline = Instant::now() + self.settings.connect_timeout * 2 + program.limit;
+        let session = Arc::new(openssh::Session::resume_mux(socket.clone().into_boxed_path(), None));
+        let will_hold = self.will_hold && host.is(Role::Balancer);
+        let spare = will_hold.then(|| tokio::spawn(spare(Arc::clone(&session), socket, deadline)));
         let answered = {
-            let asked = async {
-                // A host that refuses us closes the pipe; the reason is on standard error, so this error says nothing
-                // new.
-                let _ = stdin.write_all(text.as_bytes()).await;
-                let _ = stdin.write_all(&program.cargo).await;
-                let _ = stdin.flush().await;
-                read_answer(stdout, &nonce, sink, deadline).await
-            };
+            let asked = shell.run(program, sink, deadline);
             tokio::pin!(asked);
             loop {
                 tokio::select! {
@@ -220,15 +247,22 @@ impl Ssh {
             }
         };
         match answered {
-            Ok((mut answer, stdout)) => {
+            Ok(mut answer) => {
                 answer.key_exchange = said.key_exchange;
-                tokio::spawn(drain(stdout));
-                let session = openssh::Session::resume_mux(socket.into_boxed_path(), None);
-                let session = Arc::new(session);
-                let open = Open { session, is_broken: AtomicBool::new(false), _master: master, _stdin: stdin };
+                let open = Open {
+                    session,
+                    is_broken: AtomicBool::new(false),
+                    waiting: std::sync::Mutex::new(vec![shell]),
+                    spare: std::sync::Mutex::new(spare),
+                    connect_timeout: self.settings.connect_timeout,
+                    _master: master,
+                };
                 Ok((answer, open))
             }
             Err(lost) => {
+                if let Some(spare) = spare {
+                    spare.abort();
+                }
                 let _ = master.start_kill();
                 let to_its_end = async {
                     while !said.is_over {
@@ -303,26 +337,12 @@ impl Apply for Ssh {
         };
         line.sent.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + program.limit;
-        let nonce = Nonce::new();
-        let text = sealed(program, &nonce);
-        let unknown = |why: String| Failure::Unknown { why };
-        let session = Arc::clone(&open.session);
-        let mut child = session
-            .arc_raw_command(bootstrap(&nonce, text.len()))
-            .stdin(openssh::Stdio::piped())
-            .stdout(openssh::Stdio::piped())
-            .stderr(openssh::Stdio::null())
-            .spawn()
-            .await
-            .map_err(|err| unknown(chain(&err)))?;
-        let (Some(mut stdin), Some(stdout)) = (child.stdin().take(), child.stdout().take()) else {
-            return Err(unknown("the channel has no pipes".into()));
-        };
-        stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(err.to_string()))?;
+        let mut shell = open.shell_to_keep(deadline).await?;
         let mut content = Vec::new();
-        let (answer, mut stdout) = read_answer(stdout, &nonce, Sink::Memory(&mut content), deadline)
+        let answer = shell
+            .run(program, Sink::Memory(&mut content), deadline)
             .await
-            .map_err(|lost| unknown(lost.why))?;
+            .map_err(|lost| Failure::Unknown { why: lost.why })?;
         let lost = Arc::new(AtomicBool::new(false));
         let (release, mut released) = tokio::sync::oneshot::channel::<()>();
         let is_lost = Arc::clone(&lost);
@@ -332,18 +352,17 @@ impl Apply for Ssh {
                 tokio::select! {
                     // Dropping the sender releases too: there is no way to forget it.
                     _ = &mut released => {
-                        let _ = stdin.write_all(b"release\n").await;
-                        let _ = stdin.flush().await;
-                        drop(stdin);
-                        while matches!(stdout.read(&mut more).await, Ok(n) if n > 0) {}
+                        let _ = shell.input.write_all(b"release\n").await;
+                        let _ = shell.input.shutdown().await;
+                        while matches!(shell.output.read(&mut more).await, Ok(n) if n > 0) {}
                         break;
                     }
                     _ = tokio::time::sleep(BEAT) => {
-                        if stdin.write_all(b"beat\n").await.is_err() {
+                        if shell.input.write_all(b"beat\n").await.is_err() {
                             break;
                         }
                     }
-                    read = stdout.read(&mut more) => match read {
+                    read = shell.output.read(&mut more) => match read {
                         Ok(n) if n > 0 => {
                             if more[..n].windows(4).any(|w| w == b"lost") {
                                 is_lost.store(true, Ordering::Relaxed);
@@ -353,8 +372,8 @@ impl Apply for Ssh {
                     },
                 }
             }
-            // The child is dropped only now: with it the channel's exit status goes, not the remote process.
-            drop(child);
+            // Only now: with the shell the channel goes, with the connection all of them.
+            drop(shell);
             drop(open);
         });
         Ok((answer, Held::new(lost, release, done)))
@@ -368,59 +387,160 @@ impl Ssh {
     }
 }
 
-/// What the login shell is given: plain enough for sh, bash, fish and csh alike. It reads the program from its
-/// standard input, all `length` bytes at once, and evaluates it only when it ends in a word that nobody can guess: a
-/// line that is cut while the program is on its way runs nothing. It goes on reading until its input ends, so the
-/// channel lives as long as we.
+/// What the login shell is given: plain enough for sh, bash, fish and csh alike. It reads a number and then so many
+/// bytes, which are a program, and evaluates it only when it ends in a word that nobody can guess: a line that is cut
+/// while a program is on its way runs nothing. Then it waits for the next, until its input ends: the channel lives as
+/// long as we.
 ///
 /// `head` and not the shell's own `read`: that takes one byte at a time, and where /bin/sh is bash a program that
 /// carries an nginx file of 3 000 lines took 9 s to arrive (dash 1 s); this way it takes 20 ms, and 3 instead of 7 to
 /// 32 ms for a small one.
-fn bootstrap(nonce: &Nonce, length: usize) -> String {
+fn bootstrap(seal: &Nonce) -> String {
     format!(
-        "exec /bin/sh -c 'p=$(head -c {length}); case $p in *\"#end-{nonce}\") eval \"$p\";; esac; \
-         while IFS= read -r l; do :; done'"
+        "exec /bin/sh -c 'while IFS= read -r n; do p=$(head -c \"$n\"); \
+         case $p in *\"#end-{seal}\") eval \"$p\";; *) exit;; esac; done'"
     )
 }
 
-/// The program as it goes over the line, with the word behind it that [`bootstrap`] waits for.
-fn sealed(program: &Program, nonce: &Nonce) -> String {
-    format!("{}#end-{nonce}", shell_text(program, nonce))
+/// A text as [`bootstrap`] takes it.
+fn sealed(text: &str, seal: &Nonce) -> String {
+    let end = format!("#end-{seal}");
+    format!("{}\n{text}{end}", text.len() + end.len())
 }
 
-/// One program over a connection that stands.
-async fn over(open: &Open, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Failure> {
-    let nonce = Nonce::new();
-    let text = sealed(program, &nonce);
-    let unknown = |why: String| Failure::Unknown { why };
-    let spawned = timeout_at(
-        deadline,
-        open.session
-            .raw_command(bootstrap(&nonce, text.len()))
-            .stdin(openssh::Stdio::piped())
-            .stdout(openssh::Stdio::piped())
-            .stderr(openssh::Stdio::null())
-            .spawn(),
-    )
-    .await;
-    let mut child = match spawned {
-        // The channel was not opened: nothing was sent, and the next program gets a fresh connection.
-        Ok(Err(err)) => {
-            return Err(Failure::NotSent { why: format!("the connection is gone: {}", chain(&err)), hint: None });
+/// A shell on a new channel of a connection.
+async fn new_shell(session: &Arc<openssh::Session>) -> Result<Shell, Failure> {
+    let gone = |why: String| Failure::NotSent { why: format!("the connection is gone: {why}"), hint: None };
+    let seal = Nonce::new();
+    let mut child = Arc::clone(session)
+        .arc_raw_command(bootstrap(&seal))
+        .stdin(openssh::Stdio::piped())
+        .stdout(openssh::Stdio::piped())
+        .stderr(openssh::Stdio::null())
+        .spawn()
+        .await
+        .map_err(|err| gone(chain(&err)))?;
+    match (child.stdin().take(), child.stdout().take()) {
+        (Some(stdin), Some(stdout)) => Ok(Shell::new(stdin, stdout, seal, Some(child))),
+        _ => Err(gone("the channel has no pipes".into())),
+    }
+}
+
+/// The same as soon as there is a connection.
+async fn spare(session: Arc<openssh::Session>, socket: PathBuf, deadline: Instant) -> Result<Shell, Failure> {
+    let connected = async {
+        while !socket.exists() {
+            tokio::time::sleep(SOCKET_PAUSE).await;
         }
-        Err(_) => return Err(unknown("the connection does not answer".into())),
-        Ok(Ok(child)) => child,
+        new_shell(&session).await
     };
-    let (Some(mut stdin), Some(stdout)) = (child.stdin().take(), child.stdout().take()) else {
-        return Err(unknown("the channel has no pipes".into()));
-    };
-    stdin.write_all(text.as_bytes()).await.map_err(|err| unknown(format!("while sending: {err}")))?;
-    // What arrives of it short is no cargo, which the script says.
-    let _ = timeout_at(deadline, stdin.write_all(&program.cargo)).await;
-    stdin.shutdown().await.map_err(|err| unknown(format!("while sending: {err}")))?;
-    drop(stdin);
-    let (answer, _) = read_answer(stdout, &nonce, sink, deadline).await.map_err(|lost| unknown(lost.why))?;
-    Ok(answer)
+    in_time(deadline, connected).await
+}
+
+/// Of something that sends nothing yet.
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = || Failure::NotSent { why: "the connection does not answer".into(), hint: None };
+    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+impl Open {
+    /// Runs a program in a shell that waits for one, or in a new one.
+    async fn run(&self, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Failure> {
+        // What is left of a cargo would be taken for the next program.
+        let takes_more = program.cargo.is_empty();
+        let mut shell = match takes_more.then(|| self.waiting_shell(|_| true)).flatten() {
+            Some(mut shell) => {
+                let soon = deadline.min(Instant::now() + self.connect_timeout);
+                shell.is_there(soon).await?;
+                shell
+            }
+            None => in_time(deadline, new_shell(&self.session)).await?,
+        };
+        let answer = shell.run(program, sink, deadline).await.map_err(|lost| Failure::Unknown { why: lost.why })?;
+        if takes_more {
+            self.waiting().push(shell);
+        }
+        Ok(answer)
+    }
+
+    /// One that somebody keeps: not the master's own.
+    async fn shell_to_keep(&self, deadline: Instant) -> Result<Shell, Failure> {
+        if let Some(shell) = self.waiting_shell(|shell| shell.child.is_some()) {
+            return Ok(shell);
+        }
+        let spare = self.spare().take();
+        if let Some(spare) = spare
+            && let Ok(Ok(shell)) = spare.await
+        {
+            return Ok(shell);
+        }
+        in_time(deadline, new_shell(&self.session)).await
+    }
+
+    fn waiting_shell(&self, fits: impl Fn(&Shell) -> bool) -> Option<Shell> {
+        let mut waiting = self.waiting();
+        let at = waiting.iter().position(fits)?;
+        Some(waiting.swap_remove(at))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Shell>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<JoinHandle<Result<Shell, Failure>>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shell {
+    fn new(
+        input: impl AsyncWrite + Send + Unpin + 'static,
+        output: impl AsyncRead + Send + Unpin + 'static,
+        seal: Nonce,
+        child: Option<openssh::Child<Arc<openssh::Session>>>,
+    ) -> Shell {
+        Shell { input: Box::new(input), output: Box::new(output), seal, last_heard: Instant::now(), child }
+    }
+
+    /// Sends a program and reads its answer. A shell that failed is of no use any more.
+    async fn run(&mut self, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Lost> {
+        let nonce = Nonce::new();
+        self.exchange(&shell_text(program, &nonce), &program.cargo, &nonce, sink, deadline).await
+    }
+
+    /// That a program which is sent now will arrive. A question of ours that comes to nothing did nothing, and a change
+    /// would have left us not knowing.
+    async fn is_there(&mut self, deadline: Instant) -> Result<(), Failure> {
+        if self.last_heard.elapsed() < SURE_FOR {
+            return Ok(());
+        }
+        let nonce = Nonce::new();
+        let text = format!("printf '\\n%s begin\\n\\n%s end 0\\n' {nonce} {nonce}\n");
+        match self.exchange(&text, &[], &nonce, Sink::Memory(&mut Vec::new()), deadline).await {
+            Ok(_) => Ok(()),
+            Err(lost) => Err(Failure::NotSent { why: format!("the connection is gone: {}", lost.why), hint: None }),
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        text: &str,
+        cargo: &[u8],
+        nonce: &Nonce,
+        sink: Sink<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Lost> {
+        let sent = async {
+            self.input.write_all(sealed(text, &self.seal).as_bytes()).await?;
+            self.input.write_all(cargo).await?;
+            self.input.flush().await
+        };
+        // A host that is gone or refuses us closes the pipe; that is read from the other end too, with the reason.
+        let _ = timeout_at(deadline, sent).await;
+        let answer = read_answer(&mut self.output, nonce, sink, deadline).await?;
+        self.last_heard = Instant::now();
+        Ok(answer)
+    }
 }
 
 /// Why an answer ended before its end.
@@ -430,12 +550,12 @@ struct Lost {
     noise: String,
 }
 
-async fn read_answer<R: AsyncRead + Unpin>(
-    mut from: R,
+async fn read_answer(
+    from: &mut (dyn AsyncRead + Send + Unpin),
     nonce: &Nonce,
     mut sink: Sink<'_>,
     deadline: Instant,
-) -> Result<(Answer, R), Lost> {
+) -> Result<Answer, Lost> {
     let mut frame = Frame::new(nonce);
     let mut chunk = vec![0_u8; 64 << 10];
     let mut is_first_byte = true;
@@ -472,7 +592,7 @@ async fn read_answer<R: AsyncRead + Unpin>(
         Sink::Stream(_) => Vec::new(),
     };
     let status = frame.status().unwrap_or(-1);
-    Ok((Answer { status, sections, noise: frame.noise(), key_exchange: None }, from))
+    Ok(Answer { status, sections, noise: frame.noise(), key_exchange: None })
 }
 
 /// What ssh says on its standard error at `LogLevel=DEBUG1`.
@@ -525,11 +645,6 @@ impl Said {
             self.text.push('\n');
         }
     }
-}
-
-async fn drain(mut from: ChildStdout) {
-    let mut chunk = [0_u8; 4096];
-    while matches!(from.read(&mut chunk).await, Ok(n) if n > 0) {}
 }
 
 /// What ssh said, as a cause and the command to type.
