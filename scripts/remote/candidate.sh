@@ -6,7 +6,8 @@
 # What runs inside. It says "mounted" first, so that a refusal of unshare is not taken for one of nginx.
 # shellcheck disable=SC2016
 rp_inside='for d in /mnt /media /srv; do [ -d "$d" ] && break; done
-mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && cat >"$d/candidate" && chmod 0644 "$d/candidate" &&
+umask 022
+mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && cat >"$d/candidate" &&
 mount --bind "$d/candidate" "$1" && shift && echo mounted && exec "$@"'
 
 candidate() {

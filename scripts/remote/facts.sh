@@ -38,18 +38,21 @@ nginx_facts() {
   section nginx.dump
   status=0
   dumped=$(run_words "$dump" 2>&1) || status=$?
-  # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green.
-  printf '%s\n' "$dumped" | grep -E -e '^# configuration file ' -e '^nginx: ' -e '^[0-9/]+ [0-9:]+ \[(emerg|alert|crit)\]' \
-    -e '^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]' \
-    -e '^(sudo|sh|/bin/sh)[:]' || :
-  printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
+  # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green; the pid file
+  # once more on the last line.
+  kept=$(printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
     BEGIN { n = split(marks, mark, "\n") }
-    /^# configuration file / { file = $4; sub(/:$/, "", file) }
+    /^# configuration file / { file = $4; sub(/:$/, "", file); print; next }
+    /^nginx: / || /^[0-9\/]+ [0-9:]+ \[(emerg|alert|crit)\]/ || /^(sudo|sh|\/bin\/sh):/ { print }
+    /^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]/ { print }
+    /^[[:space:]]*pid[[:space:]]/ && pidfile == "" { pidfile = $2; sub(/;.*/, "", pidfile) }
     /^[[:space:]]*#/ { next }
-    { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }'
+    { for (i = 1; i <= n; i++) if (mark[i] != "" && index($0, mark[i])) { print "mention " file " " $0; next } }
+    END { print "pidfile " pidfile }')
+  pidfile=${kept##*pidfile }
+  printf '%s\n' "${kept%pidfile *}"
   section nginx.dump.status
   printf '%s' "$status"
-  pidfile=$(printf '%s\n' "$dumped" | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
   if [ -z "$pidfile" ]; then
     pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
   fi
@@ -72,7 +75,10 @@ local_facts() {
   section who
   printf '%s\n%s\n%s\n' "$rp_uid" "$(id -un)" "${SHELL:-}"
   section system
-  uname -sr
+  if ! { IFS= read -r kernel </proc/sys/kernel/ostype && IFS= read -r release </proc/sys/kernel/osrelease; } 2>/dev/null; then
+    kernel=$(uname -s) release=$(uname -r)
+  fi
+  printf '%s %s' "$kernel" "$release"
   section tools
   for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss cat cp tee sync ln mv rm; do
     command -v "$tool" || :
@@ -143,8 +149,10 @@ local_facts() {
   fi
 
   section addresses
-  awk '/32 host LOCAL/ { print last } { last = $2 }' /proc/net/fib_trie 2>/dev/null | sort -u
-  awk '{ print $1 }' /proc/net/if_inet6 2>/dev/null
+  # Where there is no if_inet6 awk ends there, with all of the other said.
+  awk 'FILENAME != "/proc/net/fib_trie" { print $1; next }
+    /32 host LOCAL/ && !seen[last]++ { print last }
+    { last = $2 }' /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null
 
   # colour_facts NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG; `-` where there is none.
   colour_facts() {

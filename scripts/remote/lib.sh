@@ -23,8 +23,17 @@ ask() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Our own number, with the shell's own words: each program that is started instead costs a millisecond of the host and of
+# the time before traffic is safe.
+rp_uid=
+{
+  while read -r rp_key rp_real rp_effective rp_rest; do
+    case $rp_key in Uid:) rp_uid=$rp_effective && break ;; esac
+  done </proc/self/status
+} 2>/dev/null
+[ -n "$rp_uid" ] || rp_uid=$(id -u)
+
 # as_root COMMAND…: through `sudo -n` where the config says so and we are not root already.
-rp_uid=$(id -u)
 rp_sudo=no
 as_root() {
   if [ "$rp_sudo" = yes ] && [ "$rp_uid" != 0 ]; then
@@ -117,8 +126,13 @@ fetch_all() {
   done
 }
 
-# title_of PID: its command line, as far as there is one.
-title_of() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null; }
+# title_of PID: the start of its command line, as far as there is one.
+title_of() {
+  rp_title=
+  # It has no newline at its end, which read reports as a failure after it has read it.
+  { IFS= read -r rp_title <"/proc/$1/cmdline" || :; } 2>/dev/null
+  printf '%s' "$rp_title"
+}
 
 # nginx_master PIDFILE: the pid of the running master, or nothing. Where we may not read the file, it is the only master
 # that there is.
@@ -162,7 +176,7 @@ nginx_workers() {
 # accepts and then does not apply says so nowhere else.
 last_emerg() {
   for rp_log in "$@"; do
-    tail_of 65536 "$rp_log" | grep -F '[emerg]' | tail -n 1
+    tail_of 65536 "$rp_log" | awk 'index($0, "[emerg]") { last = $0 } END { if (last != "") print last }'
   done
 }
 
@@ -170,12 +184,13 @@ last_emerg() {
 # on either end; SIDE is here where the port is ours, there where it is the peer's. Read from /proc, since ss may
 # not be installed.
 connections() {
-  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v ports="$1" '
+  # Where there is no tcp6 awk ends there, with all of tcp said.
+  awk -v ports="$1" '
     $1 ~ /^[0-9]+:$/ {
       n = split($2, l, ":"); m = split($3, r, ":")
       if (index(ports, " " l[n] " ")) print $4, "here", l[n], r[1], $8, $10
       if (index(ports, " " r[m] " ") && $4 != "0A") print $4, "there", r[m], r[1], $8, $10
-    }'
+    }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :
 }
 
 # listeners HEXPORTS: "HEXPORT PID" for the processes that listen on the ports, as far as we may look: the open
@@ -186,8 +201,14 @@ listeners() {
   [ -n "$rp_inodes" ] || return 0
   rp_found=$(find_listeners)
   printf '%s\n' "$rp_found"
-  for rp_port in $(printf '%s\n' "$rp_inodes" | awk '{ print $2 }' | sort -u); do
-    case "$rp_found" in *"$rp_port "*) continue ;; esac
+  # shellcheck disable=SC2086 # inode and port, in turn
+  set -- $rp_inodes
+  rp_done=$rp_found
+  while [ "$#" -gt 1 ]; do
+    rp_port=$2
+    shift 2
+    case "$rp_done" in *"$rp_port "*) continue ;; esac
+    rp_done="$rp_done$rp_port "
     if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ] && has ss; then
       as_root ss -Hltnp 2>/dev/null | awk -v port="$((0x$rp_port))" -v hex="$rp_port" '
         { n = split($4, a, ":") }
@@ -197,8 +218,7 @@ listeners() {
     fi
   done
 }
-# described: "HEXPORT PID" lines in, "HEXPORT PID PROGRAM START-TIME CGROUP" lines out. Read with the shell's own
-# words: each program that is started instead costs a millisecond before traffic is safe.
+# described: "HEXPORT PID" lines in, "HEXPORT PID PROGRAM START-TIME CGROUP" lines out.
 described() {
   while read -r rp_port rp_pid; do
     rp_groups=
@@ -281,7 +301,7 @@ fenced() {
 
 # has_room FOLDER: makes it, and a file `out` in it. A disk that is full makes folders, and files without content.
 has_room() {
-  rm -rf "$1" 2>/dev/null
+  [ ! -e "$1" ] || rm -rf "$1" 2>/dev/null
   if mkdir -p "$1" 2>/dev/null && { printf x >"$1/out"; } 2>/dev/null && [ -s "$1/out" ]; then return 0; fi
   rm -rf "$1" 2>/dev/null
   rmdir "${1%/*}" 2>/dev/null

@@ -80,7 +80,11 @@ give_up() {
   return 30
 }
 
-open_workers() { nginx_workers "$1" | awk '$2 == "open" { printf "%s ", $1 }'; }
+open_workers() {
+  nginx_workers "$1" | while read -r rp_w rp_state; do
+    case $rp_state in open) printf '%s ' "$rp_w" ;; esac
+  done
+}
 # look: is there a worker that was not there before, and does one from before still accept?
 look() {
   is_new=no old_accepts=no
@@ -97,7 +101,7 @@ answered_by_blue() {
     rp_n=$((rp_n + 1))
     set -- "$@" "probe$rp_unit$probe_host$rp_unit$probe"
   done
-  rp_answers=$(fetch_all 2 "$@" | tr -d '\r')
+  rp_answers=$(fetch_all 2 "$@")
   printf '%s\n' "$rp_answers" | nonce=$rp_nonce header=$header body=$body need=$passes awk '
     BEGIN { nonce = ENVIRON["nonce"]; header = tolower(ENVIRON["header"]); body = ENVIRON["body"]; need = ENVIRON["need"] + 0 }
     function judge(code) {
@@ -107,6 +111,7 @@ answered_by_blue() {
       if (body != "" && text != body) return
       good++
     }
+    { gsub(/\r/, "") }
     expecting { judge($1); expecting = 0; next }
     $1 == nonce && $2 == "probe" { inhead = 1; marked = 0; text = ""; lines = 0; status = 0; next }
     $1 == nonce && $2 == "probe.code" { sub(/\n$/, "", text); expecting = 1; next }
@@ -141,8 +146,7 @@ is_applied() {
 }
 
 proven() {
-  # A bound in seconds of the host's own clock; each round asks, so it cannot spin.
-  rp_until=$(($(date +%s) + limit))
+  rp_until=
   rp_round=0
   applied=no
   while :; do
@@ -166,7 +170,10 @@ proven() {
       fi
     fi
     rp_round=$((rp_round + 1))
-    if [ "$(date +%s)" -ge "$rp_until" ]; then
+    # A bound in seconds of the host's own clock; each round asks, so it cannot spin.
+    rp_now=$(date +%s)
+    [ -n "$rp_until" ] || rp_until=$((rp_now + limit))
+    if [ "$rp_now" -ge "$rp_until" ]; then
       took_it
       return 1
     fi
