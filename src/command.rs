@@ -160,10 +160,17 @@ pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChang
     Change(program(PREPARE, arguments, Duration::from_secs(30)))
 }
 
-/// Switches a balancer and proves it, or puts the old file back.
-pub fn switch(inventory: &Inventory, tenure: &Tenure, change: &FileChange, proof: &Proof) -> Change {
+/// Switches a balancer and proves it, or puts the old file back. In one root shell where the host's sudo allows that.
+pub fn switch(
+    inventory: &Inventory,
+    tenure: &Tenure,
+    change: &FileChange,
+    proof: &Proof,
+    may_root_shell: bool,
+) -> Change {
     let nginx = &inventory.nginx;
     let mut arguments = Arguments::new(inventory);
+    arguments.set("root_shell", if may_root_shell && nginx.sudo { "yes" } else { "no" });
     arguments.tenure(inventory, tenure);
     arguments.set("live", &change.path);
     arguments.set("before", &change.before);

@@ -335,7 +335,8 @@ impl<F: Apply> Execution<'_, F> {
 
     /// The switch itself; sent again only when it certainly was not sent before.
     async fn apply_switch(&self, host: &HostName, change: &FileChange, proof: &Proof) -> Result<Answer, Failure> {
-        let command = command::switch(self.inventory, &self.tenure, change, proof);
+        let may_root_shell = self.facts.seen(host).is_some_and(|seen| seen.may_root_shell);
+        let command = command::switch(self.inventory, &self.tenure, change, proof, may_root_shell);
         match self.fleet.apply(host, &command).await {
             Err(Failure::NotSent { .. }) => self.fleet.apply(host, &command).await,
             other => other,

@@ -2,6 +2,7 @@
 //! Pure: the answer is an argument. Decides nothing; the planner does.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -53,15 +54,46 @@ pub struct Seen {
     pub free_kib: BTreeMap<String, u64>,
     /// What `sudo -n` does not allow, as words; empty when nothing is missing.
     pub missing_rights: Result<Vec<String>, NotKnown>,
+    /// Whether `sudo -n` allows everything, a shell too.
+    pub may_root_shell: bool,
     pub lock: Option<Lock>,
     /// Steps of earlier runs whose result was never fetched.
-    pub jobs: Vec<String>,
+    pub begun: Vec<BegunStep>,
     /// The addresses of this host, as /proc writes them.
     pub addresses: Vec<String>,
     /// Only on balancers.
     pub nginx: Option<Nginx>,
     pub blue: AppFacts,
     pub green: AppFacts,
+}
+
+/// A step that an earlier run began on a host, and whose end it did not live to see.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct BegunStep {
+    /// `rollback-20261120-211503.switch`
+    pub name: String,
+    pub state: BegunState,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum BegunState {
+    Runs,
+    /// With this status.
+    Ended(i32),
+    /// It left no status: it was killed, or the host lost its power.
+    Killed,
+}
+
+impl fmt::Display for BegunStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state {
+            BegunState::Runs => write!(f, "{} still runs", self.name),
+            BegunState::Ended(0) => write!(f, "{} was done", self.name),
+            BegunState::Ended(status) => write!(f, "{} ended with {status}", self.name),
+            BegunState::Killed => write!(f, "{} was killed", self.name),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -239,16 +271,29 @@ fn read_seen(inventory: &Inventory, host: &Host, asked: Asked, answer: &Answer) 
         tools: text("tools").lines().map(str::to_owned).collect(),
         free_kib: free_space(&text("space")),
         missing_rights: rights(&text("rights"), host),
+        may_root_shell: text("rights").lines().any(|line| line == "shell"),
         lock: answer
             .text("lock")
             .filter(|holder| !holder.trim().is_empty())
             .map(|holder| Lock { holder: holder.trim().to_owned(), age_seconds: text("lock.age").trim().parse().ok() }),
-        jobs: answer.all("job").filter_map(|job| job.lines().next().map(str::to_owned)).collect(),
+        begun: answer.all("job").filter_map(|job| begun(&job)).collect(),
         addresses: text("addresses").lines().map(str::to_owned).collect(),
         nginx: host.is(Role::Balancer).then(|| read_nginx(inventory, host, answer, &gets)),
         blue: read_app(Colour::Blue, &inventory.blue, answer, &gets),
         green: read_app(Colour::Green, &inventory.green, answer, &gets),
     }
+}
+
+/// A name, and on the next line `runs`, a status, or nothing.
+fn begun(job: &str) -> Option<BegunStep> {
+    let mut lines = job.lines();
+    let name = lines.next()?.to_owned();
+    let state = match lines.next().map(str::trim) {
+        Some("runs") => BegunState::Runs,
+        Some(status) => status.parse().map_or(BegunState::Killed, BegunState::Ended),
+        None => BegunState::Killed,
+    };
+    Some(BegunStep { name, state })
 }
 
 fn clock_offset(said: &str, asked: Asked) -> Result<i64, NotKnown> {

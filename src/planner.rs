@@ -243,8 +243,8 @@ impl<'a> Planner<'a> {
             }
             Ok(_) | Err(_) => {}
         }
-        for job in &seen.jobs {
-            self.notes.push(format!("{}: an earlier run left the step {job}; it has ended", host.name));
+        for step in &seen.begun {
+            self.notes.push(format!("{}: a step of an earlier run: {step}", host.name));
         }
         if let Some(lock) = &seen.lock {
             let is_alive = lock.age_seconds.is_some_and(|age| age < LOCK_STALE_SECONDS);

@@ -186,14 +186,16 @@ pub fn shell_text(program: &Program, nonce: &Nonce) -> String {
     if let Some(script) = program.parts.last() {
         push_code(&mut text, script);
     }
-    // In a subshell of its own: nothing that a script sets or leaves changes the next one on this line. Its
-    // standard input is empty, the line itself is 3, so that no command can eat what is meant for the shell.
-    text.push_str("}\nexec 3<&0\n(\n  rp_answered=\n  printf '\\n%s begin\\n' \"$rp_nonce\"\n  rp_main");
+    text.push_str("}\nrp_call() { rp_main");
     for argument in &program.arguments {
         text.push(' ');
         text.push_str(&quoted(argument));
     }
-    text.push_str(" </dev/null\n  rp_end=$?\n  [ -n \"$rp_answered\" ] || answered \"$rp_end\"\n)\n");
+    // A program that runs itself once more, as root, gives no second answer.
+    text.push_str("; }\n[ -z \"${rp_inner-}\" ] || { rp_call </dev/null; exit; }\n");
+    // In a subshell of its own: nothing that a script sets or leaves changes the next one on this line. Its
+    // standard input is empty, the line itself is 3, so that no command can eat what is meant for the shell.
+    text.push_str("exec 3<&0\n(\n  rp_answered=\n  printf '\\n%s begin\\n' \"$rp_nonce\"\n  rp_call </dev/null\n  rp_end=$?\n  [ -n \"$rp_answered\" ] || answered \"$rp_end\"\n)\n");
     text
 }
 

@@ -90,6 +90,7 @@ fn lines(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<(&'static str, 
         lines.push(("blue", app(&seen.blue)));
         lines.push(("green", app(&seen.green)));
     }
+    lines.extend(seen.begun.iter().map(|step| ("begun", step.to_string())));
     let lock = seen.lock.as_ref().map(|lock| {
         let age = lock.age_seconds.map_or("?".to_owned(), |age| age.to_string());
         format!("held, last beat {age} s ago: {}", lock.holder)
@@ -147,6 +148,7 @@ pub fn json(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>) 
                 "weights": nginx.map(|nginx| weights(inventory, nginx)),
                 "probe_answered_by": nginx.and_then(|nginx| nginx.probe_answered_by),
                 "blue": app(Colour::Blue), "green": app(Colour::Green),
+                "begun": seen.map(|seen| seen.begun.iter().map(ToString::to_string).collect::<Vec<_>>()),
                 "lock": seen.and_then(|seen| seen.lock.as_ref()), "last_incident": last,
             })
             .to_string()

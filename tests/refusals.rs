@@ -267,6 +267,44 @@ fn the_sudoers_lines_that_are_printed_are_all_that_a_rollback_needs() {
     last.holds(left.is_empty(), &format!("nothing of ours is left:\n{left}"));
 }
 
+/// They are enough, says the test above; they are the least, says sudo's own log of what was run.
+#[test]
+fn no_sudoers_line_is_printed_that_nothing_makes_use_of() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace("listings-green.service\"\n", "listings-green.service\"\nstop_timeout = \"1s\"\n")
+    });
+    lab.sh(
+        "web1",
+        &format!("echo '# nobody may do anything' >/etc/sudoers.d/deploy; chown root:root {FILE}; chmod 600 {FILE}"),
+    );
+    let scene = rollback(&lab, &[]);
+    refused(&lab, "web1", &scene);
+    let granted: Vec<String> =
+        scene.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).map(str::to_owned).collect();
+    write(&lab, "web1", "/etc/sudoers.d/deploy", &format!("{}\n", granted.join("\n")));
+    // Blue has to be started, and green to be killed.
+    lab.sh(
+        "web1",
+        "systemctl stop listings-blue; mkdir -p /etc/systemd/system/listings-green.service.d
+         printf '[Service]\nKillSignal=SIGCONT\nTimeoutStopSec=60\n' >/etc/systemd/system/listings-green.service.d/test.conf
+         systemctl daemon-reload",
+    );
+    rollback(&lab, &[]).exits(0).says("green stopped");
+    // Green has to be started again.
+    run(&lab, &["undo"]).exits(0);
+    // nginx accepts the file and does not apply it: the old one has to be put back.
+    lab.sh("web1", "systemd-run -q --unit=squatter python3 -m http.server 8099");
+    until("somebody holds port 8099", || lab.sh("web1", "ss -Hltn '( sport = :8099 )'").contains("8099"));
+    write(&lab, "web1", "/etc/nginx/sites-enabled/another", "server { listen 8099; return 204; }\n");
+    rollback(&lab, &[]).exits(3);
+    let used = lab.sh("web1", "journalctl -q --no-pager -t sudo -o cat | sed -n 's/.*COMMAND=//p' | sort -u");
+    for line in &granted {
+        let command = line.split_once("NOPASSWD: ").map_or("", |(_, command)| command);
+        assert!(used.lines().any(|run| run == command), "nothing makes use of {command:?}; used were:\n{used}");
+    }
+}
+
 #[test]
 fn a_file_of_the_operators_own_needs_no_right_to_replace_it() {
     let lab = Lab::up(&["web1"]);

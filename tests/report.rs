@@ -149,8 +149,9 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             tools: vec![],
             free_kib: Default::default(),
             missing_rights: Ok(vec![]),
+            may_root_shell: false,
             lock: None,
-            jobs: vec![],
+            begun: vec![],
             addresses: vec![],
             nginx: Some(Nginx {
                 version: "nginx version: nginx/1.22.1".into(),

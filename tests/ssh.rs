@@ -318,6 +318,18 @@ fn one_connection_to_each_host_carries_a_whole_run() {
 }
 
 #[test]
+fn a_shell_that_allows_few_open_files_is_asked_for_more() {
+    let lab = Lab::up(&["web1", "web2", "web3"]);
+    let run = command(&lab, &lab.config(""));
+    let mut narrow = Command::new("sh");
+    // Twelve files for each host, a dozen beside: this would not do.
+    narrow.current_dir(lab.folder()).args(["-c", "ulimit -S -n 40; exec \"$0\" \"$@\""]);
+    narrow.arg(run.get_program()).args(run.get_args());
+    let scene = Scene::of(&mut narrow, lab.folder());
+    scene.exits(0).says("traffic is safe: blue serves on 3 of 3 hosts");
+}
+
+#[test]
 fn the_options_of_the_config_reach_ssh_and_the_report_says_what_was_agreed_on() {
     let lab = Lab::up(&["web1"]);
     sshd(&lab, "web1", "LogLevel DEBUG2");
@@ -638,7 +650,12 @@ fn a_run_that_is_killed_in_the_switch_lets_the_step_finish() {
     run.signal("-KILL", "");
     until("blue serves: the step went on without us", || answer(&lab, "web1") == "blue");
     until("nothing of ours runs on the host", || ours(&lab, "web1").is_empty());
-    roll(&lab, &config).exits(0).says("green stopped");
+    let mut ask = rollback_prod();
+    ask.arg("--config").arg(&config).arg("status");
+    let status = Scene::of(&mut ask, lab.folder());
+    status.exits(0).says(".switch was done");
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("a step of an earlier run: rollback-").says("green stopped");
     users_lost_nothing(&lab, "web1", users);
 }
 

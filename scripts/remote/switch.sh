@@ -1,6 +1,6 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
-# Arguments: sudo= service= run= holder= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
+# Arguments: sudo= root_shell= (yes: sudo allows one) service= run= holder= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
 #   limit= passes= and what tells blue's answer: header= (a line of the head) or body= (the whole body); without
 #   it an answer counts once the old workers have stopped accepting.
 # Sections: steps (what was done), test, reload, access (sizes of the logs), why, put_back. Exit:
@@ -9,11 +9,12 @@
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
 #   30 the old file could not be put back; 91 the job was killed; 93 the lock is another run's by now (section why):
 #   nothing was changed
-service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
+root_shell=no service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
 header='' body='' logs='' access=''
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;
+    root_shell=*) root_shell=${arg#*=} ;;
     service=*) service=${arg#*=} ;;
     run=*) run=${arg#*=} ;;
     holder=*) holder=${arg#*=} ;;
@@ -232,5 +233,22 @@ switch() {
   give_up 22 "$cause"
 }
 
+# in_root_shell: the same in one root shell instead of a sudo for each command. What it ends with is told from a refusal
+# of sudo by a hundred.
+in_root_shell() {
+  rp_status=0
+  # $p is this very program, see bootstrap in ssh.rs.
+  # shellcheck disable=SC2154
+  printf 'rp_inner=yes\n%s\n' "$p" | sudo -n sh -c 'eval "$(cat)"' || rp_status=$?
+  if [ "$rp_status" -ge 100 ]; then return $((rp_status - 100)); fi
+  switch
+}
+
+if [ -n "${rp_inner-}" ]; then
+  switch
+  return $(($? + 100))
+fi
 if fenced "$service" "$holder"; then return 93; fi
-detached "$service" "$run.switch" switch
+how=switch
+if [ "$root_shell" = yes ] && [ "$rp_uid" != 0 ]; then how=in_root_shell; fi
+detached "$service" "$run.switch" "$how"

@@ -40,6 +40,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(1);
 /// A shell that waited longer than this for its next program is asked whether it is still there before it gets one.
 const SURE_FOR: Duration = Duration::from_secs(1);
+/// Open files for each host: the pipes of its ssh and of its shells, twelve as a rule, more where logs stream.
+const FILES_PER_HOST: u64 = 32;
+/// And for all the rest.
+const FILES_BESIDE: u64 = 128;
 /// How soon a control socket is seen.
 const SOCKET_PAUSE: Duration = Duration::from_millis(5);
 
@@ -118,6 +122,7 @@ impl Ssh {
     /// When the private folder for the control sockets cannot be made.
     pub fn new(inventory: &Inventory) -> anyhow::Result<Ssh> {
         let folder = socket_folder().context("cannot make a private folder for ssh's control sockets")?;
+        make_room_for_files(inventory.hosts.len() as u64);
         let hosts = inventory
             .hosts
             .iter()
@@ -712,6 +717,18 @@ fn chain(err: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A shell gives its programs 1024 open files, or 256 (macOS), and lets them ask for more. Where that is not granted, it
+/// may do all the same; a host that it does not do for is named when it comes to it.
+fn make_room_for_files(hosts: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = FILES_BESIDE + hosts * FILES_PER_HOST;
+    if now.current.is_some_and(|current| current < wanted) {
+        let granted = now.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum: now.maximum });
+    }
 }
 
 /// A private folder whose path is short: a socket's path may have 107 bytes on Linux and 103 on macOS, and ssh adds
