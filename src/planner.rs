@@ -206,6 +206,20 @@ impl<'a> Planner<'a> {
         left_out
     }
 
+    /// What sudo does not allow of what this run may come to do: a green that is kept, as in an undo, is not stopped.
+    fn missing_rights<'s>(&self, seen: &'s Seen) -> Result<Vec<&'s str>, &'s NotKnown> {
+        let stops_green = |right: &str| match &self.inventory.green.run {
+            Run::Systemd(unit) => right.ends_with(unit.as_str()) && !right.starts_with("systemctl start "),
+            Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } => false,
+        };
+        let missing = seen.missing_rights.as_ref()?;
+        Ok(missing
+            .iter()
+            .map(String::as_str)
+            .filter(|right| !self.request.green_is_kept || !stops_green(right))
+            .collect())
+    }
+
     fn is_on_blue(&self, seen: &Seen) -> bool {
         seen.nginx.as_ref().is_some_and(|nginx| {
             facts::serving(self.inventory, nginx) == Some(Serving::Blue)
@@ -216,7 +230,7 @@ impl<'a> Planner<'a> {
 
     /// What holds for every host, whatever it does.
     fn check_host(&mut self, host: &'a Host, seen: &'a Seen) {
-        match &seen.missing_rights {
+        match self.missing_rights(seen) {
             Err(not_known) => {
                 let hint = format!(
                     "as root on {}: echo '{} ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/rollback-prod, or the few lines of README.md",
@@ -269,7 +283,7 @@ impl<'a> Planner<'a> {
     fn balancer(&mut self, host: &'a Host, seen: &'a Seen) -> Option<(Step, Step, Step)> {
         let nginx = seen.nginx.as_ref()?;
         let inventory = self.inventory;
-        let may_all = seen.missing_rights.as_ref().is_ok_and(Vec::is_empty);
+        let may_all = self.missing_rights(seen).is_ok_and(|missing| missing.is_empty());
         let path = match &nginx.path {
             Ok(path) => path,
             Err(not_known) => {
