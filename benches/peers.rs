@@ -316,6 +316,9 @@ fn nobody_notices(lab: &Lab, hosts: &[&str], green: &str, config: &str) {
     let (total, bad) = counts.iter().fold((0, 0), |(total, bad), counts| {
         (total + counts.total, bad + counts.bad_statuses + counts.transport_errors)
     });
+    if !output.status.success() {
+        eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+    }
     println!("{} hosts under load: {}, {bad} of {total} requests failed", hosts.len(), output.status);
 }
 
