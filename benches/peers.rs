@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use site::{FILE, program, served_by};
+use support::end_of;
 use support::lab::{Lab, Load};
 
 const NUMBERS: [usize; 5] = [1, 8, 32, 64, 128];
@@ -250,17 +251,7 @@ fn config_for(lab: &Lab, hosts: &[&str], config: &str, ssh: &str) {
 /// Traffic safe on all of them.
 fn ours(lab: &Lab, hosts: &[&str], config: &str, ssh: &str) -> Taken {
     config_for(lab, hosts, config, ssh);
-    let output = program(lab, &["--json", "--keep-green", "--reason", "bench"]).output().expect("it starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let end: serde_json::Value =
-        said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    assert_eq!(
-        end["exit"],
-        0,
-        "{}\n{}",
-        said.lines().last().unwrap_or_default(),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let end = end_of(&mut program(lab, &["--json", "--keep-green", "--reason", "bench"]));
     let time = |key: &str| Duration::from_millis(end[key].as_u64().expect("a time"));
     vec![(", traffic safe", time("traffic_safe_ms")), (", drained, archived, reported", time("total_ms"))]
 }

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::lab::Lab;
-use support::rollback_prod;
+use support::{end_of, rollback_prod};
 
 /// Pairs for the switch: enough for a median on a noisy machine, few enough for a coffee.
 const PAIRS: usize = 15;
@@ -82,15 +82,8 @@ fn switch() {
 }
 
 fn traffic_safe(config: &std::path::Path) -> Duration {
-    let output = rollback_prod()
-        .args(["--json", "--keep-green", "--reason", "bench", "--config"])
-        .arg(config)
-        .output()
-        .expect("it starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let end: serde_json::Value =
-        said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    assert_eq!(end["exit"], 0, "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = rollback_prod();
+    let end = end_of(command.args(["--json", "--keep-green", "--reason", "bench", "--config"]).arg(config));
     Duration::from_millis(end["traffic_safe_ms"].as_u64().expect("it was safe"))
 }
 

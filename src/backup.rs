@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::dump::Scan;
-use crate::units::{bytes, contents, span};
+use crate::units::{bytes, span, with_contents};
 
 /// A database needs more room than its dump's text: indexes, page headers, free space. Measured 1.4 and 2.2 on two
 /// data sets (docs/performance.md); the live database's own size is the better guess where there is one.
@@ -287,7 +287,5 @@ pub fn good_words(scan: &Scan) -> String {
     let by =
         scan.by.as_deref().and_then(|by| by.split(' ').next()).map_or(String::new(), |by| format!(", pg_dump {by}"));
     let inserts = if scan.inserts > 0 { format!(", {} INSERTs", scan.inserts) } else { String::new() };
-    let contents = contents(scan.rows.len() as u64, rows);
-    let comma = if contents.is_empty() { "" } else { ", " };
-    format!("whole{comma}{contents}{inserts}{by}")
+    format!("{}{inserts}{by}", with_contents("whole", scan.rows.len() as u64, rows))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::colour::Colour;
-use crate::facts::{Mark, addresses, direct_url, health_urls};
+use crate::facts::{Mark, addresses, direct_url, health_urls, rights_to_stop};
 use crate::inventory::{App, Host, Inventory, Role, Run};
 use crate::names::{HttpUrl, IncidentId, RemotePath, UnitName};
 use crate::plan::{FileChange, Proof, Target};
@@ -341,17 +341,13 @@ fn dump_words(test: &[String]) -> Vec<String> {
 
 /// What `sudo -n` must allow on an app host besides what the facts script works out from the nginx file itself.
 fn app_rights(inventory: &Inventory) -> Vec<Vec<String>> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let mut rights = Vec::new();
     for app in [&inventory.blue, &inventory.green] {
         if let Run::Systemd(unit) = &app.run {
-            rights.push(words(&["systemctl", "start", unit.as_str()]));
+            rights.push(["systemctl", "start", unit.as_str()].map(str::to_owned).to_vec());
         }
     }
-    if let Run::Systemd(unit) = &inventory.green.run {
-        rights.push(words(&["systemctl", "--no-block", "stop", unit.as_str()]));
-        rights.push(words(&["systemctl", "kill", "-s", "SIGKILL", unit.as_str()]));
-    }
+    rights.extend(rights_to_stop(&inventory.green));
     rights
 }
 

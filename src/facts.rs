@@ -322,6 +322,18 @@ fn free_space(df: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// What `sudo -n` must allow where green may be stopped, and for nothing else.
+pub fn rights_to_stop(green: &App) -> Vec<Vec<String>> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    match &green.run {
+        Run::Systemd(unit) => vec![
+            words(&["systemctl", "--no-block", "stop", unit.as_str()]),
+            words(&["systemctl", "kill", "-s", "SIGKILL", unit.as_str()]),
+        ],
+        Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } => Vec::new(),
+    }
+}
+
 fn rights(said: &str, host: &Host) -> Result<Vec<String>, NotKnown> {
     let said = said.trim();
     if let Some(refused) = said.strip_prefix("refused: ") {

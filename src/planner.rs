@@ -208,16 +208,12 @@ impl<'a> Planner<'a> {
 
     /// What sudo does not allow of what this run may come to do: a green that is kept, as in an undo, is not stopped.
     fn missing_rights<'s>(&self, seen: &'s Seen) -> Result<Vec<&'s str>, &'s NotKnown> {
-        let stops_green = |right: &str| match &self.inventory.green.run {
-            Run::Systemd(unit) => right.ends_with(unit.as_str()) && !right.starts_with("systemctl start "),
-            Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } => false,
+        let unused = match self.request.green_is_kept {
+            true => facts::rights_to_stop(&self.inventory.green),
+            false => Vec::new(),
         };
-        let missing = seen.missing_rights.as_ref()?;
-        Ok(missing
-            .iter()
-            .map(String::as_str)
-            .filter(|right| !self.request.green_is_kept || !stops_green(right))
-            .collect())
+        let missing = seen.missing_rights.as_ref()?.iter().map(String::as_str);
+        Ok(missing.filter(|right| !unused.iter().any(|words| words.join(" ") == *right)).collect())
     }
 
     fn is_on_blue(&self, seen: &Seen) -> bool {

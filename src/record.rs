@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::colour::Colour;
 use crate::names::HostName;
+use crate::units::counted;
 
 /// The words for steps that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -351,10 +352,7 @@ impl Share {
     /// `1.3 % of 1200 requests`, or that there is not enough data.
     pub fn describe(self) -> String {
         if self.requests < Self::ENOUGH {
-            return format!(
-                "not enough data ({})",
-                plural(usize::try_from(self.requests).unwrap_or(usize::MAX), "request")
-            );
+            return format!("not enough data ({})", counted(self.requests, "request"));
         }
         format!("{:.1} % of {} requests", 100.0 * self.errors as f64 / self.requests as f64, self.requests)
     }

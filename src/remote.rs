@@ -146,16 +146,20 @@ impl<F: Ask> Ask for ReadOnly<F> {
     }
 }
 
+/// Another number each time: RandomState is seeded by the operating system once for each thread and differs for each
+/// instance.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
 /// A fresh word that marks the lines of one answer: 32 hexadecimal digits that nobody can have printed before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
 impl Nonce {
     pub fn new() -> Nonce {
-        use std::hash::{BuildHasher, Hasher};
-        // RandomState is seeded by the operating system once for each thread and differs for each instance.
-        let half = || std::collections::hash_map::RandomState::new().build_hasher().finish();
-        Nonce(format!("{:016x}{:016x}", half(), half()))
+        Nonce(format!("{:016x}{:016x}", random(), random()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -15,15 +15,24 @@ pub fn grouped(count: u64) -> String {
     out
 }
 
+/// `1 row`, `6,000 rows`
+pub fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", grouped(count)) }
+}
+
 /// `2 tables, 6,000 rows`; nothing where neither is known, as of a dump that is no text.
 pub fn contents(tables: u64, rows: u64) -> String {
-    let counted = |count: u64, noun: &str| {
-        if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", grouped(count)) }
-    };
     if tables == 0 && rows == 0 {
         return String::new();
     }
     format!("{}, {}", counted(tables, "table"), counted(rows, "row"))
+}
+
+/// `whole, 2 tables, 6,000 rows`: words with the contents behind them, as far as they are known.
+pub fn with_contents(words: &str, tables: u64, rows: u64) -> String {
+    let contents = contents(tables, rows);
+    let comma = if contents.is_empty() { "" } else { ", " };
+    format!("{words}{comma}{contents}")
 }
 
 /// PostgreSQL's timestamp without fractions of a second: `2026-11-21 07:57:45.735038+00` → `2026-11-21 07:57:45+00`.

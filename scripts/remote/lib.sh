@@ -126,12 +126,11 @@ fetch_all() {
   done
 }
 
-# title_of PID: the start of its command line, as far as there is one.
-title_of() {
+# read_title PID: the start of its command line into $rp_title, as far as there is one.
+read_title() {
   rp_title=
   # It has no newline at its end, which read reports as a failure after it has read it.
   { IFS= read -r rp_title <"/proc/$1/cmdline" || :; } 2>/dev/null
-  printf '%s' "$rp_title"
 }
 
 # nginx_master PIDFILE: the pid of the running master, or nothing. Where we may not read the file, it is the only master
@@ -152,7 +151,8 @@ nginx_master() {
   fi
   [ -r "$1" ] || return 0
   IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ] || return 0
-  case $(title_of "$rp_pid") in *nginx*) printf '%s' "$rp_pid" ;; esac
+  read_title "$rp_pid"
+  case $rp_title in *nginx*) printf '%s' "$rp_pid" ;; esac
 }
 
 # nginx_workers MASTER: a line for each of its children: PID open|closing.
@@ -161,9 +161,7 @@ nginx_workers() {
     pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
     if (f[2] == master && f[1] != "Z") print pid }' |
     while read -r rp_pid; do
-      rp_title=
-      # The title has no newline at its end, which read reports as a failure after it has read it.
-      { IFS= read -r rp_title <"/proc/$rp_pid/cmdline" || :; } 2>/dev/null
+      read_title "$rp_pid"
       case $rp_title in
         *'shutting down'*) printf '%s closing\n' "$rp_pid" ;;
         *'cache manager'* | *'cache loader'*) ;;

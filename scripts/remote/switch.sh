@@ -1,16 +1,16 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
-# Arguments: sudo= root_shell= (yes: sudo allows one) service= run= holder= live= before= after= test= reload= pidfile= log= access= (repeated) probe= probe_host=
-#   limit= passes= and what tells blue's answer: header= (a line of the head) or body= (the whole body); without
-#   it an answer counts once the old workers have stopped accepting.
+# Arguments: sudo= root_shell= (yes: sudo allows one) service= run= holder= live= before= after= test= reload= pidfile=
+#   log= access= (repeated) probe= probe_host= limit= passes= and what tells blue's answer: header= (a line of the head)
+#   or body= (the whole body); without it an answer counts once the old workers have stopped accepting.
 # Sections: steps (what was done), test, reload, access (sizes of the logs), why, put_back. Exit:
 #   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
 #   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
 #   30 the old file could not be put back; 91 the job was killed; 93 the lock is another run's by now (section why):
 #   nothing was changed
-root_shell=no service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' probe='' probe_host=- limit=10 passes=3
-header='' body='' logs='' access=''
+root_shell=no service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' logs='' access=''
+probe='' probe_host=- limit=10 passes=3 header='' body=''
 for arg in "$@"; do
   case $arg in
     sudo=*) rp_sudo=${arg#*=} ;;

@@ -220,16 +220,15 @@ impl<F: Apply> Execution<'_, F> {
             self.leave_green(&step.host, "who is connected to it is not known; --force stops it all the same");
         }
         let ill = if steps.is_empty() { Vec::new() } else { self.ill_blues().await };
-        let (kept, steps): (Vec<_>, Vec<_>) = steps
-            .into_iter()
-            .map(|step| (step, self.reason_to_leave_green(&step.host, drained, &ill)))
-            .partition(|(_, why)| why.is_some());
-        for (step, why) in kept {
-            self.leave_green(&step.host, &why.unwrap_or_default());
+        let mut to_stop = Vec::new();
+        for step in steps {
+            match self.reason_to_leave_green(&step.host, drained, &ill) {
+                Some(why) => self.leave_green(&step.host, &why),
+                None => to_stop.push(step),
+            }
         }
-        let steps: Vec<&Step> = steps.into_iter().map(|(step, _)| step).collect();
-        self.journal.record_all(steps.iter().copied().map(intent_of(StepWord::Stop)));
-        join_all(steps.into_iter().map(|step| self.stop_on(step))).await;
+        self.journal.record_all(to_stop.iter().copied().map(intent_of(StepWord::Stop)));
+        join_all(to_stop.into_iter().map(|step| self.stop_on(step))).await;
     }
 
     fn leave_green(&self, host: &HostName, why: &str) {

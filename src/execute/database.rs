@@ -19,7 +19,7 @@ use crate::prompt;
 use crate::record::{self, DatabaseState, Green, Status, StepWord, Swap, What, plural};
 use crate::remote::Apply;
 use crate::restore::{Choice, Loaded, Server, Swapped, Work};
-use crate::units::{bytes, contents, span};
+use crate::units::{bytes, span, with_contents};
 
 /// A copy that stands ready, and everything that the question needs.
 pub(super) struct Ready<'j, 'a> {
@@ -111,11 +111,10 @@ impl<'a, F: Apply> Execution<'a, F> {
             self.stays(work.database, &server.host, None, &record.problems.join("; "));
             return None;
         }
-        let (size, made) = (bytes(record.bytes), record.modified.format("%Y-%m-%d %H:%M:%S UTC"));
-        let contents = contents(record.tables, record.rows);
-        let comma = if contents.is_empty() { "" } else { ", " };
-        let path = &record.path;
-        self.journal.note(format!("{}: the dump {path} is whole: {size}, made {made}{comma}{contents}", server.host));
+        let (path, size) = (&record.path, bytes(record.bytes));
+        let made = record.modified.format("made %Y-%m-%d %H:%M:%S UTC");
+        let words = format!("{}: the dump {path} is whole: {size}, {made}", server.host);
+        self.journal.note(with_contents(&words, record.tables, record.rows));
         Some((server, choice))
     }
 

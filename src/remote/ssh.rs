@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Apply, Ask, Change, Failure, Frame, Held, Nonce, Program, Question, sections, shell_text};
+use super::{Answer, Apply, Ask, Change, Failure, Frame, Held, Nonce, Program, Question, random, sections, shell_text};
 use crate::inventory::{Host, Inventory, Role, Ssh as Settings};
 use crate::names::HostName;
 
@@ -700,9 +700,7 @@ fn explain(host: &Host, lost: Lost, said: &str) -> Failure {
 
 /// Half of it to one and a half: those that were dropped together must not come back together.
 fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    pause.mul_f64(0.5 + (random % 1000) as f64 / 1000.0)
+    pause.mul_f64(0.5 + (random() % 1000) as f64 / 1000.0)
 }
 
 /// An error with its causes on one line.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::record::{self, DatabaseState, Dump, Entry, Loss, TableLoss, What};
-use crate::units::{bytes, contents, grouped, to_the_second};
+use crate::units::{bytes, grouped, to_the_second, with_contents};
 
 /// Tables that differ are shown up to this many; the journal has all of them.
 const TABLES_SHOWN: usize = 40;
@@ -104,11 +104,9 @@ fn words(state: DatabaseState) -> &'static str {
 
 fn dump_row(dump: &Dump) -> DumpRow {
     let made = dump.modified.format("%Y-%m-%d %H:%M");
-    let contents = contents(dump.tables, dump.rows);
-    let comma = if contents.is_empty() { "" } else { ", " };
     DumpRow {
         path: dump.path.clone(),
-        about: format!("{}, made {made} UTC{comma}{contents}", bytes(dump.bytes)),
+        about: with_contents(&format!("{}, made {made} UTC", bytes(dump.bytes)), dump.tables, dump.rows),
         problems: dump.problems.clone(),
         passed_over: dump.passed_over.clone(),
     }

@@ -20,6 +20,17 @@ pub fn rollback_prod() -> Command {
     command
 }
 
+/// The last line of a `--json` run that must end with 0.
+#[track_caller]
+pub fn end_of(command: &mut Command) -> serde_json::Value {
+    let output = command.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().last().unwrap_or_default();
+    let end: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
+    assert_eq!(end["exit"], 0, "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    end
+}
+
 /// One run of a program, over and done, and the folder it worked in. Each claim that does not hold prints all of it.
 pub struct Scene {
     command: String,
