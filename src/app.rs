@@ -56,9 +56,9 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         Err(problem) => return usage(&terminal, clock, &[problem], None),
     };
     let loaded = match &cli.command {
-        Some(Command::Undo { incident }) => match undo::turned(loaded, incident.as_deref()) {
+        Some(Command::Undo { incident, insistence }) => match undo::turned(loaded, incident.as_deref()) {
             Ok((loaded, undoing)) => {
-                request = undo::request(request, undoing);
+                request = undo::request(request, undoing, insistence);
                 loaded
             }
             Err(why) => return refuse(&terminal, clock, &why),
@@ -213,8 +213,8 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         begun_at: clock.began_at(),
         only,
         green_is_kept: flags.keep_green,
-        is_forced: flags.force,
-        takes_over: flags.take_over,
+        is_forced: flags.insistence.force,
+        takes_over: flags.insistence.take_over,
         restore,
         undo: None,
     })

@@ -50,6 +50,13 @@ pub struct RollbackFlags {
     /// Leave green running (drained) for diagnosis
     #[arg(long)]
     pub keep_green: bool,
+    #[command(flatten)]
+    pub insistence: Insistence,
+}
+
+/// Flags of everything that changes hosts, for those who were refused and know better.
+#[derive(Debug, Args)]
+pub struct Insistence {
     /// Go on past a refusal that names --force
     #[arg(long)]
     pub force: bool,
@@ -90,6 +97,8 @@ pub enum Command {
     Undo {
         /// The incident; the last one when left out
         incident: Option<String>,
+        #[command(flatten)]
+        insistence: Insistence,
     },
     /// The same rollback as commands to type by hand, for each host; connects to nobody
     Manual,
@@ -119,7 +128,7 @@ impl RollbackFlags {
             || self.severity.is_some()
             || !self.hosts.is_empty()
             || self.keep_green
-            || self.force
-            || self.take_over
+            || self.insistence.force
+            || self.insistence.take_over
     }
 }

@@ -29,6 +29,12 @@ const SWITCH_LIMIT_SECONDS: u64 = 10;
 /// What a question that reads files and asks local ports may take: an earlier run's step may be waited for.
 const FACTS_LIMIT: Duration = Duration::from_secs(60);
 
+/// Seconds that an HTTP answer may take, from a server on the same machine or beside it.
+const PATIENCE: u64 = 3;
+
+/// The same of green, and of nginx that sends to it: it is bad, or we would not be here, and must not hold up the rest.
+const SHORT_PATIENCE: u64 = 1;
+
 /// Green's port is watched this long after its stop, for a supervisor that starts it again.
 const PORT_WATCH_SECONDS: u64 = 1;
 
@@ -108,11 +114,11 @@ pub fn facts(inventory: &Inventory, host: &Host) -> Question {
         arguments.set("ports", hex_ports(inventory.blue.ports().into_iter().chain(inventory.green.ports())));
         for _ in 0..inventory.verify.passes {
             for (n, url) in health_urls(&inventory.blue).enumerate() {
-                arguments.get(&format!("blue.health.{n}"), None, &url);
+                arguments.get(&format!("blue.health.{n}"), PATIENCE, None, &url);
             }
         }
         for (n, url) in health_urls(&inventory.green).enumerate() {
-            arguments.get(&format!("green.health.{n}"), None, &url);
+            arguments.get(&format!("green.health.{n}"), SHORT_PATIENCE, None, &url);
         }
     }
     if host.is(Role::Balancer) {
@@ -123,11 +129,12 @@ pub fn facts(inventory: &Inventory, host: &Host) -> Question {
             let times = if colour == Colour::Blue && app.servers.len() == 1 { 2 } else { 1 };
             for server in app.servers.iter().take(4) {
                 for _ in 0..times {
-                    arguments.get(&format!("{colour}.direct"), probe_host, &direct_url(server.as_str(), path));
+                    let seconds = if colour == Colour::Blue { PATIENCE } else { SHORT_PATIENCE };
+                    arguments.get(&format!("{colour}.direct"), seconds, probe_host, &direct_url(server.as_str(), path));
                 }
             }
         }
-        arguments.get("probe", probe_host, inventory.nginx.probe.as_str());
+        arguments.get("probe", SHORT_PATIENCE, probe_host, inventory.nginx.probe.as_str());
     }
     Question(program(FACTS, arguments, FACTS_LIMIT))
 }
@@ -225,7 +232,7 @@ pub fn health(inventory: &Inventory, colour: Colour) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.set("ports", hex_ports(app.ports()));
     for (n, url) in health_urls(app).enumerate() {
-        arguments.get(&format!("{colour}.health.{n}"), None, &url);
+        arguments.get(&format!("{colour}.health.{n}"), PATIENCE, None, &url);
     }
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
@@ -233,7 +240,7 @@ pub fn health(inventory: &Inventory, colour: Colour) -> Question {
 /// The probe, once, through a balancer.
 pub fn probe(inventory: &Inventory) -> Question {
     let mut arguments = Arguments::new(inventory);
-    arguments.get("probe", inventory.nginx.probe_host.as_deref(), inventory.nginx.probe.as_str());
+    arguments.get("probe", PATIENCE, inventory.nginx.probe_host.as_deref(), inventory.nginx.probe.as_str());
     Question(program(HEALTH, arguments, Duration::from_secs(10)))
 }
 
@@ -292,7 +299,7 @@ pub fn archive(inventory: &Inventory, file: &RemotePath) -> Question {
 pub fn database_health(inventory: &Inventory, urls: &[HttpUrl]) -> Question {
     let mut arguments = Arguments::new(inventory);
     for (n, url) in urls.iter().enumerate() {
-        arguments.get(&format!("database.health.{n}"), None, url.as_str());
+        arguments.get(&format!("database.health.{n}"), PATIENCE, None, url.as_str());
     }
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
@@ -404,8 +411,8 @@ impl Arguments {
         self.0.push(format!("{key}={value}"));
     }
 
-    fn get(&mut self, name: &str, host: Option<&str>, url: &str) {
-        self.set("get", format!("{name}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
+    fn get(&mut self, name: &str, seconds: u64, host: Option<&str>, url: &str) {
+        self.set("get", format!("{name}{UNIT}{seconds}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
     }
 
     fn tenure(&mut self, inventory: &Inventory, tenure: &Tenure) {

@@ -22,6 +22,7 @@ use crate::inventory::{Database, Inventory, Role, Run};
 use crate::journal::Journal;
 use crate::names::HostName;
 use crate::observe;
+use crate::passes::{self, Wanted};
 use crate::plan::{Action, FileChange, PhaseKind, Plan, Proof, RestoreWish, Step, Target};
 use crate::record::{Balancer, Green, Status, StepWord, Swap, What, last_balancer_state};
 use crate::redact::Redactor;
@@ -261,7 +262,8 @@ impl<F: Apply> Execution<'_, F> {
             // Whether it was started is seen below, where it is asked.
             Err(failure) => Some(failure.to_string()),
         };
-        match self.passes_in_a_row(&step.host, Colour::Blue, Duration::ZERO).await {
+        let wanted = Wanted { interval: Duration::ZERO, ..self.wanted() };
+        match self.passes_in_a_row(&step.host, Colour::Blue, wanted).await {
             Ok(()) => {
                 timed.end(Status::Done, format!("{} started and proven", self.plan.towards));
                 true
@@ -284,28 +286,21 @@ impl<F: Apply> Execution<'_, F> {
         }
     }
 
-    /// Asks a colour until it has answered `passes` times in a row, at most as long as `[verify] timeout`.
-    async fn passes_in_a_row(&self, host: &HostName, colour: Colour, interval: Duration) -> Result<(), String> {
+    /// What `[verify]` wants.
+    fn wanted(&self) -> Wanted {
         let verify = &self.inventory.verify;
-        let until = tokio::time::Instant::now() + verify.timeout;
-        let mut passes = 0;
-        loop {
-            let complaint = match observe::pulse(self.fleet, self.inventory, host, colour).await {
-                Ok(pulse) if pulse.is_good() => None,
-                Ok(pulse) => Some(pulse.complaint()),
-                Err(failure) => Some(failure.to_string()),
-            };
-            passes = if complaint.is_none() { passes + 1 } else { 0 };
-            if passes >= verify.passes {
-                return Ok(());
-            }
-            if tokio::time::Instant::now() >= until || *self.interrupts.borrow() > 1 {
-                return Err(complaint.unwrap_or_else(|| format!("{passes} of {} answers in a row", verify.passes)));
-            }
-            // Between failures there is always a pause, or a dead port would be asked in a tight loop.
-            let pause = if passes == 0 { interval.max(Duration::from_millis(100)) } else { interval };
-            tokio::time::sleep(pause).await;
-        }
+        Wanted { passes: verify.passes, interval: verify.interval, timeout: verify.timeout }
+    }
+
+    /// Asks a colour until it has answered so many times in a row.
+    async fn passes_in_a_row(&self, host: &HostName, colour: Colour, wanted: Wanted) -> Result<(), String> {
+        let goes_on = || *self.interrupts.borrow() < 2;
+        let ask = async || match observe::pulse(self.fleet, self.inventory, host, colour).await {
+            Ok(pulse) if pulse.is_good() => Ok(()),
+            Ok(pulse) => Err(pulse.complaint()),
+            Err(failure) => Err(failure.to_string()),
+        };
+        passes::in_a_row(wanted, goes_on, ask).await
     }
 
     /// Switches all balancers at once. Every one of them proves it or puts its own file back.

@@ -114,8 +114,6 @@ pub struct Nginx {
     pub is_valid: Result<(), NotKnown>,
     /// Whether nginx reads the file at all.
     pub is_loaded: Result<bool, NotKnown>,
-    /// As `nginx -v` says it.
-    pub version: String,
     pub pidfile: String,
     pub master: Option<u32>,
     pub workers: usize,
@@ -279,8 +277,8 @@ fn read_seen(inventory: &Inventory, host: &Host, asked: Asked, answer: &Answer) 
         begun: answer.all("job").filter_map(|job| begun(&job)).collect(),
         addresses: text("addresses").lines().map(str::to_owned).collect(),
         nginx: host.is(Role::Balancer).then(|| read_nginx(inventory, host, answer, &gets)),
-        blue: read_app(Colour::Blue, &inventory.blue, answer, &gets),
-        green: read_app(Colour::Green, &inventory.green, answer, &gets),
+        blue: read_app(Colour::Blue, inventory, answer, &gets),
+        green: read_app(Colour::Green, inventory, answer, &gets),
     }
 }
 
@@ -424,7 +422,6 @@ fn read_nginx(inventory: &Inventory, host: &Host, answer: &Answer, gets: &BTreeM
         text: file,
         is_valid,
         is_loaded,
-        version: text("nginx.version").trim().to_owned(),
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),
         workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),
@@ -455,7 +452,16 @@ fn complaint(said: &str) -> String {
     (*emerg.or(other).unwrap_or(&"it says nothing")).to_owned()
 }
 
-fn read_app(colour: Colour, app: &App, answer: &Answer, gets: &BTreeMap<String, Vec<Get>>) -> AppFacts {
+/// What systemctl says of a colour's unit: of both in turn, blue first, with an empty line between; one complaint where
+/// it can tell nothing at all.
+fn unit_of(inventory: &Inventory, colour: Colour, answer: &Answer) -> Option<String> {
+    let said = answer.text("units")?;
+    let is_second = colour == Colour::Green && matches!(inventory.blue.run, Run::Systemd(_));
+    Some(said.split("\n\n").nth(usize::from(is_second)).unwrap_or(&said).to_owned())
+}
+
+fn read_app(colour: Colour, inventory: &Inventory, answer: &Answer, gets: &BTreeMap<String, Vec<Get>>) -> AppFacts {
+    let app = inventory.app(colour);
     let ports = app.ports();
     let listeners: Vec<Listener> = read_listeners(&answer.text("listeners").unwrap_or_default())
         .into_iter()
@@ -464,7 +470,7 @@ fn read_app(colour: Colour, app: &App, answer: &Answer, gets: &BTreeMap<String, 
     let port_is_open = sockets(&answer.text("sockets").unwrap_or_default())
         .iter()
         .any(|socket| socket.is_listening() && ports.contains(&socket.port));
-    let unit = answer.text(&format!("{colour}.unit"));
+    let unit = unit_of(inventory, colour, answer);
     let container = answer.text(&format!("{colour}.container"));
     let not_known = |why: String| Err::<bool, _>(NotKnown { why, hint: None });
     let property = |name: &str| -> String {

@@ -46,6 +46,7 @@ pub mod remote;
 pub mod incident;
 pub mod journal;
 pub mod notify;
+pub mod passes;
 pub mod public;
 pub mod terminal;
 

@@ -202,7 +202,7 @@ impl fmt::Display for Guard {
             Guard::NobodyElseHoldsTheLock => f.write_str("no other run holds the lock"),
             Guard::WeHoldTheLock => f.write_str("this run holds the lock"),
             Guard::FileIsUnchanged { sha256 } => write!(f, "the file is still {}", &sha256[..sha256.len().min(12)]),
-            Guard::BalancersAreOnBlue => f.write_str("every balancer is proven on blue"),
+            Guard::BalancersAreOnBlue => f.write_str("every balancer is switched and proven"),
             Guard::NobodyReachesGreen => {
                 f.write_str("every balancer is proven on blue, blue still answers, and no peer is connected to green")
             }

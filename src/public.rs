@@ -4,29 +4,20 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::names::HttpUrl;
+use crate::passes::{self, Wanted};
+
+/// What an answer from the outside may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks a URL until it has answered with a 2xx so many times in a row.
 ///
 /// # Errors
 /// The last thing that was not good, when the time is over.
-pub async fn passes_in_a_row(url: &HttpUrl, passes: u32, interval: Duration, limit: Duration) -> Result<(), String> {
-    let until = Instant::now() + limit;
-    let mut in_a_row = 0;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let answer = get(url.as_str().to_owned(), left.clamp(Duration::from_millis(100), Duration::from_secs(5))).await;
-        in_a_row = if answer.is_ok() { in_a_row + 1 } else { 0 };
-        if in_a_row >= passes {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            return Err(answer.err().unwrap_or_else(|| format!("{in_a_row} of {passes} answers in a row")));
-        }
-        tokio::time::sleep(interval.max(Duration::from_millis(20))).await;
-    }
+pub async fn passes_in_a_row(url: &HttpUrl, wanted: Wanted) -> Result<(), String> {
+    passes::in_a_row(wanted, || true, async || get(url.as_str().to_owned(), ANSWER_LIMIT).await).await
 }
 
 async fn get(url: String, limit: Duration) -> Result<(), String> {

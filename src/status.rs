@@ -84,7 +84,7 @@ fn lines(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<(&'static str, 
         let master = nginx
             .master
             .map_or("NOT RUNNING".to_owned(), |pid| format!("master {pid}, {}", plural(nginx.workers, "worker")));
-        lines.push(("nginx", format!("{master}, {}", nginx.version.trim_start_matches("nginx version: "))));
+        lines.push(("nginx", master));
     }
     if host.is(Role::App) {
         lines.push(("blue", app(&seen.blue)));

@@ -154,7 +154,6 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             begun: vec![],
             addresses: vec![],
             nginx: Some(Nginx {
-                version: "nginx version: nginx/1.22.1".into(),
                 path: unknown(),
                 stat: String::new(),
                 text: unknown(),

@@ -392,6 +392,40 @@ fn stop(shell: &[&str], service: &str, pid: u32, started: &str, exe: &str) -> (O
     (status, said + &noise)
 }
 
+/// Parents like nginx's master, which has old children that end and new ones that come.
+#[test]
+fn children_are_found_with_the_kernels_list_and_without() {
+    let family = "sleep 1000 & a=$!; sleep 1000 & b=$!; sleep 1000 & c=$!; echo; read -r line; kill $a $b $c";
+    for shell in SHELLS {
+        let mut parent = Command::new("sh")
+            .args(["-c", family])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start sh");
+        let mut said = [0; 1];
+        parent.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it has its children");
+        let pid = parent.id().to_string();
+        let (_, parts) = SCRIPTS.iter().find(|(name, _)| *name == "sample").expect("there is sample.sh");
+        let shared = parts[0];
+        assert!(shared.contains("/children"), "lib.sh reads the kernel's list");
+        let asked = |lib: &str| {
+            let text = format!("rp_nonce=x\n{lib}\nchildren_of {pid}\nprintf '%s\\n' $rp_children");
+            let output = run(shell, &["-c", &text], b"");
+            let mut pids: Vec<String> =
+                String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
+            pids.sort();
+            pids
+        };
+        let with = asked(shared);
+        let without = asked(&shared.replace("/children", "/no-such-file"));
+        drop(parent.stdin.take());
+        parent.wait().expect("it ends");
+        assert_eq!(with.len(), 3, "{shell:?}: {with:?}");
+        assert_eq!(with, without, "{shell:?}");
+    }
+}
+
 fn uid() -> String {
     String::from_utf8_lossy(&run(&["id", "-u"], &[], b"").stdout).trim().to_owned()
 }

@@ -40,6 +40,7 @@ const ORDER: &[&str] = &[
     "journal",
     "incident",
     "notify",
+    "passes",
     "public",
     "terminal",
     // procedures: drive effects through the traits

@@ -120,6 +120,32 @@ fn one_that_is_killed_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_live_one_is_pre_empted_with_a_word() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[verify]", "timeout = \"60s\"\n\n[verify]"));
+    rollback(&lab, &[]).exits(0);
+    let ip = lab.ip("web1");
+    let stream = std::thread::spawn(move || get(&ip, "/stream?ms=20000"));
+    until("the stream runs", || lab.sh("web1", "ss -Htn state established '( dport = :8080 )' | wc -l") != "0");
+    let known = incidents(&lab).len();
+    let first = Asked::begin(&lab, &["undo"]);
+    until("it drains", || {
+        incidents(&lab).len() > known && newest_journal(&lab).iter().any(|entry| entry["step"] == "drain")
+    });
+
+    undo(&lab, &[], "").exits(1).says("holds the lock").says("--take-over");
+    let second = undo(&lab, &["--take-over"], "");
+
+    second.exits(0).says("lock taken over from the live run of");
+    second.holds(served_by(&lab, "web1") == "green", "green serves");
+    let (code, said) = first.answer("");
+    second.holds(code == 4 && said.contains("another run took the lock"), &format!("{code}: {said}"));
+    stream.join().expect("the stream ends");
+    let left = leftovers(&lab, "web1");
+    second.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+#[test]
 fn the_database_goes_back_first_and_what_was_restored_is_kept_too() {
     let lab = with_database();
     dump(&lab, NAME, "a.sql.gz", 200);

@@ -60,8 +60,6 @@ nginx_facts() {
   if [ -z "$pidfile" ]; then
     pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
   fi
-  section nginx.version
-  nginx -v 2>&1
   section nginx.pidfile
   printf '%s' "$pidfile"
   master=$(nginx_master "$pidfile")
@@ -77,7 +75,8 @@ local_facts() {
   section clock
   date +%s.%N
   section who
-  printf '%s\n%s\n%s\n' "$rp_uid" "$(id -un)" "${SHELL:-}"
+  # sshd says who logged in, and spares us a program.
+  printf '%s\n%s\n%s\n' "$rp_uid" "${LOGNAME:-$(id -un)}" "${SHELL:-}"
   section system
   if ! { IFS= read -r kernel </proc/sys/kernel/ostype && IFS= read -r release </proc/sys/kernel/osrelease; } 2>/dev/null; then
     kernel=$(uname -s) release=$(uname -r)
@@ -165,7 +164,7 @@ local_facts() {
     unset IFS
     set +f
     case $2 in
-      systemd) ask "$1.unit" systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup "$3" ;;
+      systemd) units="$units $3" ;;
       docker) container_facts "$1" "$3" ;;
       compose)
         if ! container=$(container_of "$4" "$5" "$3"); then
@@ -189,7 +188,7 @@ local_facts() {
       "$2"
   }
 
-  ports=''
+  ports='' units=''
   for arg in "$@"; do
     case $arg in
       ports=*) ports=${arg#*=} ;;
@@ -201,6 +200,8 @@ local_facts() {
         ;;
     esac
   done
+  # shellcheck disable=SC2086 # the names of one or two units
+  [ -z "$units" ] || ask units systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup $units
   if [ -n "$ports" ]; then
     section sockets
     rp_sockets=$(connections "$ports")
@@ -210,30 +211,32 @@ local_facts() {
   fi
 }
 
-# asked PREFIX SECONDS ARGUMENT…: what is asked over HTTP of those arguments whose name begins so.
+# asked WHOM ARGUMENT…: what is asked over HTTP of those arguments whose name begins with a word of WHOM.
 asked() {
-  rp_prefix=$1 rp_seconds=$2
-  shift 2
+  rp_whom=" $1 "
+  shift
   for arg in "$@"; do
     shift
-    case $arg in "get=$rp_prefix"*) set -- "$@" "${arg#*=}" ;; esac
+    case $arg in
+      get=*)
+        rp_name=${arg#get=}
+        rp_name=${rp_name%%"$rp_unit"*}
+        case $rp_whom in *" ${rp_name%%.*} "*) set -- "$@" "${arg#get=}" ;; esac
+        ;;
+    esac
   done
-  fetch_all "$rp_seconds" "$@"
+  fetch_all "$@"
 }
 
-# Blue, green and nginx are asked at the same time and beside everything else, each behind a pipe of its own that holds
-# its answer back: a green that hangs, which is why we are here, must not hold up the rest. A second is long for a
-# server on the same machine; blue, which is to serve, gets more.
-asked green 1 "$@" | {
-  asked probe 1 "$@" | {
-    asked blue 3 "$@" | {
-      nginx_facts | {
-        local_facts "$@"
-        cat
-      }
+# Green is asked at the same time as blue and the probe, and both beside everything else, each behind a pipe of its own
+# that holds its answer back: a green that hangs, which is why we are here, must not hold up the rest.
+asked green "$@" | {
+  asked 'blue probe' "$@" | {
+    nginx_facts | {
+      local_facts "$@"
       cat
     }
-    cat
+    head -c "$rp_plenty"
   }
-  cat
+  head -c "$rp_plenty"
 }

@@ -11,4 +11,4 @@ for arg in "$@"; do
       ;;
   esac
 done
-fetch_all 3 "$@"
+fetch_all "$@" | head -c "$rp_plenty"

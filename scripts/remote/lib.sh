@@ -78,19 +78,18 @@ tail_of() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$
 # pause SECONDS: a fraction where sleep knows fractions.
 pause() { sleep "$1" 2>/dev/null || sleep 1; }
 
-# fetch_all LIMIT GET…: one GET after the other, each on a connection of its own. A GET is NAME, HOST (`-` for
-# none) and URL with unit separators between; `unix:/path:/uri` is asked over that socket. Answers with a section
-# NAME (head and body) and a section NAME.code. One curl for all of them: its start costs more than an answer.
+# What is taken of answers that are only compared: a page without end must not fill a memory.
+rp_plenty=262144
+# fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none)
+# and URL with unit separators between; `unix:/path:/uri` is asked over that socket. Answers with a section NAME (head
+# and body) and a section NAME.code. One curl for all of them: its start costs more than an answer.
 fetch_all() {
-  rp_wait=$1
-  shift
   [ "$#" -gt 0 ] || return 0
   section "${1%%"$rp_unit"*}"
   if has curl; then
     rp_left=$#
     while [ "$rp_left" -gt 0 ]; do
-      rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
-      rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
+      split_get "$1"
       shift
       rp_left=$((rp_left - 1))
       rp_next=
@@ -107,23 +106,26 @@ fetch_all() {
       esac
       if [ "$rp_left" -gt 0 ]; then set -- "$@" --next; fi
     done
-    # 256 KiB is plenty for answers that are only compared; a page without end must not fill our memory
-    curl "$@" 2>/dev/null | head -c 262144
+    curl "$@" 2>/dev/null
     return 0
   fi
   rp_first=yes
   for rp_get in "$@"; do
-    rp_name=${rp_get%%"$rp_unit"*} rp_rest=${rp_get#*"$rp_unit"}
-    rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
+    split_get "$rp_get"
     [ "$rp_first" = yes ] || section "$rp_name"
     rp_first=no
     set -- -q -S -O - -T "$rp_wait" -t 1 --no-proxy --header='Connection: close'
     [ "$rp_host" = - ] || set -- "$@" --header="Host: $rp_host"
     # wget prints the head on standard error, indented, and has no other word for the status
-    wget "$@" "$rp_url" 2>&1 | sed 's/^  \([A-Za-z]\)/\1/' | head -c 65536
+    wget "$@" "$rp_url" 2>&1 | sed 's/^  \([A-Za-z]\)/\1/'
     section "$rp_name.code"
     printf 'wget'
   done
+}
+split_get() {
+  rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
+  rp_wait=${rp_rest%%"$rp_unit"*} rp_rest=${rp_rest#*"$rp_unit"}
+  rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
 }
 
 # read_title PID: the start of its command line into $rp_title, as far as there is one.
@@ -155,26 +157,43 @@ nginx_master() {
   case $rp_title in *nginx*) printf '%s' "$rp_pid" ;; esac
 }
 
-# nginx_workers MASTER: a line for each of its children: PID open|closing.
-nginx_workers() {
-  cat /proc/[0-9]*/stat 2>/dev/null | awk -v master="$1" '{
+# children_of PID: their pids, into $rp_children. Where the kernel lists them it may leave one out while another ends,
+# which is then still in the list: two that are equal are whole (proc(5), children).
+children_of() {
+  rp_list=/proc/$1/task/$1/children
+  rp_before=none
+  for rp_try in 1 2 3 4 5 6 7 8; do
+    [ -e "$rp_list" ] || break
+    rp_children=
+    # It has no newline at its end, as a title has none.
+    { IFS= read -r rp_children <"$rp_list" || :; } 2>/dev/null
+    [ "$rp_children" != "$rp_before" ] || return 0
+    rp_before=$rp_children
+  done
+  rp_children=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{
     pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
-    if (f[2] == master && f[1] != "Z") print pid }' |
-    while read -r rp_pid; do
-      read_title "$rp_pid"
-      case $rp_title in
-        *'shutting down'*) printf '%s closing\n' "$rp_pid" ;;
-        *'cache manager'* | *'cache loader'*) ;;
-        *nginx*) printf '%s open\n' "$rp_pid" ;;
-      esac
-    done
+    if (f[2] == parent) print pid }')
+}
+
+# nginx_workers MASTER: a line for each of its children that is one: PID open|closing.
+nginx_workers() {
+  children_of "$1"
+  for rp_pid in $rp_children; do
+    read_title "$rp_pid"
+    case $rp_title in
+      *'shutting down'*) printf '%s closing\n' "$rp_pid" ;;
+      *'cache manager'* | *'cache loader'*) ;;
+      *nginx*) printf '%s open\n' "$rp_pid" ;;
+    esac
+  done
 }
 
 # last_emerg LOG…: the newest [emerg] line of each log, so that a new one is seen. A reload that nginx
 # accepts and then does not apply says so nowhere else.
 last_emerg() {
   for rp_log in "$@"; do
-    tail_of 65536 "$rp_log" | awk 'index($0, "[emerg]") { last = $0 } END { if (last != "") print last }'
+    rp_tail=$(tail_of 65536 "$rp_log")
+    case $rp_tail in *'[emerg]'*) printf '%s\n' "$rp_tail" | awk 'index($0, "[emerg]") { last = $0 } END { print last }' ;; esac
   done
 }
 

@@ -43,6 +43,11 @@ take() {
   umask 077
   return "$rp_taken"
 }
+is_ours() {
+  rp_holder=
+  { IFS= read -r rp_holder <"$lock/holder"; } 2>/dev/null
+  [ "$rp_holder" = "$holder" ]
+}
 age() {
   rp_beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null || printf 0)
   printf '%s' $(($(date +%s) - rp_beat))
@@ -87,12 +92,10 @@ answered 0
 # From here on nothing is printed but "lost": the answer has been given, the channel only holds the lock.
 while IFS= read -r beat <&3; do
   if [ "$beat" = release ]; then break; fi
-  case $(cat "$lock/holder" 2>/dev/null) in
-    "$holder") printf . >"$lock/beat" ;;
-    *)
-      printf 'lost\n'
-      return 0
-      ;;
-  esac
+  if ! is_ours; then
+    printf 'lost\n'
+    return 0
+  fi
+  printf . >"$lock/beat"
 done
-case $(cat "$lock/holder" 2>/dev/null) in "$holder") rm -rf "$lock" ;; esac
+if is_ours; then rm -rf "$lock"; fi

@@ -49,9 +49,13 @@ text_of() {
 }
 same() { [ "$(text_of "$1" && printf x)" = "${2}x" ]; }
 
+# Without a program where we may write it ourselves.
+write_new() {
+  if [ -w "$new" ]; then printf '%s' "$after" >"$new"; else printf '%s' "$after" | as_root tee "$new" >/dev/null; fi
+}
 write_beside() {
   on_file cp -a "$live" "$new" || return 1
-  printf '%s' "$after" | on_file tee "$new" >/dev/null || return 1
+  write_new || return 1
   same "$new" "$after" || return 1
   on_file sync "$new" 2>/dev/null || sync
   on_file ln -f "$live" "$old" 2>/dev/null || on_file cp -a "$live" "$old"
@@ -94,17 +98,17 @@ look() {
   done
 }
 
-# answered_by_blue: asks the probe $passes times and judges the answers that are in $rp_answers.
+# answered_by_blue: whether blue answers the probe $passes times in a row.
 answered_by_blue() {
   set --
   rp_n=0
   while [ "$rp_n" -lt "$passes" ]; do
     rp_n=$((rp_n + 1))
-    set -- "$@" "probe$rp_unit$probe_host$rp_unit$probe"
+    set -- "$@" "probe${rp_unit}2$rp_unit$probe_host$rp_unit$probe"
   done
-  rp_answers=$(fetch_all 2 "$@")
-  printf '%s\n' "$rp_answers" | nonce=$rp_nonce header=$header body=$body need=$passes awk '
-    BEGIN { nonce = ENVIRON["nonce"]; header = tolower(ENVIRON["header"]); body = ENVIRON["body"]; need = ENVIRON["need"] + 0 }
+  # What comes after plenty is not judged: a page without end is no answer of blue's.
+  fetch_all "$@" | nonce=$rp_nonce header=$header body=$body need=$passes plenty=$rp_plenty awk '
+    BEGIN { nonce = ENVIRON["nonce"]; plenty = ENVIRON["plenty"] + 0; header = tolower(ENVIRON["header"]); body = ENVIRON["body"]; need = ENVIRON["need"] + 0 }
     function judge(code) {
       if (code == "wget") code = status
       if (code + 0 < 200 || code + 0 >= 500) return
@@ -112,7 +116,7 @@ answered_by_blue() {
       if (body != "" && text != body) return
       good++
     }
-    { gsub(/\r/, "") }
+    { gsub(/\r/, ""); plenty -= length($0) + 1; if (plenty < 0) exit }
     expecting { judge($1); expecting = 0; next }
     $1 == nonce && $2 == "probe" { inhead = 1; marked = 0; text = ""; lines = 0; status = 0; next }
     $1 == nonce && $2 == "probe.code" { sub(/\n$/, "", text); expecting = 1; next }

@@ -1,5 +1,6 @@
 //! `undo`: what a rollback changed is read back from its folder, and the same story is told the other way round.
 
+use crate::cli::Insistence;
 use crate::inventory::{Inventory, Role};
 use crate::names::IncidentId;
 use crate::past;
@@ -37,8 +38,15 @@ fn only_moved(inventory: &mut Inventory, undoing: &Undoing) {
 }
 
 /// The request of an undo: typing the command is the consent to move traffic, as a reason is.
-pub(super) fn request(request: Request, undoing: Undoing) -> Request {
-    Request { reason: reason(&undoing.incident), green_is_kept: true, undo: Some(undoing), ..request }
+pub(super) fn request(request: Request, undoing: Undoing, insistence: &Insistence) -> Request {
+    Request {
+        reason: reason(&undoing.incident),
+        green_is_kept: true,
+        is_forced: insistence.force,
+        takes_over: insistence.take_over,
+        undo: Some(undoing),
+        ..request
+    }
 }
 
 fn reason(incident: &IncidentId) -> String {

@@ -72,6 +72,7 @@ impl<F: Apply> Execution<'_, F> {
         let timed: Vec<_> = steps.iter().map(|step| self.journal.begin(StepWord::Drain, Some(&step.host))).collect();
         let until = Instant::now() + self.inventory.drain_timeout;
         let mut quiet = 0;
+        let is_taken = || locks.iter().any(|(_, held)| held.is_lost());
         let last = loop {
             let samples = self.samples().await;
             let is_quiet = |(host, sample): &(HostName, Option<Sample>)| {
@@ -80,8 +81,7 @@ impl<F: Apply> Execution<'_, F> {
             quiet = if samples.iter().all(is_quiet) { quiet + 1 } else { 0 };
             let is_seen = samples.iter().all(|(_, sample)| sample.is_some());
             let is_over = Instant::now() >= if is_seen { until } else { until + LAST_LOOK };
-            let is_ours = locks.iter().all(|(_, held)| !held.is_lost());
-            if quiet >= QUIET_SAMPLES || is_over || !is_ours || *self.interrupts.borrow() > 0 {
+            if quiet >= QUIET_SAMPLES || is_over || is_taken() || *self.interrupts.borrow() > 0 {
                 break samples;
             }
             tokio::time::sleep(DRAIN_POLL).await;
@@ -100,6 +100,10 @@ impl<F: Apply> Execution<'_, F> {
                         self.plan.towards.other(),
                         plural(sample.closing_workers, "old worker"),
                     );
+                    if is_taken() {
+                        timed.end(Status::Failed, format!("{left}; another run took the lock, and waits for it"));
+                        continue;
+                    }
                     if !is_cut {
                         timed.end(Status::Skipped, format!("{left}; not waited for any longer"));
                         continue;
@@ -325,7 +329,7 @@ impl<F: Apply> Execution<'_, F> {
         let timed = self.journal.begin(StepWord::Verify, Some(name));
         let mut good = Vec::new();
         if host.is(Role::App) {
-            match self.passes_in_a_row(name, Colour::Blue, self.inventory.verify.interval).await {
+            match self.passes_in_a_row(name, Colour::Blue, self.wanted()).await {
                 Ok(()) => {
                     good.push(format!("{} answers, {} in a row", self.plan.towards, self.inventory.verify.passes))
                 }
@@ -375,9 +379,9 @@ impl<F: Apply> Execution<'_, F> {
         let timed = self.journal.begin(StepWord::Verify, None);
         let mut wrong = Vec::new();
         let mut good = Vec::new();
-        for (url, answer) in join_all(verify.public.iter().map(|url| async move {
-            (url, public::passes_in_a_row(url, verify.passes, verify.interval, verify.timeout).await)
-        }))
+        for (url, answer) in join_all(
+            verify.public.iter().map(|url| async move { (url, public::passes_in_a_row(url, self.wanted()).await) }),
+        )
         .await
         {
             match answer {

@@ -654,22 +654,17 @@ impl World {
             );
             said.section("nginx.dump", &dump);
             said.section("nginx.dump.status", "0");
-            said.section("nginx.version", "nginx version: nginx/1.22.1");
             said.section("nginx.pidfile", "/run/nginx.pid");
             said.section("nginx.master", "10");
             said.section("nginx.workers", "11 open\n");
         }
         if machine.is_app {
-            for (colour, runs) in [("blue", machine.blue), ("green", machine.green)] {
+            let unit = |colour: &str, runs: bool| {
                 let state =
                     if runs { "ActiveState=active\nSubState=running" } else { "ActiveState=inactive\nSubState=dead" };
-                said.section(
-                    &format!("{colour}.unit"),
-                    &format!(
-                        "LoadState=loaded\n{state}\nMainPID=7\nControlGroup=/system.slice/listings-{colour}.service\n"
-                    ),
-                );
-            }
+                format!("LoadState=loaded\n{state}\nMainPID=7\nControlGroup=/system.slice/listings-{colour}.service\n")
+            };
+            said.section("units", &format!("{}\n{}", unit("blue", machine.blue), unit("green", machine.green)));
             said.section("listeners", &listeners(&machine));
             let open =
                 |port: &str, runs: bool| if runs { format!("0A here {port} 00000000 0 7\n") } else { String::new() };
