@@ -79,7 +79,7 @@ tail_of() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$
 pause() { sleep "$1" 2>/dev/null || sleep 1; }
 
 # What is taken of answers that are only compared: a page without end must not fill a memory.
-rp_plenty=262144
+rp_plenty=1048576
 # fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none)
 # and URL with unit separators between; `unix:/path:/uri` is asked over that socket. Answers with a section NAME (head
 # and body) and a section NAME.code. One curl for all of them: its start costs more than an answer.

@@ -286,7 +286,7 @@ pub struct Verify {
     pub passes: u32,
     /// From one question to the next.
     pub interval: String,
-    /// Not proven by then: not proven.
+    /// Bad answers are followed by another try for this long.
     pub timeout: String,
     /// Asked from this machine, not from the hosts.
     #[schemars(example = ["https://listings.example.com/health"])]
