@@ -59,6 +59,8 @@ pub struct Ssh {
     /// `ssh -F`; `None` leaves ssh to its own files.
     pub config: Option<PathBuf>,
     pub connect_timeout: Duration,
+    /// Connections that are made at the same moment.
+    pub at_once: u32,
     /// Each one is passed as `-o`.
     pub options: Vec<String>,
 }

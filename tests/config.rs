@@ -234,7 +234,7 @@ fn the_contracts_own_example_is_taken_as_it_stands() {
 fn the_least_config_gets_every_default_of_the_contract() {
     let inventory = Config::new(LEAST).holds();
     assert_eq!(inventory.ssh.connect_timeout, Duration::from_secs(5));
-    assert_eq!(inventory.ssh.config, None);
+    assert_eq!((inventory.ssh.config, inventory.ssh.at_once), (None, 32));
     assert_eq!(inventory.nginx.probe.as_str(), "http://127.0.0.1/");
     assert!(inventory.nginx.sudo);
     assert_eq!(inventory.nginx.test, ["nginx", "-t"]);
@@ -339,7 +339,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     (
         "",
         "[ssh]\nxyzzy = 1",
-        &["rollback.toml:15:1: unknown key \"xyzzy\": known here: config, connect_timeout, options"],
+        &["rollback.toml:15:1: unknown key \"xyzzy\": known here: config, connect_timeout, at_once, options"],
     ),
     (
         "ssh = \"web1.example.com\"",
@@ -398,6 +398,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
         "[verify]\npasses = 2.5",
         &["rollback.toml:15:10: verify.passes: expected an integer, found a float: for example 3"],
     ),
+    ("", "[ssh]\nat_once = 0", &["rollback.toml:15:11: ssh.at_once: 0 is not a number from 1 to 1000"]),
     ("", "[verify]\npasses = 0", &["rollback.toml:15:10: verify.passes: 0 is not a number from 1 to 100"]),
     (
         "",

@@ -444,7 +444,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
             ssh: SshDestination::new("web1").expect("a destination"),
             roles: vec![Role::Balancer],
         }],
-        ssh: Ssh { config: None, connect_timeout: Duration::from_secs(1), options: vec![] },
+        ssh: Ssh { config: None, connect_timeout: Duration::from_secs(1), at_once: 32, options: vec![] },
         nginx: Nginx {
             file: RemotePath::new("/etc/nginx/x").expect("a path"),
             upstream: "x".into(),

@@ -377,11 +377,20 @@ fn a_fleet_behind_a_bastion_that_drops_connections_is_reached() {
     for host in ["web1", "web2", "web3"] {
         serves(&lab, host, "blue", &scene);
     }
-    let dropped = lab.sh(
-        "bastion",
-        "journalctl -u ssh --no-pager | grep -c 'beginning MaxStartups throttling\\|drop connection' || true",
-    );
-    scene.holds(dropped != "0", &format!("the bastion did drop connections: {dropped}"));
+    let dropped = || {
+        lab.sh(
+            "bastion",
+            "journalctl -u ssh --no-pager | grep -c 'beginning MaxStartups throttling\\|drop connection' || true",
+        )
+    };
+    let before = dropped();
+    scene.holds(before != "0", &format!("the bastion did drop connections: {before}"));
+    // One after the other it drops none.
+    let text = std::fs::read_to_string(&config).expect("the config");
+    let config = lab.config_with(|_| text.replace("[ssh]\n", "[ssh]\nat_once = 1\n"));
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("blue serves on 3 of 3 hosts");
+    scene.holds(dropped() == before, &format!("dropped by then: {before}, now: {}", dropped()));
 }
 
 #[test]

@@ -158,7 +158,7 @@ nginx_master() {
 }
 
 # children_of PID: their pids, into $rp_children. Where the kernel lists them it may leave one out while another ends,
-# which is then still in the list: two that are equal are whole (proc(5), children).
+# which is then still in the list: two that are equal are whole (Linux, filesystems/proc.rst, 3.7).
 children_of() {
   rp_list=/proc/$1/task/$1/children
   rp_before=none
@@ -214,18 +214,13 @@ connections() {
 # files of another user's process are not ours to list, so where a port has no pid here root is asked with ss.
 # $rp_sockets is what connections said of these ports, where that was asked already.
 listeners() {
-  rp_inodes=$(printf '%s\n' "${rp_sockets:-$(connections "$1")}" | awk '$1 == "0A" && $2 == "here" { printf "%s %s\n", $6, $3 }')
-  [ -n "$rp_inodes" ] || return 0
+  rp_sockets=${rp_sockets:-$(connections "$1")}
+  case $rp_sockets in *'0A here '*) ;; *) return 0 ;; esac
   rp_found=$(find_listeners)
   printf '%s\n' "$rp_found"
-  # shellcheck disable=SC2086 # inode and port, in turn
-  set -- $rp_inodes
-  rp_done=$rp_found
-  while [ "$#" -gt 1 ]; do
-    rp_port=$2
-    shift 2
-    case "$rp_done" in *"$rp_port "*) continue ;; esac
-    rp_done="$rp_done$rp_port "
+  for rp_port in $1; do
+    case $rp_sockets in *"0A here $rp_port "*) ;; *) continue ;; esac
+    case $rp_found in *"$rp_port "*) continue ;; esac
     if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ] && has ss; then
       as_root ss -Hltnp 2>/dev/null | awk -v port="$((0x$rp_port))" -v hex="$rp_port" '
         { n = split($4, a, ":") }
@@ -255,8 +250,11 @@ started_at() {
 exe_of() { readlink "/proc/$1/exe" 2>/dev/null || as_root readlink "/proc/$1/exe" 2>/dev/null || printf '?'; }
 find_listeners() {
   # shellcheck disable=SC2012
-  ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v inodes="$rp_inodes" '
-    BEGIN { n = split(inodes, line, "\n"); for (i = 1; i <= n; i++) { split(line[i], f, " "); port[f[1]] = f[2] } }
+  {
+    printf '%s\n' "$rp_sockets"
+    ls -l /proc/[0-9]*/fd 2>/dev/null
+  } | awk '
+    $1 == "0A" && $2 == "here" { port[$6] = $3; next }
     /^\/proc\/[0-9]+\/fd:$/ { split($0, p, "/"); pid = p[3]; next }
     match($0, /socket:\[[0-9]+\]$/) {
       inode = substr($0, RSTART + 8, RLENGTH - 9)

@@ -16,6 +16,8 @@ pub mod default {
     pub const ROLES: [&str; 3] = ["balancer", "app", "database"];
     /// A host that answers at all answers within a few round trips; three TCP retries fit (1 + 2 s).
     pub const CONNECT_TIMEOUT: &str = "5s";
+    /// A fleet in a few batches. A bastion sees all of them, and drops some (`MaxStartups` 10:30:100); those come again.
+    pub const AT_ONCE: u32 = 32;
     /// The balancer itself, past DNS and any cloud load balancer.
     pub const PROBE: &str = "http://127.0.0.1/";
     /// nginx's master runs as root nearly everywhere, and a deploy user does not.
@@ -133,6 +135,9 @@ pub struct Ssh {
     pub config: Option<String>,
     /// A host that has not answered by then counts as unreachable.
     pub connect_timeout: String,
+    /// Connections that are made at the same moment; fewer where a bastion takes fewer.
+    #[schemars(range(min = 1, max = 1000))]
+    pub at_once: u32,
     /// Passed to ssh as `-o`, each one.
     #[schemars(example = ["KexAlgorithms=curve25519-sha256"])]
     pub options: Vec<String>,
@@ -140,7 +145,12 @@ pub struct Ssh {
 
 impl Default for Ssh {
     fn default() -> Self {
-        Self { config: None, connect_timeout: default::CONNECT_TIMEOUT.into(), options: Vec::new() }
+        Self {
+            config: None,
+            connect_timeout: default::CONNECT_TIMEOUT.into(),
+            at_once: default::AT_ONCE,
+            options: Vec::new(),
+        }
     }
 }
 

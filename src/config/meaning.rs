@@ -319,7 +319,7 @@ impl Meaning<'_, '_, '_> {
         let config = optional(&ssh.config, |text| self.local_path("ssh.config", text));
         let connect_timeout = self.wait("ssh.connect_timeout", &ssh.connect_timeout);
         let options = self.each("ssh.options", &ssh.options, Self::ssh_option);
-        Some(Ssh { config: config.ok()?, connect_timeout: connect_timeout?, options: options? })
+        Some(Ssh { config: config.ok()?, connect_timeout: connect_timeout?, at_once: ssh.at_once, options: options? })
     }
 
     fn ssh_option(&mut self, path: &str, option: &str) -> Option<String> {

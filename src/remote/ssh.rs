@@ -28,9 +28,6 @@ use crate::names::HostName;
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
 /// sshd's `MaxSessions` is 10 for a connection; the lock and a streaming log take one each for long.
 const SESSIONS_PER_HOST: usize = 6;
-/// sshd's `MaxStartups` (10:30:100) begins to drop at 10 unauthenticated connections: a bastion that all hosts are
-/// reached through must not see more than this at once.
-const CONNECTS_AT_ONCE: usize = 32;
 /// What ssh says when the other end closes before anybody has shown a key.
 const DROPPED: [&str; 2] = ["kex_exchange_identification:", "Exceeded MaxStartups"];
 /// Between two attempts, doubled each time; all of them together stay within `[ssh] connect_timeout`.
@@ -140,7 +137,7 @@ impl Ssh {
             settings: inventory.ssh.clone(),
             will_hold: false,
             hosts,
-            connecting: Semaphore::new(CONNECTS_AT_ONCE),
+            connecting: Semaphore::new(inventory.ssh.at_once as usize),
             folder,
             sockets: AtomicUsize::new(0),
         })
@@ -680,8 +677,8 @@ fn explain(host: &Host, lost: Lost, said: &str) -> Failure {
     }
     if DROPPED.iter().any(|words| said.contains(words)) {
         return cause(
-            "it drops connections before it knows who we are: more come at once than it takes (MaxStartups), or it \
-             wants none from here",
+            "it drops connections before it knows who we are: more come at once than it takes (MaxStartups; \
+             ssh.at_once makes fewer come), or it wants none from here",
             format!("ssh {dest} true"),
         );
     }
