@@ -700,7 +700,7 @@ fn a_run_that_slept_through_its_lock_stops_nothing_and_says_so() {
     let lab = Lab::up(&["web1"]);
     long_drain(&lab);
     let (mut running, stream) = hang_in_drain(&lab);
-    // The laptop's lid is closed; ten beats are missed, here in no time.
+    // The laptop's lid is closed; five beats are missed, here in no time.
     running.signal(Signal::STOP);
     until("the lock looks abandoned", || {
         lab.sh("web1", "touch -d '-1 minute' /run/lock/rollback-prod-listings.lock/beat; stat -c %Y /run/lock/rollback-prod-listings.lock/beat")

@@ -1,5 +1,5 @@
 # Takes the service's lock on this host and tests the candidate. The lock lives as long as this channel: while the
-# laptop is there it sends a beat each second; when it dies, the channel ends and the lock is gone with it.
+# laptop is there it sends a beat every other second; when it dies, the channel ends and the lock is gone with it.
 # Arguments: sudo= service= run= holder= take_over= (yes: also from a live run) and, for a file that will change, live=
 #   test= text=
 # Sections: lock (held | stale HOLDER | taken HOLDER | busy HOLDER | none WHY), candidate. Exit: 0; 20 another run holds
@@ -22,7 +22,7 @@ done
 # goes on, finds its input at the end, and gives the lock back.
 trap '' HUP INT TERM PIPE
 
-# A beat that is older than this many seconds belongs to nobody: ten beats were missed.
+# A beat that is older than this many seconds belongs to nobody: five beats were missed.
 stale_after=10
 base=$(state_folder) || base=
 lock=$base/rollback-prod-$service.lock

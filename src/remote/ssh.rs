@@ -33,8 +33,8 @@ const DROPPED: [&str; 2] = ["kex_exchange_identification:", "Exceeded MaxStartup
 /// Between two attempts, doubled each time; all of them together stay within `[ssh] connect_timeout`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A beat a second; the lock's script calls it stale after ten.
-const BEAT: Duration = Duration::from_secs(1);
+/// The lock's script calls a lock stale when five beats were missed.
+const BEAT: Duration = Duration::from_secs(2);
 /// A shell that waited longer than this for its next program is asked whether it is still there before it gets one.
 const SURE_FOR: Duration = Duration::from_secs(1);
 /// Open files for each host: the pipes of its ssh and of its shells, twelve as a rule, more where logs stream.
