@@ -1,6 +1,6 @@
 //! Beside what people would pick instead: the same switch with the same checks on N real hosts at once, by this program,
 //! by plain ssh, and by the tools that people have. `cargo bench --bench peers` (as root; it boots up to 128 hosts,
-//! installs the peers from their own packages, and takes about half an hour); `cargo bench --bench peers -- 1 8 Fabric` runs
+//! installs the peers from their own packages, and takes about 40 minutes); `cargo bench --bench peers -- 1 8 Fabric` runs
 //! those numbers of hosts and tools of such a name only.
 //!
 //! All tools run in turn in each round; printed are medians of whole commands, and for this program the moment at which

@@ -127,9 +127,9 @@ pub fn facts(inventory: &Inventory, host: &Host) -> Question {
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
             // Two answers of a lone server show what changes between answers; four servers are plenty to compare.
             let times = if colour == Colour::Blue && app.servers.len() == 1 { 2 } else { 1 };
+            let seconds = if colour == Colour::Blue { PATIENCE } else { SHORT_PATIENCE };
             for server in app.servers.iter().take(4) {
                 for _ in 0..times {
-                    let seconds = if colour == Colour::Blue { PATIENCE } else { SHORT_PATIENCE };
                     arguments.get(&format!("{colour}.direct"), seconds, probe_host, &direct_url(server.as_str(), path));
                 }
             }

@@ -201,7 +201,7 @@ local_facts() {
     esac
   done
   # shellcheck disable=SC2086 # the names of one or two units
-  [ -z "$units" ] || ask units systemctl show -p LoadState,ActiveState,SubState,MainPID,ControlGroup $units
+  [ -z "$units" ] || ask units systemctl show -p LoadState,ActiveState,SubState,ControlGroup $units
   if [ -n "$ports" ]; then
     section sockets
     rp_sockets=$(connections "$ports")

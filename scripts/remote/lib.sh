@@ -299,19 +299,24 @@ records() {
   done
 }
 
-# lock_is_anothers SERVICE HOLDER: whether another run has taken the service's lock here; its holder in $rp_other. A run
+# read_holder LOCK: its holder's line into $rp_holder; nothing where there is none.
+read_holder() {
+  rp_holder=
+  { IFS= read -r rp_holder <"$1/holder"; } 2>/dev/null
+}
+
+# lock_is_anothers SERVICE HOLDER: whether another run has taken the service's lock here; its holder in $rp_holder. A run
 # that slept, or whose line hung, must not go on where somebody else is at work.
 lock_is_anothers() {
-  rp_other=
-  { IFS= read -r rp_other <"$(state_folder)/rollback-prod-$1.lock/holder"; } 2>/dev/null
-  [ -n "$rp_other" ] && [ "$rp_other" != "$2" ]
+  read_holder "$(state_folder)/rollback-prod-$1.lock"
+  [ -n "$rp_holder" ] && [ "$rp_holder" != "$2" ]
 }
 
 # fenced SERVICE HOLDER: says whose the lock is now, where it is not ours.
 fenced() {
   lock_is_anothers "$1" "$2" || return 1
   section why
-  printf '%s' "$rp_other"
+  printf '%s' "$rp_holder"
 }
 
 # has_room FOLDER: makes it, and a file `out` in it. A disk that is full makes folders, and files without content.

@@ -44,8 +44,7 @@ take() {
   return "$rp_taken"
 }
 is_ours() {
-  rp_holder=
-  { IFS= read -r rp_holder <"$lock/holder"; } 2>/dev/null
+  read_holder "$lock"
   [ "$rp_holder" = "$holder" ]
 }
 age() {

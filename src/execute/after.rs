@@ -102,15 +102,13 @@ impl<F: Apply> Execution<'_, F> {
                     );
                     if is_taken() {
                         timed.end(Status::Failed, format!("{left}; another run took the lock, and waits for it"));
-                        continue;
-                    }
-                    if !is_cut {
+                    } else if is_cut {
+                        let cut = format!("{left} at the deadline; they are cut");
+                        self.journal.gap(Some(&step.host), "drain", cut.clone());
+                        timed.end(Status::Done, cut);
+                    } else {
                         timed.end(Status::Skipped, format!("{left}; not waited for any longer"));
-                        continue;
                     }
-                    let cut = format!("{left} at the deadline; they are cut");
-                    self.journal.gap(Some(&step.host), "drain", cut.clone());
-                    timed.end(Status::Done, cut);
                 }
                 None => timed.end(Status::Unknown, "the host does not answer"),
             }

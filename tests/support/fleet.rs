@@ -662,7 +662,7 @@ impl World {
             let unit = |colour: &str, runs: bool| {
                 let state =
                     if runs { "ActiveState=active\nSubState=running" } else { "ActiveState=inactive\nSubState=dead" };
-                format!("LoadState=loaded\n{state}\nMainPID=7\nControlGroup=/system.slice/listings-{colour}.service\n")
+                format!("LoadState=loaded\n{state}\nControlGroup=/system.slice/listings-{colour}.service\n")
             };
             said.section("units", &format!("{}\n{}", unit("blue", machine.blue), unit("green", machine.green)));
             said.section("listeners", &listeners(&machine));
