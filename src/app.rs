@@ -12,20 +12,21 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use crate::cli::{Backups, Cli, Command, RollbackFlags};
-use crate::clock::Clock;
-use crate::facts::Facts;
-use crate::inventory::{Database, Inventory};
-use crate::journal::Journal;
-use crate::names::{IncidentId, RemotePath};
-use crate::observe::observe;
-use crate::plan::{Plan, Request, RestoreWish};
-use crate::planner::{self, Refusal};
-use crate::record::Verdict;
-use crate::remote::ssh::Ssh;
-use crate::remote::{Ask, ReadOnly};
-use crate::safety;
-use crate::terminal::{Ending, Terminal};
-use crate::{manual, nginx};
+use crate::engine::planner::{self, Refusal};
+use crate::engine::safety;
+use crate::hosts::facts::Facts;
+use crate::hosts::remote::{Ask, ReadOnly};
+use crate::hosts::ssh::Ssh;
+use crate::incident::journal::Journal;
+use crate::nginx;
+use crate::nouns::clock::Clock;
+use crate::nouns::inventory::{Database, Inventory};
+use crate::nouns::names::{IncidentId, RemotePath};
+use crate::nouns::plan::{Plan, Request, RestoreWish};
+use crate::nouns::record::Verdict;
+use crate::steps::observe::observe;
+use crate::tell::manual;
+use crate::tell::terminal::{Ending, Terminal};
 
 /// Runs what was asked for; the result is the exit code.
 pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
@@ -84,7 +85,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
 struct Session<'a> {
     terminal: &'a Terminal,
     clock: Clock,
-    loaded: &'a load::Loaded,
+    loaded: &'a load::Opened,
     request: &'a Request,
 }
 
@@ -110,7 +111,8 @@ impl Session<'_> {
 
     fn serves_blue(&self, text: &str) -> bool {
         let inventory = self.inventory();
-        let (blue, green) = (crate::facts::addresses(&inventory.blue), crate::facts::addresses(&inventory.green));
+        let (blue, green) =
+            (crate::hosts::facts::addresses(&inventory.blue), crate::hosts::facts::addresses(&inventory.green));
         nginx::find_upstream(text, &inventory.nginx.upstream)
             .is_ok_and(|upstream| nginx::serving(&upstream, &blue, &green) == nginx::Serving::Blue)
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::on_host::OnHost;
-use crate::plan::Severity;
+use crate::database::on_host::OnHost;
+use crate::nouns::plan::Severity;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
 #[derive(Debug, Parser)]

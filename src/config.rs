@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::inventory::Inventory;
-use crate::names::Environment;
-use file::File;
+use crate::nouns::inventory::Inventory;
+use crate::nouns::names::Environment;
+use file::RollbackToml;
 
 pub use env_file::{EnvFile, parse_env_file};
 
@@ -76,7 +76,7 @@ pub struct Reading<'a> {
 
 /// A config that holds.
 #[derive(Debug, Clone)]
-pub struct Read {
+pub struct Understood {
     pub inventory: Inventory,
     /// What does not stand in the way: a message that cannot be sent, a secret in the file.
     pub warnings: Vec<Problem>,
@@ -86,7 +86,7 @@ pub struct Read {
 ///
 /// # Errors
 /// All problems of both files, the base's first, each file's by line.
-pub fn read(reading: &Reading) -> Result<Read, Vec<Problem>> {
+pub fn read(reading: &Reading) -> Result<Understood, Vec<Problem>> {
     let mut findings = check::Findings::new(&reading.base, reading.overlay.as_ref());
     let inventory = check::tree(reading, &schema(), &mut findings).and_then(|tree| {
         let written = check::written(&tree, &mut findings)?;
@@ -121,7 +121,7 @@ pub fn schema_json() -> String {
 /// Draft 7, because the editors' TOML plug-ins speak it.
 fn schema() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<File>().to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<RollbackToml>().to_value();
     remove_nulls(&mut schema);
     if let Some(object) = schema.as_object_mut() {
         // What a reader looks for first.

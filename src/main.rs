@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 use rollback_prod::app;
 use rollback_prod::cli::{Cli, Command};
-use rollback_prod::clock::Clock;
-use rollback_prod::on_host;
+use rollback_prod::database::on_host;
+use rollback_prod::nouns::clock::Clock;
 
 fn main() -> ExitCode {
     let clock = Clock::start();

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use tera::Tera;
 
-use crate::colour::Colour;
+use crate::nouns::colour::Colour;
 use block::BlockAsWanted;
 use grammar::{Parsed, Word, normal_address};
 use proof::{Expected, template_error};
@@ -95,7 +95,7 @@ pub enum Serving {
 
 /// What the block shall say. Addresses as in the config.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct WantedBlock<'a> {
     pub serve: Colour,
     pub blue: &'a [String],
     pub green: &'a [String],
@@ -153,7 +153,7 @@ pub fn include_lines(text: &str) -> Vec<String> {
 pub fn rewrite(
     text: &str,
     upstream: &str,
-    wanted: &Wanted<'_>,
+    wanted: &WantedBlock<'_>,
     template: &Template,
 ) -> Result<Rewritten, NotUnderstood> {
     let first = rewrite_once(text, upstream, wanted, template)?;
@@ -212,17 +212,6 @@ pub fn same_address(a: &str, b: &str) -> bool {
     normal_address(a) == normal_address(b)
 }
 
-/// The unified diff of two versions of the file at `path`; empty where they are equal.
-pub fn diff(before: &str, after: &str, path: &str) -> String {
-    if before == after {
-        return String::new();
-    }
-    similar::TextDiff::from_lines(before, after)
-        .unified_diff()
-        .header(&format!("{path} (now)"), &format!("{path} (after)"))
-        .to_string()
-}
-
 impl Server {
     /// Whether nginx gives it requests while the others are well.
     pub fn takes_traffic(&self) -> bool {
@@ -277,7 +266,12 @@ const FULL_WEIGHT: u32 = 100;
 /// For the weight headers and the template. In a server line nginx refuses it, and `down` is written.
 const NO_WEIGHT: u32 = 0;
 
-fn rewrite_once(text: &str, name: &str, wanted: &Wanted<'_>, template: &Template) -> Result<Rewritten, NotUnderstood> {
+fn rewrite_once(
+    text: &str,
+    name: &str,
+    wanted: &WantedBlock<'_>,
+    template: &Template,
+) -> Result<Rewritten, NotUnderstood> {
     refuse_impossible(wanted)?;
     let file = Parsed::from_text(text)?;
     let block = file.upstream_named(name)?;
@@ -312,7 +306,7 @@ fn rewrite_once(text: &str, name: &str, wanted: &Wanted<'_>, template: &Template
     })
 }
 
-impl Wanted<'_> {
+impl WantedBlock<'_> {
     fn addresses(&self, colour: Colour) -> &[String] {
         match colour {
             Colour::Blue => self.blue,
@@ -329,7 +323,7 @@ impl Wanted<'_> {
 
 /// What no block could fulfil. Checked here as well as in the config: these words are written into a file
 /// that root loads.
-fn refuse_impossible(wanted: &Wanted<'_>) -> Result<(), NotUnderstood> {
+fn refuse_impossible(wanted: &WantedBlock<'_>) -> Result<(), NotUnderstood> {
     if wanted.addresses(wanted.serve).is_empty() {
         return Err(refused(format!("the config names no server of {}, nobody would serve", wanted.serve)));
     }
@@ -349,7 +343,7 @@ fn refuse_what_cannot_be_switched(
     file: &Parsed<'_>,
     block: usize,
     upstream: &Upstream,
-    wanted: &Wanted<'_>,
+    wanted: &WantedBlock<'_>,
 ) -> Result<(), NotUnderstood> {
     // An included file may hold servers: nobody could say any more who serves.
     if let Some(include) = file.children(block).find(|statement| statement.name() == "include") {
@@ -389,7 +383,7 @@ fn refuse_what_cannot_be_switched(
     Ok(())
 }
 
-fn missing_servers(upstream: &Upstream, wanted: &Wanted<'_>) -> Vec<String> {
+fn missing_servers(upstream: &Upstream, wanted: &WantedBlock<'_>) -> Vec<String> {
     let mut missing: Vec<String> = Vec::new();
     for address in wanted.addresses(wanted.serve) {
         let stands = upstream.servers.iter().any(|server| same_address(&server.address, address));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rollback_prod::config::{self, Document, Problem, Read, Reading};
-use rollback_prod::inventory::{Channel, Inventory, Role, Run};
-use rollback_prod::names::Environment;
+use rollback_prod::config::{self, Document, Problem, Reading, Understood};
+use rollback_prod::nouns::inventory::{Channel, Inventory, Role, Run};
+use rollback_prod::nouns::names::Environment;
 
 /// Section 2 of the contract, as it stands there; only `deployed_at` is a real time.
 const CONTRACT: &str = r#"
@@ -153,7 +153,7 @@ impl Config {
         self
     }
 
-    fn read(&self) -> Result<Read, Vec<Problem>> {
+    fn read(&self) -> Result<Understood, Vec<Problem>> {
         let environment = Environment::new(self.environment).expect("a plain word");
         let base = PathBuf::from("rollback.toml");
         let overlay =

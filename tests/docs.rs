@@ -6,7 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use rollback_prod::config::{Document, Reading, read};
-use rollback_prod::names::Environment;
+use rollback_prod::nouns::names::Environment;
 use support::lab::Lab;
 use support::{Scene, rollback_prod};
 
@@ -92,10 +92,10 @@ fn the_way_to_the_wire_is_the_one_that_the_tour_gives() {
         ("src/main.rs", "app::run("),
         ("src/app.rs", "session.rollback("),
         ("src/app/rollback.rs", "execute(&execution"),
-        ("src/execute.rs", "fleet.apply("),
-        ("src/remote/ssh.rs", "async fn apply("),
+        ("src/engine/run.rs", "fleet.apply("),
+        ("src/hosts/ssh.rs", "async fn apply("),
         ("src/app.rs", "observe(fleet"),
-        ("src/observe.rs", "fleet.ask("),
+        ("src/steps/observe.rs", "fleet.ask("),
     ] {
         assert!(text(file).contains(name), "{file} has no {name}");
     }

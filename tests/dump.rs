@@ -3,7 +3,7 @@
 use std::io;
 
 use proptest::prelude::*;
-use rollback_prod::dump::{Reader, Scan, Scanner, Section};
+use rollback_prod::database::dump::{Reader, Scan, Scanner, Section};
 
 const TRAILER: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
-use rollback_prod::command::SCRIPTS;
-use rollback_prod::remote::{Frame, Nonce, Program, shell_text};
+use rollback_prod::hosts::answer::Frame;
+use rollback_prod::hosts::program::{Nonce, Program, shell_text};
+use rollback_prod::steps::scripts;
 use support::lab::Lab;
 use support::{Scene, rollback_prod};
 
@@ -111,7 +112,7 @@ impl Drop for Folder {
 
 /// What archive.sh ends with and sends for a file, unpacked.
 fn archive(shell: &[&str], file: &Path, max: usize) -> (Option<i32>, Vec<u8>) {
-    let (_, parts) = SCRIPTS.iter().find(|(name, _)| *name == "archive").expect("there is archive.sh");
+    let (_, parts) = scripts().find(|(name, _)| *name == "archive").expect("there is archive.sh");
     let arguments = vec!["sudo=no".to_owned(), format!("file={}", file.display()), format!("max={max}")];
     let program =
         Program { name: "archive", parts, arguments, cargo: Default::default(), limit: Duration::from_secs(10) };
@@ -473,7 +474,7 @@ fn a_journal_is_whole_whenever_its_writer_was_killed() {
             let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
             assert!(parsed.is_ok_and(|value| value["v"] == 1), "{line}");
         }
-        let entries = rollback_prod::journal::read(&path).expect("it reads back");
+        let entries = rollback_prod::incident::journal::read(&path).expect("it reads back");
         assert_eq!(entries.len(), whole.lines().count());
         // The dead run's lock goes with its line; the next round must not meet it.
         until("the lock is gone", || {

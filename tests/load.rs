@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rollback_prod::dump::Scan;
+use rollback_prod::database::dump::Scan;
 use support::postgres::{Options, Server};
 use support::{Scene, rollback_prod};
 

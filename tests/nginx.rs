@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
-use rollback_prod::colour::Colour;
 use rollback_prod::nginx::{
-    Context, Rewritten, Serving, Template, Upstream, Wanted, diff, find_upstream, include_lines, rewrite, same_address,
+    Context, Rewritten, Serving, Template, Upstream, WantedBlock, find_upstream, include_lines, rewrite, same_address,
     serving, share, weight_headers,
 };
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::plan::FileChange;
 
 const NAME: &str = "listings_backend";
 const BLUE: &[&str] = &["127.0.0.1:8080"];
@@ -82,7 +83,7 @@ const SITES: &[Site] = &[
 impl Site {
     fn written(&self, text: &str, serve: Colour) -> Rewritten {
         let (blue, green) = (owned(self.blue), owned(self.green));
-        let wanted = Wanted { serve, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve, blue: &blue, green: &green };
         rewrite(text, NAME, &wanted, &Template::built_in())
             .unwrap_or_else(|error| panic!("{}: {error}\n  {}\n{text}", self.name, error.excerpt))
     }
@@ -101,7 +102,7 @@ fn to(serve: Colour, text: &str) -> Result<Rewritten, rollback_prod::nginx::NotU
 }
 
 fn with(serve: Colour, text: &str, template: &Template) -> Result<Rewritten, rollback_prod::nginx::NotUnderstood> {
-    rewrite(text, NAME, &Wanted { serve, blue: &owned(BLUE), green: &owned(GREEN) }, template)
+    rewrite(text, NAME, &WantedBlock { serve, blue: &owned(BLUE), green: &owned(GREEN) }, template)
 }
 
 fn refusal_of(text: &str) -> String {
@@ -118,7 +119,7 @@ fn assert_same(what: &str, found: &str, expected: &str) {
 
 /// What must hold of every text that was written, whatever it was made from.
 #[track_caller]
-fn assert_sound(what: &str, before: &str, after: &str, name: &str, wanted: &Wanted<'_>) {
+fn assert_sound(what: &str, before: &str, after: &str, name: &str, wanted: &WantedBlock<'_>) {
     let old = find_upstream(before, name).unwrap_or_else(|error| panic!("{what}: {error}\n{before}"));
     let new = find_upstream(after, name).unwrap_or_else(|error| panic!("{what}: {error}\n{after}"));
     let (serve, rest) = match wanted.serve {
@@ -301,6 +302,11 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// What an operator sees of a change.
+fn diff(before: &str, after: &str, path: &str) -> String {
+    FileChange { path: path.into(), before: before.into(), after: after.into() }.diff()
+}
+
 #[test]
 fn every_case_is_written_exactly() {
     for case in CASES {
@@ -323,7 +329,7 @@ fn a_block_that_says_it_already_is_not_touched() {
 
 #[test]
 fn a_host_may_be_called_down_or_backup() {
-    let wanted = Wanted { serve: Colour::Blue, blue: &owned(&["backup"]), green: &owned(&["down:80"]) };
+    let wanted = WantedBlock { serve: Colour::Blue, blue: &owned(&["backup"]), green: &owned(&["down:80"]) };
     let text = "upstream u { server backup; server down; }";
     let written = rewrite(text, "u", &wanted, &Template::built_in()).unwrap();
     assert_same("hosts", &written.text, "upstream u { server backup weight=100 max_fails=0; server down down; }");
@@ -581,7 +587,7 @@ fn a_stranger_with_weight_zero_is_refused() {
 fn what_no_block_can_say_is_refused() {
     let text = "upstream listings_backend { server 127.0.0.1:8080; }";
     let refused = |blue: &[&str], green: &[&str]| {
-        let wanted = Wanted { serve: Colour::Blue, blue: &owned(blue), green: &owned(green) };
+        let wanted = WantedBlock { serve: Colour::Blue, blue: &owned(blue), green: &owned(green) };
         rewrite(text, NAME, &wanted, &Template::built_in()).unwrap_err().to_string()
     };
     assert_eq!(refused(&[], GREEN), "the config names no server of blue, nobody would serve");
@@ -785,7 +791,7 @@ fn every_byte_outside_the_block_stays() {
         for serve in [Colour::Blue, Colour::Green] {
             let written = site.written(site.text, serve);
             let (blue, green) = (owned(site.blue), owned(site.green));
-            let wanted = Wanted { serve, blue: &blue, green: &green };
+            let wanted = WantedBlock { serve, blue: &blue, green: &green };
             assert_sound(&format!("{} to {serve}", site.name), site.text, &written.text, NAME, &wanted);
         }
     }
@@ -1001,7 +1007,7 @@ proptest! {
     fn any_block_among_anything_is_written_soundly(before in surrounding(), block in block(), after in surrounding(), is_blue in any::<bool>()) {
         let blue = owned(&["127.0.0.1:8080", "[0::1]:8080", "unix:/run/blue.sock"]);
         let green = owned(&["127.0.0.1:8081", "127.0.0.2:80"]);
-        let wanted = Wanted { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
         let text = format!("{before}{block}{after}");
         match rewrite(&text, NAME, &wanted, &Template::built_in()) {
             Ok(written) => {
@@ -1039,7 +1045,7 @@ proptest! {
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (blue, green) = (owned(site.blue), owned(site.green));
-        let wanted = Wanted { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
         let _ = (weight_headers(&text), include_lines(&text), find_upstream(&text, NAME));
         match rewrite(&text, NAME, &wanted, &Template::built_in()) {
             Ok(written) => {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rollback_prod::colour::Colour;
-use rollback_prod::inventory::{
-    App, Channel, Contacts, Evidence, Host, Inventory, Nginx, Notify, Role, Run, Secret, Ssh, Targets, Verify,
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::inventory::{
+    App, Channel, Contacts, Evidence, Host, Inventory, Nginx, Notify, Role, Run, Secret, SshSettings, Targets, Verify,
 };
-use rollback_prod::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
-use rollback_prod::notify::{self, Delivery, Outbox};
-use rollback_prod::report::Message;
+use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
+use rollback_prod::tell::notify::{self, Delivery, Outbox};
+use rollback_prod::tell::report::Message;
 use serde_json::{Value, json};
 
 /// How a server behaves.
@@ -427,7 +427,7 @@ async fn a_folder_that_cannot_be_written_costs_no_message() {
 
 fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
     let app = || App {
-        colour: rollback_prod::colour::Colour::Blue,
+        colour: rollback_prod::nouns::colour::Colour::Blue,
         servers: vec![],
         health: vec![],
         log: None,
@@ -444,7 +444,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
             ssh: SshDestination::new("web1").expect("a destination"),
             roles: vec![Role::Balancer],
         }],
-        ssh: Ssh { config: None, connect_timeout: Duration::from_secs(1), at_once: 32, options: vec![] },
+        ssh: SshSettings { config: None, connect_timeout: Duration::from_secs(1), at_once: 32, options: vec![] },
         nginx: Nginx {
             file: RemotePath::new("/etc/nginx/x").expect("a path"),
             upstream: "x".into(),

@@ -1,7 +1,7 @@
 //! Secrets go, everything else stays; and nothing that is shown can act.
 
 use regex::Regex;
-use rollback_prod::redact::{self, Redactor};
+use rollback_prod::nouns::redact::{self, Redactor};
 
 fn plain() -> Redactor {
     Redactor::new(&[], std::iter::empty())

@@ -4,16 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
-use rollback_prod::colour::Colour;
-use rollback_prod::facts::{AppFacts, Facts, Get, HostFacts, Nginx, NotKnown, Seen};
-use rollback_prod::names::{HostName, IncidentId};
-use rollback_prod::plan::{Action, FileChange, Guard, LeftOut, Phase, PhaseKind, Plan, Proof, Step, Undo};
-use rollback_prod::record::{
-    Balancer, Begun, Captured, Entry, Green, JOURNAL_VERSION, Pattern, Share, Status, StepWord, Verdict, What, judge,
+use rollback_prod::hosts::facts::{AppFacts, Facts, Get, HostFacts, NginxFacts, NotKnown, Seen};
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::names::{HostName, IncidentId};
+use rollback_prod::nouns::plan::{Action, FileChange, Guard, LeftOut, Phase, PhaseKind, Plan, Proof, Step, Undo};
+use rollback_prod::nouns::record::{
+    Balancer, Begun, Captured, Entry, ErrorShare, Green, JOURNAL_VERSION, Pattern, Status, StepWord, Verdict, What,
+    judge,
 };
-use rollback_prod::redact::Redactor;
-use rollback_prod::render::Templates;
-use rollback_prod::report::{self, Message, Story};
+use rollback_prod::nouns::redact::Redactor;
+use rollback_prod::tell::render::Templates;
+use rollback_prod::tell::report::{self, Message, Story};
 
 fn host(name: &str) -> HostName {
     HostName::new(name).expect("a host's name")
@@ -153,7 +154,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             lock: None,
             begun: vec![],
             addresses: vec![],
-            nginx: Some(Nginx {
+            nginx: Some(NginxFacts {
                 path: unknown(),
                 stat: String::new(),
                 text: unknown(),
@@ -214,8 +215,8 @@ fn full_run() -> Told {
             5_500,
             What::Errors {
                 host: host(name),
-                before: Share { requests: 1200, errors: before },
-                after: Share { requests: 900, errors: after },
+                before: ErrorShare { requests: 1200, errors: before },
+                after: ErrorShare { requests: 900, errors: after },
             },
         );
     }

@@ -8,7 +8,7 @@ mod site;
 mod support;
 
 use database::*;
-use rollback_prod::units::grouped;
+use rollback_prod::nouns::units::grouped;
 use site::*;
 use support::Scene;
 use support::lab::Lab;

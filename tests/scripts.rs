@@ -7,8 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rollback_prod::command::SCRIPTS;
-use rollback_prod::remote::{Frame, Nonce, Program, sections, shell_text};
+use rollback_prod::hosts::answer::{Frame, sections};
+use rollback_prod::hosts::program::{Nonce, Program, shell_text};
+use rollback_prod::steps::scripts;
 
 /// Every shell that is /bin/sh somewhere.
 const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
@@ -16,8 +17,7 @@ const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"
 /// What a host's login shell is given before the program; see `bootstrap` in remote/ssh.rs, which the tests of
 /// tests/ssh.rs run for real.
 fn bootstrap(seal: &Nonce) -> String {
-    let source =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/ssh.rs")).expect("our source");
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/hosts/ssh.rs")).expect("our source");
     // Taken from the source, so that what is tested here is what is sent: the text between `exec /bin/sh -c '` and `'`.
     let from = source.find("exec /bin/sh -c 'while").expect("the bootstrap stands in remote/ssh.rs")
         + "exec /bin/sh -c '".len();
@@ -113,9 +113,8 @@ impl Drop for Folder {
 
 /// Every script put together as it is sent, in files.
 fn assembled(folder: &Path) -> Vec<PathBuf> {
-    assert!(SCRIPTS.len() > 10, "the scripts are there");
-    SCRIPTS
-        .iter()
+    assert!(scripts().count() > 10, "the scripts are there");
+    scripts()
         .map(|(name, parts)| {
             let path = folder.join(format!("{name}.sh"));
             let text = shell_text(&program(parts, vec!["sudo=no".into(), "it's=a 'test'".into()]), &Nonce::new());
@@ -149,7 +148,7 @@ fn every_script_pleases_shellcheck() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
     // With their comments, each as the body of a function behind the parts that it shares.
-    for (name, parts) in SCRIPTS {
+    for (name, parts) in scripts() {
         let (script, shared) = parts.split_last().expect("it has a part");
         let text = format!(
             "#!/bin/sh\nrp_nonce=0\nanswered() {{ :; }}\n{}\nrp_main() {{\n{script}\n}}\nrp_main \"$@\"\n",
@@ -310,7 +309,7 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
 /// The same of every real script: a prefix of it never even begins.
 #[test]
 fn a_real_script_that_is_cut_on_its_way_never_begins() {
-    for (name, parts) in SCRIPTS {
+    for (name, parts) in scripts() {
         let nonce = Nonce::new();
         let whole = sealed(&shell_text(&program(parts, vec!["sudo=no".into()]), &nonce), &nonce);
         let bootstrap = bootstrap(&nonce);
@@ -367,7 +366,7 @@ impl Drop for Victim {
 }
 
 fn stop(shell: &[&str], service: &str, pid: u32, started: &str, exe: &str) -> (Option<i32>, String) {
-    let (_, parts) = SCRIPTS.iter().find(|(name, _)| *name == "stop").expect("there is stop.sh");
+    let (_, parts) = scripts().find(|(name, _)| *name == "stop").expect("there is stop.sh");
     let arguments = [
         "sudo=no".to_owned(),
         format!("service={service}"),
@@ -406,7 +405,7 @@ fn children_are_found_with_the_kernels_list_and_without() {
         let mut said = [0; 1];
         parent.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it has its children");
         let pid = parent.id().to_string();
-        let (_, parts) = SCRIPTS.iter().find(|(name, _)| *name == "sample").expect("there is sample.sh");
+        let (_, parts) = scripts().find(|(name, _)| *name == "sample").expect("there is sample.sh");
         let shared = parts[0];
         assert!(shared.contains("/children"), "lib.sh reads the kernel's list");
         let asked = |lib: &str| {

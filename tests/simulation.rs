@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
 use fleet::{Dice, FAULTS, Fault, Fleet, PATH, When};
-use rollback_prod::clock::Clock;
-use rollback_prod::command::Tenure;
 use rollback_prod::config::{Document, Reading, read};
-use rollback_prod::consent::Confirmed;
-use rollback_prod::execute::{Execution, execute};
-use rollback_prod::facts::addresses;
-use rollback_prod::incident::Folder;
-use rollback_prod::inventory::Inventory;
-use rollback_prod::inventory::Role;
-use rollback_prod::journal::{Journal, Progress, Typed, Watcher};
-use rollback_prod::names::{Environment, IncidentId};
+use rollback_prod::engine::run::{Execution, execute};
+use rollback_prod::engine::{planner, safety};
+use rollback_prod::hosts::facts::addresses;
+use rollback_prod::hosts::program::Tenure;
+use rollback_prod::incident::folder::Folder;
+use rollback_prod::incident::journal::{Journal, Progress, Typed, Watcher};
 use rollback_prod::nginx::{self, Template};
-use rollback_prod::observe::observe;
-use rollback_prod::plan::{Plan, Request};
-use rollback_prod::record::{self, Begun, Entry, Verdict, What};
-use rollback_prod::redact::Redactor;
-use rollback_prod::{planner, safety};
+use rollback_prod::nouns::clock::Clock;
+use rollback_prod::nouns::consent::Confirmed;
+use rollback_prod::nouns::inventory::Inventory;
+use rollback_prod::nouns::inventory::Role;
+use rollback_prod::nouns::names::{Environment, IncidentId};
+use rollback_prod::nouns::plan::{Plan, Request};
+use rollback_prod::nouns::record::{self, Begun, Entry, Verdict, What};
+use rollback_prod::nouns::redact::Redactor;
+use rollback_prod::steps::observe::observe;
 
 const SEEDS: u64 = 2000;
 

@@ -4,16 +4,16 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Session, refuse};
-use crate::backup::{self, Problem};
-use crate::incident;
-use crate::inventory::Database;
-use crate::journal::Journal;
-use crate::planner::Refusal;
-use crate::record::{Drill, Status, StepWord, Verdict};
-use crate::remote::ssh::Ssh;
-use crate::remote::{Ask, ReadOnly};
-use crate::restore::{Choice, Server, Work};
-use crate::units::{bytes, contents, span};
+use crate::database::restore::{Choice, DatabaseServer, Work};
+use crate::database::verdict::{self, Hindrance};
+use crate::engine::planner::Refusal;
+use crate::hosts::remote::{Ask, ReadOnly};
+use crate::hosts::ssh::Ssh;
+use crate::incident::folder;
+use crate::incident::journal::Journal;
+use crate::nouns::inventory::Database;
+use crate::nouns::record::{Drill, Status, StepWord, Verdict};
+use crate::nouns::units::{bytes, contents, span};
 
 impl Session<'_> {
     /// The dumps, newest first, each with its verdict; and the databases that earlier restores kept.
@@ -48,7 +48,7 @@ impl Session<'_> {
     }
 
     /// Prints the list; the result is the dump that would be taken.
-    async fn list<F: Ask>(&self, work: &Work<'_, F>, server: &Server) -> Result<Option<String>, String> {
+    async fn list<F: Ask>(&self, work: &Work<'_, F>, server: &DatabaseServer) -> Result<Option<String>, String> {
         let database = work.database;
         let pattern = database.backups.as_ref().ok_or("the config has no database.backups")?;
         let asked = work.files(server, pattern).await;
@@ -81,7 +81,7 @@ impl Session<'_> {
             Some(true) | None => format!("PostgreSQL {version}, {size}"),
         };
         self.terminal.printable(&format!("{} on {}: {about}\n\n", database.name, server.host));
-        self.terminal.printable(&backup::table(&checked, self.clock.now(), chosen.as_deref()));
+        self.terminal.printable(&verdict::table(&checked, self.clock.now(), chosen.as_deref()));
         if let (Some(rpo), Some(newest)) =
             (self.inventory().targets.rpo, checked.iter().find(|d| d.problems.is_empty()))
         {
@@ -120,7 +120,7 @@ impl Session<'_> {
         let work = self.work(database, &fleet, &journal);
         let drill = self.drilled(&work, &interrupts).await;
         let incidents = &self.inventory().incidents;
-        let written = incident::append_drill(incidents, &drill);
+        let written = folder::append_drill(incidents, &drill);
         if let Err(err) = &written {
             self.terminal.error(&format!("{err:#}"));
         }
@@ -202,7 +202,7 @@ impl Session<'_> {
         let work = self.work(database, fleet, journal);
         let server = match work.server().await {
             Ok(server) => server,
-            Err(Problem { why, hint, .. }) => return vec![Refusal { host: None, why, hint, can_be_forced: false }],
+            Err(Hindrance { why, hint, .. }) => return vec![Refusal { host: None, why, hint, can_be_forced: false }],
         };
         if server.facts.container_runs == Some(false) {
             journal.note(format!("{}: the database's container does not run; a rollback starts it", server.host));
@@ -213,11 +213,11 @@ impl Session<'_> {
             journal.note(format!("dump passed over: {passed}"));
         }
         if let (Some(dump), []) = (&choice.dump, choice.problems.as_slice()) {
-            let good = backup::good_words(&dump.scan);
+            let good = verdict::good_words(&dump.scan);
             journal.note(format!("{}: {} would be restored: {good}", server.host, dump.file.path));
         }
         let problems = work.hindrances(&server).into_iter().chain(choice.problems);
-        let refusal = |problem: Problem| Refusal {
+        let refusal = |problem: Hindrance| Refusal {
             host: Some(server.host.clone()),
             why: problem.why,
             hint: problem.hint,
@@ -232,7 +232,7 @@ impl Session<'_> {
         let work = self.work(database, fleet, journal);
         let refusal = |host, why, hint| Refusal { host, why, hint, can_be_forced: false };
         match work.server().await {
-            Err(Problem { why, hint, .. }) => vec![refusal(None, format!("database {}: {why}", database.name), hint)],
+            Err(Hindrance { why, hint, .. }) => vec![refusal(None, format!("database {}: {why}", database.name), hint)],
             Ok(server) if server.facts.container_runs == Some(false) => {
                 journal.note(format!("{}: the database's container does not run; a restore starts it", server.host));
                 Vec::new()

@@ -7,12 +7,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Document, Problem, Reading};
-use crate::inventory::Inventory;
-use crate::names::Environment;
 use crate::nginx::Template;
+use crate::nouns::inventory::Inventory;
+use crate::nouns::names::Environment;
 
 /// What the config means, and what should be said about it.
-pub struct Loaded {
+pub struct Opened {
     pub inventory: Inventory,
     pub template: Template,
     pub warnings: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Every problem, each ready to be printed.
-pub fn load(named: Option<&Path>, environment: &str) -> Result<Loaded, Vec<String>> {
+pub fn load(named: Option<&Path>, environment: &str) -> Result<Opened, Vec<String>> {
     let environment = Environment::new(environment).map_err(|err| vec![format!("--env {err}")])?;
     let path = find(named)?;
     let read = |path: &Path| -> Result<Document, Vec<String>> {
@@ -53,7 +53,7 @@ pub fn load(named: Option<&Path>, environment: &str) -> Result<Loaded, Vec<Strin
         Some((path, text)) => Template::parse(&path.display().to_string(), text)
             .map_err(|err| vec![format!("{}: {err}", path.display())])?,
     };
-    Ok(Loaded { inventory: read.inventory, template, warnings: said(read.warnings) })
+    Ok(Opened { inventory: read.inventory, template, warnings: said(read.warnings) })
 }
 
 fn find(named: Option<&Path>) -> Result<PathBuf, Vec<String>> {

@@ -3,17 +3,17 @@
 use futures_util::future::join_all;
 
 use super::Session;
-use crate::command;
-use crate::incident::{self, Folder};
-use crate::journal::Journal;
-use crate::notify;
-use crate::observe::observe;
-use crate::plan::Plan;
-use crate::planner::{self, Refusal};
-use crate::record::{self, Verdict, What};
-use crate::remote::ssh::Ssh;
-use crate::remote::{Ask, ReadOnly};
-use crate::status;
+use crate::engine::planner::{self, Refusal};
+use crate::hosts::remote::{Ask, ReadOnly};
+use crate::hosts::ssh::Ssh;
+use crate::incident::folder::{self, Folder};
+use crate::incident::journal::Journal;
+use crate::nouns::plan::Plan;
+use crate::nouns::record::{self, Verdict, What};
+use crate::steps::lock;
+use crate::steps::observe::observe;
+use crate::tell::notify;
+use crate::tell::status;
 
 impl Session<'_> {
     /// The dry run is the first half of the real run. It holds nothing that could change a host.
@@ -39,7 +39,7 @@ impl Session<'_> {
 
     async fn test_candidates(&self, fleet: &impl Ask, plan: &Plan, journal: &Journal<'_>) -> Vec<Refusal> {
         let tests = plan.file_changes().filter(|(_, change)| change.is_needed()).map(|(host, change)| async move {
-            let answer = fleet.ask(host, &command::test_candidate(self.inventory(), change)).await;
+            let answer = fleet.ask(host, &lock::test_candidate(self.inventory(), change)).await;
             (host, answer)
         });
         let mut refusals = Vec::new();
@@ -62,7 +62,7 @@ impl Session<'_> {
         let journal = Journal::new(self.clock, self.terminal);
         let resent = notify::resend_beside(self.inventory());
         let facts = observe(&fleet, self.inventory(), &journal).await;
-        let last = incident::newest_first(&self.inventory().incidents).into_iter().next();
+        let last = folder::newest_first(&self.inventory().incidents).into_iter().next();
         let table = status::status(self.inventory(), &facts, last.as_deref());
         if self.terminal.is_json() {
             for line in status::json(self.inventory(), &facts, last.as_deref()) {
@@ -132,7 +132,7 @@ impl Session<'_> {
                 }
             }
         }
-        for folder in incident::newest_first(&self.inventory().incidents) {
+        for folder in folder::newest_first(&self.inventory().incidents) {
             if folder.join(notify::OUTBOX).exists()
                 && let Err(err) = Folder::open(folder).refresh_sum(notify::OUTBOX)
             {

@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use super::{Session, refuse};
-use crate::command::Tenure;
-use crate::consent::Confirmed;
-use crate::execute::{Execution, execute};
-use crate::facts::Facts;
-use crate::incident::{self, Folder};
-use crate::inventory::{Role, Secret};
-use crate::journal::{self, Journal};
-use crate::notify::{self, Outbox};
-use crate::plan::{PhaseKind, Plan, Request};
-use crate::record::{self, Begun, Status, StepWord, Verdict, What};
-use crate::redact::Redactor;
-use crate::remote::ReadOnly;
-use crate::remote::ssh::Ssh;
-use crate::render::Templates;
-use crate::report::{self, Story};
-use crate::status;
+use crate::engine::run::{Execution, execute};
+use crate::hosts::facts::Facts;
+use crate::hosts::program::Tenure;
+use crate::hosts::remote::ReadOnly;
+use crate::hosts::ssh::Ssh;
+use crate::incident::folder::{self, Folder};
+use crate::incident::journal::{self, Journal};
+use crate::nouns::consent::Confirmed;
+use crate::nouns::inventory::{Role, Secret};
+use crate::nouns::plan::{PhaseKind, Plan, Request};
+use crate::nouns::record::{self, Begun, Status, StepWord, Verdict, What};
+use crate::nouns::redact::Redactor;
+use crate::tell::notify::{self, Outbox};
+use crate::tell::render::Templates;
+use crate::tell::report::{self, Story};
+use crate::tell::status;
 
 impl Session<'_> {
     /// The rollback.
@@ -201,7 +201,7 @@ impl Session<'_> {
         let report = journal.begin(StepWord::Report, None);
         let written = self.write_reports(journal, folder, done);
         match written.and_then(|()| journal.trouble().map_or(Ok(()), |trouble| Err(anyhow::anyhow!(trouble)))) {
-            Ok(()) => report.end(Status::Done, incident::REPORT),
+            Ok(()) => report.end(Status::Done, folder::REPORT),
             Err(err) => report.end(Status::Failed, format!("{err:#}")),
         }
         self.send_messages(journal, done).await;
@@ -226,7 +226,7 @@ impl Session<'_> {
         let entries = journal.entries();
         let story = self.story(done.plan, done.facts, &entries);
         let report = report::incident_report(&story, done.templates, done.redactor);
-        let written = folder.write(incident::REPORT, report.as_bytes());
+        let written = folder.write(folder::REPORT, report.as_bytes());
         if written.is_err() {
             // The report is what the morning after needs: where the disk takes none, the screen does.
             self.terminal.text(&report);

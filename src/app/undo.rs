@@ -1,18 +1,18 @@
 //! `undo`: what a rollback changed is read back from its folder, and the same story is told the other way round.
 
 use crate::cli::Insistence;
-use crate::inventory::{Inventory, Role};
-use crate::names::IncidentId;
-use crate::past;
-use crate::plan::{Request, Undoing};
+use crate::incident::past;
+use crate::nouns::inventory::{Inventory, Role};
+use crate::nouns::names::IncidentId;
+use crate::nouns::plan::{Request, Undoing};
 
-use super::load::Loaded;
+use super::load::Opened;
 
 /// What is to be taken back, on the hosts and in the direction that this means.
 ///
 /// # Errors
 /// Why there is nothing to take back.
-pub(super) fn turned(loaded: Loaded, named: Option<&str>) -> Result<(Loaded, Undoing), String> {
+pub(super) fn turned(loaded: Opened, named: Option<&str>) -> Result<(Opened, Undoing), String> {
     let undoing = past::find(&loaded.inventory.incidents, named)?;
     if undoing.swap.is_some() && loaded.inventory.database.is_none() {
         return Err(format!("{} replaced a database, and the config has no [database]", undoing.incident));
@@ -24,7 +24,7 @@ pub(super) fn turned(loaded: Loaded, named: Option<&str>) -> Result<(Loaded, Und
             return Err(format!("none of the hosts that {} changed is in the config", undoing.incident));
         }
     }
-    Ok((Loaded { inventory, ..loaded }, undoing))
+    Ok((Opened { inventory, ..loaded }, undoing))
 }
 
 /// Balancers that the incident did not move are none of this run's.

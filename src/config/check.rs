@@ -10,9 +10,9 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::env_file::{is_variable_name, variable_of};
-use super::file::File;
-use super::{Document, Problem, Read, Reading};
-use crate::inventory::Inventory;
+use super::file::RollbackToml;
+use super::{Document, Problem, Reading, Understood};
+use crate::nouns::inventory::Inventory;
 
 /// Keys of one table that exclude each other. An overlay that names one takes the others away.
 pub(super) const ALTERNATIVES: [&[&str]; 4] = [
@@ -158,14 +158,16 @@ impl<'a> Findings<'a> {
     }
 
     /// The end of a reading: the config holds, or it has problems.
-    pub fn finish(mut self, inventory: Option<Inventory>) -> Result<Read, Vec<Problem>> {
+    pub fn finish(mut self, inventory: Option<Inventory>) -> Result<Understood, Vec<Problem>> {
         let sorted = |mut found: Vec<(SourceIndex, Problem)>| {
             found.sort_by_key(|(source, problem)| (*source, problem.line, problem.column));
             found.dedup();
             found.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
         };
         match inventory {
-            Some(inventory) if self.problems.is_empty() => Ok(Read { inventory, warnings: sorted(self.warnings) }),
+            Some(inventory) if self.problems.is_empty() => {
+                Ok(Understood { inventory, warnings: sorted(self.warnings) })
+            }
             _ => {
                 if self.problems.is_empty() {
                     // A value that is refused and not reported would be a bug of ours; it must still not pass.
@@ -227,9 +229,9 @@ pub(super) fn tree(reading: &Reading, schema: &Value, findings: &mut Findings) -
 }
 
 /// The tree as serde reads it.
-pub(super) fn written(tree: &Node, findings: &mut Findings) -> Option<File> {
+pub(super) fn written(tree: &Node, findings: &mut Findings) -> Option<RollbackToml> {
     let json = tree.to_json()?;
-    File::deserialize(json)
+    RollbackToml::deserialize(json)
         .map_err(|error| {
             findings.problem(Place::BASE, readable(&error.to_string()));
         })

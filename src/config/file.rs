@@ -61,7 +61,7 @@ pub mod default {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "rollback.toml", extend("required" = ["service", "host", "nginx", "blue", "green"]))]
-pub struct File {
+pub struct RollbackToml {
     /// The word used in the report, the messages and the lock.
     #[schemars(example = &"listings")]
     pub service: Option<String>,
@@ -69,36 +69,36 @@ pub struct File {
     #[schemars(example = &"incidents")]
     pub incidents: Option<String>,
     /// The hosts, in the order in which they are shown.
-    pub host: Option<Vec<Host>>,
+    pub host: Option<Vec<HostTable>>,
     /// How the hosts are reached.
-    pub ssh: Option<Ssh>,
+    pub ssh: Option<SshTable>,
     /// The balancer, and the block that is changed.
-    pub nginx: Option<Nginx>,
+    pub nginx: Option<NginxTable>,
     /// What we go back to.
-    pub blue: Option<App>,
+    pub blue: Option<AppTable>,
     /// What we take out.
-    pub green: Option<App>,
+    pub green: Option<AppTable>,
     /// How long green may finish what it has begun.
-    pub drain: Option<Drain>,
+    pub drain: Option<DrainTable>,
     /// When blue counts as proven.
-    pub verify: Option<Verify>,
+    pub verify: Option<VerifyTable>,
     /// What `--restore-db` restores. Leave it out where there is no database.
-    pub database: Option<Database>,
+    pub database: Option<DatabaseTable>,
     /// What is saved before green stops.
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<EvidenceTable>,
     /// Who is told.
-    pub notify: Option<Notify>,
+    pub notify: Option<NotifyTable>,
     /// What the run is measured against, in its last lines and in the report.
-    pub targets: Option<Targets>,
+    pub targets: Option<TargetsTable>,
     /// Who is named in the report.
-    pub contacts: Option<Contacts>,
+    pub contacts: Option<ContactsTable>,
 }
 
 /// One host.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name", "ssh"]))]
-pub struct Host {
+pub struct HostTable {
     /// How the screen, the report and the incident's files call it.
     #[schemars(example = &"web1")]
     pub name: Option<String>,
@@ -110,7 +110,7 @@ pub struct Host {
     pub roles: Vec<String>,
 }
 
-impl Default for Host {
+impl Default for HostTable {
     fn default() -> Self {
         Self { name: None, ssh: None, roles: default::ROLES.map(String::from).into() }
     }
@@ -129,7 +129,7 @@ pub enum RoleName {
 /// How the hosts are reached.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Ssh {
+pub struct SshTable {
     /// Passed to ssh as `-F`. Left out: ssh's own files.
     #[schemars(example = &"~/.ssh/config")]
     pub config: Option<String>,
@@ -143,7 +143,7 @@ pub struct Ssh {
     pub options: Vec<String>,
 }
 
-impl Default for Ssh {
+impl Default for SshTable {
     fn default() -> Self {
         Self {
             config: None,
@@ -158,7 +158,7 @@ impl Default for Ssh {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["file", "upstream"]))]
-pub struct Nginx {
+pub struct NginxTable {
     /// The file on the hosts that holds the upstream block.
     #[schemars(example = &"/etc/nginx/sites-available/listings")]
     pub file: Option<String>,
@@ -181,7 +181,7 @@ pub struct Nginx {
     pub reload: String,
 }
 
-impl Default for Nginx {
+impl Default for NginxTable {
     fn default() -> Self {
         Self {
             file: None,
@@ -200,7 +200,7 @@ impl Default for Nginx {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["servers", "run"]))]
-pub struct App {
+pub struct AppTable {
     /// As they stand in the upstream block.
     #[schemars(example = ["127.0.0.1:8080"])]
     pub servers: Option<Vec<String>>,
@@ -212,12 +212,12 @@ pub struct App {
     pub log: Option<String>,
     /// What keeps it running: exactly one of `systemd`, `docker`, `compose`, `process`.
     #[schemars(example = serde_json::json!({ "systemd": "listings-green.service" }))]
-    pub run: Option<Run>,
+    pub run: Option<RunTable>,
     /// After SIGTERM this long, then SIGKILL.
     pub stop_timeout: String,
 }
 
-impl Default for App {
+impl Default for AppTable {
     fn default() -> Self {
         Self { servers: None, health: Vec::new(), log: None, run: None, stop_timeout: default::STOP_TIMEOUT.into() }
     }
@@ -227,7 +227,7 @@ impl Default for App {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct Run {
+pub struct RunTable {
     /// A unit of systemd.
     #[schemars(example = &"listings-green.service")]
     pub systemd: Option<String>,
@@ -235,16 +235,16 @@ pub struct Run {
     #[schemars(example = &"listings_green")]
     pub docker: Option<String>,
     /// A service of docker compose.
-    pub compose: Option<Compose>,
+    pub compose: Option<ComposeTable>,
     /// A process that nothing supervises, known by its program and its port.
-    pub process: Option<Process>,
+    pub process: Option<ProcessTable>,
 }
 
 /// A service of docker compose.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["file", "service"]))]
-pub struct Compose {
+pub struct ComposeTable {
     /// The compose file on the hosts.
     #[schemars(example = &"/opt/listings/compose.yaml")]
     pub file: Option<String>,
@@ -260,7 +260,7 @@ pub struct Compose {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["exe", "port"]))]
-pub struct Process {
+pub struct ProcessTable {
     /// The program's path on the hosts.
     #[schemars(example = &"/opt/listings/bin/listings-green")]
     pub exe: Option<String>,
@@ -275,12 +275,12 @@ pub struct Process {
 /// How long green may finish what it has begun.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Drain {
+pub struct DrainTable {
     /// Connections to green are counted; at the deadline it is stopped all the same.
     pub timeout: String,
 }
 
-impl Default for Drain {
+impl Default for DrainTable {
     fn default() -> Self {
         Self { timeout: default::DRAIN_TIMEOUT.into() }
     }
@@ -289,7 +289,7 @@ impl Default for Drain {
 /// When blue counts as proven.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Verify {
+pub struct VerifyTable {
     /// Good answers in a row.
     // 100: more is a load test, and the timeout would end it first.
     #[schemars(range(min = 1, max = 100))]
@@ -306,7 +306,7 @@ pub struct Verify {
     pub smoke: Option<String>,
 }
 
-impl Default for Verify {
+impl Default for VerifyTable {
     fn default() -> Self {
         Self {
             passes: default::PASSES,
@@ -322,7 +322,7 @@ impl Default for Verify {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name"]))]
-pub struct Database {
+pub struct DatabaseTable {
     /// The database.
     #[schemars(example = &"listings_prod")]
     pub name: Option<String>,
@@ -354,7 +354,7 @@ pub struct Database {
     pub keep_old: String,
 }
 
-impl Default for Database {
+impl Default for DatabaseTable {
     fn default() -> Self {
         Self {
             name: None,
@@ -374,7 +374,7 @@ impl Default for Database {
 /// What is saved before green stops.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Evidence {
+pub struct EvidenceTable {
     /// Files on the hosts.
     pub files: Vec<String>,
     /// Units whose journal is saved. Default: nginx, and green's unit where it has one.
@@ -389,7 +389,7 @@ pub struct Evidence {
     pub redact: Vec<String>,
 }
 
-impl Default for Evidence {
+impl Default for EvidenceTable {
     fn default() -> Self {
         Self {
             files: vec![default::ERROR_LOG.into()],
@@ -404,18 +404,18 @@ impl Default for Evidence {
 /// Who is told. A failed message never fails or delays a rollback.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Notify {
+pub struct NotifyTable {
     /// For each message.
     pub timeout: String,
     /// A Slack channel.
-    pub slack: Option<Slack>,
+    pub slack: Option<SlackTable>,
     /// Mail.
-    pub email: Option<Email>,
+    pub email: Option<EmailTable>,
     /// JSON sent with POST, to each.
-    pub webhook: Vec<Webhook>,
+    pub webhook: Vec<WebhookTable>,
 }
 
-impl Default for Notify {
+impl Default for NotifyTable {
     fn default() -> Self {
         Self { timeout: default::NOTIFY_TIMEOUT.into(), slack: None, email: None, webhook: Vec::new() }
     }
@@ -425,7 +425,7 @@ impl Default for Notify {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct Slack {
+pub struct SlackTable {
     /// The variable that holds the address.
     #[schemars(example = &"SLACK_WEBHOOK_URL")]
     pub webhook_env: Option<String>,
@@ -438,7 +438,7 @@ pub struct Slack {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["from", "to"]))]
-pub struct Email {
+pub struct EmailTable {
     /// The mail server: `smtp://host:port`, `smtps://user:password@host`. This or `smtp_env`.
     #[schemars(example = &"smtp://127.0.0.1:1025")]
     pub smtp: Option<String>,
@@ -457,7 +457,7 @@ pub struct Email {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct Webhook {
+pub struct WebhookTable {
     /// The variable that holds the address.
     #[schemars(example = &"STATUS_WEBHOOK_URL")]
     pub url_env: Option<String>,
@@ -469,7 +469,7 @@ pub struct Webhook {
 /// What the run is measured against.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Targets {
+pub struct TargetsTable {
     /// Until all traffic is on blue.
     pub traffic: String,
     /// Until the rollback is done.
@@ -482,7 +482,7 @@ pub struct Targets {
     pub rpo: String,
 }
 
-impl Default for Targets {
+impl Default for TargetsTable {
     fn default() -> Self {
         let [traffic, rollback, restore, rto, rpo] = default::TARGETS.map(String::from);
         Self { traffic, rollback, restore, rto, rpo }
@@ -492,7 +492,7 @@ impl Default for Targets {
 /// Who is named in the report. A `$NAME` that is not set is left out.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Contacts {
+pub struct ContactsTable {
     /// The engineer on call.
     #[schemars(example = &"$ONCALL_ENGINEER")]
     pub oncall: Option<String>,

@@ -12,11 +12,12 @@ use super::env_file::is_variable_name;
 use super::file::{self, default};
 use super::value::{check_smtp, host_of_url, refused_ssh_option, size};
 use super::{Problem, Reading};
-use crate::colour::Colour;
-use crate::inventory::{
-    App, Channel, Contacts, Database, Evidence, Host, Inventory, Nginx, Notify, Role, Run, Secret, Ssh, Targets, Verify,
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{
+    App, Channel, Contacts, Database, Evidence, Host, Inventory, Nginx, Notify, Role, Run, Secret, SshSettings,
+    Targets, Verify,
 };
-use crate::names::{
+use crate::nouns::names::{
     BadWord, ContainerName, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination, UnitName,
 };
 
@@ -29,16 +30,16 @@ const LONGEST_DATABASE_NAME: usize = 63;
 
 /// `None` when there is a problem, which is in `findings` then.
 pub(super) fn inventory(
-    written: &file::File,
+    written: &file::RollbackToml,
     tree: &Node,
     reading: &Reading,
     findings: &mut Findings,
 ) -> Option<Inventory> {
     let folder = reading.base.path.parent().unwrap_or(Path::new("")).to_path_buf();
     let mut meaning = Meaning { tree, reading, folder, findings };
-    let (default_ssh, default_drain) = (file::Ssh::default(), file::Drain::default());
-    let (default_verify, default_evidence) = (file::Verify::default(), file::Evidence::default());
-    let (default_notify, default_targets) = (file::Notify::default(), file::Targets::default());
+    let (default_ssh, default_drain) = (file::SshTable::default(), file::DrainTable::default());
+    let (default_verify, default_evidence) = (file::VerifyTable::default(), file::EvidenceTable::default());
+    let (default_notify, default_targets) = (file::NotifyTable::default(), file::TargetsTable::default());
 
     // Everything is read before anything is missed: each line may add problems.
     let service = written.service.as_ref().and_then(|word| meaning.word("service", word, ServiceName::new));
@@ -246,7 +247,7 @@ impl Meaning<'_, '_, '_> {
 
     // -- one table
 
-    fn hosts(&mut self, written: &[file::Host]) -> Option<Vec<Host>> {
+    fn hosts(&mut self, written: &[file::HostTable]) -> Option<Vec<Host>> {
         if written.is_empty() {
             self.wrong("host", "there must be at least one host");
             return None;
@@ -273,7 +274,7 @@ impl Meaning<'_, '_, '_> {
     }
 
     /// Looks at the words: a host with another problem still has its roles.
-    fn some_host_is(&mut self, role: &str, path: &str, hosts: &[file::Host]) {
+    fn some_host_is(&mut self, role: &str, path: &str, hosts: &[file::HostTable]) {
         // A misspelt role is reported already, and may be this one.
         let each_is_known = hosts.iter().all(|host| {
             !host.roles.is_empty() && host.roles.iter().all(|word| default::ROLES.contains(&word.as_str()))
@@ -283,7 +284,7 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn host(&mut self, path: &str, host: &file::Host) -> Option<Host> {
+    fn host(&mut self, path: &str, host: &file::HostTable) -> Option<Host> {
         let name = host.name.as_ref().and_then(|word| self.word(&format!("{path}.name"), word, HostName::new));
         let ssh = host.ssh.as_ref().and_then(|word| self.word(&format!("{path}.ssh"), word, SshDestination::new));
         let at = format!("{path}.roles");
@@ -315,11 +316,16 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn ssh(&mut self, ssh: &file::Ssh) -> Option<Ssh> {
+    fn ssh(&mut self, ssh: &file::SshTable) -> Option<SshSettings> {
         let config = optional(&ssh.config, |text| self.local_path("ssh.config", text));
         let connect_timeout = self.wait("ssh.connect_timeout", &ssh.connect_timeout);
         let options = self.each("ssh.options", &ssh.options, Self::ssh_option);
-        Some(Ssh { config: config.ok()?, connect_timeout: connect_timeout?, at_once: ssh.at_once, options: options? })
+        Some(SshSettings {
+            config: config.ok()?,
+            connect_timeout: connect_timeout?,
+            at_once: ssh.at_once,
+            options: options?,
+        })
     }
 
     fn ssh_option(&mut self, path: &str, option: &str) -> Option<String> {
@@ -332,7 +338,7 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn nginx(&mut self, nginx: &file::Nginx) -> Option<Nginx> {
+    fn nginx(&mut self, nginx: &file::NginxTable) -> Option<Nginx> {
         let file = nginx.file.as_ref().and_then(|word| self.word("nginx.file", word, RemotePath::new));
         let upstream = nginx.upstream.as_ref().and_then(|name| self.nginx_word("nginx.upstream", name));
         let template = optional(&nginx.template, |text| self.template(text));
@@ -374,13 +380,13 @@ impl Meaning<'_, '_, '_> {
     }
 
     /// What of a colour can be held against the other one, as far as it is right.
-    fn site(&mut self, colour: Colour, app: &file::App) -> Site {
+    fn site(&mut self, colour: Colour, app: &file::AppTable) -> Site {
         let servers = app.servers.as_ref().and_then(|servers| self.servers(&format!("{colour}.servers"), servers));
         let run = app.run.as_ref().and_then(|run| self.run(&format!("{colour}.run"), run, servers.as_deref()));
         Site { servers, run }
     }
 
-    fn app(&mut self, colour: Colour, app: &file::App, site: Site) -> Option<App> {
+    fn app(&mut self, colour: Colour, app: &file::AppTable, site: Site) -> Option<App> {
         let at = |key: &str| format!("{colour}.{key}");
         let health = self.each(&at("health"), &app.health, Self::url);
         let log = optional(&app.log, |word| self.word(&at("log"), word, RemotePath::new));
@@ -406,7 +412,7 @@ impl Meaning<'_, '_, '_> {
         })
     }
 
-    fn run(&mut self, path: &str, run: &file::Run, servers: Option<&[ServerAddress]>) -> Option<Run> {
+    fn run(&mut self, path: &str, run: &file::RunTable, servers: Option<&[ServerAddress]>) -> Option<Run> {
         self.exactly_one(path, ALTERNATIVES[0])?;
         if let Some(unit) = &run.systemd {
             return self.word(&format!("{path}.systemd"), unit, UnitName::new).map(Run::Systemd);
@@ -467,7 +473,7 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn verify(&mut self, verify: &file::Verify) -> Option<Verify> {
+    fn verify(&mut self, verify: &file::VerifyTable) -> Option<Verify> {
         let interval = self.wait("verify.interval", &verify.interval);
         let timeout = self.wait("verify.timeout", &verify.timeout);
         let public = self.each("verify.public", &verify.public, Self::url);
@@ -490,7 +496,7 @@ impl Meaning<'_, '_, '_> {
         Some(Verify { passes: verify.passes, interval, timeout, public: public?, smoke: smoke.ok()? })
     }
 
-    fn database(&mut self, database: &file::Database) -> Option<Database> {
+    fn database(&mut self, database: &file::DatabaseTable) -> Option<Database> {
         let name = database.name.as_ref().and_then(|name| self.role_or_database("database.name", name));
         let user = optional(&database.user, |name| self.role_or_database("database.user", name));
         let admin = self.role_or_database("database.admin", &database.admin);
@@ -539,7 +545,7 @@ impl Meaning<'_, '_, '_> {
             .ok()
     }
 
-    fn evidence(&mut self, evidence: &file::Evidence, green: Option<Run>) -> Option<Evidence> {
+    fn evidence(&mut self, evidence: &file::EvidenceTable, green: Option<Run>) -> Option<Evidence> {
         let files = self
             .each("evidence.files", &evidence.files, |meaning, path, word| meaning.word(path, word, RemotePath::new));
         let written = evidence.journal.clone().unwrap_or_else(|| vec![default::JOURNAL.into()]);
@@ -578,7 +584,7 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn targets(&mut self, targets: &file::Targets) -> Option<Targets> {
+    fn targets(&mut self, targets: &file::TargetsTable) -> Option<Targets> {
         let mut target = |key: &str, text: &str| {
             let path = format!("targets.{key}");
             let duration = self.duration(&path, text, LONGEST_AGE)?;
@@ -598,7 +604,7 @@ impl Meaning<'_, '_, '_> {
 
     // -- the channels: what is wrong in the file is a problem, what is wrong outside it a warning
 
-    fn notify(&mut self, notify: &file::Notify) -> Option<Notify> {
+    fn notify(&mut self, notify: &file::NotifyTable) -> Option<Notify> {
         let timeout = self.wait("notify.timeout", &notify.timeout);
         let mut channels = Vec::new();
         if let Some(slack) = &notify.slack {
@@ -623,7 +629,7 @@ impl Meaning<'_, '_, '_> {
         Some(Notify { timeout: timeout?, channels })
     }
 
-    fn email(&mut self, email: &file::Email) -> Option<Channel> {
+    fn email(&mut self, email: &file::EmailTable) -> Option<Channel> {
         let path = "notify.email";
         let smtp = self.address(path, ALTERNATIVES[2], &email.smtp_env, &email.smtp).and_then(|address| {
             if address.value.contains('@') {

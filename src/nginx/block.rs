@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::grammar::{Parsed, Statement, Word, bare, says_share, weight_of};
 use super::text::is_space;
-use super::{FULL_WEIGHT, NO_WEIGHT, Upstream, Wanted};
-use crate::colour::Colour;
+use super::{FULL_WEIGHT, NO_WEIGHT, Upstream, WantedBlock};
+use crate::nouns::colour::Colour;
 
 /// The context of the template: the block as it shall be, in pieces that give the block again when they are
 /// written one after the other.
@@ -80,7 +80,7 @@ impl<'a> BlockAsWanted<'a> {
         file: &Parsed<'a>,
         block: usize,
         upstream: &Upstream,
-        wanted: &Wanted<'_>,
+        wanted: &WantedBlock<'_>,
         missing: &[String],
     ) -> BlockAsWanted<'a> {
         let statement = &file.statements[block];
@@ -139,7 +139,7 @@ impl<'a> BlockAsWanted<'a> {
     }
 }
 
-fn server_item<'a>(file: &Parsed<'a>, statement: &Statement, line: Line<'a>, wanted: &Wanted<'_>) -> Item<'a> {
+fn server_item<'a>(file: &Parsed<'a>, statement: &Statement, line: Line<'a>, wanted: &WantedBlock<'_>) -> Item<'a> {
     let mut cursor = statement.span.start;
     let mut words: Vec<(&Word, ServerWord)> = Vec::new();
     for word in &statement.words {

@@ -7,15 +7,15 @@ use std::fmt::Write as _;
 
 use super::grammar::{Parsed, Statement, says_share};
 use super::text::{excerpt, listed};
-use super::{FULL_WEIGHT, NotUnderstood, Server, Template, Upstream, Wanted, same_address};
-use crate::colour::Colour;
+use super::{FULL_WEIGHT, NotUnderstood, Server, Template, Upstream, WantedBlock, same_address};
+use crate::nouns::colour::Colour;
 
 /// What the rendered block is held against: the block as it was, and what was asked for.
 pub(super) struct Expected<'a> {
     pub(super) file: &'a Parsed<'a>,
     pub(super) block: usize,
     pub(super) before: &'a Upstream,
-    pub(super) wanted: &'a Wanted<'a>,
+    pub(super) wanted: &'a WantedBlock<'a>,
     pub(super) missing: &'a [String],
     pub(super) template: &'a Template,
 }

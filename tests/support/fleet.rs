@@ -7,9 +7,11 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rollback_prod::inventory::{Inventory, Role};
-use rollback_prod::names::HostName;
-use rollback_prod::remote::{Answer, Apply, Ask, Change, Failure, Held, Program, Question};
+use rollback_prod::hosts::answer::{Answer, Failure};
+use rollback_prod::hosts::program::{Change, Program, Question};
+use rollback_prod::hosts::remote::{Apply, Ask, Held};
+use rollback_prod::nouns::inventory::{Inventory, Role};
+use rollback_prod::nouns::names::HostName;
 use tokio::sync::{oneshot, watch};
 
 pub const PATH: &str = "/etc/nginx/sites-available/listings";
@@ -136,7 +138,7 @@ pub struct Fleet {
 impl Fleet {
     /// Green serves everywhere and blue is well.
     pub fn new(inventory: &Inventory, file: &str, dice: Dice) -> Fleet {
-        let machine = |host: &rollback_prod::inventory::Host| Machine {
+        let machine = |host: &rollback_prod::nouns::inventory::Host| Machine {
             file: file.to_owned(),
             loaded: file.to_owned(),
             blue: host.is(Role::App),

@@ -1,0 +1,180 @@
+//! The questions and changes that are the database's: which script of `scripts/remote/`, which arguments, how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::database::verdict::Format;
+use crate::hosts::program::{Arguments, Change, LIB, Question, Script, program, script};
+use crate::nouns::inventory::{Database, Inventory};
+use crate::nouns::names::{IncidentId, RemotePath};
+use crate::nouns::record::Swap;
+
+const PSQL: &str = include_str!("../../scripts/remote/psql.sh");
+const CARRY: &str = include_str!("../../scripts/remote/carry.sh");
+
+const DATABASE: Script = script!("database", LIB, PSQL);
+const AWAKE: Script = script!("awake", LIB, PSQL);
+const BACKUPS: Script = script!("backups", LIB, PSQL);
+const SCAN: Script = script!("scan", LIB, PSQL, CARRY);
+const LOAD: Script = script!("load", LIB, PSQL, CARRY);
+const PROGRESS: Script = script!("progress", LIB, PSQL);
+const COMPARE: Script = script!("compare", LIB, PSQL);
+const SWAP: Script = script!("swap", LIB, PSQL);
+const DROP: Script = script!("drop", LIB, PSQL);
+
+pub const SCRIPTS: &[Script] = &[DATABASE, AWAKE, BACKUPS, SCAN, LOAD, PROGRESS, COMPARE, SWAP, DROP];
+
+/// A container's server may have a cluster to make, or a crash to recover from.
+const AWAKE_SECONDS: u64 = 60;
+/// A dump of 100 GB is read in ten minutes; more than that is not waited for.
+const SCAN_LIMIT: Duration = Duration::from_secs(1800);
+/// Counting both sides: a minute for each table is the script's own bound.
+const COMPARE_LIMIT: Duration = Duration::from_secs(900);
+/// PostgreSQL itself waits 5 s for the sessions of a database that is renamed.
+const SWAP_SECONDS: u64 = 5;
+/// Rows that are compared key by key, in all tables together: about 10 s and 80 MB of temporary files.
+const KEYS_COMPARED: u64 = 2_000_000;
+
+/// What is true of the server and the database.
+pub fn facts(inventory: &Inventory, database: &Database, stem: &str) -> Question {
+    let mut arguments = arguments(inventory, database, None);
+    arguments.set("database", &database.name);
+    arguments.set("stem", stem);
+    Question(program(DATABASE, arguments, Duration::from_secs(30)))
+}
+
+/// Starts the container and waits for its server.
+pub fn awake(inventory: &Inventory, database: &Database) -> Change {
+    let mut arguments = arguments(inventory, database, None);
+    arguments.set("limit", AWAKE_SECONDS);
+    Change(program(AWAKE, arguments, Duration::from_secs(AWAKE_SECONDS + 30)))
+}
+
+/// The dumps that a pattern names.
+pub fn backups(inventory: &Inventory, database: &Database, pattern: &RemotePath) -> Question {
+    let mut arguments = arguments(inventory, database, None);
+    arguments.set("pattern", pattern);
+    Question(program(BACKUPS, arguments, Duration::from_secs(30)))
+}
+
+/// Reads dumps to their end.
+pub fn scan(inventory: &Inventory, database: &Database, files: &[&str], carried: &Arc<[u8]>) -> Question {
+    let mut arguments = arguments(inventory, database, None);
+    arguments.set("bytes", carried.len());
+    for file in files {
+        arguments.set("file", file);
+    }
+    let mut program = program(SCAN, arguments, SCAN_LIMIT);
+    program.cargo = Arc::clone(carried);
+    Question(program)
+}
+
+/// What a load needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    pub run: &'a IncidentId,
+    /// The database to be made.
+    pub copy: &'a str,
+    /// Whether the live one exists, and is the model for it.
+    pub has_live: bool,
+    pub comment: &'a str,
+    pub file: &'a str,
+    pub bytes: u64,
+    pub format: Format,
+    pub is_odd: bool,
+}
+
+/// Begins a load; it goes on by itself.
+pub fn load(inventory: &Inventory, database: &Database, way: &str, load: &Load<'_>, carried: &Arc<[u8]>) -> Change {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("run", load.run);
+    arguments.set("copy", load.copy);
+    arguments.set("model", if load.has_live { &database.name } else { "" });
+    arguments.set("owner", database.user.as_deref().unwrap_or(""));
+    arguments.set("comment", load.comment);
+    arguments.set("file", load.file);
+    arguments.set("kind", load.format);
+    arguments.set("jobs", database.jobs);
+    arguments.set("size", load.bytes);
+    arguments.set("bytes", carried.len());
+    arguments.set("in_order", if load.is_odd { "yes" } else { "no" });
+    let mut program = program(LOAD, arguments, Duration::from_secs(120));
+    program.cargo = Arc::clone(carried);
+    Change(program)
+}
+
+/// How far a load is.
+pub fn progress(inventory: &Inventory, database: &Database, run: &IncidentId) -> Question {
+    let mut arguments = arguments(inventory, database, None);
+    arguments.set("run", run);
+    Question(program(PROGRESS, arguments, Duration::from_secs(15)))
+}
+
+/// Checks on the copy, and what the live database has that it has not; without `live`, the copy alone.
+pub fn compare(inventory: &Inventory, database: &Database, way: &str, copy: &str, live: Option<&str>) -> Question {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("copy", copy);
+    arguments.set("live", live.unwrap_or(""));
+    arguments.set("keys", KEYS_COMPARED);
+    for check in &database.checks {
+        arguments.set("check", check);
+    }
+    Question(program(COMPARE, arguments, COMPARE_LIMIT))
+}
+
+/// Puts one database in the place of another.
+pub fn swap(
+    inventory: &Inventory,
+    database: &Database,
+    way: &str,
+    run: &IncidentId,
+    swap: &Swap,
+    comment: &str,
+) -> Change {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("run", run);
+    arguments.set("live", &swap.live);
+    if swap.live_oid > 0 {
+        arguments.set("live_oid", swap.live_oid);
+    }
+    arguments.set("copy", &swap.copy);
+    arguments.set("copy_oid", swap.copy_oid);
+    arguments.set("kept", &swap.kept);
+    arguments.set("comment", comment);
+    arguments.set("seconds", SWAP_SECONDS);
+    Change(program(SWAP, arguments, Duration::from_secs(4 * SWAP_SECONDS + 20)))
+}
+
+/// Ends a load, and drops one database of ours.
+pub fn drop(
+    inventory: &Inventory,
+    database: &Database,
+    run: Option<&IncidentId>,
+    stem: &str,
+    name: &str,
+    oid: Option<u32>,
+) -> Change {
+    let mut arguments = arguments(inventory, database, None);
+    if let Some(run) = run {
+        arguments.set("run", run);
+    }
+    arguments.set("database", name);
+    arguments.set("stem", stem);
+    if let Some(oid) = oid {
+        arguments.set("oid", oid);
+    }
+    Change(program(DROP, arguments, Duration::from_secs(60)))
+}
+
+fn arguments(inventory: &Inventory, database: &Database, way: Option<&str>) -> Arguments {
+    let mut arguments = Arguments::new(inventory);
+    arguments.set("service", &inventory.service);
+    arguments.set("admin", &database.admin);
+    if let Some(container) = &database.container {
+        arguments.set("container", container);
+    }
+    if let Some(way) = way {
+        arguments.set("way", way);
+    }
+    arguments
+}

@@ -1,0 +1,646 @@
+//! The database's own work, for a rollback, an undo and a drill alike: which dump, loaded aside, compared, swapped in,
+//! dropped. Drives hosts through the traits of `remote`. What a dump is worth is `backup`'s to say; it never asks
+//! anybody for consent, and replaces nothing without one.
+
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::programs;
+use crate::database::dump::Scan;
+use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative};
+use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
+use crate::hosts::answer::{Answer, Failure};
+use crate::hosts::job;
+use crate::hosts::remote::{Apply, Ask};
+use crate::incident::journal::{Journal, Progress};
+use crate::nouns::consent::Overwrite;
+use crate::nouns::inventory::{Database, Host, Inventory, Role};
+use crate::nouns::names::{HostName, IncidentId, RemotePath};
+use crate::nouns::record::{Dump, StepWord, Swap};
+use crate::nouns::units::{bytes, span};
+
+/// How often is asked how far a load is.
+const POLL: Duration = Duration::from_millis(300);
+/// A load goes on over there while the line is gone; this long is tried to see it again.
+const LOST_LIMIT: Duration = Duration::from_secs(600);
+/// What the stages of a load take of its time, in percent, measured (docs/performance.md): rows, indexes, foreign keys,
+/// statistics.
+const SHARES: [(&str, u32); 6] =
+    [("create", 0), ("schema", 1), ("data", 59), ("indexes", 33), ("constraints", 4), ("analyze", 3)];
+/// PostgreSQL cuts a longer name silently.
+const NAME_BYTES: usize = 63;
+
+/// What the work needs to know all along.
+pub struct Work<'a, F> {
+    pub inventory: &'a Inventory,
+    pub database: &'a Database,
+    pub fleet: &'a F,
+    pub journal: &'a Journal<'a>,
+    pub run: &'a IncidentId,
+    pub is_forced: bool,
+}
+
+/// The server that holds the database.
+#[derive(Debug, Clone)]
+pub struct DatabaseServer {
+    pub host: HostName,
+    pub facts: DatabaseFacts,
+}
+
+/// The dump that may be restored, or the reasons against all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    pub dump: Option<Checked>,
+    /// Newer ones that were not taken, each with the cause.
+    pub passed_over: Vec<String>,
+    pub problems: Vec<Hindrance>,
+}
+
+/// A database that was loaded and stands beside the live one.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub name: String,
+    pub oid: u32,
+    pub scan: Scan,
+    pub took: Duration,
+}
+
+/// How a swap ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swapped {
+    /// With the milliseconds of its transaction, where they were told.
+    Done(Option<u64>),
+    /// Everything is as it was; why.
+    No(String),
+    Unknown(String),
+}
+
+impl<F> Work<'_, F> {
+    /// What the names of copies and kept databases begin with: the database's own, cut so that the rest fits.
+    pub fn stem(&self) -> String {
+        let longest = NAME_BYTES - "_before_20261120_211503_99".len();
+        let mut end = self.database.name.len().min(longest);
+        while !self.database.name.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.database.name.get(..end).unwrap_or_default().to_owned()
+    }
+
+    /// `listings_prod_copy_20261120_211503`
+    pub fn name_of(&self, what: &str) -> String {
+        let id = self.run.as_str().trim_start_matches("rollback-").replace('-', "_");
+        format!("{}_{what}_{id}", self.stem())
+    }
+}
+
+/// This program, packed, for a host of that system, where it is the same kind as ours; the host says itself whether it
+/// runs there. Empty where it does not: the host's own tools do the same, slower.
+async fn carried_for(system: &str) -> Arc<[u8]> {
+    static PACKED: OnceLock<Arc<[u8]>> = OnceLock::new();
+    let os = match std::env::consts::OS {
+        "linux" => "Linux",
+        other => other,
+    };
+    if system != format!("{os} {}", std::env::consts::ARCH) {
+        return Arc::default();
+    }
+    let pack = || -> std::io::Result<Vec<u8>> {
+        let program = std::fs::read(std::env::current_exe()?)?;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&program)?;
+        packed.finish()
+    };
+    // Aside, because traffic is being moved at this moment and waits for nothing.
+    let packed = tokio::task::spawn_blocking(move || PACKED.get_or_init(|| pack().unwrap_or_default().into()).clone());
+    packed.await.unwrap_or_default()
+}
+
+impl<F: Ask> Work<'_, F> {
+    fn say_progress(&self, server: &DatabaseServer, percent: Option<u8>, words: &str) {
+        let time = self.journal.clock().now();
+        self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words });
+    }
+
+    /// The server that holds the database, among all hosts that may have it.
+    ///
+    /// # Errors
+    /// Why there is none, or which several there are.
+    pub async fn server(&self) -> Result<DatabaseServer, Hindrance> {
+        let stem = self.stem();
+        let question = programs::facts(self.inventory, self.database, &stem);
+        let hosts: Vec<&Host> = self.inventory.with_role(Role::Database).collect();
+        let asked = join_all(hosts.iter().map(|host| self.fleet.ask(&host.name, &question))).await;
+        let mut found: Vec<DatabaseServer> = Vec::new();
+        let mut why: Vec<String> = Vec::new();
+        let mut hint = None;
+        for (host, answer) in hosts.iter().zip(asked) {
+            match answer {
+                Err(failure) => why.push(format!("{}: {failure}", host.name)),
+                Ok(answer) => {
+                    let facts = server::facts(&answer);
+                    let is_asleep = facts.container_runs == Some(false);
+                    if facts.is_reached() || is_asleep {
+                        found.push(DatabaseServer { host: host.name.clone(), facts });
+                    } else {
+                        why.push(format!("{}: {}", host.name, no_access(&facts, self.database)));
+                        hint = hint.or_else(|| sudoers_line(&facts, &self.database.admin));
+                    }
+                }
+            }
+        }
+        // Of several servers it is the one that has the database and may be written to.
+        if found.len() > 1 && found.iter().any(|server| server.facts.live.is_some() && !server.facts.server.is_standby)
+        {
+            found.retain(|server| server.facts.live.is_some() && !server.facts.server.is_standby);
+        }
+        match (found.len(), found.pop()) {
+            (1, Some(server)) => Ok(server),
+            (0, _) | (_, None) => {
+                let why = format!("no PostgreSQL server can be asked: {}", why.join("; "));
+                Err(Hindrance::new(why, hint.as_deref()))
+            }
+            (several, Some(server)) => {
+                let why = format!("{several} hosts have a server that may be the one, {} among them", server.host);
+                Err(Hindrance::new(why, Some("give the role \"database\" to one host")))
+            }
+        }
+    }
+
+    /// What stands in the way on the server, whatever the dump is.
+    pub fn hindrances(&self, server: &DatabaseServer) -> Vec<Hindrance> {
+        let facts = &server.facts;
+        let mut problems = Vec::new();
+        if facts.server.is_standby {
+            problems.push(Hindrance::new("the server is a standby: its database cannot be written to", None));
+        }
+        if !facts.server.can_create {
+            let hint = format!("ALTER ROLE \"{}\" CREATEDB, or another database.admin", self.database.admin);
+            problems.push(Hindrance::new(
+                format!("the role {} may not create databases", self.database.admin),
+                Some(&hint),
+            ));
+        }
+        if !facts.server.can_signal {
+            let hint = format!("GRANT pg_signal_backend TO \"{}\"", self.database.admin);
+            problems.push(Hindrance::new(
+                format!("the role {} may not end other roles' sessions", self.database.admin),
+                Some(&hint),
+            ));
+        }
+        if !facts.hindrances.is_empty() {
+            let hint =
+                "they stay with the old database: commit or roll back what is prepared, drop slot or subscription";
+            problems.push(Hindrance::new(
+                format!("{} has {}", self.database.name, facts.hindrances.join(", ")),
+                Some(hint),
+            ));
+        }
+        problems
+    }
+
+    /// All dumps that the pattern names, and what was found where it names none.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn files(
+        &self,
+        server: &DatabaseServer,
+        pattern: &RemotePath,
+    ) -> Result<(Vec<verdict::DumpFile>, String), Failure> {
+        let question = programs::backups(self.inventory, self.database, pattern);
+        Ok(server::files(&self.fleet.ask(&server.host, &question).await?))
+    }
+
+    /// Reads dumps to their end and judges them.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn check(&self, server: &DatabaseServer, files: Vec<verdict::DumpFile>) -> Result<Vec<Checked>, Failure> {
+        let carried = carried_for(&server.facts.system).await;
+        let all: u64 = files.iter().map(|file| file.bytes).sum();
+        let words = match files.as_slice() {
+            [one] => format!("reading {} ({}) to its end", one.path, bytes(all)),
+            several => format!("reading {} dumps ({}) to their ends", several.len(), bytes(all)),
+        };
+        self.say_progress(server, None, &words);
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let question = programs::scan(self.inventory, self.database, &paths, &carried);
+        let scans = server::scans(&self.fleet.ask(&server.host, &question).await?);
+        let target = self.target(server);
+        let checked = files.into_iter().zip(scans).map(|(file, (format, scan))| {
+            let problems = verdict::judge(&file, format, &scan, &target);
+            Checked { file, format, scan, problems }
+        });
+        Ok(checked.collect())
+    }
+
+    fn target(&self, server: &DatabaseServer) -> RestoreTarget {
+        let facts = &server.facts;
+        RestoreTarget {
+            server: (facts.server.version_num > 0).then_some(facts.server.version_num),
+            live_bytes: facts.live.as_ref().map(|live| live.size),
+            free_bytes: facts.free_bytes,
+            live_tables: facts.tables.clone(),
+            deployed_at: self.database.deployed_at,
+        }
+    }
+
+    /// The newest whole dump older than the deploy, or the named one. Each is read until one is good.
+    pub async fn choose(&self, server: &DatabaseServer, named: Option<&RemotePath>) -> Choice {
+        let Some(pattern) = named.or(self.database.backups.as_ref()) else {
+            let hint = "name a dump on the host: --backup FILE";
+            return Choice::of(Hindrance::new("the config has no database.backups", Some(hint)));
+        };
+        let (files, looked) = match self.files(server, pattern).await {
+            Ok(files) => files,
+            Err(failure) => return Choice::of(Hindrance::new(format!("{}: {failure}", server.host), None)),
+        };
+        if files.is_empty() {
+            let looked = if looked.is_empty() { String::new() } else { format!(": {looked}") };
+            let why = format!("there is no dump at {pattern} on {}{looked}", server.host);
+            return Choice::of(Hindrance::new(why, Some("rollback-prod backups list")));
+        }
+        let (candidates, mut passed_over) = match named {
+            // Whoever names one gets it judged by its own merits, its age among them.
+            Some(_) => (files, Vec::new()),
+            None => verdict::candidates(files, self.database.deployed_at),
+        };
+        let mut last = None;
+        for file in candidates {
+            let path = file.path.clone();
+            let checked = match self.check(server, vec![file]).await {
+                Ok(mut checked) => checked.pop(),
+                Err(failure) => return Choice::of(Hindrance::new(format!("{}: {failure}", server.host), None)),
+            };
+            let Some(mut checked) = checked else {
+                return Choice::of(Hindrance::new(format!("{path} could not be read on {}", server.host), None));
+            };
+            if self.is_forced {
+                checked.problems.retain(|problem| !problem.can_be_forced);
+            }
+            if checked.problems.is_empty() {
+                return Choice { dump: Some(checked), passed_over, problems: Vec::new() };
+            }
+            let why: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+            passed_over.push(format!("{path}: {}", why.join("; ")));
+            last = Some(checked);
+        }
+        match (named, last) {
+            (Some(_), Some(checked)) => {
+                Choice { problems: checked.problems.clone(), dump: Some(checked), passed_over: Vec::new() }
+            }
+            _ => Choice {
+                dump: None,
+                problems: vec![Hindrance::new(
+                    format!(
+                        "none of the dumps at {pattern} on {} may be restored: {}",
+                        server.host,
+                        passed_over.join("; ")
+                    ),
+                    Some("rollback-prod backups list"),
+                )],
+                passed_over,
+            },
+        }
+    }
+
+    /// What was chosen, for the journal.
+    pub fn dump_record(&self, server: &DatabaseServer, choice: &Choice) -> Dump {
+        let mut problems: Vec<String> = self.hindrances(server).iter().map(ToString::to_string).collect();
+        problems.extend(choice.problems.iter().map(ToString::to_string));
+        let dump = choice.dump.as_ref();
+        Dump {
+            host: server.host.clone(),
+            path: dump.map_or_else(|| "none".to_owned(), |dump| dump.file.path.clone()),
+            bytes: dump.map_or(0, |dump| dump.file.bytes),
+            modified: dump.map_or(DateTime::UNIX_EPOCH, |dump| dump.file.modified),
+            tables: dump.map_or(0, |dump| dump.scan.rows.len() as u64),
+            rows: dump.map_or(0, |dump| dump.scan.rows.iter().map(|(_, rows)| rows).sum()),
+            problems,
+            passed_over: choice.passed_over.clone(),
+        }
+    }
+
+    /// Checks the copy, and compares it with its dump and with the live database.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn compare(
+        &self,
+        server: &DatabaseServer,
+        loaded: &Loaded,
+        with_live: bool,
+    ) -> Result<Compared, Failure> {
+        let live = (with_live && server.facts.live.is_some()).then_some(self.database.name.as_str());
+        let way = &server.facts.way;
+        let question = programs::compare(self.inventory, self.database, way, &loaded.name, live);
+        let answer = self.fleet.ask(&server.host, &question).await?;
+        Ok(server::compared(&answer, &self.database.name, &self.database.checks, &loaded.scan, live.is_some()))
+    }
+
+    /// How a load stands.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn load_state(&self, server: &DatabaseServer, run: &IncidentId) -> Result<LoadState, Failure> {
+        let question = programs::progress(self.inventory, self.database, run);
+        Ok(server::load_state(&self.fleet.ask(&server.host, &question).await?))
+    }
+
+    /// The database of that name as it is now.
+    async fn relative(&self, server: &DatabaseServer, name: &str) -> Option<Relative> {
+        let question = programs::facts(self.inventory, self.database, &self.stem());
+        let answer = self.fleet.ask(&server.host, &question).await.ok()?;
+        server::facts(&answer).relative(name).cloned()
+    }
+
+    /// Which of the two databases has the live name, asked anew; `None` where nobody can say.
+    pub async fn is_swapped(&self, server: &DatabaseServer, swap: &Swap) -> Option<bool> {
+        let question = programs::facts(self.inventory, self.database, &self.stem());
+        let facts = server::facts(&self.fleet.ask(&server.host, &question).await.ok()?);
+        if !facts.is_reached() {
+            return None;
+        }
+        Some(facts.live.is_some_and(|live| live.oid == swap.copy_oid))
+    }
+}
+
+impl<F: Apply> Work<'_, F> {
+    /// Starts the container where it does not run, and looks again.
+    ///
+    /// # Errors
+    /// What docker or the server said.
+    pub async fn server_awake(&self) -> Result<DatabaseServer, Hindrance> {
+        let server = self.server().await?;
+        if server.facts.container_runs != Some(false) {
+            return Ok(server);
+        }
+        self.journal.note(format!("{}: the database's container does not run; it is started", server.host));
+        let change = programs::awake(self.inventory, self.database);
+        let problem = |why: String| Hindrance::new(format!("the database's container does not come up: {why}"), None);
+        let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| problem(failure.to_string()))?;
+        if answer.status != 0 {
+            return Err(problem(answer.text("awake").unwrap_or_default().trim().to_owned()));
+        }
+        self.server().await
+    }
+
+    /// Loads a dump into a new database of that name. Goes on over there whatever happens here; what failed is dropped.
+    ///
+    /// # Errors
+    /// Why it failed. The copy is gone then, or named in the words.
+    pub async fn load(
+        &self,
+        server: &DatabaseServer,
+        dump: &Checked,
+        name: &str,
+        interrupts: &watch::Receiver<u32>,
+    ) -> Result<Loaded, String> {
+        let comment = format!("rollback-prod: a copy loaded from {} by {}", dump.file.path, self.run);
+        let load = programs::Load {
+            run: self.run,
+            copy: name,
+            has_live: server.facts.live.is_some(),
+            comment: &comment,
+            file: &dump.file.path,
+            bytes: dump.file.bytes,
+            format: dump.format,
+            is_odd: dump.scan.is_odd,
+        };
+        let began = Instant::now();
+        let carried = carried_for(&server.facts.system).await;
+        let change = programs::load(self.inventory, self.database, &server.facts.way, &load, &carried);
+        // A load whose begin was not answered may run all the same: looking for it tells.
+        let begun = self.fleet.apply(&server.host, &change).await;
+        if let Ok(answer) = &begun
+            && answer.status != 0
+        {
+            return Err(format!("the load could not be begun (status {})", answer.status));
+        }
+        let ended = self.follow(server, began, interrupts).await;
+        let failed = match ended {
+            Ok(scan) => match self.relative(server, name).await {
+                Some(relative) => {
+                    return Ok(Loaded { name: name.to_owned(), oid: relative.oid, scan, took: began.elapsed() });
+                }
+                None => "it was loaded and is not there any more".to_owned(),
+            },
+            Err(why) => why,
+        };
+        match self.drop(server, name, None).await {
+            Ok(()) => Err(failed),
+            Err(why) => Err(format!("{failed}; the copy {name} is still there: {why}")),
+        }
+    }
+
+    /// Watches a load to its end.
+    async fn follow(
+        &self,
+        server: &DatabaseServer,
+        began: Instant,
+        interrupts: &watch::Receiver<u32>,
+    ) -> Result<Scan, String> {
+        let mut lost_since: Option<Instant> = None;
+        loop {
+            if *interrupts.borrow() > 0 {
+                return Err("interrupted".to_owned());
+            }
+            match self.load_state(server, self.run).await {
+                Err(failure) => {
+                    let since = *lost_since.get_or_insert_with(|| {
+                        self.journal
+                            .note(format!("{}: {failure}; the load goes on over there; looking again", server.host));
+                        Instant::now()
+                    });
+                    if since.elapsed() > LOST_LIMIT {
+                        return Err(format!("{failure}; nobody knows how the load stands"));
+                    }
+                    sleep(POLL * 5).await;
+                }
+                Ok(state) => {
+                    lost_since = None;
+                    match state {
+                        LoadState::Running { stage, share, done, total } => {
+                            self.show(server, began, &stage, share, (done, total));
+                        }
+                        LoadState::Ended { status: 0, scan, .. } => return Ok(scan),
+                        LoadState::Ended { status, said, .. } => return Err(why_failed(status, &said)),
+                        LoadState::Killed { said } => {
+                            return Err(format!("the load was killed on {}: {}", server.host, last_line(&said)));
+                        }
+                        LoadState::Gone => return Err("the load could not be begun".to_owned()),
+                    }
+                    sleep(POLL).await;
+                }
+            }
+        }
+    }
+
+    fn show(&self, server: &DatabaseServer, began: Instant, stage: &str, share: f64, (done, total): (u64, u64)) {
+        let before: u32 = SHARES.iter().take_while(|(name, _)| *name != stage).map(|(_, percent)| percent).sum();
+        let of = SHARES.iter().find(|(name, _)| *name == stage).map_or(0, |(_, percent)| *percent);
+        let percent = (f64::from(before) + f64::from(of) * share).min(100.0);
+        let elapsed = began.elapsed();
+        let left = if percent >= 5.0 {
+            format!(", about {} left", span(elapsed.mul_f64((100.0 - percent) / percent)))
+        } else {
+            String::new()
+        };
+        let what = match stage {
+            "data" | "schema" => "loading rows",
+            "indexes" => "building indexes",
+            "constraints" => "checking foreign keys",
+            "analyze" => "gathering statistics",
+            _ => "creating the copy",
+        };
+        let done = match stage {
+            "data" if total > 0 => format!(" ({} of {})", bytes(done), bytes(total)),
+            "indexes" | "constraints" if total > 0 => format!(" ({done} of {total})"),
+            _ => String::new(),
+        };
+        let words = format!("{percent:.0} %: {what}{done}, {}{left}", span(elapsed));
+        self.say_progress(server, Some(percent as u8), &words);
+    }
+
+    /// Drops a database of ours, and ends a load that goes on into it.
+    ///
+    /// # Errors
+    /// Why it is still there.
+    pub async fn drop(&self, server: &DatabaseServer, name: &str, oid: Option<u32>) -> Result<(), String> {
+        let change = programs::drop(self.inventory, self.database, Some(self.run), &self.stem(), name, oid);
+        match self.fleet.apply(&server.host, &change).await {
+            Ok(answer) if answer.status == 0 => Ok(()),
+            Ok(answer) => Err(last_line(&answer.text("drop").unwrap_or_default())),
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    /// Removes the record of this run's load; the copy stays.
+    pub async fn forget_load(&self, server: &DatabaseServer) {
+        let change = programs::drop(self.inventory, self.database, Some(self.run), &self.stem(), "", None);
+        // It is a small folder in memory; it goes with the next reboot at the latest.
+        let _ = self.fleet.apply(&server.host, &change).await;
+    }
+
+    /// Copies that earlier runs left behind: nobody's any more, and in the way of the disk.
+    pub async fn drop_leftovers(&self, server: &DatabaseServer) {
+        let stem = self.stem();
+        for relative in &server.facts.relatives {
+            let rest = relative.name.strip_prefix(&stem).unwrap_or_default();
+            let Some(id) = rest.strip_prefix("_copy_").or_else(|| rest.strip_prefix("_drill_")) else { continue };
+            let Ok(run) = IncidentId::new(format!("rollback-{}", id.replacen('_', "-", 2))) else { continue };
+            if let Ok(LoadState::Running { .. }) = self.load_state(server, &run).await {
+                self.journal.note(format!("{}: another load goes on into {}", server.host, relative.name));
+                continue;
+            }
+            let change =
+                programs::drop(self.inventory, self.database, Some(&run), &stem, &relative.name, Some(relative.oid));
+            if matches!(self.fleet.apply(&server.host, &change).await, Ok(Answer { status: 0, .. })) {
+                self.journal.note(format!("{}: {} was left by {run} and is dropped", server.host, relative.name));
+            }
+        }
+    }
+
+    /// Replaces the live database. An answer that was lost is looked for before anything is concluded from it.
+    pub async fn swap(&self, server: &DatabaseServer, consent: &Overwrite, comment: &str) -> Swapped {
+        let swap = consent.swap();
+        let change = programs::swap(self.inventory, self.database, &server.facts.way, self.run, swap, comment);
+        let answer = match self.fleet.apply(&server.host, &change).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.journal.note(format!("{}: {failure}; looking again", server.host));
+                let job = job::job(self.inventory, self.run, "swap", Duration::from_secs(40));
+                match self.fleet.ask(&server.host, &job).await {
+                    Ok(answer) if answer.status != 92 => answer,
+                    Ok(_) | Err(_) => {
+                        return match self.is_swapped(server, swap).await {
+                            Some(true) => Swapped::Done(None),
+                            Some(false) => Swapped::No(failure.to_string()),
+                            None => Swapped::Unknown(failure.to_string()),
+                        };
+                    }
+                }
+            }
+        };
+        let said = answer.text("swap").unwrap_or_default();
+        match answer.status {
+            0 => Swapped::Done(answer.text("took").and_then(|took| took.trim().parse().ok())),
+            71 => Swapped::No("the databases are not those of the plan any more: somebody else renamed one".to_owned()),
+            70 => Swapped::No(worst_line(&said)),
+            other => match self.is_swapped(server, swap).await {
+                Some(true) => Swapped::Done(None),
+                Some(false) => Swapped::No(format!("the swap ended with {other}: {}", worst_line(&said))),
+                None => Swapped::Unknown(format!("the swap ended with {other}")),
+            },
+        }
+    }
+
+    /// Kept databases whose time is over.
+    pub async fn drop_expired(&self, server: &DatabaseServer, now: DateTime<Utc>) {
+        for relative in &server.facts.relatives {
+            if relative.kept_until().is_none_or(|until| until > now) {
+                continue;
+            }
+            let change =
+                programs::drop(self.inventory, self.database, None, &self.stem(), &relative.name, Some(relative.oid));
+            if matches!(self.fleet.apply(&server.host, &change).await, Ok(Answer { status: 0, .. })) {
+                let size = bytes(relative.size);
+                self.journal
+                    .note(format!("{}: {} ({size}) was kept long enough and is dropped", server.host, relative.name));
+            }
+        }
+    }
+}
+
+impl Choice {
+    fn of(problem: Hindrance) -> Choice {
+        Choice { dump: None, passed_over: Vec::new(), problems: vec![problem] }
+    }
+}
+
+/// Why psql leads nowhere, and what to do.
+fn no_access(facts: &DatabaseFacts, database: &Database) -> String {
+    match (&database.container, facts.container_runs) {
+        (Some(container), None) => {
+            format!("docker knows no container {container}, or may not be asked: {}", facts.refused)
+        }
+        _ => format!("psql does not reach it as {}: {}", database.admin, facts.refused.replace('\n', "; ")),
+    }
+}
+
+/// What sudo must allow where psql is another account's: PostgreSQL's programs, as that account and no other.
+fn sudoers_line(facts: &DatabaseFacts, admin: &str) -> Option<String> {
+    let is_refused = facts.refused.lines().any(|line| line.starts_with("sudo: ")) && !facts.programs.is_empty();
+    let programs = facts.programs.join(", ");
+    is_refused.then(|| {
+        format!("visudo -f /etc/sudoers.d/rollback-prod\n{} ALL=({admin}) NOPASSWD: {programs}", facts.account)
+    })
+}
+
+fn why_failed(status: i32, said: &str) -> String {
+    let what = match status {
+        60 => "the copy could not be made",
+        62 => "the load failed, and the copy could not be dropped",
+        _ => "the load failed",
+    };
+    format!("{what}: {}", worst_line(said))
+}
+
+/// The line that says most: the first error, else the last.
+fn worst_line(said: &str) -> String {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| ["ERROR:", "FATAL:", "PANIC:", "error:"].iter().any(|word| line.contains(word));
+    lines().find(is_error).or_else(|| lines().next_back()).unwrap_or("it says nothing").to_owned()
+}
+
+fn last_line(said: &str) -> String {
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing").to_owned()
+}

@@ -1,0 +1,217 @@
+//! A program as it goes over the line: a static script, arguments that are data, and how long its answer is waited for.
+//! Nothing of a host, a log, the config or a flag is ever code. Never sends anything.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::nouns::inventory::{Inventory, Run};
+use crate::nouns::names::IncidentId;
+
+/// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach
+/// it as `"$1"`, `"$2"`, …, whatever characters they hold. Only `command` makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The file under `scripts/remote/`, without `.sh`.
+    pub name: &'static str,
+    /// The parts of the script, in order.
+    pub parts: &'static [&'static str],
+    pub arguments: Vec<String>,
+    /// Bytes that follow the script over the line; it finds them on its file descriptor 3. Mostly none.
+    pub cargo: Arc<[u8]>,
+    /// After this long the answer is not waited for any more.
+    pub limit: Duration,
+}
+
+/// A program that only asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question(pub(crate) Program);
+
+/// A program that changes a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change(pub(crate) Program);
+
+impl Question {
+    pub fn program(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl Change {
+    pub fn program(&self) -> &Program {
+        &self.0
+    }
+}
+
+/// A script and the shared parts that are sent in front of it, by the script's name.
+pub type Script = (&'static str, &'static [&'static str]);
+
+/// Shared by every script.
+pub const LIB: &str = include_str!("../../scripts/remote/lib.sh");
+
+/// `script!("stop")`, or `script!("swap", LIB, PSQL)` with other shared parts than `lib.sh` alone.
+macro_rules! script {
+    ($name:literal) => {
+        $crate::hosts::program::script!($name, $crate::hosts::program::LIB)
+    };
+    ($name:literal, $($shared:expr),+) => {
+        ($name, &[$($shared,)+ include_str!(concat!("../../scripts/remote/", $name, ".sh"))])
+    };
+}
+pub(crate) use script;
+
+/// The separator between words of a list that is one argument; no word can hold it.
+pub const UNIT: &str = "\u{1f}";
+
+/// Seconds that an HTTP answer may take, from a server on the same machine or beside it.
+pub const PATIENCE: u64 = 3;
+
+/// The same of green, and of nginx that sends to it: it is bad, or we would not be here, and must not hold up the rest.
+pub const SHORT_PATIENCE: u64 = 1;
+
+/// A run as the hosts know it: its steps bear its name, its lock the holder's line.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    pub run: IncidentId,
+    /// Who holds the lock and why, on one line.
+    pub holder: String,
+    /// Whether the lock is also taken from a live run.
+    pub takes_over: bool,
+}
+
+/// `key=value` arguments.
+pub struct Arguments(Vec<String>);
+
+impl Arguments {
+    pub fn new(inventory: &Inventory) -> Arguments {
+        Arguments(vec![format!("sudo={}", if inventory.nginx.sudo { "yes" } else { "no" })])
+    }
+
+    pub fn set(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.0.push(format!("{key}={value}"));
+    }
+
+    /// A question over HTTP; see `fetch_all` in `lib.sh`.
+    pub fn get(&mut self, name: &str, seconds: u64, host: Option<&str>, url: &str) {
+        self.set("get", format!("{name}{UNIT}{seconds}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
+    }
+
+    /// Whose step it is, for the record and the fence.
+    pub fn tenure(&mut self, inventory: &Inventory, tenure: &Tenure) {
+        self.set("service", &inventory.service);
+        self.set("run", &tenure.run);
+        self.set("holder", &tenure.holder);
+    }
+
+    /// What keeps a colour running.
+    pub fn run(&mut self, run: &Run) {
+        let words = RunWords::of(run);
+        self.set("kind", words.kind);
+        self.set("name", words.name);
+        self.set("file", words.file);
+        self.set("project", words.project);
+    }
+}
+
+pub struct RunWords<'a> {
+    pub kind: &'static str,
+    pub name: &'a str,
+    pub file: &'a str,
+    pub project: &'a str,
+}
+
+impl<'a> RunWords<'a> {
+    pub fn of(run: &'a Run) -> RunWords<'a> {
+        match run {
+            Run::Systemd(unit) => RunWords { kind: "systemd", name: unit.as_str(), file: "-", project: "-" },
+            Run::Docker(name) => RunWords { kind: "docker", name: name.as_str(), file: "-", project: "-" },
+            Run::Compose { file, project, service } => RunWords {
+                kind: "compose",
+                name: service.as_str(),
+                file: file.as_str(),
+                project: project.as_ref().map_or("-", |project| project.as_str()),
+            },
+            Run::Process { .. } => RunWords { kind: "process", name: "-", file: "-", project: "-" },
+        }
+    }
+}
+
+/// Ports as /proc writes them, with a space on both sides of each: ` 1F90 1F91 `.
+pub fn hex_ports(ports: impl IntoIterator<Item = u16>) -> String {
+    ports.into_iter().fold(" ".to_owned(), |text, port| format!("{text}{port:04X} "))
+}
+
+/// The script with its arguments.
+pub fn program(script: Script, arguments: Arguments, limit: Duration) -> Program {
+    Program { name: script.0, parts: script.1, arguments: arguments.0, cargo: Arc::default(), limit }
+}
+
+/// Another number each time: RandomState is seeded by the operating system once for each thread and differs for each
+/// instance.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// A fresh word that marks the lines of one answer: 32 hexadecimal digits that nobody can have printed before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce(String);
+
+impl Nonce {
+    pub fn new() -> Nonce {
+        Nonce(format!("{:016x}{:016x}", random(), random()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Nonce {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text that a POSIX shell on the host evaluates for `program`: the shared functions, the script as a
+/// function, and one call of it with every argument in single quotes. Nothing of an argument is ever code.
+pub fn shell_text(program: &Program, nonce: &Nonce) -> String {
+    let mut text = format!("rp_nonce={nonce}\n");
+    for part in program.parts.split_last().map_or(&[][..], |(_, shared)| shared) {
+        push_code(&mut text, part);
+    }
+    text.push_str("answered() { printf '\\n%s end %s\\n' \"$rp_nonce\" \"$1\"; rp_answered=yes; }\nrp_main() {\n");
+    if let Some(script) = program.parts.last() {
+        push_code(&mut text, script);
+    }
+    text.push_str("}\nrp_call() { rp_main");
+    for argument in &program.arguments {
+        text.push(' ');
+        text.push_str(&quoted(argument));
+    }
+    // A program that runs itself once more, as root, gives no second answer.
+    text.push_str("; }\n[ -z \"${rp_inner-}\" ] || { rp_call </dev/null; exit; }\n");
+    // In a subshell of its own: nothing that a script sets or leaves changes the next one on this line. Its
+    // standard input is empty, the line itself is 3, so that no command can eat what is meant for the shell.
+    text.push_str("exec 3<&0\n(\n  rp_answered=\n  printf '\\n%s begin\\n' \"$rp_nonce\"\n  rp_call </dev/null\n  rp_end=$?\n  [ -n \"$rp_answered\" ] || answered \"$rp_end\"\n)\n");
+    text
+}
+
+/// In single quotes for a POSIX shell, where nothing but the single quote itself means anything.
+fn quoted(argument: &str) -> String {
+    format!("'{}'", argument.replace('\'', "'\\''"))
+}
+
+/// Code without the lines that are only comment: they need not travel.
+fn push_code(text: &mut String, code: &str) {
+    for line in code.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        text.push_str(line);
+        text.push('\n');
+    }
+}

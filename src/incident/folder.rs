@@ -1,0 +1,167 @@
+//! The incident folder on this machine: made before the first change, private, never overwritten, every file under
+//! a name of ours. Knows nothing of what the files say.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use crate::nouns::names::IncidentId;
+use crate::nouns::record::Drill;
+
+/// A line for each drill, beside the incident folders.
+pub const DRILLS: &str = "drills.jsonl";
+/// The file that lists the others' hashes.
+pub const SUMS: &str = "SHA256SUMS";
+/// The file that is not among them: it is written last, and may be written again.
+pub const REPORT: &str = "INCIDENT_REPORT.md";
+
+/// One incident's folder.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder of an incident, with its parents: one that was not there before. Where another run of the
+    /// same second has taken the name, it ends in `-2`, and so on.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(incidents: &Path, id: &IncidentId) -> io::Result<Folder> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents)?;
+        let mut path = incidents.join(id.as_str());
+        for number in 2..=99 {
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                    path = incidents.join(format!("{id}-{number}"));
+                }
+                made => return made.map(|()| Folder { path }),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// An existing folder.
+    pub fn open(path: PathBuf) -> Folder {
+        Folder { path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new file of that name; `name` is one of ours, never a host's.
+    ///
+    /// # Errors
+    /// When it exists already, or cannot be made.
+    pub fn new_file(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path.join(name))
+    }
+
+    /// Writes a whole file, or leaves what was there: under another name first, then renamed.
+    ///
+    /// # Errors
+    /// With the file's name.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let whole = || -> io::Result<()> {
+            let unfinished = self.path.join(format!(".{name}.unfinished"));
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+            file.write_all(bytes)?;
+            file.sync_data()?;
+            fs::rename(&unfinished, self.path.join(name))
+        };
+        whole().with_context(|| format!("cannot write {}", self.path.join(name).display()))
+    }
+
+    /// Removes a file of ours that turned out to hold nothing.
+    pub fn remove(&self, name: &str) {
+        // It stays when it cannot be removed; an empty file harms nobody.
+        let _ = fs::remove_file(self.path.join(name));
+    }
+
+    /// Writes `SHA256SUMS` over every file but itself and the report, in the format of sha256sum(1).
+    ///
+    /// # Errors
+    /// With the file that could not be read or written.
+    pub fn write_sums(&self) -> anyhow::Result<()> {
+        let mut names: Vec<String> = fs::read_dir(&self.path)
+            .with_context(|| format!("cannot list {}", self.path.display()))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name != SUMS && name != REPORT && !name.starts_with('.'))
+            .collect();
+        names.sort();
+        let mut sums = String::new();
+        for name in names {
+            let path = self.path.join(&name);
+            let hash = hash_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            sums.push_str(&format!("{hash}  {name}\n"));
+        }
+        self.write(SUMS, sums.as_bytes())
+    }
+
+    /// Corrects the line of one file that grew after the others were sealed: an outbox whose message was sent later.
+    ///
+    /// # Errors
+    /// As [`Folder::write_sums`].
+    pub fn refresh_sum(&self, name: &str) -> anyhow::Result<()> {
+        let Ok(sums) = fs::read_to_string(self.path.join(SUMS)) else { return Ok(()) };
+        let path = self.path.join(name);
+        let hash = hash_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let fresh = sums.lines().map(|line| match line.split_once("  ") {
+            Some((_, of)) if of == name => format!("{hash}  {name}\n"),
+            Some(_) | None => format!("{line}\n"),
+        });
+        let fresh: String = fresh.collect();
+        if fresh == sums { Ok(()) } else { self.write(SUMS, fresh.as_bytes()) }
+    }
+}
+
+fn hash_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0_u8; 64 << 10];
+    loop {
+        let n = file.read(&mut chunk)?;
+        if n == 0 {
+            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hasher.update(&chunk[..n]);
+    }
+}
+
+/// Adds a line to the record of drills, beside the incident folders.
+///
+/// # Errors
+/// With the file that could not be written.
+pub fn append_drill(incidents: &Path, drill: &Drill) -> anyhow::Result<()> {
+    let path = incidents.join(DRILLS);
+    let append = || -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents)?;
+        let mut line = serde_json::to_vec(drill)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        file.write_all(&line)?;
+        file.sync_data()
+    };
+    append().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Incident folders, the newest first.
+pub fn newest_first(incidents: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<(String, PathBuf)> = fs::read_dir(incidents)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            IncidentId::new(name.clone()).ok()?;
+            Some((name, entry.path()))
+        })
+        .collect();
+    folders.sort();
+    folders.into_iter().rev().map(|(_, path)| path).collect()
+}

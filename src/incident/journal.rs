@@ -1,0 +1,209 @@
+//! The journal: what is about to be done, and what came of it, synced to disk line by line and shown as it is
+//! written. One writer. It never decides; a full disk makes it say so once, not stop the run.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+
+use crate::nouns::clock::Clock;
+use crate::nouns::names::HostName;
+use crate::nouns::record::{Entry, JOURNAL_VERSION, Status, StepWord, What};
+
+/// The file in the incident folder.
+pub const FILE: &str = "journal.jsonl";
+
+/// A line that an operator typed, once it is there; `None` where nobody can type one.
+pub type Typed = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
+/// Whoever shows entries as they happen, and can be asked.
+pub trait Watcher: Sync {
+    fn show(&self, entry: &Entry);
+
+    /// Shows a text and a question, and waits for a line.
+    fn ask(&self, text: &str, question: &str) -> Typed;
+
+    /// How far a long step is. It is not kept: nobody needs it afterwards.
+    fn progress(&self, progress: &Progress<'_>);
+}
+
+/// How far a long step of a host is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    pub time: DateTime<Utc>,
+    pub step: StepWord,
+    pub host: &'a HostName,
+    /// 0 to 100, where it is known.
+    pub percent: Option<u8>,
+    pub words: &'a str,
+}
+
+/// Entries in memory, on disk once there is a folder, and on the screen.
+pub struct Journal<'a> {
+    clock: Clock,
+    watcher: &'a dyn Watcher,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    file: Option<File>,
+    /// Why the disk took no more, said once.
+    broken: Option<String>,
+}
+
+impl<'a> Journal<'a> {
+    pub fn new(clock: Clock, watcher: &'a dyn Watcher) -> Journal<'a> {
+        Journal { clock, watcher, inner: Mutex::new(Inner::default()) }
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere must not lose the journal: what was pushed is whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on entries go to this file too; those that were recorded before go there first.
+    pub fn keep_in(&self, file: File) {
+        let mut inner = self.inner();
+        let entries = inner.entries.clone();
+        inner.file = Some(file);
+        inner.write(&entries);
+    }
+
+    /// Records entries with one sync to disk: on return they are there.
+    pub fn record_all(&self, whats: impl IntoIterator<Item = What>) {
+        let mut inner = self.inner();
+        let entries: Vec<Entry> = whats
+            .into_iter()
+            .map(|what| Entry {
+                v: JOURNAL_VERSION,
+                time: self.clock.now(),
+                at_ms: u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+                what,
+            })
+            .collect();
+        inner.write(&entries);
+        inner.entries.extend(entries.iter().cloned());
+        drop(inner);
+        for entry in &entries {
+            self.watcher.show(entry);
+        }
+    }
+
+    pub fn record(&self, what: What) {
+        self.record_all([what]);
+    }
+
+    /// A step that begins without changing anything.
+    pub fn begin(&self, step: StepWord, host: Option<&HostName>) -> Timed<'_, 'a> {
+        let host = host.cloned();
+        self.record(What::Outcome { step, host: host.clone(), status: Status::Started, ms: 0, detail: String::new() });
+        self.timed(step, host.as_ref())
+    }
+
+    /// A step that is timed from now; its intent, if it changes something, was recorded by the caller.
+    pub fn timed(&self, step: StepWord, host: Option<&HostName>) -> Timed<'_, 'a> {
+        Timed { journal: self, step, host: host.cloned(), began: self.clock.elapsed() }
+    }
+
+    pub fn note(&self, text: impl Into<String>) {
+        self.record(What::Note { text: text.into() });
+    }
+
+    pub fn gap(&self, host: Option<&HostName>, what: impl Into<String>, why: impl Into<String>) {
+        self.record(What::Gap { host: host.cloned(), what: what.into(), why: why.into() });
+    }
+
+    /// Asks whoever watches.
+    pub fn ask(&self, text: &str, question: &str) -> Typed {
+        self.watcher.ask(text, question)
+    }
+
+    /// Shown, and not recorded.
+    pub fn progress(&self, progress: &Progress<'_>) {
+        self.watcher.progress(progress);
+    }
+
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner().entries.clone()
+    }
+
+    /// Why the file does not hold everything, if it does not.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner().broken.clone()
+    }
+}
+
+impl Inner {
+    fn write(&mut self, entries: &[Entry]) {
+        let Some(file) = &mut self.file else { return };
+        let mut write = || -> anyhow::Result<()> {
+            let mut lines = Vec::new();
+            for entry in entries {
+                serde_json::to_writer(&mut lines, entry)?;
+                lines.push(b'\n');
+            }
+            file.write_all(&lines)?;
+            file.sync_data()?;
+            Ok(())
+        };
+        let written = write();
+        if let Err(err) = written {
+            self.broken.get_or_insert(format!("{err:#}"));
+        }
+    }
+}
+
+/// A step whose end is still to be recorded.
+pub struct Timed<'j, 'a> {
+    journal: &'j Journal<'a>,
+    step: StepWord,
+    host: Option<HostName>,
+    began: std::time::Duration,
+}
+
+impl Timed<'_, '_> {
+    pub fn end(self, status: Status, detail: impl Into<String>) {
+        self.end_with(status, detail, []);
+    }
+
+    /// The outcome and what follows from it, as one write.
+    pub fn end_with(self, status: Status, detail: impl Into<String>, more: impl IntoIterator<Item = What>) {
+        let ms = self.journal.clock.elapsed().saturating_sub(self.began).as_millis();
+        let outcome = What::Outcome {
+            step: self.step,
+            host: self.host,
+            status,
+            ms: u64::try_from(ms).unwrap_or(u64::MAX),
+            detail: detail.into(),
+        };
+        self.journal.record_all([outcome].into_iter().chain(more));
+    }
+}
+
+/// Reads a journal back. A last line that was cut by a crash is left out.
+///
+/// # Errors
+/// When the file cannot be read, or a line other than the last is not an entry.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines: Vec<String> = BufReader::new(file).lines().collect::<Result<_, _>>()?;
+    let mut entries = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        match serde_json::from_str(line) {
+            Ok(entry) => entries.push(entry),
+            Err(_) if number + 1 == lines.len() => {}
+            Err(err) => return Err(err).with_context(|| format!("{}: line {}", path.display(), number + 1)),
+        }
+    }
+    Ok(entries)
+}

@@ -1,0 +1,158 @@
+//! An incident folder read back: what a run changed, so that it can be taken back days later and from another laptop.
+//! Reads files of one folder; changes none, and asks no host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::incident::folder;
+use crate::incident::journal;
+use crate::nouns::names::{HostName, IncidentId};
+use crate::nouns::plan::{FileChange, Undoing};
+use crate::nouns::record::{self, Balancer, Begun, DatabaseState, Entry, StepWord, What};
+
+/// What the named incident changed, or the last one that changed anything and was not taken back.
+///
+/// # Errors
+/// What is wrong with the folder or its name, and what to type.
+pub fn find(incidents: &Path, named: Option<&str>) -> Result<Undoing, String> {
+    let folders = folder::newest_first(incidents);
+    let taken_back = taken_back(&folders);
+    match named {
+        Some(name) => {
+            let folder = folder_of(incidents, name);
+            if !folder.is_dir() {
+                let known: Vec<String> = folders.iter().take(5).filter_map(|path| name_of(path)).collect();
+                let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+                return Err(format!("there is no incident {name} in {}; the last: {known}", incidents.display()));
+            }
+            let undoing = read(&folder)?;
+            match taken_back.get(undoing.incident.as_str()) {
+                Some(by) => Err(format!("{} was taken back already, by {by}", undoing.incident)),
+                None => Ok(undoing),
+            }
+        }
+        None => {
+            for folder in &folders {
+                let Some(name) = name_of(folder) else { continue };
+                if taken_back.contains_key(&name) {
+                    continue;
+                }
+                match read(folder) {
+                    Ok(undoing) => return Ok(undoing),
+                    // One that changed nothing is not the last one that changed something.
+                    Err(_) if is_nothing(folder) => {}
+                    Err(why) => return Err(why),
+                }
+            }
+            Err(format!("no incident in {} has anything to take back", incidents.display()))
+        }
+    }
+}
+
+fn folder_of(incidents: &Path, name: &str) -> PathBuf {
+    if name.contains('/') { PathBuf::from(name) } else { incidents.join(name) }
+}
+
+fn name_of(folder: &Path) -> Option<String> {
+    Some(folder.file_name()?.to_str()?.to_owned())
+}
+
+/// Incidents that were taken back, each with the run that did.
+fn taken_back(folders: &[PathBuf]) -> BTreeMap<String, String> {
+    let done = folders.iter().filter_map(|folder| {
+        let entries = journal::read(&folder.join(journal::FILE)).ok()?;
+        let undoes = begun(&entries)?.undoes.clone()?;
+        let is_done = entries.iter().any(|entry| matches!(entry.what, What::Ended { exit: 0, .. }));
+        is_done.then_some((undoes, name_of(folder)?))
+    });
+    done.collect()
+}
+
+fn begun(entries: &[Entry]) -> Option<&Begun> {
+    entries.iter().find_map(|entry| match &entry.what {
+        What::Begun(begun) => Some(begun.as_ref()),
+        _ => None,
+    })
+}
+
+/// Whether a folder's run is an undo, or changed nothing that could be taken back.
+fn is_nothing(folder: &Path) -> bool {
+    if !folder.join(journal::FILE).exists() {
+        return true;
+    }
+    let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
+    begun(&entries).is_none_or(|begun| begun.undoes.is_some())
+        || (moved(&entries).is_empty() && swap_of(&entries).is_none())
+        || changes(folder, &moved(&entries)).is_ok_and(|files| files.is_empty() && swap_of(&entries).is_none())
+}
+
+fn read(folder: &Path) -> Result<Undoing, String> {
+    let name = name_of(folder).unwrap_or_default();
+    let entries = journal::read(&folder.join(journal::FILE))
+        .map_err(|err| format!("{name} cannot be read back: {err:#}; by hand: rollback-prod manual"))?;
+    let begun = begun(&entries).ok_or_else(|| format!("{name} has no beginning in its journal"))?;
+    if let Some(undoes) = &begun.undoes {
+        return Err(format!(
+            "{name} is itself the undo of {undoes}; to roll back once more: rollback-prod --reason '…'"
+        ));
+    }
+    let incident = IncidentId::new(begun.id.clone()).map_err(|err| format!("{name}: {err}"))?;
+    let files = changes(folder, &moved(&entries))?;
+    let swap = swap_of(&entries);
+    if files.is_empty() && swap.is_none() {
+        return Err(format!("{name} changed nothing that could be taken back"));
+    }
+    Ok(Undoing { incident, files, swap })
+}
+
+/// Balancers that the run moved, or may have moved.
+fn moved(entries: &[Entry]) -> BTreeSet<HostName> {
+    let mut hosts = BTreeSet::new();
+    for entry in entries {
+        match &entry.what {
+            What::Intent { step: StepWord::Switch, host, .. } => {
+                hosts.insert(host.clone());
+            }
+            What::Balancer { host, state: Balancer::Unchanged | Balancer::PutBack } => {
+                hosts.remove(host);
+            }
+            _ => {}
+        }
+    }
+    hosts
+}
+
+fn swap_of(entries: &[Entry]) -> Option<record::Swap> {
+    let database = record::last_database(entries)?;
+    match database.state {
+        DatabaseState::Restored | DatabaseState::Unknown => database.swap.clone(),
+        DatabaseState::AsItWas | DatabaseState::TakenBack => None,
+    }
+}
+
+/// The files that were changed on those hosts, from the plan that the run followed.
+fn changes(folder: &Path, hosts: &BTreeSet<HostName>) -> Result<BTreeMap<HostName, FileChange>, String> {
+    if hosts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let path = folder.join("plan.json");
+    let damaged = |why: String| format!("{}: {why}; by hand: rollback-prod manual", path.display());
+    let text = std::fs::read_to_string(&path).map_err(|err| damaged(err.to_string()))?;
+    let plan: serde_json::Value = serde_json::from_str(&text).map_err(|err| damaged(err.to_string()))?;
+    let phases = plan["phases"].as_array().ok_or_else(|| damaged("it has no phases".to_owned()))?;
+    let mut files = BTreeMap::new();
+    for step in phases.iter().filter_map(|phase| phase["steps"].as_array()).flatten() {
+        let change = &step["action"]["switch"]["change"];
+        let (Some(host), Some(path), Some(before), Some(after)) =
+            (step["host"].as_str(), change["path"].as_str(), change["before"].as_str(), change["after"].as_str())
+        else {
+            continue;
+        };
+        let Ok(host) = HostName::new(host) else { continue };
+        if hosts.contains(&host) && before != after {
+            let change = FileChange { path: path.to_owned(), before: before.to_owned(), after: after.to_owned() };
+            files.insert(host, change);
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,18 @@
+//! What an operator would say: host, colour, plan, record. Plain data, and the words that make it up.
+//!
+//! In: nothing but text that was read elsewhere. Out: values that cannot be wrong, since only a good one can be made
+//! ([`names`], [`inventory`]). Nothing here asks a host, writes a file or waits; [`clock`] is the one place that knows what
+//! time it is.
+//!
+//! [`plan`] is what shall be done, [`consent`] the value that says somebody wants just that, [`record`] what was done.
+
+pub mod clock;
+pub mod colour;
+pub mod consent;
+pub mod digest;
+pub mod inventory;
+pub mod names;
+pub mod plan;
+pub mod record;
+pub mod redact;
+pub mod units;

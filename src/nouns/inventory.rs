@@ -1,0 +1,275 @@
+//! What the config means: hosts by role, the two colours, nginx, limits. An inventory cannot be
+//! invalid: `config` is the only place that makes one, and reports every problem instead when it
+//! cannot. No I/O, no defaults: the defaults stand in `config`, where the file's keys stand too.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use regex::Regex;
+
+use crate::nouns::colour::Colour;
+use crate::nouns::names::{
+    ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination, UnitName,
+};
+
+/// Everything that one rollback needs to know beforehand.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    pub service: ServiceName,
+    pub environment: Environment,
+    /// The files the config was read from, the base first.
+    pub sources: Vec<PathBuf>,
+    /// Where incident folders go.
+    pub incidents: PathBuf,
+    /// In the order of the config; never empty.
+    pub hosts: Vec<Host>,
+    pub ssh: SshSettings,
+    pub nginx: Nginx,
+    /// What traffic goes to.
+    pub blue: App,
+    /// What it leaves.
+    pub green: App,
+    pub drain_timeout: Duration,
+    pub verify: Verify,
+    pub database: Option<Database>,
+    pub evidence: Evidence,
+    pub notify: Notify,
+    pub targets: Targets,
+    pub contacts: Contacts,
+}
+
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub name: HostName,
+    pub ssh: SshDestination,
+    /// Without duplicates; never empty.
+    pub roles: Vec<Role>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    Balancer,
+    App,
+    Database,
+}
+
+#[derive(Debug, Clone)]
+pub struct SshSettings {
+    /// `ssh -F`; `None` leaves ssh to its own files.
+    pub config: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    /// Connections that are made at the same moment.
+    pub at_once: u32,
+    /// Each one is passed as `-o`.
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Nginx {
+    pub file: RemotePath,
+    pub upstream: String,
+    /// The template of the block as read from the laptop: its path and text; `None` is the built-in one.
+    pub template: Option<(PathBuf, String)>,
+    pub probe: HttpUrl,
+    pub probe_host: Option<String>,
+    pub sudo: bool,
+    /// The words of the test command, never empty.
+    pub test: Vec<String>,
+    /// The words of the reload command, never empty.
+    pub reload: Vec<String>,
+}
+
+/// One colour of the application.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Which of the two it is. In an undo the two stand in each other's place, and this does not change.
+    pub colour: Colour,
+    pub servers: Vec<ServerAddress>,
+    pub health: Vec<HttpUrl>,
+    pub log: Option<RemotePath>,
+    pub run: Run,
+    /// After SIGTERM this long, then SIGKILL.
+    pub stop_timeout: Duration,
+}
+
+/// What keeps a colour running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Run {
+    Systemd(UnitName),
+    Docker(ContainerName),
+    Compose {
+        file: RemotePath,
+        /// `docker compose -p`; `None` lets compose derive it from the folder.
+        project: Option<ContainerName>,
+        service: ContainerName,
+    },
+    Process {
+        exe: RemotePath,
+        port: u16,
+        /// A line for `sh -c` on the host, as the operator wrote it.
+        start: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Verify {
+    /// Answers in a row; at least 1.
+    pub passes: u32,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Asked from the laptop.
+    pub public: Vec<HttpUrl>,
+    /// A line for `sh -c` on the laptop, run in the config's folder.
+    pub smoke: Option<String>,
+}
+
+/// What `--restore-db` restores, and through what.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub name: String,
+    /// The role that owns the data; `None` is the owner of the live database.
+    pub user: Option<String>,
+    /// The role that may create and rename databases.
+    pub admin: String,
+    /// psql runs in it through `docker exec -i`; `None` is psql on the host.
+    pub container: Option<ContainerName>,
+    /// Where the dumps are: an absolute path, with `*` where there are several.
+    pub backups: Option<RemotePath>,
+    /// A dump that is newer holds what the bad release wrote.
+    pub deployed_at: Option<DateTime<Utc>>,
+    /// SQL that must say true on the copy before it goes live.
+    pub checks: Vec<String>,
+    /// Asked on the app hosts after the swap.
+    pub health: Vec<HttpUrl>,
+    /// Parallel jobs of the load; at least 1.
+    pub jobs: u32,
+    /// How long the replaced database is kept.
+    pub keep_old: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    pub files: Vec<RemotePath>,
+    pub journal: Vec<UnitName>,
+    /// Of each file, its newest part, before compression.
+    pub max_bytes: u64,
+    pub timeout: Duration,
+    /// Besides the built-in ones.
+    pub redact: Vec<Regex>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Notify {
+    pub timeout: Duration,
+    pub channels: Vec<Channel>,
+}
+
+/// Where messages go. Addresses that carry a secret are [`Secret`]s: they are never printed.
+#[derive(Debug, Clone)]
+pub enum Channel {
+    Slack { webhook: Secret },
+    Email { smtp: Secret, from: String, to: Vec<String> },
+    Webhook { url: Secret },
+}
+
+/// A value that Debug does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// What the run is measured against.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    pub traffic: Option<Duration>,
+    pub rollback: Option<Duration>,
+    pub restore: Option<Duration>,
+    pub rto: Option<Duration>,
+    pub rpo: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Contacts {
+    pub oncall: Option<String>,
+    pub commander: Option<String>,
+}
+
+impl Inventory {
+    pub fn app(&self, colour: Colour) -> &App {
+        match colour {
+            Colour::Blue => &self.blue,
+            Colour::Green => &self.green,
+        }
+    }
+
+    /// The same with blue and green in each other's place: what a rollback took out is what an undo goes back to.
+    pub fn exchanged(&self) -> Inventory {
+        let mut other = self.clone();
+        std::mem::swap(&mut other.blue, &mut other.green);
+        other
+    }
+
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(move |host| host.is(role))
+    }
+
+    pub fn host(&self, name: &HostName) -> Option<&Host> {
+        self.hosts.iter().find(|host| &host.name == name)
+    }
+
+    /// Every secret that the config or its variables named, so that it can be kept out of all text.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.notify.channels.iter().map(|channel| match channel {
+            Channel::Slack { webhook } => webhook,
+            Channel::Email { smtp, .. } => smtp,
+            Channel::Webhook { url } => url,
+        })
+    }
+}
+
+impl Host {
+    pub fn is(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+}
+
+impl App {
+    /// The TCP ports of its servers, without duplicates, in order.
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.servers.iter().filter_map(ServerAddress::port).collect();
+        if let Run::Process { port, .. } = self.run {
+            ports.push(port);
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+}
+
+impl Run {
+    /// How people call it on the screen: `unit listings-blue.service`.
+    pub fn describe(&self) -> String {
+        match self {
+            Run::Systemd(unit) => format!("unit {unit}"),
+            Run::Docker(name) => format!("container {name}"),
+            Run::Compose { service, .. } => format!("compose service {service}"),
+            Run::Process { exe, port, .. } => format!("process {exe} on port {port}"),
+        }
+    }
+}

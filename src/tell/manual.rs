@@ -1,0 +1,181 @@
+//! The same rollback as commands to type by hand, from the config alone: for the night on which this program is what
+//! does not work. Pure; connects to nobody, so it says what to look at where the program would look itself.
+
+use crate::nouns::inventory::{App, Database, Host, Inventory, Role, Run};
+
+/// Commands for each host, in the order in which they are safe.
+pub fn manual(inventory: &Inventory) -> String {
+    let mut text = format!(
+        "# Rollback of {} / {} by hand. Go on only when a step shows what it should.\n",
+        inventory.service, inventory.environment
+    );
+    section(&mut text, "1. blue must answer, on every app host, before anything else");
+    for host in inventory.with_role(Role::App) {
+        for url in crate::hosts::facts::health_urls(&inventory.blue) {
+            command(&mut text, host, &format!("curl -fsS -m 3 {url}"));
+        }
+        comment(&mut text, "if it does not:");
+        command(&mut text, host, &start(inventory, &inventory.blue));
+    }
+    section(&mut text, "2. switch each balancer, and see that blue answers");
+    let nginx = &inventory.nginx;
+    let (test, reload) = (sudo(inventory, &nginx.test.join(" ")), sudo(inventory, &nginx.reload.join(" ")));
+    for host in inventory.with_role(Role::Balancer) {
+        command(&mut text, host, &format!("readlink -f {}", nginx.file));
+        comment(&mut text, "keep a copy outside of every folder that nginx includes:");
+        command(&mut text, host, &format!("cp {} /tmp/nginx.before", nginx.file));
+        command(&mut text, host, &sudo(inventory, &format!("vi {}", nginx.file)));
+        comment(&mut text, &format!("in `upstream {}` the servers must read:", nginx.upstream));
+        for server in &inventory.blue.servers {
+            comment(&mut text, &format!("    server {server} weight=100 max_fails=0;"));
+        }
+        for server in &inventory.green.servers {
+            comment(&mut text, &format!("    server {server} down;      # nginx refuses weight=0"));
+        }
+        command(&mut text, host, &test);
+        command(&mut text, host, &reload);
+        let probe_host = nginx.probe_host.as_ref().map_or(String::new(), |name| format!(" -H 'Host: {name}'"));
+        command(&mut text, host, &format!("curl -sS -i -m 3{probe_host} {}", nginx.probe));
+        comment(&mut text, "the answer must be blue's; a reload that says nothing may not have happened:");
+        command(&mut text, host, &sudo(inventory, "tail -n 5 /var/log/nginx/error.log"));
+    }
+    section(&mut text, "3. drain: repeat until both show nothing");
+    for host in inventory.with_role(Role::Balancer) {
+        for port in inventory.green.ports() {
+            command(&mut text, host, &format!("ss -Htn state established '( dport = :{port} )'"));
+        }
+        command(&mut text, host, "ps ax | grep '[s]hutting down'");
+    }
+    section(&mut text, "4. stop green, and see that its port stays closed");
+    for host in inventory.with_role(Role::App) {
+        command(&mut text, host, &stop(inventory, &inventory.green));
+        for port in inventory.green.ports() {
+            command(&mut text, host, &format!("ss -Hltn 'sport = :{port}'"));
+        }
+    }
+    section(&mut text, "5. look again");
+    for url in &inventory.verify.public {
+        text.push_str(&format!("curl -fsS -m 5 {url}\n"));
+    }
+    if let Some(smoke) = &inventory.verify.smoke {
+        text.push_str(&format!("{smoke}\n"));
+    }
+    section(&mut text, "6. keep the evidence");
+    for host in inventory.with_role(Role::App) {
+        if let Some(log) = &inventory.green.log {
+            text.push_str(&format!("ssh {} 'gzip -1 -c {log}' > green-rollback-{}.log.gz\n", host.ssh, host.name));
+        }
+    }
+    if let Some(database) = &inventory.database {
+        restore(&mut text, inventory, database);
+    }
+    section(&mut text, "back to green, should blue be the mistake");
+    comment(&mut text, "the same in step 2 with the copy:");
+    for host in inventory.with_role(Role::Balancer) {
+        command(&mut text, host, &sudo(inventory, &format!("cp /tmp/nginx.before $(readlink -f {})", nginx.file)));
+        command(&mut text, host, &format!("{test} && {reload}"));
+    }
+    text
+}
+
+/// The database by hand: beside the live one first, then two renames. Never into the live one.
+fn restore(text: &mut String, inventory: &Inventory, database: &Database) {
+    let Some(host) = inventory.with_role(Role::Database).next() else { return };
+    let psql = match &database.container {
+        Some(container) => format!("docker exec -i {container} psql -X -U {}", quoted(&database.admin)),
+        None => format!("sudo -u {} psql -X", quoted(&database.admin)),
+    };
+    let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let live = &database.name;
+    let (copy, before) = (format!("{live}_copy"), format!("{live}_before"));
+    let dump = database.backups.as_ref().map_or("FILE.sql.gz", |pattern| pattern.as_str());
+    section(text, "7. only if the database must go back too: what was written after the dump is lost to the service");
+    command(text, host, &format!("ls -lt {dump}"));
+    comment(
+        text,
+        "FILE is the newest one from before the deploy. It must end with `PostgreSQL database dump complete`, and the",
+    );
+    comment(text, "second command must print 0 (more: it would write into the live database):");
+    command(text, host, "zcat FILE | tail -n 5");
+    command(text, host, "zcat FILE | grep -cE '^(.connect|CREATE DATABASE|DROP DATABASE)'");
+    let owner = database.user.as_ref().map_or(String::new(), |user| format!(" OWNER {}", name(user)));
+    let sql = |sql: &str, on: &str| format!("{psql} -d {on} -c {}", quoted(sql));
+    command(text, host, &sql(&format!("CREATE DATABASE {} TEMPLATE template0{owner}", name(&copy)), "postgres"));
+    command(
+        text,
+        host,
+        &format!(
+            "zcat FILE | grep -vE '^.(un)?restrict ' | {psql} -q -1 -v ON_ERROR_STOP=1 -d {} && echo loaded",
+            quoted(&copy)
+        ),
+    );
+    command(text, host, &sql("ANALYZE", &quoted(&copy)));
+    for check in &database.checks {
+        command(text, host, &sql(check, &quoted(&copy)));
+    }
+    comment(text, "the swap, with two terminals: the first waits 5 s for sessions to end, the second ends them");
+    let swap = format!(
+        "BEGIN; ALTER DATABASE {} RENAME TO {}; ALTER DATABASE {} RENAME TO {}; COMMIT",
+        name(live),
+        name(&before),
+        name(&copy),
+        name(live)
+    );
+    command(text, host, &sql(&swap, "postgres"));
+    let literal = format!("'{}'", live.replace('\'', "''"));
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal}");
+    command(text, host, &sql(&end, "postgres"));
+    comment(
+        text,
+        "rights and settings of the database do not follow its name; compare, and give the new one what is missing:",
+    );
+    command(text, host, &sql("\\l+", "postgres"));
+    command(text, host, &sql("\\drds", "postgres"));
+    comment(text, "back again: the same swap with the two names changed");
+}
+
+fn quoted(word: &str) -> String {
+    shell_words::quote(word).into_owned()
+}
+
+fn section(text: &mut String, title: &str) {
+    text.push_str(&format!("\n# {title}\n"));
+}
+
+fn comment(text: &mut String, line: &str) {
+    text.push_str(&format!("#   {line}\n"));
+}
+
+/// One line to paste: the remote command in quotes, so that the laptop's shell leaves it alone.
+fn command(text: &mut String, host: &Host, remote: &str) {
+    text.push_str(&format!("ssh -t {} {}\n", host.ssh, shell_words::quote(remote)));
+}
+
+fn sudo(inventory: &Inventory, command: &str) -> String {
+    if inventory.nginx.sudo { format!("sudo {command}") } else { command.to_owned() }
+}
+
+fn start(inventory: &Inventory, app: &App) -> String {
+    match &app.run {
+        Run::Systemd(unit) => sudo(inventory, &format!("systemctl start {unit}")),
+        Run::Docker(name) => format!("docker start {name}"),
+        Run::Compose { file, service, .. } => format!("docker compose -f {file} start {service}"),
+        Run::Process { start: Some(start), .. } => {
+            format!("setsid sh -c {} </dev/null >/dev/null 2>&1 &", shell_words::quote(start))
+        }
+        Run::Process { exe, start: None, .. } => format!("echo 'the config does not say how {exe} is started'"),
+    }
+}
+
+fn stop(inventory: &Inventory, app: &App) -> String {
+    let grace = app.stop_timeout.as_secs();
+    match &app.run {
+        Run::Systemd(unit) => sudo(inventory, &format!("systemctl stop {unit}")),
+        Run::Docker(name) => format!("docker stop -t {grace} {name}"),
+        Run::Compose { file, service, .. } => format!("docker compose -f {file} stop -t {grace} {service}"),
+        // Never by pattern: `pkill -f` kills its own shell, and whoever reads the log.
+        Run::Process { exe, port, .. } => {
+            sudo(inventory, &format!("ss -Hltnp 'sport = :{port}'   # then: kill PID, if /proc/PID/exe is {exe}"))
+        }
+    }
+}

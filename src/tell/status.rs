@@ -1,0 +1,157 @@
+//! Who serves now, in words and as JSON, from facts alone. Pure.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::hosts::facts::{self, AppFacts, Facts, NginxFacts, Seen};
+use crate::nginx::{self, Serving};
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::record::plural;
+use crate::nouns::redact::printable;
+
+/// One sentence about all balancers.
+pub fn production(inventory: &Inventory, facts: &Facts) -> String {
+    let mut on: Vec<(&'static str, Vec<&str>)> = Vec::new();
+    let total = inventory.with_role(Role::Balancer).count();
+    for host in inventory.with_role(Role::Balancer) {
+        let nginx = facts.seen(&host.name).and_then(|seen| seen.nginx.as_ref());
+        let words = match nginx.map(|nginx| who_serves(inventory, nginx)) {
+            Some(Some(words)) => words,
+            Some(None) | None => "NOT KNOWN",
+        };
+        match on.iter_mut().find(|(other, _)| *other == words) {
+            Some((_, hosts)) => hosts.push(host.name.as_str()),
+            None => on.push((words, vec![host.name.as_str()])),
+        }
+    }
+    match on.as_slice() {
+        [(words, hosts)] => format!("traffic {words} on {} of {}", hosts.len(), plural(total, "host")),
+        several => several
+            .iter()
+            .map(|(words, hosts)| format!("traffic of {} {words}", hosts.join(", ")))
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
+}
+
+/// What a balancer's file says, and whether the one that answers agrees.
+fn who_serves(inventory: &Inventory, nginx: &NginxFacts) -> Option<&'static str> {
+    let said = facts::serving(inventory, nginx)?;
+    Some(match (said, nginx.probe_answered_by) {
+        (Serving::Blue, Some(Colour::Green)) => "on green (the file says blue: nginx was not reloaded)",
+        (Serving::Green, Some(Colour::Blue)) => "on blue (the file says green: nginx was not reloaded)",
+        (Serving::Blue, Some(Colour::Blue) | None) => "on blue",
+        (Serving::Green, Some(Colour::Green) | None) => "on green",
+        (Serving::Both, _) => "on blue and green",
+        (Serving::Neither, _) => "on neither blue nor green",
+    })
+}
+
+/// The whole picture for people.
+pub fn status(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>) -> String {
+    let mut text = format!("{} / {}\n", inventory.service, inventory.environment);
+    for host in &inventory.hosts {
+        text.push_str(&format!("\n{}\n", host.name));
+        match facts.host(&host.name).map(|facts| &facts.seen) {
+            Some(Ok(seen)) => {
+                for (label, words) in lines(inventory, host, seen) {
+                    text.push_str(&format!("  {label:<9} {}\n", printable(&words)));
+                }
+            }
+            Some(Err(not_known)) => {
+                text.push_str(&format!("  not reached: {}\n", printable(&not_known.why)));
+                if let Some(hint) = &not_known.hint {
+                    text.push_str(&format!("  hint: {}\n", printable(hint)));
+                }
+            }
+            None => text.push_str("  not asked\n"),
+        }
+    }
+    let last = last_incident.map_or("none".to_owned(), |path| path.display().to_string());
+    text.push_str(&format!("\nlast incident: {last}\n\n"));
+    text
+}
+
+fn lines(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(nginx) = &seen.nginx {
+        lines.push(("traffic", who_serves(inventory, nginx).unwrap_or("NOT KNOWN").to_owned()));
+        lines.push(("weights", weights(inventory, nginx)));
+        let by = nginx.probe_answered_by.map_or("nobody we can tell".to_owned(), |colour| colour.to_string());
+        lines.push(("probe", format!("answers {}, from {by}", nginx.probe.status)));
+        let master = nginx
+            .master
+            .map_or("NOT RUNNING".to_owned(), |pid| format!("master {pid}, {}", plural(nginx.workers, "worker")));
+        lines.push(("nginx", master));
+    }
+    if host.is(Role::App) {
+        lines.push(("blue", app(&seen.blue)));
+        lines.push(("green", app(&seen.green)));
+    }
+    lines.extend(seen.begun.iter().map(|step| ("begun", step.to_string())));
+    let lock = seen.lock.as_ref().map(|lock| {
+        let age = lock.age_seconds.map_or("?".to_owned(), |age| age.to_string());
+        format!("held, last beat {age} s ago: {}", lock.holder)
+    });
+    lines.push(("lock", lock.unwrap_or_else(|| "free".to_owned())));
+    lines
+}
+
+fn weights(inventory: &Inventory, nginx: &NginxFacts) -> String {
+    let text = match &nginx.text {
+        Ok(text) => text,
+        Err(not_known) => return not_known.why.clone(),
+    };
+    match nginx::find_upstream(text, &inventory.nginx.upstream) {
+        Err(not_understood) => not_understood.to_string(),
+        Ok(upstream) => {
+            let share = |colour: Colour| nginx::share(&upstream, &facts::addresses(inventory.app(colour)));
+            format!("blue {} %, green {} %", share(Colour::Blue), share(Colour::Green))
+        }
+    }
+}
+
+fn app(app: &AppFacts) -> String {
+    let health = if app.health.is_empty() {
+        "health not asked".to_owned()
+    } else if app.is_healthy() {
+        "healthy".to_owned()
+    } else {
+        app.complaint()
+    };
+    let foreign = match &app.listener_is_ours {
+        Ok(false) => "; ANOTHER PROCESS listens on its port",
+        Ok(true) | Err(_) => "",
+    };
+    format!("{}; {health}{foreign}", app.state)
+}
+
+/// The same for scripts: one text of JSON for each host.
+pub fn json(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>) -> Vec<String> {
+    let last = last_incident.map(|path| path.display().to_string());
+    inventory
+        .hosts
+        .iter()
+        .map(|host| {
+            let seen = facts.seen(&host.name);
+            let nginx = seen.and_then(|seen| seen.nginx.as_ref());
+            let app = |colour: Colour| {
+                seen.filter(|_| host.is(Role::App)).map(|seen| {
+                    let app = seen.app(colour);
+                    json!({ "running": app.is_running.as_ref().ok(), "healthy": app.is_healthy(), "state": app.state })
+                })
+            };
+            json!({
+                "host": host.name, "reached": seen.is_some(), "traffic": nginx.and_then(|nginx| who_serves(inventory, nginx)),
+                "weights": nginx.map(|nginx| weights(inventory, nginx)),
+                "probe_answered_by": nginx.and_then(|nginx| nginx.probe_answered_by),
+                "blue": app(Colour::Blue), "green": app(Colour::Green),
+                "begun": seen.map(|seen| seen.begun.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                "lock": seen.and_then(|seen| seen.lock.as_ref()), "last_incident": last,
+            })
+            .to_string()
+        })
+        .collect()
+}

@@ -1,0 +1,535 @@
+//! Everything that is printed, and nothing else: the plan and the last lines on standard output, progress and errors
+//! on standard error. On a terminal one live line for each step; elsewhere plain lines; with `--json` one object a
+//! line. Whatever a host, a config or a flag said is made printable first. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::engine::planner::Refusal;
+use crate::incident::journal::{Progress, Typed, Watcher};
+use crate::nouns::colour::Colour;
+use crate::nouns::names::IncidentId;
+use crate::nouns::plan::Plan;
+use crate::nouns::record::{Entry, Status, StepWord, Verdict, What, plural};
+use crate::nouns::redact::printable;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Where the words go.
+pub struct Terminal {
+    mode: Mode,
+    run: Option<IncidentId>,
+    is_verbose: bool,
+    /// When a progress was last said where there are no live lines.
+    said: Mutex<Option<Instant>>,
+}
+
+/// Where every line stays, a long step says so often how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// A program that reads along can take more.
+const PROGRESS_EVERY_JSON: Duration = Duration::from_secs(1);
+
+enum Mode {
+    Json,
+    Plain,
+    Live(Box<Mutex<Live>>),
+}
+
+impl Terminal {
+    pub fn new(is_json: bool, is_verbose: bool, run: Option<IncidentId>) -> Terminal {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+        let mode = if is_json {
+            Mode::Json
+        } else if std::io::stderr().is_terminal() && !is_dumb {
+            Mode::Live(Box::default())
+        } else {
+            Mode::Plain
+        };
+        Terminal { mode, run, is_verbose, said: Mutex::default() }
+    }
+
+    pub fn is_json(&self) -> bool {
+        matches!(self.mode, Mode::Json)
+    }
+
+    pub fn is_verbose(&self) -> bool {
+        self.is_verbose
+    }
+
+    /// Text for standard output, as it is: the plan, a table, a man page. Not with `--json`.
+    pub fn text(&self, text: &str) {
+        let print = || {
+            let mut out = anstream::stdout().lock();
+            // A closed pipe (`| head`) is the reader's decision, not a failure of the run.
+            let _ = write!(out, "{text}");
+            let _ = out.flush();
+        };
+        match &self.mode {
+            Mode::Json => {}
+            Mode::Plain => print(),
+            // The live lines stand on the same screen: they make room, or the text lands inside them.
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).bars.suspend(print),
+        }
+    }
+
+    /// The same for text with words from hosts in it: line by line made printable.
+    pub fn printable(&self, text: &str) {
+        let lines: Vec<String> = text.lines().map(printable).collect();
+        self.text(&format!("{}\n", lines.join("\n")));
+    }
+
+    /// The plan, line by line made printable.
+    pub fn plan(&self, plan: &Plan) {
+        let text: Vec<String> = plan.to_string().lines().map(printable).collect();
+        self.text(&format!("{}\n", text.join("\n")));
+    }
+
+    /// One JSON object on standard output.
+    pub fn json(&self, value: &serde_json::Value) {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{value}");
+        let _ = out.flush();
+    }
+
+    pub fn error(&self, text: &str) {
+        self.labelled("error", BAD, text);
+    }
+
+    pub fn warning(&self, text: &str) {
+        self.labelled("warning", WARN, text);
+    }
+
+    pub fn hint(&self, text: &str) {
+        self.labelled("hint", DIM, text);
+    }
+
+    pub fn refusals(&self, refusals: &[Refusal]) {
+        for refusal in refusals {
+            self.error(&refusal.to_string());
+            if let Some(hint) = &refusal.hint {
+                self.hint(hint);
+            }
+        }
+    }
+
+    fn labelled(&self, label: &str, style: Style, text: &str) {
+        let text: Vec<String> = text.lines().map(printable).collect();
+        self.line(&format!("{style}{label}:{style:#} {}", text.join("\n    ")));
+    }
+
+    /// A line on standard error, above the live ones.
+    fn line(&self, line: &str) {
+        match &self.mode {
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).println(line),
+            Mode::Json | Mode::Plain => {
+                let mut err = anstream::stderr().lock();
+                let _ = writeln!(err, "{line}");
+            }
+        }
+    }
+
+    /// The last lines of every run: what production is now, and the one next command to type.
+    pub fn end(&self, verdict: &Verdict, ending: &Ending<'_>) {
+        if let Mode::Live(live) = &self.mode {
+            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        if self.is_json() {
+            let incident = ending.incident.map(|path| path.display().to_string());
+            self.json(&json!({
+                "v": 1, "time": time(ending.time), "run": self.run.as_ref().map(ToString::to_string), "event": "end",
+                "exit": verdict.exit, "production": verdict.production,
+                "traffic_safe_ms": ending.traffic_safe_ms, "total_ms": ending.total_ms, "incident": incident,
+                "next": verdict.next, "left": verdict.left,
+            }));
+            return;
+        }
+        let mut text = String::new();
+        for left in &verdict.left {
+            text.push_str(&format!("{BAD}not done:{BAD:#}   {}\n", printable(left)));
+        }
+        if let Some(targets) = ending.targets {
+            text.push_str(&format!("times:      {}\n", printable(targets)));
+        }
+        if let Some(incident) = ending.incident {
+            text.push_str(&format!("report:     {}\n", incident.join(crate::incident::folder::REPORT).display()));
+        }
+        let style = match verdict.exit {
+            0 => GOOD,
+            1 | 2 | 3 | 4 | 6 | 130 => WARN,
+            _ => BAD,
+        };
+        text.push_str(&format!("production: {style}{}{style:#}\n", printable(&verdict.production)));
+        text.push_str(&format!("next:       {}\n", printable(&verdict.next)));
+        self.text(&text);
+    }
+}
+
+/// What the last lines say besides the verdict.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'a> {
+    pub time: chrono::DateTime<chrono::Utc>,
+    pub traffic_safe_ms: Option<u64>,
+    pub total_ms: u64,
+    pub incident: Option<&'a Path>,
+    pub targets: Option<&'a str>,
+}
+
+impl Watcher for Terminal {
+    fn show(&self, entry: &Entry) {
+        match &self.mode {
+            Mode::Json => self.show_json(entry),
+            Mode::Plain => {
+                if let Some(line) = plain(entry, self.is_verbose) {
+                    self.line(&line);
+                }
+            }
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).show(entry, self.is_verbose),
+        }
+    }
+
+    /// The line comes with its end; `None` where standard input is closed. With `--json`, or where standard output goes
+    /// to a file, the question goes to standard error: whoever is to answer must see it.
+    fn ask(&self, text: &str, question: &str) -> Typed {
+        if let Mode::Live(live) = &self.mode {
+            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        let shown = format!("\n{text}\n{question}");
+        let is_typed = std::io::stdin().is_terminal();
+        let end = if is_typed { "" } else { "\n" };
+        if self.is_json() || (!std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
+            let mut err = anstream::stderr().lock();
+            let _ = write!(err, "{shown}{end}");
+            let _ = err.flush();
+        } else {
+            let mut out = anstream::stdout().lock();
+            // Nobody's Enter ends the line with the question where nobody types.
+            let _ = write!(out, "{shown}{end}");
+            let _ = out.flush();
+        }
+        let (typed, answer) = tokio::sync::oneshot::channel();
+        // A thread of its own: a signal must be seen while it waits, and the program may end without the line.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = std::io::stdin().read_line(&mut line);
+            // Nobody waits for it any more: then nothing was confirmed.
+            let _ = typed.send(matches!(read, Ok(n) if n > 0).then_some(line));
+        });
+        Box::pin(async move { answer.await.ok().flatten() })
+    }
+
+    fn progress(&self, progress: &Progress<'_>) {
+        let is_due = |every: Duration| {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = said.is_none_or(|said| said.elapsed() >= every);
+            if is_due {
+                *said = Some(Instant::now());
+            }
+            is_due
+        };
+        match &self.mode {
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).progress(progress),
+            Mode::Plain if is_due(PROGRESS_EVERY) => {
+                self.line(&format!("{:<9} {} {}", progress.step.as_str(), progress.host, printable(progress.words)));
+            }
+            Mode::Json if is_due(PROGRESS_EVERY_JSON) => self.json(&json!({
+                "v": 1, "time": time(progress.time), "run": self.run.as_ref().map(ToString::to_string),
+                "event": "note", "step": progress.step.as_str(), "host": progress.host.as_str(),
+                "percent": progress.percent, "detail": progress.words,
+            })),
+            Mode::Plain | Mode::Json => {}
+        }
+    }
+}
+
+impl Terminal {
+    fn show_json(&self, entry: &Entry) {
+        let mut object = json!({ "v": 1, "time": time(entry.time), "run": self.run.as_ref().map(ToString::to_string) });
+        let Some(fields) = object.as_object_mut() else { return };
+        let mut set = |key: &str, value: serde_json::Value| {
+            fields.insert(key.to_owned(), value);
+        };
+        match &entry.what {
+            What::Intent { step, host, why } => {
+                set("event", "step".into());
+                set("step", step.as_str().into());
+                set("host", host.as_str().into());
+                set("status", Status::Started.as_str().into());
+                set("detail", why.as_str().into());
+            }
+            What::Outcome { step, host, status, ms, detail } => {
+                set("event", "step".into());
+                set("step", step.as_str().into());
+                if let Some(host) = host {
+                    set("host", host.as_str().into());
+                }
+                set("status", status.as_str().into());
+                if *status != Status::Started {
+                    set("ms", (*ms).into());
+                }
+                set("detail", detail.as_str().into());
+            }
+            What::TrafficSafe { hosts, towards } => {
+                set("event", "note".into());
+                set("traffic_safe_ms", entry.at_ms.into());
+                set("detail", safe_line(*hosts, *towards, entry.at_ms).into());
+            }
+            What::Note { text } => {
+                set("event", "note".into());
+                set("detail", text.as_str().into());
+            }
+            What::Gap { host, what, why } => {
+                set("event", "note".into());
+                if let Some(host) = host {
+                    set("host", host.as_str().into());
+                }
+                set("detail", format!("gap: {what}: {why}").into());
+            }
+            What::Begun(_)
+            | What::Balancer { .. }
+            | What::Green { .. }
+            | What::Captured(_)
+            | What::Errors { .. }
+            | What::Dump(_)
+            | What::Loss(_)
+            | What::Database(_)
+            | What::Ended { .. } => return,
+        }
+        self.json(&object);
+    }
+}
+
+fn time(time: chrono::DateTime<chrono::Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// The line that matters most.
+fn safe_line(hosts: usize, to: Colour, at_ms: u64) -> String {
+    format!("traffic is safe: {to} serves on {hosts} of {} ({:.2} s)", plural(hosts, "host"), at_ms as f64 / 1000.0)
+}
+
+/// An entry as one line of its own; `None` where it is nothing to look at.
+fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
+    match &entry.what {
+        What::TrafficSafe { hosts, towards } => {
+            Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, *towards, entry.at_ms)))
+        }
+        What::Outcome { status: Status::Started, .. } => None,
+        // The answer to the first question says it too.
+        What::Outcome { step: StepWord::Connect, status: Status::Done, .. } if !is_verbose => None,
+        What::Outcome { step, host, status, ms, detail } => {
+            let host = host.as_ref().map_or(String::new(), |host| format!("{host} "));
+            let style = style_of(*status);
+            Some(format!(
+                "{:<9} {host}{style}{}{style:#}{} {DIM}({}){DIM:#}",
+                step.as_str(),
+                status.as_str(),
+                if detail.is_empty() { String::new() } else { format!(": {}", printable(detail)) },
+                seconds(Duration::from_millis(*ms)),
+            ))
+        }
+        What::Intent { step, host, why } if is_verbose => {
+            Some(format!("{:<9} {host} begins: {}", step.as_str(), printable(why)))
+        }
+        What::Note { text } => Some(format!("{DIM}note:{DIM:#}     {}", printable(text))),
+        What::Gap { host, what, why } => {
+            let host = host.as_ref().map_or(String::new(), |host| format!("{host}: "));
+            Some(format!("{WARN}gap:{WARN:#}      {host}{}: {}", printable(what), printable(why)))
+        }
+        What::Captured(captured) if is_verbose => {
+            Some(format!("evidence  {} ({} bytes)", captured.file, captured.bytes))
+        }
+        What::Begun(_)
+        | What::Intent { .. }
+        | What::Balancer { .. }
+        | What::Green { .. }
+        | What::Captured(_)
+        | What::Errors { .. }
+        | What::Dump(_)
+        | What::Loss(_)
+        | What::Database(_)
+        | What::Ended { .. } => None,
+    }
+}
+
+fn style_of(status: Status) -> Style {
+    match status {
+        Status::Done => GOOD,
+        Status::Failed | Status::Unknown => BAD,
+        Status::Skipped => WARN,
+        Status::Started => DIM,
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// The live lines of a terminal: one for each step that has begun and not ended on all its hosts.
+struct Live {
+    bars: MultiProgress,
+    steps: BTreeMap<StepWord, StepLine>,
+}
+
+struct StepLine {
+    bar: ProgressBar,
+    began: Instant,
+    waiting: usize,
+    done: Vec<String>,
+    details: Vec<String>,
+    progress: String,
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        Live { bars: MultiProgress::new(), steps: BTreeMap::new() }
+    }
+}
+
+impl Live {
+    fn println(&self, line: &str) {
+        // indicatif does not strip colours itself; anstream knows what this terminal wants.
+        let line = match anstream::stderr().current_choice() {
+            anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
+            _ => line.to_owned(),
+        };
+        let _ = self.bars.println(line);
+    }
+
+    fn clear(&mut self) {
+        for (_, step) in std::mem::take(&mut self.steps) {
+            step.bar.finish_and_clear();
+        }
+        let _ = self.bars.clear();
+    }
+
+    fn show(&mut self, entry: &Entry, is_verbose: bool) {
+        match &entry.what {
+            // The first question rides on the handshake: one line for both.
+            What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
+            What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => self.begin(*step),
+            What::Outcome { step, host, status, detail, .. } => {
+                self.end(*step, host.as_ref(), *status, detail, entry, is_verbose)
+            }
+            What::Begun(_)
+            | What::Balancer { .. }
+            | What::Green { .. }
+            | What::TrafficSafe { .. }
+            | What::Note { .. }
+            | What::Gap { .. }
+            | What::Captured(_)
+            | What::Errors { .. }
+            | What::Dump(_)
+            | What::Loss(_)
+            | What::Database(_)
+            | What::Ended { .. } => {
+                if let Some(line) = plain(entry, is_verbose) {
+                    self.println(&line);
+                }
+            }
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>) {
+        let line = self.line_of(progress.step);
+        line.progress = format!("{} {}", progress.host, printable(progress.words));
+        line.refresh();
+    }
+
+    fn begin(&mut self, step: StepWord) {
+        let line = self.line_of(step);
+        line.waiting += 1;
+        line.refresh();
+    }
+
+    /// The live line of a step. There may be progress to show before the step itself begins.
+    fn line_of(&mut self, step: StepWord) -> &mut StepLine {
+        let bars = &self.bars;
+        self.steps.entry(step).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            bar.set_style(style);
+            bar.set_prefix(step.as_str());
+            // Ten times a second looks alive and costs nothing.
+            bar.enable_steady_tick(Duration::from_millis(100));
+            StepLine {
+                bar,
+                began: Instant::now(),
+                waiting: 0,
+                done: Vec::new(),
+                details: Vec::new(),
+                progress: String::new(),
+            }
+        })
+    }
+
+    fn end(
+        &mut self,
+        step: StepWord,
+        host: Option<&crate::nouns::names::HostName>,
+        status: Status,
+        detail: &str,
+        entry: &Entry,
+        is_verbose: bool,
+    ) {
+        let is_good = matches!(status, Status::Done);
+        let Some(line) = self.steps.get_mut(&step) else {
+            if let Some(text) = plain(entry, is_verbose) {
+                self.println(&text);
+            }
+            return;
+        };
+        line.waiting = line.waiting.saturating_sub(1);
+        if is_good {
+            line.done.extend(host.map(ToString::to_string));
+            if !detail.is_empty() && !line.details.iter().any(|other| other == detail) {
+                line.details.push(detail.to_owned());
+            }
+        }
+        line.refresh();
+        let is_over = line.waiting == 0;
+        let summary = (is_over && (!line.done.is_empty() || is_good)).then(|| {
+            let details = line.details.join("; ");
+            let colon = if details.is_empty() || line.done.is_empty() { "" } else { ": " };
+            let (hosts, spent) = (line.done.join(" "), seconds(line.began.elapsed()));
+            format!("{GOOD}✔{GOOD:#} {:<9} {hosts}{colon}{} {DIM}({spent}){DIM:#}", step.as_str(), printable(&details))
+        });
+        if !is_good && let Some(text) = plain(entry, is_verbose) {
+            let mark =
+                if status == Status::Skipped { format!("{WARN}–{WARN:#}") } else { format!("{BAD}✖{BAD:#}") };
+            self.println(&format!("{mark} {text}"));
+        }
+        if let Some(summary) = summary {
+            self.println(&summary);
+        }
+        if is_over && let Some(line) = self.steps.remove(&step) {
+            line.bar.finish_and_clear();
+            self.bars.remove(&line.bar);
+        }
+    }
+}
+
+impl StepLine {
+    fn refresh(&self) {
+        let total = self.waiting + self.done.len();
+        if self.progress.is_empty() {
+            self.bar.set_message(format!("{} of {total} {}", self.done.len(), self.done.join(" ")));
+        } else {
+            self.bar.set_message(self.progress.clone());
+        }
+    }
+}
