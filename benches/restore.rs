@@ -47,7 +47,7 @@ fn main() {
 
 /// A host with a shop of about 2 GB, its dumps in two formats, and a server with the settings it comes with.
 fn shop() -> Lab {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::up(&["web1+postgres"]);
     lab.postgres("web1");
     lab.config(&CONFIG.replace("checks = [\"SELECT count(*) > 0 FROM listings\"]\n", ""));
     lab.sh(

@@ -13,17 +13,21 @@ use clap::CommandFactory;
 
 use crate::cli::{Backups, Cli, Command, RollbackFlags};
 use crate::engine::planner::{self, Refusal};
-use crate::engine::safety;
-use crate::hosts::facts::Facts;
+use crate::engine::safety::{self, Rules};
+use crate::hosts::facts::{Facts, addresses};
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::journal::Journal;
 use crate::nginx;
 use crate::nouns::clock::Clock;
-use crate::nouns::inventory::{Database, Inventory};
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{App, Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
-use crate::nouns::plan::{Plan, Request, RestoreWish};
-use crate::nouns::record::Verdict;
+use crate::nouns::plan::{Plan, RestoreWish};
+use crate::nouns::production::Verdict;
+use crate::nouns::request::Request;
+use crate::nouns::share::Share;
+use crate::nouns::side::{Direction, Side};
 use crate::steps::observe::observe;
 use crate::tell::manual;
 use crate::tell::terminal::{Ending, Terminal};
@@ -48,36 +52,44 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     for warning in &loaded.warnings {
         terminal.warning(warning);
     }
-    if let Some(Command::Manual) = cli.command {
-        terminal.text(&manual::manual(&loaded.inventory));
-        return 0;
-    }
-    let mut request = match request(&cli.rollback, &loaded.inventory, id, clock) {
+    let request = match request(&cli.rollback, &loaded.inventory, id, clock) {
         Ok(request) => request,
         Err(problem) => return usage(&terminal, clock, &[problem], None),
     };
-    let loaded = match &cli.command {
-        Some(Command::Undo { incident, insistence }) => match undo::turned(loaded, incident.as_deref()) {
-            Ok((loaded, undoing)) => {
-                request = undo::request(request, undoing, insistence);
-                loaded
-            }
+    let request = match &cli.command {
+        Some(Command::Undo { incident, insistence }) => match undo::find(&loaded.inventory, incident.as_deref()) {
+            Ok(undoing) => undo::request(request, undoing, insistence),
             Err(why) => return refuse(&terminal, clock, &why),
         },
-        Some(_) | None => loaded,
+        None
+        | Some(
+            Command::Status
+            | Command::Check
+            | Command::Backups { .. }
+            | Command::Manual
+            | Command::Completions { .. }
+            | Command::Man
+            | Command::OnHost(_),
+        ) => request,
     };
     let ssh = match Ssh::new(&loaded.inventory) {
         Ok(ssh) => ssh,
         Err(err) => return refuse(&terminal, clock, &format!("{err:#}")),
     };
     let session = Session { terminal: &terminal, clock, loaded: &loaded, request: &request };
-    match cli.command {
+    match &cli.command {
         Some(Command::Status) => session.status(ReadOnly::new(ssh)).await,
         Some(Command::Check) => session.check(ReadOnly::new(ssh)).await,
-        Some(Command::Backups { what: Some(Backups::Verify) }) => session.drill(ssh).await,
-        Some(Command::Backups { .. }) => session.backups(ReadOnly::new(ssh)).await,
-        _ if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
-        _ => session.rollback(ReadOnly::new(ssh.that_will_hold())).await,
+        Some(Command::Backups { what: Some(Backups::Verify) }) => session.drill(ReadOnly::new(ssh)).await,
+        Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
+        None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
+        None | Some(Command::Undo { .. }) => session.rollback(ReadOnly::new(ssh.that_will_hold())).await,
+        Some(Command::Manual) => {
+            terminal.text(&manual::manual(&loaded.inventory));
+            0
+        }
+        // They need no config, and were done before one was looked for.
+        Some(Command::Completions { .. } | Command::Man | Command::OnHost(_)) => 0,
     }
 }
 
@@ -96,25 +108,31 @@ impl Session<'_> {
 
     /// The first half of a rollback, and of a dry run: what is, what shall be, and whether that is safe.
     async fn prepare(&self, fleet: &impl Ask, journal: &Journal<'_>) -> (Facts, Result<Plan, Vec<Refusal>>) {
-        let facts = observe(fleet, self.inventory(), journal).await;
+        let facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
         let plan = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template);
         let plan = plan.and_then(|plan| {
-            let violations = safety::check(
-                &plan,
-                &|balancer, app| planner::may_send_to(&self.inventory().green, balancer, app),
-                &|text| self.serves_blue(text),
-            );
+            let (to, from) = (self.app(Side::To), self.app(Side::From));
+            let rules = Rules { to_reach: to.reach(), from_reach: from.reach(), shares: &|text| self.shares(text) };
+            let violations = safety::check(&plan, &rules);
             if violations.is_empty() { Ok(plan) } else { Err(violations.iter().map(refusal_of).collect()) }
         });
         (facts, plan)
     }
 
-    fn serves_blue(&self, text: &str) -> bool {
-        let inventory = self.inventory();
-        let (blue, green) =
-            (crate::hosts::facts::addresses(&inventory.blue), crate::hosts::facts::addresses(&inventory.green));
-        nginx::find_upstream(text, &inventory.nginx.upstream)
-            .is_ok_and(|upstream| nginx::serving(&upstream, &blue, &green) == nginx::Serving::Blue)
+    fn app(&self, side: Side) -> &App {
+        self.inventory().app(self.request.direction.colour(side))
+    }
+
+    /// Of the traffic, what a text, as an nginx file, gives to each side.
+    fn shares(&self, text: &str) -> Option<(Share, Share)> {
+        let upstream = nginx::find_upstream(text, &self.inventory().nginx.upstream).ok()?;
+        let share = |side| Share::percent(nginx::share(&upstream, &addresses(self.app(side))));
+        // A server that belongs to neither is left alone, and says nothing of how the two share what is theirs.
+        match (share(Side::To)?, share(Side::From)?) {
+            (to, from) if to != Share::NONE && from == Share::NONE => Some((Share::ALL, from)),
+            (to, from) if to == Share::NONE && from != Share::NONE => Some((to, Share::ALL)),
+            both => Some(both),
+        }
     }
 
     fn show_plan(&self, plan: &Plan, journal: &Journal<'_>) {
@@ -214,7 +232,8 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         operator: operator(),
         begun_at: clock.began_at(),
         only,
-        green_is_kept: flags.keep_green,
+        direction: Direction::to(Colour::Blue),
+        from_is_kept: flags.keep_green,
         is_forced: flags.insistence.force,
         takes_over: flags.insistence.take_over,
         restore,
@@ -239,12 +258,15 @@ fn incident_id(clock: Clock) -> IncidentId {
         .expect("digits of a date make the name of an incident")
 }
 
-/// Who runs this, as people would say it.
+/// Who runs this, as people would say it. cron, CI and containers often set none of the variables; the machine knows
+/// the name all the same, unless the number stands in no list of users.
 fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
     ["SUDO_USER", "LOGNAME", "USER"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+        .or_else(|| Some(uzers::get_user_by_uid(uid)?.name().to_string_lossy().into_owned()))
+        .unwrap_or_else(|| format!("uid {uid}"))
 }
 
 fn refusal_of(violation: &safety::Violation) -> Refusal {

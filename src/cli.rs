@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::database::on_host::OnHost;
-use crate::nouns::plan::Severity;
+use crate::nouns::request::Severity;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
 #[derive(Debug, Parser)]

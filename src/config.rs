@@ -1,5 +1,6 @@
 //! From `rollback.toml` to an [`Inventory`], or to all [`Problem`]s at once. `file` is what may be
-//! written, `check` finds what is written where, `meaning` says what it comes to.
+//! written. `tree` reads the documents and lays one over the other, `check` holds them against the schema, `variables`
+//! fills them in, and `meaning` says what it comes to; `findings` collects what is wrong on the way.
 //!
 //! Never does I/O: texts, variables and the one file that the config can name (`nginx.template`) come
 //! through [`Reading`]. Never repairs a value, and never stops at the first problem.
@@ -7,8 +8,11 @@
 mod check;
 mod env_file;
 mod file;
+mod findings;
 mod meaning;
+mod tree;
 mod value;
+mod variables;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -87,7 +91,7 @@ pub struct Understood {
 /// # Errors
 /// All problems of both files, the base's first, each file's by line.
 pub fn read(reading: &Reading) -> Result<Understood, Vec<Problem>> {
-    let mut findings = check::Findings::new(&reading.base, reading.overlay.as_ref());
+    let mut findings = findings::Findings::new(&reading.base, reading.overlay.as_ref());
     let inventory = check::tree(reading, &schema(), &mut findings).and_then(|tree| {
         let written = check::written(&tree, &mut findings)?;
         meaning::inventory(&written, &tree, reading, &mut findings)

@@ -1,8 +1,13 @@
 //! From facts to a plan, and from a plan to what was done.
 //!
-//! In: what was asked for and what is. Out: a plan or every reason against one ([`planner`]), read once more by somebody who
-//! did not write it ([`safety`]), and then carried out to the letter ([`run`]).
+//! In: what was asked for and what is. Out: a plan or every reason against one ([`planner`], [`doubts`], [`remarks`]),
+//! read once more by somebody who did not write it ([`safety`]), and then carried out to the letter ([`run`]), while
+//! somebody looks that somebody serves ([`watch`]).
 
+pub mod doubts;
+mod lane;
 pub mod planner;
+pub mod remarks;
 pub mod run;
 pub mod safety;
+pub mod watch;

@@ -19,6 +19,7 @@ use std::ops::Range;
 use tera::Tera;
 
 use crate::nouns::colour::Colour;
+pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
 use grammar::{Parsed, Word, normal_address};
 use proof::{Expected, template_error};
@@ -43,7 +44,7 @@ pub struct NotUnderstood {
 
 /// Where an upstream block stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Context {
+pub enum UpstreamContext {
     Http,
     Stream,
     /// At top level: the file is included from elsewhere. The usual case for a site file.
@@ -69,7 +70,7 @@ pub struct Server {
 pub struct Upstream {
     /// Without quotes.
     pub name: String,
-    pub context: Context,
+    pub context: UpstreamContext,
     pub servers: Vec<Server>,
     pub line: usize,
     span: Range<usize>,
@@ -82,15 +83,6 @@ pub struct WeightHeader {
     /// Without quotes.
     pub value: String,
     pub line: usize,
-}
-
-/// Who takes requests, by what the block says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serving {
-    Blue,
-    Green,
-    Both,
-    Neither,
 }
 
 /// What the block shall say. Addresses as in the config.

@@ -1,12 +1,30 @@
 //! What can be done on a host, one kind to a file: its arguments, how its status is read, and what undoes it.
+//!
+//! In: a step of the plan and the [`context`] of the run. Out: an outcome for the journal. A kind never records its own
+//! intent or outcome, never judges whether it may begin, and never undoes itself: that is the engine's. What waits for a
+//! lost answer is in [`again`].
+//!
+//! | kind | file | script |
+//! | --- | --- | --- |
+//! | lock | [`lock`] | `prepare.sh` |
+//! | start | [`start`] | `start.sh` |
+//! | switch | [`switch`] | `switch.sh` |
+//! | drain | [`drain`] | `sample.sh` |
+//! | stop | [`stop`] | `stop.sh` |
+//! | verify | [`verify`] | `health.sh`, `access.sh` |
+//! | load, swap, take back | [`restore`] | those of [`programs`] |
 
+pub mod again;
+pub mod context;
 pub mod drain;
 pub mod lock;
 pub mod observe;
 pub mod passes;
 pub mod public;
+pub mod restore;
 pub mod start;
 pub mod stop;
+pub mod supervisor;
 pub mod switch;
 pub mod verify;
 

@@ -1,8 +1,20 @@
-//! What people read: screen, report, messages, manual. From the record alone; nothing here concludes what production is.
+//! What people read: screen, report, messages, manual. From the record alone: what production is, is concluded by the
+//! record, and by `story` for whatever the documents ask beyond that.
+//!
+//! A run's entries go into `story`, which says what the run was. `times`, `timeline`, `loss`, `captured` and `checklist`
+//! are the parts of a document, each of them data for a template; `report` puts them together, `message` words what is
+//! sent, and `render` fills the templates of both. `notify` sends, `terminal` prints; `manual` and `status` need no run.
 
+mod captured;
+mod checklist;
+mod loss;
 pub mod manual;
+pub mod message;
 pub mod notify;
 pub mod render;
 pub mod report;
 pub mod status;
+pub mod story;
 pub mod terminal;
+mod timeline;
+pub mod times;

@@ -91,8 +91,9 @@ fn the_way_to_the_wire_is_the_one_that_the_tour_gives() {
     for (file, name) in [
         ("src/main.rs", "app::run("),
         ("src/app.rs", "session.rollback("),
-        ("src/app/rollback.rs", "execute(&execution"),
-        ("src/engine/run.rs", "fleet.apply("),
+        ("src/app/rollback.rs", "execute(&context"),
+        ("src/engine/run.rs", "Switch {"),
+        ("src/steps/switch.rs", "fleet.apply("),
         ("src/hosts/ssh.rs", "async fn apply("),
         ("src/app.rs", "observe(fleet"),
         ("src/steps/observe.rs", "fleet.ask("),
@@ -112,4 +113,68 @@ fn the_runbooks_own_scripts_pass_everything_on() {
         scene.exits(2).says("none.toml").says("nothing was changed");
         scene.holds(!scene.stderr.contains("unexpected argument"), &format!("{environment}: the flags arrive whole"));
     }
+}
+
+#[test]
+fn the_runbooks_script_finds_the_program_wherever_cargo_puts_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkout = folder.path().join("a checkout");
+    std::fs::create_dir_all(checkout.join("scripts")).expect("make a folder");
+    std::fs::create_dir_all(checkout.join(".cargo")).expect("make a folder");
+    // A checkout in which nothing was built: what runs comes from elsewhere, or is built with a word about it.
+    for name in ["Cargo.toml", "Cargo.lock", "src", "benches", "tests"] {
+        std::os::unix::fs::symlink(repository().join(name), checkout.join(name)).expect("make a link");
+    }
+    for name in ["rollback-prod.sh", "target-dir"] {
+        let path = Path::new("scripts").join(name);
+        std::fs::copy(repository().join(&path), checkout.join(&path)).expect("copy a script");
+    }
+    let elsewhere = folder.path().join("built \"here\"");
+    std::fs::create_dir_all(elsewhere.join("release")).expect("make a folder");
+    let program = elsewhere.join("release/rollback-prod");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_rollback-prod"), &program)
+        .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_rollback-prod"), &program).map(drop))
+        .expect("put the program there");
+    let run = |variable: Option<&Path>| {
+        let mut command = std::process::Command::new(checkout.join("scripts/rollback-prod.sh"));
+        command.env_remove("ROLLBACK_PROD").env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET_DIR");
+        command.envs(variable.map(|path| ("CARGO_TARGET_DIR", path))).current_dir(folder.path()).arg("--version");
+        Scene::of(&mut command, folder.path())
+    };
+    run(Some(&elsewhere)).exits(0).says(env!("CARGO_PKG_VERSION")).never_says("building");
+    let config = "[build]\ntarget-dir = '../built \"here\"'\n";
+    std::fs::write(checkout.join(".cargo/config.toml"), config).expect("write a config");
+    run(None).exits(0).says(env!("CARGO_PKG_VERSION")).never_says("building");
+}
+
+/// What cargo test prints, with a file that fails and one that is killed before its last line.
+const PRINTED: &str =
+    "\u{1b}[1m\u{1b}[92m     Running\u{1b}[0m unittests src/lib.rs (target/debug/deps/rollback_prod-1)
+
+running 2 tests
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.26s
+
+     Running tests/switch.rs (target/debug/deps/switch-2)
+test nobody_notices ... FAILED
+test result: FAILED. 30 passed; 4 failed; 0 ignored; 0 measured; 1 filtered out; finished in 101.50s
+
+     Running tests/faults.rs (target/debug/deps/faults-3)
+   Doc-tests rollback_prod
+test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
+#[test]
+fn the_slowest_test_file_is_named_first_and_what_did_not_end_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = std::process::Command::new(repository().join("scripts/slowest"));
+    let scene = Scene::of_typing(&mut command, folder.path(), PRINTED);
+    scene.exits(0);
+    let wanted = "  seconds  tests  file
+        ?      ?  tests/faults.rs: it did not come to its end
+    101.5     34  tests/switch.rs: 4 failed
+      0.3      2  src/lib.rs
+      0.0      0  documentation of rollback_prod
+    101.8     36  in all
+";
+    scene.holds(scene.stdout == wanted, &format!("the table is\n{wanted}"));
 }

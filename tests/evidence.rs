@@ -1,6 +1,8 @@
 //! Evidence: what is kept is what was there, byte for byte and no more than was asked for; what is not there is a gap
 //! that the report names; and nothing on a host or on this disk can make it cost the rollback.
 
+#[path = "support/site.rs"]
+mod site;
 mod support;
 
 use std::collections::BTreeMap;
@@ -9,42 +11,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use rollback_prod::hosts::answer::Frame;
 use rollback_prod::hosts::program::{Nonce, Program, shell_text};
 use rollback_prod::steps::scripts;
+use site::{command, incidents, roll, until};
+use support::Scene;
 use support::lab::Lab;
-use support::{Scene, rollback_prod};
-
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn command(lab: &Lab, config: &Path) -> Command {
-    let mut command = rollback_prod();
-    command.current_dir(lab.folder()).arg("--config").arg(config).args(["--reason", "green is broken"]);
-    command
-}
-
-fn roll(lab: &Lab, config: &Path) -> Scene {
-    Scene::of(&mut command(lab, config), lab.folder())
-}
-
-/// The incident folders, the oldest first.
-fn incidents(lab: &Lab) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(lab.folder().join("incidents"))
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    found.sort();
-    found
-}
 
 #[track_caller]
 fn incident(lab: &Lab, scene: &Scene) -> PathBuf {
@@ -93,27 +68,10 @@ fn config_with_log(lab: &Lab, path: &str, edit: impl FnOnce(String) -> String) -
 
 const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("rp-evidence-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("make a folder");
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// What archive.sh ends with and sends for a file, unpacked.
 fn archive(shell: &[&str], file: &Path, max: usize) -> (Option<i32>, Vec<u8>) {
     let (_, parts) = scripts().find(|(name, _)| *name == "archive").expect("there is archive.sh");
-    let arguments = vec!["sudo=no".to_owned(), format!("file={}", file.display()), format!("max={max}")];
+    let arguments = vec![("file", file.display().to_string()), ("max", max.to_string())];
     let program =
         Program { name: "archive", parts, arguments, cargo: Default::default(), limit: Duration::from_secs(10) };
     let nonce = Nonce::new();
@@ -148,12 +106,12 @@ fn noise(seed: u32, count: usize) -> Vec<u8> {
 
 #[test]
 fn an_archive_is_the_newest_bytes_of_the_log_and_its_rotation_to_the_byte() {
-    let folder = Folder::new("borders");
+    let folder = tempfile::tempdir().expect("make a folder");
     let (log, rotated) = (noise(1, 1000), noise(2, 2000));
     let both: Vec<u8> = rotated.iter().chain(&log).copied().collect();
     for shell in SHELLS {
         for has_rotated in [true, false] {
-            let file = folder.0.join("a b's $(log).txt");
+            let file = folder.path().join("a b's $(log).txt");
             std::fs::write(&file, &log).expect("write");
             let old = PathBuf::from(format!("{}.1", file.display()));
             let _ = std::fs::remove_file(&old);
@@ -173,8 +131,8 @@ fn an_archive_is_the_newest_bytes_of_the_log_and_its_rotation_to_the_byte() {
 
 #[test]
 fn an_empty_log_is_an_empty_archive_and_a_missing_one_is_none() {
-    let folder = Folder::new("empty");
-    let file = folder.0.join("log");
+    let folder = tempfile::tempdir().expect("make a folder");
+    let file = folder.path().join("log");
     for shell in SHELLS {
         let _ = std::fs::remove_file(&file);
         assert_eq!(archive(shell, &file, 1000), (Some(50), Vec::new()), "{shell:?}");
@@ -185,11 +143,11 @@ fn an_empty_log_is_an_empty_archive_and_a_missing_one_is_none() {
 
 #[test]
 fn a_log_that_grows_while_it_is_read_stays_within_its_limit() {
-    let folder = Folder::new("grows");
-    let file = folder.0.join("log");
+    let folder = tempfile::tempdir().expect("make a folder");
+    let file = folder.path().join("log");
     let line = "INFO GET / 200, and some words to make it longer than it needs to be\n";
     // The rotation fills the archive up to its limit, so that each byte of growth would be one too many.
-    std::fs::write(folder.0.join("log.1"), line.repeat(30_000)).expect("write");
+    std::fs::write(folder.path().join("log.1"), line.repeat(30_000)).expect("write");
     let log = std::fs::File::create(&file).expect("make a file");
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -478,7 +436,9 @@ fn a_journal_is_whole_whenever_its_writer_was_killed() {
         assert_eq!(entries.len(), whole.lines().count());
         // The dead run's lock goes with its line; the next round must not meet it.
         until("the lock is gone", || {
-            lab.exec("web1", &["test", "!", "-e", "/run/lock/rollback-prod-listings.lock"]).status.success()
+            lab.sh("web1", "ls /run/rollback-prod/deploy 2>/dev/null || true")
+                .split_whitespace()
+                .all(|name| !name.ends_with(".lock"))
         });
     }
 }

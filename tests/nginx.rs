@@ -6,8 +6,8 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use rollback_prod::nginx::{
-    Context, Rewritten, Serving, Template, Upstream, WantedBlock, find_upstream, include_lines, rewrite, same_address,
-    serving, share, weight_headers,
+    Rewritten, Serving, Template, Upstream, UpstreamContext, WantedBlock, find_upstream, include_lines, rewrite,
+    same_address, serving, share, weight_headers,
 };
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::plan::FileChange;
@@ -358,7 +358,7 @@ fn added_servers_are_reported() {
 fn an_upstream_is_read_as_written() {
     let text = "http {\n  upstream \"a b\" {\n    server 'x:1' max_fails=1 weight=5 \"backup\"; server y down;\n  }\n}";
     let upstream = find_upstream(text, "a b").unwrap();
-    assert_eq!((upstream.name.as_str(), upstream.context, upstream.line), ("a b", Context::Http, 2));
+    assert_eq!((upstream.name.as_str(), upstream.context, upstream.line), ("a b", UpstreamContext::Http, 2));
     let first = &upstream.servers[0];
     assert_eq!(first.address, "'x:1'");
     assert_eq!(first.parameters, ["max_fails=1", "\"backup\""]);
@@ -371,9 +371,9 @@ fn an_upstream_is_read_as_written() {
 #[test]
 fn an_upstream_is_found_in_each_context() {
     for (text, context) in [
-        ("upstream u { server a; }", Context::Bare),
-        ("http { upstream u { server a; } }", Context::Http),
-        ("events {} stream { upstream u { server a:1; } }", Context::Stream),
+        ("upstream u { server a; }", UpstreamContext::Bare),
+        ("http { upstream u { server a; } }", UpstreamContext::Http),
+        ("events {} stream { upstream u { server a:1; } }", UpstreamContext::Stream),
     ] {
         assert_eq!(find_upstream(text, "u").unwrap().context, context, "{text}");
     }

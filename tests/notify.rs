@@ -13,8 +13,8 @@ use rollback_prod::nouns::inventory::{
     App, Channel, Contacts, Evidence, Host, Inventory, Nginx, Notify, Role, Run, Secret, SshSettings, Targets, Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
+use rollback_prod::tell::message::Message;
 use rollback_prod::tell::notify::{self, Delivery, Outbox};
-use rollback_prod::tell::report::Message;
 use serde_json::{Value, json};
 
 /// How a server behaves.

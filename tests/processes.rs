@@ -1,30 +1,15 @@
 //! Green is stopped the way it is run: as a unit, a process, a container. On real hosts with real supervisors; what
 //! must survive is looked for as carefully as what must die.
 
+#[path = "support/site.rs"]
+mod site;
 mod support;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use site::{answer, roll, serves, until};
+use support::Scene;
 use support::lab::Lab;
-use support::{Scene, rollback_prod};
-
-/// Looks again until it holds; a host that is busy may need a while, so the limit is generous and never waited out
-/// when things are right.
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn roll(lab: &Lab, config: &Path) -> Scene {
-    let mut command = rollback_prod();
-    command.current_dir(lab.folder()).arg("--config").arg(config).args(["--reason", "green is broken"]);
-    Scene::of(&mut command, lab.folder())
-}
 
 const GREEN_UNIT: &str = "run.systemd = \"listings-green.service\"";
 const BLUE_UNIT: &str = "run.systemd = \"listings-blue.service\"";
@@ -72,16 +57,6 @@ fn is_open(lab: &Lab, host: &str, port: u16) -> bool {
     !lab.sh(host, &format!("ss -Hltn '( sport = :{port} )'")).is_empty()
 }
 
-fn answer(lab: &Lab, host: &str) -> String {
-    lab.sh(host, "curl -s -H 'Host: listings.example.com' http://127.0.0.1/")
-}
-
-#[track_caller]
-fn serves_blue(lab: &Lab, host: &str, scene: &Scene) {
-    let said = answer(lab, host);
-    scene.holds(said == "blue", &format!("blue serves on {host}, and not {said:?}"));
-}
-
 #[test]
 fn a_green_unit_that_always_restarts_is_stopped_and_stays_stopped() {
     let lab = Lab::up(&["web1"]);
@@ -98,7 +73,7 @@ fn a_green_unit_that_always_restarts_is_stopped_and_stays_stopped() {
 
     let scene = roll(&lab, &lab.config(""));
     scene.exits(0).says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     let state = lab.sh("web1", "systemctl show -p ActiveState -p SubState listings-green");
     scene.holds(state == "ActiveState=inactive\nSubState=dead", &state);
     scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
@@ -111,7 +86,7 @@ fn a_stubborn_green_unit_is_killed_after_the_stop_timeout_and_not_after_systemds
     let config = lab.config_with(|text| text.replace(GREEN_UNIT, &format!("{GREEN_UNIT}\nstop_timeout = \"2s\"")));
     let scene = roll(&lab, &config);
     scene.exits(0).says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
     scene.holds(scene.took >= Duration::from_secs(2), "it got its two seconds");
     scene.holds(scene.took < Duration::from_secs(30), "and not the 90 that systemd would give it");
@@ -134,7 +109,7 @@ fn a_green_unit_in_a_restart_loop_is_stopped_too() {
     });
     let scene = roll(&lab, &lab.config(""));
     scene.exits(0).says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     let state = lab.sh("web1", "systemctl show -p ActiveState --value listings-green");
     scene.holds(state == "inactive" || state == "failed", &state);
 }
@@ -145,11 +120,11 @@ fn a_green_that_is_stopped_already_is_no_trouble() {
     lab.sh("web1", "systemctl stop listings-green");
     let scene = roll(&lab, &lab.config(""));
     scene.exits(0).says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
 
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(0).says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
 }
 
 #[test]
@@ -166,7 +141,7 @@ fn a_green_process_is_found_by_its_port_and_nothing_beside_it_is_touched() {
 
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(0).says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     scene.holds(!lives(&lab, "web1", green), "green is gone");
     scene.holds(lives(&lab, "web1", tail), "somebody's tail -f is not");
     scene.holds(lives(&lab, "web1", shell), "somebody's shell is not");
@@ -206,7 +181,7 @@ fn a_green_that_a_loop_starts_again_is_named_with_its_parent() {
     let first = pid_on(&lab, "web1", 8081);
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(4).says("green was stopped and is there again").says("while :; do").says("STILL RUNNING");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     scene.holds(pid_on(&lab, "web1", 8081) != first, "it really is another one");
 }
 
@@ -219,7 +194,7 @@ fn another_program_on_greens_port_is_never_killed() {
 
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(4).says(&format!("pid {stranger} on its port is /usr/bin/python3"));
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     scene.holds(lives(&lab, "web1", stranger), "it lives");
 
     // As a unit it is not ours either: the unit is stopped, whoever else holds its port is named.
@@ -251,7 +226,7 @@ fn a_program_that_takes_greens_port_while_green_drains_is_never_killed() {
         let scene = run.join().expect("the run is not what panics");
         scene.exits(4).says(&format!("pid {stranger}")).says("/usr/bin/python3");
         scene.holds(lives(&lab, "web1", stranger), "it lives");
-        serves_blue(&lab, "web1", &scene);
+        serves(&lab, "web1", "blue", &scene);
     });
     let _ = slow.kill();
     let _ = slow.wait();
@@ -266,7 +241,7 @@ fn a_green_process_of_another_user_is_found_and_stopped_through_sudo() {
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(0).says("green stopped");
     scene.holds(!lives(&lab, "web1", green), "green is gone");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
 }
 
 #[test]
@@ -280,7 +255,7 @@ fn another_users_program_on_greens_port_is_never_killed_through_sudo() {
     let scene = roll(&lab, &process_config(&lab, ""));
     scene.exits(4).says(&format!("pid {stranger} on its port is /usr/bin/python3"));
     scene.holds(lives(&lab, "web1", stranger), "it lives");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
 }
 
 #[test]
@@ -297,7 +272,7 @@ fn blue_as_a_process_outlives_the_line_and_the_program_that_started_it() {
         lab.sh("web1", "ss -Htn state established '( sport = :22 )'").is_empty()
     });
     scene.holds(lives(&lab, "web1", pid), "blue lives");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     let session = lab.sh("web1", &format!("ps -o sid= -p {pid}"));
     scene.holds(session.parse() == Ok(pid), &format!("it leads a session of its own: {session}"));
 }
@@ -315,7 +290,7 @@ fn blue_that_cannot_be_started_leaves_green_serving() {
 
 /// A docker engine on web1, blue made and not started, green running as `green` says.
 fn docker_lab(blue: &str, green: &str) -> Lab {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::up(&["web1+docker"]);
     lab.docker("web1");
     lab.sh("web1", "systemctl stop listings-blue listings-green");
     lab.sh("web1", blue);
@@ -356,7 +331,7 @@ fn a_green_container_that_always_restarts_is_stopped_and_blues_is_started() {
         docker_config(&lab, "run.docker = \"listings_blue\"", "run.docker = \"listings_green\"\nstop_timeout = \"5s\"");
     let scene = roll(&lab, &config);
     scene.exits(0).says("blue started and proven").says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     let state =
         lab.sh("web1", "docker inspect -f '{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}' listings_green");
     scene.holds(state == "false always", &state);
@@ -378,7 +353,7 @@ fn a_container_with_a_published_port_is_known_as_its_listener() {
     let config = docker_config(&lab, "run.docker = \"listings_blue\"", "run.docker = \"listings_green\"");
     let scene = roll(&lab, &config);
     scene.exits(0).says("green stopped").never_says("STILL RUNNING");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     scene.holds(!is_open(&lab, "web1", 8081), "its port is closed");
 }
 
@@ -396,7 +371,7 @@ fn a_container_that_the_config_misnames_is_refused_before_anything_is_changed() 
 /// docker a plugin of that name which hands its words to it. See `scripts/lab`.
 #[test]
 fn compose_services_are_started_and_stopped_in_their_own_project() {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::up(&["web1+docker"]);
     lab.docker("web1");
     lab.sh("web1", "systemctl stop listings-blue listings-green; mkdir -p /srv/listings");
     lab.sh(
@@ -424,7 +399,7 @@ YML
     };
     let scene = roll(&lab, &docker_config(&lab, &run("blue"), &run("green")));
     scene.exits(0).says("blue started and proven").says("green stopped");
-    serves_blue(&lab, "web1", &scene);
+    serves(&lab, "web1", "blue", &scene);
     let running =
         lab.sh("web1", "docker ps --format '{{.Label \"com.docker.compose.service\"}}' | sort | tr '\\n' ' '");
     scene.holds(running == "blue other", &format!("and nothing else was touched: {running}"));

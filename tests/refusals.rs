@@ -6,35 +6,18 @@ mod site;
 mod support;
 
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use rustix::process::Signal;
 use site::*;
 use support::lab::{Lab, Load};
-use support::{Scene, rollback_prod};
+use support::{LEAST_CONFIG, Scene, rollback_prod};
 
 /// The program in a folder without any host.
 fn run_in(folder: &Path, words: &[&str]) -> Scene {
     Scene::of(rollback_prod().current_dir(folder).args(words), folder)
 }
-
-/// A config that needs no host, for what is refused before anybody is asked.
-const CONFIG: &str = r#"service = "listings"
-[[host]]
-name = "web1"
-ssh = "deploy@web1.invalid"
-[nginx]
-file = "/etc/nginx/sites-available/listings"
-upstream = "listings_backend"
-probe = "http://127.0.0.1/"
-[blue]
-servers = ["127.0.0.1:8080"]
-health = ["http://127.0.0.1:8080/health"]
-run.systemd = "listings-blue.service"
-[green]
-servers = ["127.0.0.1:8081"]
-run.systemd = "listings-green.service"
-"#;
 
 fn folder_with(config: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("make a folder");
@@ -59,7 +42,7 @@ fn untouched(lab: &Lab, host: &str, scene: &Scene) {
 
 #[test]
 fn a_rollback_without_a_reason_shows_the_line_to_type() {
-    let folder = folder_with(CONFIG);
+    let folder = folder_with(LEAST_CONFIG);
     for words in [&[][..], &["--reason", ""], &["--reason", " \t\n"], &["--force"], &["--severity", "P1"]] {
         let scene = run_in(folder.path(), words);
         scene.exits(2).says("rollback-prod --reason \"").says("nothing was changed");
@@ -69,7 +52,7 @@ fn a_rollback_without_a_reason_shows_the_line_to_type() {
 
 #[test]
 fn flags_that_are_not_understood_are_refused() {
-    let folder = folder_with(CONFIG);
+    let folder = folder_with(LEAST_CONFIG);
     let cases: [(&[&str], &str); 7] = [
         (&["rolback"], "rolback"),
         (&["--reson", "x"], "--reason"),
@@ -88,7 +71,7 @@ fn flags_that_are_not_understood_are_refused() {
 
 #[test]
 fn what_needs_a_database_or_an_incident_says_so_where_there_is_none() {
-    let folder = folder_with(CONFIG);
+    let folder = folder_with(LEAST_CONFIG);
     let no_database = "the config has no [database]";
     run_in(folder.path(), &["--reason", "x", "--restore-db"]).exits(2).says(no_database).says("nothing was changed");
     run_in(folder.path(), &["backups"]).exits(1).says(no_database).says("nothing was changed");
@@ -96,7 +79,7 @@ fn what_needs_a_database_or_an_incident_says_so_where_there_is_none() {
     run_in(folder.path(), &["undo"]).exits(1).says("has anything to take back").says("nothing was changed");
     run_in(folder.path(), &["undo", "nothing"]).exits(1).says("there is no incident nothing");
     run_in(folder.path(), &["--reason", "x", "--backup", "/x"]).exits(2);
-    let folder = folder_with(&format!("{CONFIG}\n[database]\nname = \"x\"\n"));
+    let folder = folder_with(&format!("{LEAST_CONFIG}\n[database]\nname = \"x\"\n"));
     let scene = run_in(folder.path(), &["--reason", "x", "--restore-db"]);
     scene.exits(2).says("no database.backups").says("--backup FILE");
     let scene = run_in(folder.path(), &["--reason", "x", "--restore-db", "--backup", "dump.sql"]);
@@ -105,7 +88,7 @@ fn what_needs_a_database_or_an_incident_says_so_where_there_is_none() {
 
 #[test]
 fn every_problem_of_a_config_is_said_at_once_with_its_place() {
-    let config = CONFIG
+    let config = LEAST_CONFIG
         .replace("service = \"listings\"", "servise = \"listings\"")
         .replace("[\"127.0.0.1:8081\"]", "[\"127.0.0.1:0\"]")
         .replace("probe = \"http://127.0.0.1/\"", "probe = \"127.0.0.1\"");
@@ -454,6 +437,22 @@ fn a_reason_is_text_and_nothing_else() {
     scene.holds(begun["reason"] == reason, "the journal has every byte of it");
 }
 
+/// As from cron or in a container; the program itself is what is asked, so the name is that of the user who runs it.
+#[test]
+fn an_operator_without_variables_has_the_name_that_the_machine_knows() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let mut nameless = program(&lab, &["--reason", "cron saw errors", "--keep-green"]);
+    nameless.env_remove("SUDO_USER").env_remove("LOGNAME").env_remove("USER");
+    Scene::of(&mut nameless, lab.folder()).exits(0);
+    let id = Command::new("id").arg("-un").output().expect("start id");
+    let name = String::from_utf8_lossy(&id.stdout).trim().to_owned();
+    let begun = newest_journal(&lab).into_iter().find(|entry| entry["event"] == "begun").expect("the first line");
+    assert_eq!(begun["operator"], name.as_str(), "the journal names them");
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    assert!(report.contains(&name) && !report.contains("uid "), "and so does the report:\n{report}");
+}
+
 /// Every line as an object of the contract; the last one, apart.
 #[track_caller]
 fn json_lines(scene: &Scene) -> (Vec<serde_json::Value>, serde_json::Value) {
@@ -676,19 +675,12 @@ fn of_two_runs_that_begin_together_one_does_it_and_the_other_says_who() {
 #[test]
 fn an_operator_with_another_account_sees_the_lock_too() {
     let lab = Lab::up(&["web1"]);
-    lab.sh(
-        "web1",
-        "useradd -m -s /bin/bash alice; usermod -p '*' alice; cp -r /home/deploy/.ssh /home/alice/; chown -R alice: /home/alice/.ssh
-         echo 'alice ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/alice",
-    );
+    let hers = second_account(&lab);
     long_drain(&lab);
     let (running, stream) = hang_in_drain(&lab);
     // The lock is older than a beat may be; only its beats are fresh.
-    lab.sh("web1", "touch -d '-1 minute' /run/lock/rollback-prod-listings.lock");
-    let config = std::fs::read_to_string(lab.folder().join("rollback.toml")).expect("the config");
-    let hers = lab.folder().join("hers.toml");
-    std::fs::write(&hers, config.replace("ssh = \"web1\"", "ssh = \"alice@web1\"")).expect("write her config");
-    let second = rollback(&lab, &["--config", "hers.toml"]);
+    lab.sh("web1", &format!("touch -d '-1 minute' {LOCK}"));
+    let second = rollback(&lab, &["--config", &hers()]);
     second.exits(1).says("holds the lock").says("error rate of 12 percent");
     drop(running);
     lab.sh("web1", "systemctl kill -s KILL listings-green");
@@ -703,7 +695,7 @@ fn a_run_that_slept_through_its_lock_stops_nothing_and_says_so() {
     // The laptop's lid is closed; five beats are missed, here in no time.
     running.signal(Signal::STOP);
     until("the lock looks abandoned", || {
-        lab.sh("web1", "touch -d '-1 minute' /run/lock/rollback-prod-listings.lock/beat; stat -c %Y /run/lock/rollback-prod-listings.lock/beat")
+        lab.sh("web1", &format!("touch -d '-1 minute' {LOCK}/beat; stat -c %Y {LOCK}/beat"))
             .parse::<f64>()
             .is_ok_and(|beat| beat < now() - 30.0)
     });
@@ -750,26 +742,134 @@ fn a_live_run_is_pre_empted_with_a_word_and_stops_before_its_next_change() {
 
 #[test]
 fn a_lock_that_cannot_be_written_is_a_warning_and_never_a_refusal() {
-    let everywhere = ["/run/lock", "/dev/shm", "/tmp", "/var/tmp"];
+    let everywhere = ["/run/rollback-prod/deploy", "/run/lock", "/dev/shm", "/tmp", "/var/tmp"];
     for (folders, is_full) in [(&everywhere[..1], true), (&everywhere[..], true), (&everywhere[..], false)] {
         let lab = Lab::up(&["web1"]);
         lab.config("");
+        lab.sh("web1", "install -d -o deploy -m 0755 /run/rollback-prod/deploy");
         for folder in folders {
             lab.sh("web1", &format!("mount -t tmpfs -o size=16k,mode=1777 tmpfs {folder}"));
             if is_full {
                 lab.exec("web1", &["dd", "if=/dev/zero", &format!("of={folder}/full"), "bs=1k"]);
-            } else {
-                lab.sh("web1", &format!("mount -o remount,ro {folder}"));
             }
+        }
+        lab.sh("web1", "chown deploy /run/rollback-prod/deploy");
+        if !is_full {
+            folders.iter().for_each(|folder| drop(lab.sh("web1", &format!("mount -o remount,ro {folder}"))));
         }
         let load = Load::start(&lab.ip("web1"), "GET", "/", 2);
         let scene = rollback(&lab, &[]);
-        scene.exits(0).says("no lock").says("without a lock");
+        scene.exits(0);
+        if folders.len() > 1 {
+            scene.says("no lock").says("without a lock");
+        } else {
+            // It lies where everybody may write, then.
+            scene.never_says("no lock");
+        }
         nobody_noticed(&load.stop(), &scene);
         scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
         scene.holds(unit(&lab, "web1", "listings-green") != "active", "green is stopped");
+        lab.sh("web1", "rm -f /run/rollback-prod/deploy/full || true");
         let left = leftovers(&lab, "web1");
         scene.holds(left.is_empty(), &format!("nothing of ours is left:\n{left}"));
+    }
+}
+
+/// Somebody with an account and no right on the host makes everything that a lock of ours could be taken for.
+#[test]
+fn what_an_account_without_rights_makes_is_no_lock_and_costs_no_time() {
+    let forged = r#"
+        cd BASE
+        lock=rollback-prod-listings.lock
+        mkdir $lock 2>/dev/null && echo 'mallory@evil pid 1 since ever' >$lock/holder && touch $lock/beat
+        for uid in 0 UID; do
+          place=rollback-prod-$uid
+          case $n in
+            0) mkdir -p $place/listings.999999999999999.1.lock && cd $place/listings.999999999999999.1.lock &&
+                 echo 'mallory@evil pid 1 since ever' >holder && touch held beat && cd ../.. &&
+                 echo 999999999999999 >$place/listings.number && chmod -R 777 $place ;;
+            1) mkdir -p mine/listings.999999999999999.1.lock && mkfifo mine/listings.999999999999999.1.lock/holder mine/listings.number &&
+                 touch mine/listings.999999999999999.1.lock/held && ln -s $PWD/mine $place ;;
+            2) mkfifo $place ;;
+            3) mkdir $place && chmod 000 $place ;;
+          esac
+        done
+        ln -s /etc rollback-prod-listings-jobs-UID"#;
+    let bases = ["/run/lock", "/dev/shm", "/tmp", "/var/tmp"];
+    // Where sudo lets us have a folder of root's making, and where it does not.
+    for is_proven in [true, false] {
+        let mut took = Vec::new();
+        for is_forged in [false, true] {
+            let lab = Lab::up(&["web1"]);
+            lab.config("");
+            lab.sh("web1", "useradd -m mallory");
+            if !is_proven {
+                // All rights but that one.
+                write(&lab, "web1", "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL, !/usr/bin/install\n");
+            }
+            let uid = lab.sh("web1", "id -u deploy");
+            if is_forged {
+                for (n, base) in bases.iter().enumerate() {
+                    let text = forged.replace("BASE", base).replace("UID", &uid);
+                    install(&lab, "web1", "/root/forge", &format!("n={n}\n{text}\n"));
+                    lab.sh("web1", "su mallory -s /bin/sh </root/forge");
+                }
+            }
+            let scene = rollback(&lab, &[]);
+            scene.exits(0).says("green stopped").never_says("without a lock").never_says("mallory");
+            scene.holds(
+                scene.stderr.contains("not used:") == is_forged || scene.stdout.contains("not used:") == is_forged,
+                "it is named",
+            );
+            scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+            took.push(scene.took);
+            let status = run(&lab, &["status"]);
+            status.exits(0).never_says("mallory");
+        }
+        let delay = took[1].saturating_sub(took[0]);
+        assert!(delay < std::time::Duration::from_secs(1), "{is_proven}: it is not delayed: {took:?}");
+    }
+}
+
+/// Two operators with accounts of their own, of whom one has slept: what the other did while he slept is told to him.
+#[test]
+fn a_live_run_of_another_account_is_pre_empted_too() {
+    let lab = Lab::up(&["web1"]);
+    let hers = second_account(&lab);
+    long_drain(&lab);
+    let (mut running, stream) = hang_in_drain(&lab);
+    rollback(&lab, &["--config", &hers()]).exits(1).says("holds the lock").says("--take-over");
+    // Who has no place that others look at cannot tell them to stop.
+    write(&lab, "web1", "/etc/sudoers.d/alice", "alice ALL=(ALL) NOPASSWD: ALL, !/usr/bin/install\n");
+    lab.sh("web1", "rm -rf /run/rollback-prod/alice");
+    let unseen = rollback(&lab, &["--config", &hers(), "--take-over"]);
+    unseen.exits(1).says("sudo rm -r /run/rollback-prod/deploy/listings.");
+    write(&lab, "web1", "/etc/sudoers.d/alice", "alice ALL=(ALL) NOPASSWD: ALL\n");
+    let mut second = begin(&lab, &["--config", &hers(), "--take-over"]);
+    let code = running.exit();
+    let said = running.said();
+    assert_eq!(code, 4, "traffic is on blue, the stop was not this run's to do: {said}");
+    assert!(said.contains("another run took the lock"), "{said}");
+    lab.sh("web1", "systemctl kill -s KILL listings-green");
+    assert_eq!(second.exit(), 0, "{}", second.said());
+    assert!(second.said().contains("lock taken over from the live run of"), "{}", second.said());
+    stream.join().expect("the stream ends");
+    let left = leftovers(&lab, "web1");
+    assert!(left.is_empty(), "nothing of ours is left:\n{left}");
+}
+
+/// Another operator's account on the host; gives what writes her config, the lab's as it is then, and names it.
+fn second_account(lab: &Lab) -> impl Fn() -> String {
+    lab.sh(
+        "web1",
+        "useradd -m -s /bin/bash alice; usermod -p '*' alice; cp -r /home/deploy/.ssh /home/alice/; chown -R alice: /home/alice/.ssh
+         echo 'alice ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/alice",
+    );
+    || {
+        let config = std::fs::read_to_string(lab.folder().join("rollback.toml")).expect("the config");
+        let hers = config.replace("ssh = \"web1\"", "ssh = \"alice@web1\"");
+        std::fs::write(lab.folder().join("hers.toml"), hers).expect("write her config");
+        "hers.toml".to_owned()
     }
 }
 
@@ -779,8 +879,9 @@ fn a_stale_lock_is_taken_over_with_a_note() {
     lab.config("");
     lab.sh(
         "web1",
-        "su deploy -s /bin/sh -c 'cd /run/lock && mkdir rollback-prod-listings.lock && cd rollback-prod-listings.lock &&
-           echo \"mallory@laptop pid 1 since yesterday\" >holder && touch -d \"-1 hour\" beat'",
+        "install -d -o deploy -m 0755 /run/rollback-prod/deploy
+         su deploy -s /bin/sh -c 'cd /run/rollback-prod/deploy && mkdir listings.17.1.lock && cd listings.17.1.lock &&
+           echo \"mallory@laptop pid 1 since yesterday\" >holder && touch held && touch -d \"-1 hour\" beat'",
     );
     let scene = rollback(&lab, &["--keep-green"]);
     scene.exits(0).says("stale").says("mallory@laptop");

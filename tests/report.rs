@@ -4,17 +4,22 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
-use rollback_prod::hosts::facts::{AppFacts, Facts, Get, HostFacts, NginxFacts, NotKnown, Seen};
+use rollback_prod::hosts::facts::{AppFacts, Facts, Get, HostFacts, NginxFacts, NotKnown, Seen, Supervision};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::names::{HostName, IncidentId};
-use rollback_prod::nouns::plan::{Action, FileChange, Guard, LeftOut, Phase, PhaseKind, Plan, Proof, Step, Undo};
+use rollback_prod::nouns::plan::{Action, FileChange, Gate, Guard, LeftOut, Plan, Proof, Stage, StageName, Step, Undo};
+use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{
-    Balancer, Begun, Captured, Entry, ErrorShare, Green, JOURNAL_VERSION, Pattern, Status, StepWord, Verdict, What,
-    judge,
+    AppState, Balancer, Begun, Captured, Entry, ErrorShare, JOURNAL_VERSION, Pattern, Status, StepWord, What,
 };
 use rollback_prod::nouns::redact::Redactor;
+use rollback_prod::nouns::share::Share;
+use rollback_prod::nouns::side::Direction;
+use rollback_prod::tell::message::{self, Message};
 use rollback_prod::tell::render::Templates;
-use rollback_prod::tell::report::{self, Message, Story};
+use rollback_prod::tell::report;
+use rollback_prod::tell::story::Story;
+use rollback_prod::tell::times;
 
 fn host(name: &str) -> HostName {
     HostName::new(name).expect("a host's name")
@@ -48,7 +53,7 @@ impl Told {
             green_is_kept: false,
             restores: None,
             undoes: None,
-            towards: Colour::Blue,
+            direction: Direction::to(Colour::Blue),
             traffic_stays: false,
             oncall: Some("bob".into()),
             commander: None,
@@ -70,7 +75,7 @@ impl Told {
     }
 
     fn intent(self, at_ms: u64, step: StepWord, on: &str) -> Told {
-        self.at(at_ms, What::Intent { step, host: host(on), why: "because".into() })
+        self.at(at_ms, What::Intent { step, host: host(on), why: "because".into(), colour: None })
     }
 
     fn outcome(self, at_ms: u64, step: StepWord, on: &str, status: Status, ms: u64, detail: &str) -> Told {
@@ -80,7 +85,7 @@ impl Told {
 
     /// The last line, as the judge says.
     fn end(self, at_ms: u64) -> Told {
-        let verdict = judge(&self.0, false);
+        let verdict = self.0.iter().collect::<Production>().verdict(false);
         self.at(at_ms, What::Ended { exit: verdict.exit, production: verdict.production, next: verdict.next })
     }
 
@@ -105,9 +110,10 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
                     after: AFTER.into(),
                 },
                 proof: Proof { pidfile: "/run/nginx.pid".into(), error_logs: vec![], access_logs: vec![], mark: None },
+                share: Share::ALL,
             },
             guard: Guard::FileIsUnchanged { sha256: "0".repeat(64) },
-            undo: Undo::PutsFileBack,
+            undo: Undo::NothingToUndo,
             why: "blue 100, green down".into(),
         })
         .collect();
@@ -115,9 +121,12 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         id: IncidentId::new("rollback-20261120-211503").expect("an incident"),
         service: "listings".into(),
         environment: "prod".into(),
-        towards: Colour::Blue,
+        direction: Direction::to(Colour::Blue),
+        is_forced: false,
+        takes_over: false,
+        balancers: hosts.iter().map(|name| host(name)).collect(),
         reason: reason.into(),
-        phases: vec![Phase { kind: PhaseKind::Switch, steps }],
+        stages: vec![Stage { name: StageName::Switch, gate: Gate::NoneFailed, steps }],
         notes: vec!["web2: answers cannot be told apart; proven by its workers".into()],
         left_out: vec![],
     }
@@ -135,7 +144,8 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
         port_is_open: true,
         listener_is_ours: Ok(true),
         health: vec![],
-        log_bytes: unknown(),
+        log_bytes: Err(rollback_prod::hosts::facts::NoLog::NotAsked),
+        supervision: Supervision::default(),
     };
     let seen = |name: &str| HostFacts {
         host: host(name),
@@ -148,7 +158,11 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             key_exchange: Some("curve25519-sha256".into()),
             clock_offset_ms: Ok(-4200),
             tools: vec![],
+            evidence: vec![],
+            journal_is_closed: false,
+            hides_processes: false,
             free_kib: Default::default(),
+            wanted_rights: Vec::new(),
             missing_rights: Ok(vec![]),
             may_root_shell: false,
             lock: None,
@@ -168,6 +182,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
                 access_logs: vec![],
                 mentions: vec![],
                 probe: Get::default(),
+                probe_origin: Default::default(),
                 probe_answered_by: Some(Colour::Green),
                 mark: None,
             }),
@@ -177,10 +192,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
     };
     let why = || NotKnown { why: "connect: connection refused".into(), hint: None };
     let down = |name: &str| HostFacts { host: host(name), seen: Err(why()) };
-    Facts {
-        asked_at: began(),
-        hosts: green_on.iter().map(|n| seen(n)).chain(unreachable.iter().map(|n| down(n))).collect(),
-    }
+    Facts::new(began(), green_on.iter().map(|n| seen(n)).chain(unreachable.iter().map(|n| down(n))).collect())
 }
 
 fn full_run() -> Told {
@@ -199,16 +211,16 @@ fn full_run() -> Told {
         told = told
             .intent(200, StepWord::Switch, name)
             .outcome(ms, StepWord::Switch, name, Status::Done, 183, "blue 100, green down")
-            .at(ms, What::Balancer { host: host(name), state: Balancer::Blue });
+            .at(ms, What::Balancer { host: host(name), state: Balancer::Shifted, share: Share::ALL });
     }
-    told = told.at(412, What::TrafficSafe { hosts: 2, towards: Colour::Blue });
+    told = told.at(412, What::TrafficSafe { hosts: 2, to: Direction::to(Colour::Blue) });
     for name in ["web1", "web2"] {
         told = told
             .outcome(415, StepWord::Drain, name, Status::Started, 0, "")
             .outcome(2_431, StepWord::Drain, name, Status::Done, 2_016, "no connection to green, no old worker")
             .intent(2_440, StepWord::Stop, name)
             .outcome(4_012, StepWord::Stop, name, Status::Done, 1_570, "green stopped, its port stays closed")
-            .at(4_012, What::Green { host: host(name), state: Green::Stopped });
+            .at(4_012, What::App { host: host(name), colour: Colour::Green, state: AppState::Stopped });
     }
     for (name, before, after) in [("web1", 145, 1), ("web2", 139, 0)] {
         told = told.outcome(5_500, StepWord::Verify, name, Status::Done, 1_400, "blue answers 3 of 3").at(
@@ -278,7 +290,7 @@ fn put_back_run() -> Told {
                 2_100,
                 "blue was not seen within 2 s; the old file is in place again",
             )
-            .at(2_300, What::Balancer { host: host(name), state: Balancer::PutBack });
+            .at(2_300, What::Balancer { host: host(name), state: Balancer::PutBack, share: Share::ALL });
     }
     told.end(2_400)
 }
@@ -289,12 +301,12 @@ fn killed_run() -> Told {
         .intent(200, StepWord::Switch, "web1")
         .intent(200, StepWord::Switch, "web2")
         .outcome(390, StepWord::Switch, "web1", Status::Done, 183, "blue 100, green down")
-        .at(390, What::Balancer { host: host("web1"), state: Balancer::Blue })
+        .at(390, What::Balancer { host: host("web1"), state: Balancer::Shifted, share: Share::ALL })
 }
 
 /// The last line's, or what the journal alone says.
 fn verdict(told: &Told) -> Verdict {
-    let judged = judge(&told.0, false);
+    let judged = told.0.iter().collect::<Production>().verdict(false);
     match told.0.last().map(|entry| &entry.what) {
         Some(What::Ended { exit, production, next }) => {
             Verdict { exit: *exit, production: production.clone(), next: next.clone(), ..judged }
@@ -309,8 +321,8 @@ fn render(told: &Told, plan: Option<&Plan>, facts: Option<&Facts>) -> (String, S
     let all = (
         report::incident_report(&story, &templates, &no_secrets()),
         report::postmortem(&story, &templates, &no_secrets()),
-        report::begin_message(&story, &templates, &no_secrets()),
-        report::end_message(&story, &verdict(told), &templates, &no_secrets()),
+        message::begin_message(&story, &templates, &no_secrets()),
+        message::end_message(&story, &verdict(told), &templates, &no_secrets()),
     );
     assert_eq!(templates.notes(), Vec::<String>::new());
     all
@@ -364,7 +376,7 @@ fn a_run_that_was_put_back_says_that_nothing_is_mitigated() {
 #[test]
 fn a_killed_run_says_what_nobody_knows() {
     let mut plan = plan("High error rate", &["web1", "web2"]);
-    plan.left_out.push(LeftOut { host: host("web3"), why: "not reached".into(), is_balancer: true, is_on_blue: false });
+    plan.left_out.push(LeftOut { host: host("web3"), why: "not reached".into(), is_balancer: true, is_there: false });
     golden_run("killed", &killed_run(), Some(&plan), Some(&facts(&["web1", "web2"], &["web3"])));
 }
 
@@ -392,13 +404,13 @@ fn every_prefix_of_a_journal_makes_a_report() {
 fn the_times_fit_on_one_line() {
     let told = full_run();
     assert_eq!(
-        report::times_line(&told.story(None, None)).as_deref(),
+        times::times_line(&told.story(None, None)).as_deref(),
         Some(
             "traffic safe on blue 0.41 s (target 60 s: met); rollback complete 6.9 s (target 2 min: met); \
              recovery (RTO), counted from the start of this run 0.41 s (target 15 min: met)"
         )
     );
-    assert_eq!(report::times_line(&killed_run().story(None, None)), None);
+    assert_eq!(times::times_line(&killed_run().story(None, None)), None);
 }
 
 #[test]
@@ -487,8 +499,8 @@ fn active_part(text: &str) -> String {
 fn hostile_text_arrives_as_text_everywhere() {
     let mut plan = plan(HOSTILE, &["web1"]);
     plan.notes = vec![HOSTILE.into()];
-    plan.left_out = vec![LeftOut { host: host("web1"), why: HOSTILE.into(), is_balancer: true, is_on_blue: false }];
-    if let Action::Switch { change, .. } = &mut plan.phases[0].steps[0].action {
+    plan.left_out = vec![LeftOut { host: host("web1"), why: HOSTILE.into(), is_balancer: true, is_there: false }];
+    if let Action::Switch { change, .. } = &mut plan.stages[0].steps[0].action {
         change.path = HOSTILE.into();
         change.after.push_str(HOSTILE);
     }
@@ -565,7 +577,7 @@ fn a_template_of_the_operators_own_is_used() {
     let story = told.story(None, None);
     let text = report::incident_report(&story, &templates, &no_secrets());
     assert_eq!(text, "# ours: a\\|b &lt;i&gt; \"q\" on web1\n");
-    let message = report::begin_message(&story, &templates, &no_secrets());
+    let message = message::begin_message(&story, &templates, &no_secrets());
     assert_eq!(message.slack["text"], "a|b &lt;i&gt; \"q\"");
     assert_eq!(message.subject, "ours listings: rolling back to blue");
     assert_eq!(message.text, "body a|b <i> \"q\"\n");
@@ -590,8 +602,8 @@ fn a_broken_template_never_costs_a_report() {
     let (report, postmortem, begin, end) = render(&told, None, None);
     assert_eq!(report::incident_report(&story, &templates, &no_secrets()), report);
     assert_eq!(report::postmortem(&story, &templates, &no_secrets()), postmortem);
-    assert_eq!(report::begin_message(&story, &templates, &no_secrets()), begin);
-    assert_eq!(report::end_message(&story, &verdict(&told), &templates, &no_secrets()), end);
+    assert_eq!(message::begin_message(&story, &templates, &no_secrets()), begin);
+    assert_eq!(message::end_message(&story, &verdict(&told), &templates, &no_secrets()), end);
     let notes = templates.notes();
     for file in ["report.md.tera", "postmortem.md.tera", "slack.json.tera", "webhook.json.tera", "mail.txt.tera"] {
         assert!(notes.iter().any(|note| note.contains(file) && note.contains("built-in")), "{file}: {notes:#?}");

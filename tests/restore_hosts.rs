@@ -83,7 +83,7 @@ fn custom_and_directory_format_and_plain_text_go_back_too() {
 
 #[test]
 fn the_database_of_a_container_goes_back_and_a_stopped_one_is_started() {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::up(&["web1+docker+postgres"]);
     lab.docker("web1");
     lab.postgres_image("web1");
     let config = CONFIG
@@ -288,6 +288,9 @@ fn the_sudoers_line_that_check_prints_is_all_that_a_restore_needs() {
         "echo '# nobody may do anything' >/etc/sudoers.d/deploy; sed -i /trust/d /etc/postgresql/15/main/pg_hba.conf",
     );
     sql(&lab, "SELECT pg_reload_conf()");
+    // What sudo says beside an answer is none.
+    let noisy = "#!/bin/sh\necho 'sudo: unable to resolve host web1: Name or service not known' >&2\nexec /usr/bin/sudo \"$@\"\n";
+    install(&lab, "web1", "/usr/local/bin/sudo", noisy);
     let check = run(&lab, &["check"]);
     check.exits(1).says("psql does not reach it as postgres");
     let lines: Vec<&str> = check.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).collect();

@@ -4,12 +4,25 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::database::programs;
+use rollback_prod::database::verdict::Format;
 use rollback_prod::hosts::answer::{Frame, sections};
-use rollback_prod::hosts::program::{Nonce, Program, shell_text};
-use rollback_prod::steps::scripts;
+use rollback_prod::hosts::program::{Change, Nonce, Program, Question, Taken, Tenure, shell_text, takes};
+use rollback_prod::hosts::{job, question};
+use rollback_prod::incident::capture;
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::inventory::Inventory;
+use rollback_prod::nouns::names::{Environment, IncidentId, RemotePath, UnitName};
+use rollback_prod::nouns::plan::{FileChange, Mark, Proof, Target};
+use rollback_prod::nouns::record::Swap;
+use rollback_prod::nouns::side::Direction;
+use rollback_prod::steps::{drain, lock, scripts, start, stop, switch, verify};
 
 /// Every shell that is /bin/sh somewhere.
 const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
@@ -70,7 +83,10 @@ fn run(words: &[&str], more: &[&str], input: &[u8]) -> Output {
     output
 }
 
-fn program(parts: &'static [&'static str], arguments: Vec<String>) -> Program {
+/// Values by their names, as a script is given them.
+type Given = Vec<(&'static str, String)>;
+
+fn program(parts: &'static [&'static str], arguments: Given) -> Program {
     Program { name: "test", parts, arguments, cargo: Default::default(), limit: Duration::from_secs(10) }
 }
 
@@ -117,7 +133,8 @@ fn assembled(folder: &Path) -> Vec<PathBuf> {
     scripts()
         .map(|(name, parts)| {
             let path = folder.join(format!("{name}.sh"));
-            let text = shell_text(&program(parts, vec!["sudo=no".into(), "it's=a 'test'".into()]), &Nonce::new());
+            let given = vec![("sudo", "no".into()), ("service", "it's a 'test'".into())];
+            let text = shell_text(&program(parts, given), &Nonce::new());
             std::fs::write(&path, text).expect("write a script");
             path
         })
@@ -150,8 +167,16 @@ fn every_script_pleases_shellcheck() {
     // With their comments, each as the body of a function behind the parts that it shares.
     for (name, parts) in scripts() {
         let (script, shared) = parts.split_last().expect("it has a part");
+        let taken: String = parts
+            .iter()
+            .flat_map(|part| takes(part))
+            .map(|taken| match taken {
+                Taken::Word { name, .. } => format!("{name}=$1\n"),
+                Taken::List { name } => format!("with_{name}() {{ \"$@\" 1 2; }}\n"),
+            })
+            .collect();
         let text = format!(
-            "#!/bin/sh\nrp_nonce=0\nanswered() {{ :; }}\n{}\nrp_main() {{\n{script}\n}}\nrp_main \"$@\"\n",
+            "#!/bin/sh\nrp_nonce=0\nanswered() {{ :; }}\n{}\nrp_main() {{\n{script}\n}}\n{taken}rp_main\n",
             shared.concat()
         );
         // SC2317, SC2329: not every script uses every function of lib.sh. SC2034: nor each of its variables.
@@ -163,17 +188,25 @@ fn every_script_pleases_shellcheck() {
 
 const ECHO: &[&str] = &[
     "section() { printf '\\n%s %s\\n' \"$rp_nonce\" \"$1\"; }\n",
-    "for a in \"$@\"; do section arg; printf '%s' \"$a\"; done\nsection count\nprintf '%s' \"$#\"\nreturn 7\n",
+    "# Takes: word list... unset=as-it-was none...\n\
+     show() { for a in \"$@\"; do section arg; printf '%s' \"$a\"; done; }\n\
+     with_list show; with_none show\nsection word; printf '%s' \"$word\"\nsection unset; printf '%s' \"$unset\"\nreturn 7\n",
 ];
 
 #[track_caller]
-fn arrive(shell: &[&str], arguments: &[String]) {
-    let (status, sections, noise) = send(shell, &program(ECHO, arguments.to_vec()));
+fn arrive(shell: &[&str], values: &[String]) {
+    let word = values.last().cloned().unwrap_or_default();
+    let mut given: Given = values.iter().map(|value| ("list", value.clone())).collect();
+    given.push(("word", word.clone()));
+    let (status, sections, noise) = send(shell, &program(ECHO, given));
     assert_eq!(status, Some(7), "{shell:?}: {noise}");
-    let seen: Vec<&[u8]> =
-        sections.iter().filter(|(name, _)| name == "arg").map(|(_, bytes)| bytes.as_slice()).collect();
-    let sent: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
-    assert!(seen == sent, "{shell:?}: {seen:?} and not {sent:?}: {noise}");
+    let of = |wanted: &str| -> Vec<&[u8]> {
+        sections.iter().filter(|(name, _)| name == wanted).map(|(_, bytes)| bytes.as_slice()).collect()
+    };
+    let sent: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+    assert!(of("arg") == sent, "{shell:?}: {:?} and not {sent:?}: {noise}", of("arg"));
+    assert!(of("word") == [word.as_bytes()], "{shell:?}: {:?} and not {word:?}: {noise}", of("word"));
+    assert_eq!(of("unset"), [b"as-it-was"], "{shell:?}");
     assert_eq!(noise, "", "{shell:?} says nothing else");
 }
 
@@ -213,6 +246,9 @@ fn hostile_arguments_arrive_as_they_were() {
     ];
     for shell in SHELLS {
         arrive(shell, &hostile);
+        for value in &hostile {
+            arrive(shell, std::slice::from_ref(value));
+        }
     }
 }
 
@@ -234,6 +270,194 @@ proptest! {
     ) {
         for shell in SHELLS {
             arrive(shell, &arguments);
+        }
+    }
+}
+
+/// A host's environment, or what an earlier program set, is never taken for what was not given.
+#[test]
+fn what_is_not_given_is_what_the_script_says() {
+    for shell in SHELLS {
+        let nonce = Nonce::new();
+        let text = shell_text(&program(ECHO, vec![]), &nonce);
+        let output = run(&["env", "word=theirs", "unset=theirs"], &[shell, &["-c", text.as_str()][..]].concat(), b"");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("as-it-was") && !said.contains("theirs"), "{shell:?}: {said}");
+    }
+}
+
+/// A config with everything that a script can be given, and what it is built from, once for each way to run a colour.
+fn every_program() -> Vec<Program> {
+    let green = [
+        "run.systemd = \"listings-green.service\"",
+        "run.docker = \"green\"",
+        "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }",
+        "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }",
+    ];
+    let mut programs = Vec::new();
+    for run in green {
+        let text = format!(
+            r#"service = "listings"
+[[host]]
+name = "web1"
+ssh = "web1"
+roles = ["balancer", "app", "database"]
+[nginx]
+file = "/etc/nginx/sites-available/listings"
+upstream = "listings_backend"
+probe = "http://127.0.0.1/"
+probe_host = "listings.example.com"
+sudo = true
+[blue]
+servers = ["127.0.0.1:8080"]
+health = ["http://127.0.0.1:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["127.0.0.1:8081", "unix:/run/green.sock"]
+health = ["http://127.0.0.1:8081/health"]
+log = "/var/log/green.log"
+{run}
+[database]
+name = "listings"
+user = "listings"
+container = "postgres"
+backups = "/var/backups/*.sql.gz"
+checks = ["SELECT true"]
+"#
+        );
+        programs.extend(programs_of(&inventory(text)));
+    }
+    programs
+}
+
+fn inventory(text: String) -> Inventory {
+    let reading = Reading {
+        base: Document { path: PathBuf::from("rollback.toml"), text },
+        overlay: None,
+        environment: Environment::new("prod").expect("a word"),
+        home: None,
+        variable: &|_| None,
+        read_file: &|path: &Path| std::fs::read_to_string(path),
+    };
+    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+}
+
+fn programs_of(inventory: &Inventory) -> Vec<Program> {
+    let run = IncidentId::new("rollback-20260101-000000").expect("an id");
+    let tenure = Tenure { run: run.clone(), holder: "somebody".into(), takes_over: true, number: Some(1) };
+    let path = RemotePath::new("/etc/nginx/sites-available/listings").expect("a path");
+    let change = FileChange { path: path.as_str().to_owned(), before: "before".into(), after: "after".into() };
+    let mut programs: Vec<Program> = Vec::new();
+    let mut ask = |question: Question| programs.push(question.program().clone());
+    ask(question::facts(inventory, Direction::to(Colour::Blue), &inventory.hosts[0]));
+    ask(job::job(inventory, &run, "switch", Duration::from_secs(1)));
+    ask(lock::test_candidate(inventory, &change));
+    ask(drain::sample(inventory, &inventory.green, Some("/run/nginx.pid")));
+    ask(verify::health(inventory, Colour::Green));
+    ask(verify::health_of_start(inventory, Colour::Green));
+    ask(verify::probe(inventory));
+    ask(verify::access(inventory, &[("/var/log/nginx/access.log".to_owned(), 1)]));
+    ask(capture::picture(inventory, &[1]));
+    ask(capture::archive(inventory, &path));
+    capture::archive_container(inventory, &inventory.green.run).into_iter().for_each(&mut ask);
+    ask(capture::journal(inventory, 0, &[UnitName::new("listings-green.service").expect("a unit")]));
+    let database = inventory.database.as_ref().expect("there is one");
+    let carried = Arc::from(&b"x"[..]);
+    ask(programs::facts(inventory, database, "listings"));
+    ask(programs::backups(inventory, database, &path));
+    ask(programs::scan(inventory, database, &["/x.sql"], &carried));
+    ask(programs::progress(inventory, database, &run));
+    ask(programs::compare(inventory, database, "direct", "copy", Some("live")));
+    let mut apply = |change: Change| programs.push(change.program().clone());
+    apply(lock::prepare(inventory, &tenure, Some(&change)));
+    for mark in [Mark::Header("x: y".into()), Mark::Body("blue".into())] {
+        let proof = Proof {
+            pidfile: "/run/nginx.pid".into(),
+            error_logs: vec!["/var/log/nginx/error.log".into()],
+            access_logs: vec!["/var/log/nginx/access.log".into()],
+            mark: Some(mark),
+        };
+        apply(switch::switch(inventory, &tenure, &change, &proof, true));
+    }
+    apply(start::start(inventory, &tenure, Colour::Green));
+    let process = Target::Process { pid: 1, started: "1".into(), exe: "/opt/green".into() };
+    apply(stop::stop(inventory, &tenure, Colour::Green, &process));
+    apply(programs::awake(inventory, database));
+    let load = programs::Load {
+        run: &run,
+        copy: "copy",
+        has_live: true,
+        comment: "ours",
+        file: "/x.sql",
+        bytes: 1,
+        format: Format::Plain,
+        is_odd: false,
+        tenure: Some(&tenure),
+    };
+    apply(programs::load(inventory, database, "direct", &load, &carried));
+    let swap = Swap {
+        live: "live".into(),
+        live_oid: 1,
+        copy: "copy".into(),
+        copy_oid: 2,
+        kept: "kept".into(),
+        kept_until: None,
+    };
+    apply(programs::swap(inventory, database, "direct", &run, Some(&tenure), &swap, "ours"));
+    apply(programs::drop(inventory, database, Some(&run), Some(&tenure), "listings", "listings_copy_x", Some(1)));
+    programs
+}
+
+/// Both sides know the same names: what is set here is taken there, and what is taken there is used there and set here.
+#[test]
+fn a_script_takes_what_it_is_given_and_is_given_what_it_takes() {
+    let programs = every_program();
+    let name_of = |taken: Taken<'static>| match taken {
+        Taken::Word { name, .. } | Taken::List { name } => name,
+    };
+    for (name, parts) in scripts() {
+        assert!(programs.iter().any(|program| program.name == *name), "{name} is built by this test");
+        let mut names: Vec<&str> = parts.iter().flat_map(|part| takes(part)).map(name_of).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{name} takes something twice: {names:?}");
+    }
+    for program in &programs {
+        let taken: Vec<Taken<'_>> = program.parts.iter().flat_map(|part| takes(part)).collect();
+        for (name, value) in &program.arguments {
+            let is_taken = taken.iter().any(|taken| match taken {
+                Taken::List { name: list } => list == name,
+                Taken::Word { name: word, .. } => {
+                    word == name && program.arguments.iter().filter(|(other, _)| other == name).count() == 1
+                }
+            });
+            assert!(is_taken, "{} does not take {name}={value}, or not so often", program.name);
+        }
+    }
+    // A part that several scripts share takes what one of them is given.
+    for (script, part) in scripts().flat_map(|(name, parts)| parts.iter().map(move |part| (name, part))) {
+        for taken in takes(part) {
+            let name = name_of(taken);
+            assert!(!name.starts_with("rp_"), "{script}: {name} is a name of lib.sh's");
+            let code: String = part.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+            let uses = match taken {
+                // As a variable, or in a sum.
+                Taken::Word { .. } => vec![format!("${name}"), format!("${{{name}"), format!("+ {name}")],
+                Taken::List { .. } => vec![format!("with_{name} ")],
+            };
+            // What a shared part takes for the scripts behind it is used by one of them.
+            let behind: String = scripts()
+                .filter(|(_, parts)| parts.contains(part))
+                .flat_map(|(_, parts)| parts.iter())
+                .copied()
+                .collect();
+            let is_used = uses.iter().any(|words| code.contains(words) || behind.contains(words));
+            assert!(is_used, "{script} takes {name} and does not use it");
+            let is_given = programs.iter().any(|program| {
+                program.parts.contains(part) && program.arguments.iter().any(|(given, _)| *given == name)
+            });
+            assert!(is_given, "{script} takes {name} and is never given it");
         }
     }
 }
@@ -289,8 +513,9 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
     let folder = Folder::new("cut");
     let touched = folder.0.join("touched");
     let nonce = Nonce::new();
-    const TOUCH: &[&str] = &["touch \"$1\"\n", "touch \"$1\"\n: >\"$1\"\n"];
-    let program = program(TOUCH, vec![touched.to_str().expect("UTF-8").to_owned(), "it's\n#end-\n".into()]);
+    const TOUCH: &[&str] = &["# Takes: file other\n", "touch \"$file\"\n: >\"$file\"\n"];
+    let file = touched.to_str().expect("UTF-8").to_owned();
+    let program = program(TOUCH, vec![("file", file), ("other", "it's\n#end-\n".into())]);
     let whole = sealed(&shell_text(&program, &nonce), &nonce);
     let bootstrap = bootstrap(&nonce);
     // Many prefixes for each shell: all of them for dash, which is quick to start, every 7th for the others.
@@ -311,7 +536,7 @@ fn a_program_that_is_cut_on_its_way_runs_nothing() {
 fn a_real_script_that_is_cut_on_its_way_never_begins() {
     for (name, parts) in scripts() {
         let nonce = Nonce::new();
-        let whole = sealed(&shell_text(&program(parts, vec!["sudo=no".into()]), &nonce), &nonce);
+        let whole = sealed(&shell_text(&program(parts, vec![("sudo", "no".into())]), &nonce), &nonce);
         let bootstrap = bootstrap(&nonce);
         let last = whole.len() - 1;
         // Around every end of a line near the end, where most of a program is there, and here and there before.
@@ -367,28 +592,218 @@ impl Drop for Victim {
 
 fn stop(shell: &[&str], service: &str, pid: u32, started: &str, exe: &str) -> (Option<i32>, String) {
     let (_, parts) = scripts().find(|(name, _)| *name == "stop").expect("there is stop.sh");
-    let arguments = [
-        "sudo=no".to_owned(),
-        format!("service={service}"),
-        "run=rollback-20260101-000000".into(),
-        "kind=process".into(),
-        "name=-".into(),
-        "file=-".into(),
-        "project=-".into(),
-        format!("pid={pid}"),
-        format!("started={started}"),
-        format!("exe={exe}"),
-        "grace=2".into(),
-        "ports=".into(),
-        "watch=0".into(),
+    let given = vec![
+        ("service", service.to_owned()),
+        ("run", "rollback-20260101-000000".into()),
+        ("kind", "process".into()),
+        ("name", "-".into()),
+        ("file", "-".into()),
+        ("project", "-".into()),
+        ("pid", pid.to_string()),
+        ("started", started.to_owned()),
+        ("exe", exe.to_owned()),
+        ("grace", "2".into()),
+        ("ports", String::new()),
+        ("watch", "0".into()),
     ];
-    let (status, sections, noise) = send(shell, &program(parts, arguments.to_vec()));
+    let (status, sections, noise) = send(shell, &program(parts, given));
     let said = sections.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect::<String>();
-    for base in ["/run/lock", "/dev/shm", "/tmp"] {
-        // The folder that the script keeps its steps in, on this machine for once.
-        let _ = std::fs::remove_dir_all(format!("{base}/rollback-prod-{service}-jobs-{}", uid()));
-    }
     (status, said + &noise)
+}
+
+// --- prepare.sh, many at once -----------------------------------------------------------------------------------
+
+/// A run that wants the lock: its shell, and what it said.
+struct Wants {
+    child: std::process::Child,
+    said: String,
+}
+
+impl Wants {
+    fn begin(shell: &[&str], service: &str, holder: &str, take_over: bool) -> Wants {
+        let (_, parts) = scripts().find(|(name, _)| *name == "prepare").expect("there is prepare.sh");
+        let given = vec![
+            ("service", service.to_owned()),
+            ("holder", holder.to_owned()),
+            ("take_over", if take_over { "yes" } else { "no" }.to_owned()),
+        ];
+        let nonce = Nonce::new();
+        let text = sealed(&shell_text(&program(parts, given), &nonce), &nonce);
+        let mut child = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", &bootstrap(&nonce)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start the shell");
+        child.stdin.as_mut().expect("piped").write_all(text.as_bytes()).expect("the shell reads");
+        let mut said = Vec::new();
+        let end = format!("{nonce} end ");
+        let mut byte = [0];
+        while !(said.ends_with(b"\n") && String::from_utf8_lossy(&said).contains(&end)) {
+            match child.stdout.as_mut().expect("piped").read(&mut byte) {
+                Ok(1) => said.push(byte[0]),
+                _ => break,
+            }
+        }
+        Wants { child, said: String::from_utf8_lossy(&said).into_owned() }
+    }
+
+    /// What stands in a section of one line.
+    fn section(&self, name: &str) -> String {
+        let from = self.said.lines().skip_while(|line| !line.ends_with(&format!(" {name}"))).nth(1);
+        from.unwrap_or_default().to_owned()
+    }
+
+    fn holds(&self) -> bool {
+        ["held", "stale", "taken"].contains(&self.section("lock").split(' ').next().unwrap_or_default())
+    }
+
+    /// Gives it back by the end of its line.
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Where locks of ours are kept on this machine.
+fn place() -> PathBuf {
+    let account = std::env::var("LOGNAME")
+        .unwrap_or_else(|_| String::from_utf8_lossy(&run(&["id", "-un"], &[], b"").stdout).trim().to_owned());
+    let proven = Path::new("/run/rollback-prod").join(account);
+    if uid() == "0" { proven } else { PathBuf::from(format!("/run/lock/rollback-prod-{}", uid())) }
+}
+
+fn forget(service: &str) {
+    for entry in std::fs::read_dir(place()).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(service) {
+            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A lock that somebody left an hour ago.
+fn abandoned(service: &str, number: u64) -> PathBuf {
+    let lock = place().join(format!("{service}.{number}.1.lock"));
+    std::fs::create_dir_all(&lock).expect("make a lock");
+    std::fs::write(lock.join("holder"), "mallory@laptop pid 1 since yesterday\n").expect("write its holder");
+    std::fs::write(lock.join("held"), "").expect("write that it is held");
+    std::fs::write(lock.join("beat"), ".").expect("write its beat");
+    let touched = run(&["touch", "-d", "-1 hour"], &[lock.join("beat").to_str().expect("UTF-8")], b"");
+    assert!(touched.status.success());
+    lock
+}
+
+/// Many runs judge the same lock abandoned in the same moment, or come together where there is none.
+#[test]
+fn of_many_runs_that_come_together_never_two_hold_the_lock() {
+    let service = "rp-test-many";
+    forget(service);
+    let (mut last, mut won) = (0, 0);
+    for round in 0..24 {
+        if round % 3 != 2 {
+            abandoned(service, 1 + round);
+        }
+        let holding = AtomicUsize::new(0);
+        let all = Barrier::new(6);
+        let numbers: Vec<u64> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..6)
+                .map(|n| {
+                    let (holding, all) = (&holding, &all);
+                    scope.spawn(move || {
+                        let shell = SHELLS[n % SHELLS.len()];
+                        all.wait();
+                        let wants = Wants::begin(shell, service, &format!("run {n}"), false);
+                        let number = wants.section("number").parse().ok();
+                        assert_eq!(wants.holds(), number.is_some(), "{}", wants.said);
+                        if wants.holds() {
+                            let others = holding.fetch_add(1, Ordering::SeqCst);
+                            std::thread::sleep(Duration::from_millis(5));
+                            assert_eq!(others, 0, "round {round}: two hold it: {}", wants.said);
+                            holding.fetch_sub(1, Ordering::SeqCst);
+                        } else {
+                            assert!(wants.section("lock").starts_with("busy run "), "{}", wants.said);
+                        }
+                        wants.end();
+                        number
+                    })
+                })
+                .collect();
+            runs.into_iter().filter_map(|run| run.join().expect("no two hold it")).collect()
+        });
+        won += numbers.len();
+        // One after the other may have had it, each with a larger number.
+        assert!(!numbers.is_empty(), "round {round}: nobody got it");
+        assert!(numbers.iter().all(|number| *number > last), "round {round}: {numbers:?} after {last}");
+        last = numbers.into_iter().max().unwrap_or(last);
+    }
+    assert!(won >= 24, "{won}");
+    let left: Vec<_> = std::fs::read_dir(place())
+        .expect("it is there")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(service))
+        .collect();
+    assert_eq!(left, [format!("{service}.number")], "nothing but the number is left");
+    forget(service);
+}
+
+/// What start.sh ends with for a holder and the number of its lock, where nothing is to be started.
+fn is_fenced(shell: &[&str], service: &str, holder: &str, number: &str) -> (bool, String) {
+    let (_, parts) = scripts().find(|(name, _)| *name == "start").expect("there is start.sh");
+    let given = vec![("service", service.to_owned()), ("holder", holder.to_owned()), ("number", number.to_owned())];
+    let (status, sections, noise) = send(shell, &program(parts, given));
+    assert_eq!(noise, "");
+    let why = sections.iter().find(|(name, _)| name == "why");
+    (status == Some(93), why.map(|(_, why)| String::from_utf8_lossy(why).into_owned()).unwrap_or_default())
+}
+
+#[test]
+fn a_run_whose_lock_another_had_since_changes_nothing_also_when_that_has_ended() {
+    for shell in SHELLS {
+        let service = "rp-test-fence";
+        forget(service);
+        let first = Wants::begin(shell, service, "alice", false);
+        assert!(first.holds(), "{}", first.said);
+        let number = first.section("number");
+        assert!(!is_fenced(shell, service, "alice", &number).0, "{shell:?}");
+        // Its line dies, its lock with it: nobody came, so it may come back.
+        first.end();
+        assert!(!is_fenced(shell, service, "alice", &number).0, "{shell:?}");
+        let second = Wants::begin(shell, service, "bob", false);
+        assert!(second.holds(), "{}", second.said);
+        assert_eq!(is_fenced(shell, service, "alice", &number), (true, "bob".to_owned()), "{shell:?}");
+        assert!(!is_fenced(shell, service, "bob", &second.section("number")).0, "{shell:?}");
+        second.end();
+        let (is_fenced_still, why) = is_fenced(shell, service, "alice", &number);
+        assert!(is_fenced_still && why.contains("has ended meanwhile"), "{shell:?}: {why}");
+        // A host that lost its memory knows nobody's number.
+        forget(service);
+        let (is_forgotten, why) = is_fenced(shell, service, "alice", &number);
+        assert!(is_forgotten && why.contains("forgotten"), "{shell:?}: {why}");
+        // Without a number, for want of room, what counts is who holds it now.
+        assert!(!is_fenced(shell, service, "alice", "").0, "{shell:?}");
+        abandoned(service, 5);
+        assert!(!is_fenced(shell, service, "alice", "").0, "{shell:?}: nobody is there");
+        let third = Wants::begin(shell, service, "carol", true);
+        assert_eq!(is_fenced(shell, service, "alice", ""), (true, "carol".to_owned()), "{shell:?}");
+        let fourth = Wants::begin(shell, service, "dave", true);
+        assert_eq!(fourth.section("lock"), "taken carol", "{}", fourth.said);
+        let mut third = third;
+        third.child.stdin.as_mut().expect("piped").write_all(b"beat\n").expect("it reads");
+        let mut told = [0; 5];
+        third.child.stdout.as_mut().expect("piped").read_exact(&mut told).expect("it is told");
+        assert_eq!(&told, b"lost\n", "{shell:?}");
+        third.end();
+        // The same run again, over a new line: its old one has not been seen to be dead yet.
+        let again = Wants::begin(shell, service, "dave", false);
+        assert_eq!(again.section("lock"), "held", "{}", again.said);
+        again.end();
+        fourth.end();
+        forget(service);
+    }
 }
 
 /// Parents like nginx's master, which has old children that end and new ones that come.

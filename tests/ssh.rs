@@ -1,6 +1,8 @@
 //! The line: refused, cut, frozen, noisy, and how a run ends then. Against real sshds, real cuts of the network and
 //! real power failures.
 
+#[path = "support/site.rs"]
+mod site;
 mod support;
 
 use std::net::TcpStream;
@@ -10,32 +12,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::hosts::program::Tenure;
+use rollback_prod::hosts::question;
+use rollback_prod::hosts::remote::{Apply, Ask};
+use rollback_prod::hosts::ssh::Ssh;
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::inventory::Inventory;
+use rollback_prod::nouns::names::{Environment, IncidentId};
+use rollback_prod::nouns::side::Direction;
+use rollback_prod::steps::lock;
+use site::{answer, command, roll, serves, until, users_inside, users_lost_nothing};
 use support::lab::Lab;
 use support::{Scene, rollback_prod};
-
-#[track_caller]
-fn until(what: &str, holds: impl FnMut() -> bool) {
-    until_within(Duration::from_secs(20), what, holds);
-}
-
-#[track_caller]
-fn until_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn command(lab: &Lab, config: &Path) -> Command {
-    let mut command = rollback_prod();
-    command.current_dir(lab.folder()).arg("--config").arg(config).args(["--reason", "green is broken"]);
-    command
-}
-
-fn roll(lab: &Lab, config: &Path) -> Scene {
-    Scene::of(&mut command(lab, config), lab.folder())
-}
 
 /// The lab's own ssh_config with more in front, where it wins.
 fn ssh_config(lab: &Lab, first: &str) -> PathBuf {
@@ -55,16 +44,6 @@ fn config_over(lab: &Lab, first: &str, settings: &str) -> PathBuf {
             &format!("config = \"{}\"\nconnect_timeout = \"2s\"\n{settings}", ours.display()),
         )
     })
-}
-
-fn answer(lab: &Lab, host: &str) -> String {
-    lab.sh(host, "curl -s -m 5 -H 'Host: listings.example.com' http://127.0.0.1/")
-}
-
-#[track_caller]
-fn serves(lab: &Lab, host: &str, colour: &str, scene: &Scene) {
-    let said = answer(lab, host);
-    scene.holds(said == colour, &format!("{colour} serves on {host}, and not {said:?}"));
 }
 
 /// The journal of the newest run, as far as it was written.
@@ -253,6 +232,58 @@ RC
     serves(&lab, "web1", "blue", &scene);
 }
 
+/// Everything that a host prints beside an answer, on every way that a program takes there.
+#[test]
+fn a_noisy_sudo_and_a_noisy_shell_change_no_judgement() {
+    // All rights, which is one root shell, and only those that check asks for.
+    for is_exact in [false, true] {
+        let lab = Lab::up(&["web1"]);
+        let config = lab.config("");
+        let file = "/etc/nginx/sites-available/listings";
+        lab.sh(
+            "web1",
+            &format!(
+                r#"chown root:root {file}; chmod 600 {file}
+                cat >/usr/local/bin/sudo <<'SH'
+#!/bin/sh
+echo 'sudo: unable to resolve host web1: Name or service not known' >&2
+echo 'WARNING! upstream listings_backend {{ server 127.0.0.1:9; }} (ALL) NOPASSWD: ALL' >&2
+exec /usr/bin/sudo "$@"
+SH
+                chmod 755 /usr/local/bin/sudo
+                {{ echo 'echo "Welcome! mounted swapped 1 yes"; echo "mesg: ttyname failed: Inappropriate ioctl for device" >&2'
+                  cat /home/deploy/.bashrc; }} >/tmp/rc; install -o deploy -g deploy /tmp/rc /home/deploy/.bashrc
+                echo 'export LC_ALL=xx_XX.UTF-8' >>/home/deploy/.profile"#
+            ),
+        );
+        let said = lab.ssh("web1", "sudo -n true; perl -e 1");
+        assert!(String::from_utf8_lossy(&said.stderr).contains("unable to resolve host"), "it is noisy: {said:?}");
+        let check = || {
+            let mut command = rollback_prod();
+            command.current_dir(lab.folder()).arg("--config").arg(&config).arg("check");
+            Scene::of(&mut command, lab.folder())
+        };
+        if is_exact {
+            lab.sh("web1", "echo '# nobody may do anything' >/etc/sudoers.d/deploy");
+            let refused = check();
+            let refused = refused.exits(1);
+            let lines: Vec<&str> =
+                refused.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).collect();
+            // unshare tests the candidate; a switch does without it, so nobody is asked to allow it.
+            let lines = format!("{}\ndeploy ALL=(root) NOPASSWD: /usr/bin/unshare\n", lines.join("\n"));
+            lab.sh("web1", &format!("cat >/etc/sudoers.d/deploy <<'SUDOERS'\n{lines}SUDOERS\nvisudo -c -q"));
+        }
+        check().exits(0).says("nothing stands in the way");
+        let scene = roll(&lab, &config);
+        scene.exits(0).says("candidate accepted").says("green stopped").never_says("not tested").never_says("no lock");
+        scene.never_says("unable to resolve").never_says("Welcome!");
+        serves(&lab, "web1", "blue", &scene);
+        // And what nginx refuses is refused in its own words, not in sudo's.
+        lab.sh("web1", "echo 'no_such_directive on;' >/etc/nginx/conf.d/broken.conf");
+        check().exits(1).says("no_such_directive").never_says("unable to resolve");
+    }
+}
+
 #[test]
 fn a_host_that_drops_connections_when_many_come_is_asked_again() {
     let lab = Lab::up(&["web1"]);
@@ -355,7 +386,11 @@ fn the_options_of_the_config_reach_ssh_and_the_report_says_what_was_agreed_on() 
 #[test]
 fn a_jump_host_of_the_ssh_config_is_used() {
     let lab = Lab::up(&["web1", "web2"]);
-    let scene = roll(&lab, &config_over(&lab, "Host web2\n  ProxyJump web1\nHost *", ""));
+    let ours = ssh_config(&lab, "Host web2\n  ProxyJump web1\nHost *");
+    let theirs = lab.ssh_config().display().to_string();
+    // With the time that a connection has by default: this one is two logins, one after the other.
+    let config = lab.config_with(|text| text.replace(&theirs, &ours.display().to_string()));
+    let scene = roll(&lab, &config);
     scene.exits(0);
     serves(&lab, "web2", "blue", &scene);
     let accepted = lab.sh("web2", "journalctl -q --no-pager -u ssh | grep 'Accepted publickey for deploy'");
@@ -474,27 +509,6 @@ impl Drop for Run {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Requests of users on the host itself, whom no cut of the network reaches, until a file appears.
-fn users_inside(lab: &Lab, host: &str) -> std::process::Child {
-    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"))
-        .args(["exec", lab.dir().to_str().expect("UTF-8"), host, "sh", "-c"])
-        .arg(
-            "while [ ! -e /run/users-go ]; do curl -s -m 10 -o /dev/null -w '%{http_code}\\n' \
-             -H 'Host: listings.example.com' http://127.0.0.1/; done | sort | uniq -c >/run/users-saw",
-        )
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("start scripts/lab")
-}
-
-#[track_caller]
-fn users_lost_nothing(lab: &Lab, host: &str, mut users: std::process::Child) {
-    lab.sh(host, "touch /run/users-go");
-    users.wait().expect("wait for the users");
-    let saw = lab.sh(host, "cat /run/users-saw");
-    assert!(saw.ends_with(" 200") && saw.lines().count() == 1, "nothing but 200: {saw}");
 }
 
 #[test]
@@ -631,11 +645,11 @@ fn a_run_that_is_killed_leaves_no_process_and_no_lock() {
     let run = Run::start(&lab, &config);
     until("it drains", || journal(&lab).contains("\"step\":\"drain\""));
     assert!(ours(&lab, "web1").contains("/bin/sh -c"), "it is there: {}", ours(&lab, "web1"));
-    lab.sh("web1", "test -d /run/lock/rollback-prod-listings.lock");
+    lab.sh("web1", "test -e /run/rollback-prod/deploy/listings.*.lock/held");
     run.signal("-KILL", "");
     until("nothing of ours runs on the host", || ours(&lab, "web1").is_empty());
     until("the lock is gone", || {
-        lab.exec("web1", &["test", "!", "-e", "/run/lock/rollback-prod-listings.lock"]).status.success()
+        lab.sh("web1", "ls /run/rollback-prod/deploy").split_whitespace().all(|name| !name.ends_with(".lock"))
     });
     until("no ssh of ours is left here", || {
         let found = Command::new("pgrep").args(["-f", &format!("^ssh .*{}", lab.ssh_config().display())]).output();
@@ -646,6 +660,61 @@ fn a_run_that_is_killed_leaves_no_process_and_no_lock() {
     roll(&lab, &config).exits(0);
     let _ = slow.kill();
     let _ = slow.wait();
+}
+
+/// The config as the program reads it.
+fn inventory(config: &Path) -> Inventory {
+    let text = std::fs::read_to_string(config).expect("the config");
+    let reading = Reading {
+        base: Document { path: config.to_owned(), text },
+        overlay: None,
+        environment: Environment::new("prod").expect("a word"),
+        home: None,
+        variable: &|_| None,
+        read_file: &|path: &Path| std::fs::read_to_string(path),
+    };
+    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+}
+
+/// Between the first answer and the lock somebody thinks, or another host is slow; a firewall forgets the line meanwhile.
+#[test]
+fn a_line_that_died_before_the_lock_is_made_again_and_one_that_dies_with_it_is_seen() {
+    let lab = Lab::up(&["web1"]);
+    let inventory = inventory(&lab.config(""));
+    let host = &inventory.hosts[0];
+    let tenure = |run: &str| Tenure {
+        run: IncidentId::new(run).expect("an id"),
+        holder: run.to_owned(),
+        takes_over: false,
+        number: None,
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        // At once, while nobody knows yet, and later than what a line is trusted for.
+        for (n, pause) in [0, 1500].into_iter().enumerate() {
+            let fleet = Ssh::new(&inventory).expect("a folder for sockets").that_will_hold();
+            fleet
+                .ask(&host.name, &question::facts(&inventory, Direction::to(Colour::Blue), host))
+                .await
+                .expect("it answers");
+            lab.sh("web1", "pkill -KILL -f '^sshd: deploy'");
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let run = format!("rollback-20260101-00000{n}");
+            let prepare = lock::prepare(&inventory, &tenure(&run), None);
+            let (answer, held) = fleet.hold(&host.name, &prepare).await.expect("over a new line");
+            assert_eq!(answer.text("lock").as_deref(), Some("held"), "{answer:?}");
+            assert!(answer.text("number").is_some_and(|number| number.parse::<u64>().is_ok()), "{answer:?}");
+            assert!(!held.is_gone() && !held.is_lost());
+            lab.sh("web1", "pkill -KILL -f '^sshd: deploy'");
+            let until = Instant::now() + Duration::from_secs(10);
+            while !held.is_gone() {
+                assert!(Instant::now() < until, "it is not seen that the channel died");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert!(!held.is_lost(), "nobody else has it");
+            held.release().await;
+        }
+    });
 }
 
 #[test]
@@ -684,6 +753,6 @@ fn ctrl_c_reaches_us_and_not_the_ssh_that_carries_a_step() {
     assert!(!said.contains("no answer"), "{said}");
     assert_eq!(answer(&lab, "web1"), "blue");
     until("the lock is gone", || {
-        lab.exec("web1", &["test", "!", "-e", "/run/lock/rollback-prod-listings.lock"]).status.success()
+        lab.sh("web1", "ls /run/rollback-prod/deploy").split_whitespace().all(|name| !name.ends_with(".lock"))
     });
 }

@@ -131,28 +131,60 @@ fn what_would_not_survive_a_swap_is_refused_before_anything_is_loaded() {
     finishes(&lab);
 }
 
-#[test]
-fn a_run_that_dies_anywhere_leaves_a_whole_database_and_the_next_one_finishes() {
+/// The same with a dump that takes a while to load, small enough for a test, and what the live database is meanwhile.
+fn ready_for_a_long_load() -> (Lab, String) {
     let lab = ready();
-    // Large enough that a load takes a while, small enough for a test.
     sql(&lab, "INSERT INTO orders SELECT i, NULL, repeat(md5(i::text), 12) FROM generate_series(10001, 160000) i");
     dump(&lab, NAME, "b.sql.gz", 100);
     sql(&lab, "DELETE FROM listings WHERE id = 77777; INSERT INTO listings VALUES (88888, 'later', '2026-11-21')");
     let before = state(&lab);
-    let whole = |when: &str| assert_eq!(state(&lab), before, "{when}: the live database is whole and as it was");
+    (lab, before)
+}
 
-    // The program, at moments of the load and at the question.
+#[track_caller]
+fn whole(lab: &Lab, before: &str, when: &str) {
+    assert_eq!(state(lab), before, "{when}: the live database is whole and as it was");
+}
+
+/// The run after those that died: it restores, and nothing of the others is left.
+#[track_caller]
+fn the_next_one_finishes(lab: &Lab) {
+    let scene = Scene::of_typing(&mut program(lab, &WORDS), lab.folder(), "RESTORE\n");
+    scene.exits(0).says("database listings_prod restored");
+    scene.holds(sql(lab, "SELECT count(*) FROM listings WHERE id = 77777") == "1", "the dump's rows are live");
+    let copies: Vec<String> = relatives(lab).into_iter().filter(|name| name.contains("_copy_")).collect();
+    scene.holds(copies.is_empty(), &format!("no copy is left: {copies:?}"));
+    let left = leftovers(lab, "web1");
+    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+}
+
+#[test]
+fn a_run_that_is_killed_before_its_word_leaves_a_whole_database_and_the_next_one_finishes() {
+    let (lab, before) = ready_for_a_long_load();
+    // At moments of the load and at the question.
     for ms in [0, 150, 400, 800, 1500] {
         let mut run = Asked::begin(&lab, &WORDS);
         run.until_it_says("is whole:");
         std::thread::sleep(Duration::from_millis(ms));
         let said = run.kill();
-        whole(&format!("killed {ms} ms after the verdict\n{said}"));
+        whole(&lab, &before, &format!("killed {ms} ms after the verdict\n{said}"));
     }
     asked(&lab).kill();
-    whole("killed at the question");
+    whole(&lab, &before, "killed at the question");
 
-    // The load on the host, its psql, and the server under it.
+    // An interrupt at the question is no answer.
+    let run = asked(&lab);
+    run.signal(rustix::process::Signal::INT);
+    let (exit, said) = run.answer("");
+    assert_eq!(exit, 130, "{said}");
+    whole(&lab, &before, &format!("interrupted at the question\n{said}"));
+    the_next_one_finishes(&lab);
+}
+
+#[test]
+fn a_load_that_is_killed_on_its_host_leaves_a_whole_database_and_the_next_one_finishes() {
+    let (lab, before) = ready_for_a_long_load();
+    // The load, its psql, the server under it, and the shell that carries it.
     let kills = [
         "pkill -9 -f 'on-host[ ]load'",
         "pkill -9 -u postgres -x psql",
@@ -171,17 +203,14 @@ fn a_run_that_dies_anywhere_leaves_a_whole_database_and_the_next_one_finishes() 
         });
         let (exit, said) = run.answer("no\n");
         assert_eq!(exit, 6, "after {kill}: {said}");
-        whole(&format!("after {kill}\n{said}"));
+        whole(&lab, &before, &format!("after {kill}\n{said}"));
     }
+    the_next_one_finishes(&lab);
+}
 
-    // An interrupt at the question is no answer.
-    let run = asked(&lab);
-    run.signal(rustix::process::Signal::INT);
-    let (exit, said) = run.answer("");
-    assert_eq!(exit, 130, "{said}");
-    whole("interrupted at the question");
-
-    // The swap itself: killed at every moment of it, it happened or it did not.
+#[test]
+fn a_swap_that_is_killed_at_any_moment_happened_or_did_not_and_the_next_one_finishes() {
+    let (lab, before) = ready_for_a_long_load();
     for ms in [0, 10, 20, 40, 60, 90, 130] {
         let live = oid(&lab, NAME);
         let run = asked(&lab);
@@ -203,15 +232,9 @@ fn a_run_that_dies_anywhere_leaves_a_whole_database_and_the_next_one_finishes() 
             let scene = Scene::of_typing(&mut program(&lab, &["undo"]), lab.folder(), "UNDO\n");
             scene.exits(0);
         }
-        whole(&format!("swap killed after {ms} ms"));
+        whole(&lab, &before, &format!("swap killed after {ms} ms"));
     }
-    let scene = Scene::of_typing(&mut program(&lab, &WORDS), lab.folder(), "RESTORE\n");
-    scene.exits(0).says("database listings_prod restored");
-    scene.holds(sql(&lab, "SELECT count(*) FROM listings WHERE id = 77777") == "1", "the dump's rows are live");
-    let copies: Vec<String> = relatives(&lab).into_iter().filter(|name| name.contains("_copy_")).collect();
-    scene.holds(copies.is_empty(), &format!("no copy is left: {copies:?}"));
-    let left = leftovers(&lab, "web1");
-    scene.holds(left.is_empty(), &format!("nothing of ours is left on the host:\n{left}"));
+    the_next_one_finishes(&lab);
 }
 
 #[test]

@@ -523,7 +523,7 @@ fn every_host_of_a_fleet_has_a_state_of_its_own_and_the_rest_is_finished_by_name
     let scene = rollback(&lab, &[]);
     scene
         .exits(5)
-        .says("traffic of web1 on blue; traffic of web2 put back, as it was; traffic of web3 NOT KNOWN")
+        .says("traffic of web1 on blue; traffic of web2 put back, as it was: on green; traffic of web3 NOT KNOWN")
         .says("no memory today")
         .says("--hosts web2,web3");
     scene.holds(served_by(&lab, "web1") == "blue", "web1 is on blue");

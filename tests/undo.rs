@@ -84,6 +84,9 @@ fn where_green_cannot_serve_blue_goes_on() {
     rollback(&lab, &[]).exits(0);
     let now = read(&lab, "web1", FILE);
     lab.sh("web1", "mv /opt/listings/bin/listings-green /opt/listings/bin/gone");
+    undo(&lab, &[], "").exits(1).says("its program /opt/listings/bin/listings-green is not there");
+    // One that is there and does not live is found out by starting it.
+    lab.sh("web1", "cp /bin/false /opt/listings/bin/listings-green");
     let load = Load::start(&lab.ip("web1"), "GET", "/", 4);
     let scene = undo(&lab, &[], "");
     let counts = load.stop();

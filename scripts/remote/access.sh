@@ -1,29 +1,25 @@
 # Statuses in nginx's access logs before and after a moment (a size of each log). Counts only; only asks.
-# Arguments: sudo= and for each log: log=PATH US SIZE (bytes at the switch; lines behind it are "after")
+# Takes: log...
+# A log is PATH US SIZE: bytes at the switch; lines behind it are "after".
 # Section access: for each log "PATH before TOTAL ERRORS after TOTAL ERRORS", or "PATH unreadable".
 count() {
   # the status is the field after the quoted request, in `combined` and all formats that begin like it
   awk '{ if (match($0, /" [1-5][0-9][0-9] /)) { n++; if (substr($0, RSTART + 2, 1) == "5") e++ } } END { printf "%d %d", n, e }'
 }
+compared() {
+  path=${1%%"$rp_unit"*} size=${1#*"$rp_unit"}
+  now=$(size_of "$path")
+  if [ -z "$now" ]; then
+    printf '%s unreadable\n' "$path"
+    return 0
+  fi
+  if [ "$now" -lt "$size" ]; then size=0; fi
+  # 1 MiB before the switch is a few thousand requests: enough to judge, little to read
+  from=$((size - 1048576))
+  [ "$from" -ge 0 ] || from=0
+  printf '%s before %s after %s\n' "$path" \
+    "$(tail_of "+$((from + 1))" "$path" | head -c $((size - from)) | count)" \
+    "$(tail_of "+$((size + 1))" "$path" | head -c 16777216 | count)"
+}
 section access
-for arg in "$@"; do
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    log=*)
-      arg=${arg#*=}
-      path=${arg%%"$rp_unit"*} size=${arg#*"$rp_unit"}
-      now=$(size_of "$path")
-      if [ -z "$now" ]; then
-        printf '%s unreadable\n' "$path"
-        continue
-      fi
-      if [ "$now" -lt "$size" ]; then size=0; fi
-      # 1 MiB before the switch is a few thousand requests: enough to judge, little to read
-      from=$((size - 1048576))
-      [ "$from" -ge 0 ] || from=0
-      printf '%s before %s after %s\n' "$path" \
-        "$(tail_of "+$((from + 1))" "$path" | head -c $((size - from)) | count)" \
-        "$(tail_of "+$((size + 1))" "$path" | head -c 16777216 | count)"
-      ;;
-  esac
-done
+with_log each compared

@@ -1,13 +1,9 @@
 # Starts the database's container where it does not run, and waits until its server answers.
-# Arguments: sudo= service= admin= container= limit= (seconds). Exit: 0 it answers; 1 with what was said.
-limit=60
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in limit=*) limit=${arg#*=} ;; esac
-done
+# Takes: limit=60
+# limit is in seconds. Exit: 0 it answers; 1 with what was said.
 section awake
-docker start "$rp_container" 2>&1 || return 1
-rp_way=container
+docker start "$container" 2>&1 || return 1
+way=container
 until=$(($(date +%s) + limit))
 while :; do
   # A server that is still recovering, or making its cluster, says so here.

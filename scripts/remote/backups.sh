@@ -1,10 +1,6 @@
 # The dumps, newest first. Only looks.
-# Arguments: sudo= service= admin= container= pattern= (a path, with `*` where there are several). Always ends with 0.
-pattern=''
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in pattern=*) pattern=${arg#*=} ;; esac
-done
+# Takes: pattern
+# The pattern is a path, with `*` where there are several. Always ends with 0.
 # A pattern may have blanks and quotes: nothing but `*`, `?` and `[` is special in it.
 expand() {
   IFS=
@@ -16,7 +12,7 @@ expand() {
   done
 }
 found=$(expand "$pattern")
-if [ -z "$found" ] && [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ]; then
+if [ -z "$found" ] && [ "$rp_uid" != 0 ] && [ "$sudo" = yes ]; then
   # The folder may be root's alone. The pattern goes in as data; find knows the same signs.
   found=$(as_root find "${pattern%/*}" -maxdepth 1 -path "$pattern" 2>/dev/null)
 fi
@@ -29,7 +25,8 @@ measured() {
         size=$(du -sk "$path" 2>/dev/null || as_root du -sk "$path" 2>/dev/null)
         printf '%s %s folder %s\n' "$((${size%%[!0-9]*} * 1024))" "${stat%% *}" "$path"
         ;;
-      *) printf '%s %s file %s\n' "$(size_of "$path")" "${stat%% *}" "$path" ;;
+      # Whoever opens a FIFO is held there.
+      *' regular'*) printf '%s %s file %s\n' "$(size_of "$path")" "${stat%% *}" "$path" ;;
     esac
   done
 }

@@ -3,26 +3,28 @@
 # candidate LIVE TEST-WORDS TEXT: a section "candidate" with what the test said, and its status:
 #   0 nginx accepts it; 1 nginx refuses it; 75 it could not be tested here (no right to a mount namespace)
 
-# What runs inside. It says "mounted" first, so that a refusal of unshare is not taken for one of nginx.
+# What runs inside. It says first, with a word that nobody else says, that it has begun: what was said before is sudo's and
+# unshare's, and no refusal of theirs is taken for one of nginx.
 # shellcheck disable=SC2016
 rp_inside='for d in /mnt /media /srv; do [ -d "$d" ] && break; done
 umask 022
 mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && cat >"$d/candidate" &&
-mount --bind "$d/candidate" "$1" && shift && echo mounted && exec "$@"'
+mount --bind "$d/candidate" "$1" && echo "$2" && shift 2 && exec "$@"'
 
 candidate() {
+  rp_mounted=mounted-$rp_nonce
   section candidate
   # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
-  if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
+  if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   rp_status=0
   rp_said=$(printf '%s' "$3" | in_namespace "$1" "$2" 2>&1) || rp_status=$?
   case $rp_said in
-    mounted*)
+    *"$rp_mounted"*)
       if [ "$rp_status" != 0 ]; then
         # A test that refuses the file that serves now, too, says something about the namespace, not the candidate.
         if read_whole "$1" | in_namespace "$1" "$2" >/dev/null 2>&1; then rp_status=1; else rp_status=75; fi
       fi
-      printf '%s' "${rp_said#mounted}"
+      printf '%s' "${rp_said#*"$rp_mounted"}"
       ;;
     *)
       rp_status=75
@@ -42,5 +44,5 @@ in_namespace() {
   set +f
   unset IFS
   # shellcheck disable=SC2086
-  as_root unshare $rp_map -m --propagation private sh -c "$rp_inside" rollback-prod "$rp_live" "$@"
+  as_root unshare $rp_map -m --propagation private sh -c "$rp_inside" rollback-prod "$rp_live" "$rp_mounted" "$@"
 }

@@ -44,12 +44,13 @@ is_packed() { [ "$(read_whole "$1" 2>/dev/null | head -c 2 | od -An -tx1 | tr -d
 # place FILE: puts a file or folder into the container and leaves its path there in rp_placed.
 place() {
   rp_placed=/tmp/rollback-prod-$rp_nonce
-  docker exec -i "$rp_container" mkdir -p "$rp_placed" || return 1
-  as_owner "$1" tar -C "${1%/*}" -cf - "${1##*/}" | docker exec -i "$rp_container" tar -C "$rp_placed" -xf - || return 1
+  # Not one that is there already: its name is seen by whoever lists processes, and /tmp is everybody's.
+  docker exec -i "$container" mkdir -m 700 "$rp_placed" || return 1
+  as_owner "$1" tar -C "${1%/*}" -cf - "${1##*/}" | docker exec -i "$container" tar -C "$rp_placed" -xf - || return 1
   rp_placed=$rp_placed/${1##*/}
 }
 # take_away: removes it again.
-take_away() { [ -z "${rp_placed:-}" ] || docker exec -i "$rp_container" rm -rf "/tmp/rollback-prod-$rp_nonce"; }
+take_away() { [ -z "${rp_placed:-}" ] || docker exec -i "$container" rm -rf "/tmp/rollback-prod-$rp_nonce"; }
 
 # as_owner FILE COMMAND…: as us where we may read the file, as root where only that may.
 as_owner() {
@@ -66,10 +67,10 @@ as_owner() {
 # text is made one by the server's own pg_restore.
 reader_words() {
   if [ "$2" != plain ] && [ -n "${rp_placed:-}" ]; then
-    printf '%s\n' docker exec -i "$rp_container" pg_restore -f - "$rp_placed"
+    printf '%s\n' docker exec -i "$container" pg_restore -f - "$rp_placed"
     return 0
   fi
-  if [ ! -r "$1" ] && [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ]; then printf '%s\n' sudo -n; fi
+  if [ ! -r "$1" ] && [ "$rp_uid" != 0 ] && [ "$sudo" = yes ]; then printf '%s\n' sudo -n; fi
   case $2 in
     custom | directory) printf '%s\n' pg_restore -f - "$1" ;;
     *) printf '%s\n' cat "$1" ;;

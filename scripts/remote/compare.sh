@@ -1,27 +1,18 @@
 # Whether a copy is what it should be, and what of the live database it lacks. Only asks.
-# Arguments: sudo= service= admin= container= way= copy= live= (or nothing) check= (SQL that must say true), repeated
-#   keys= (rows at most that are compared key by key)
+# Takes: copy live check... keys=2000000
+# live may be nothing; a check is SQL that must say true; keys are rows at most that are compared key by key.
 # Always ends with 0; what could not be counted is missing.
-copy='' live='' keys=2000000
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in
-    copy=*) copy=${arg#*=} ;;
-    live=*) live=${arg#*=} ;;
-    keys=*) keys=${arg#*=} ;;
-  esac
-done
 find_psql >/dev/null || return 0
 # checked SQL: on the copy, for a minute at most.
 checked() {
   printf "SET statement_timeout = '60s';\n%s\n;\n" "$1" | sql "$copy"
 }
 number=0
-for arg in "$@"; do
-  case $arg in check=*) ;; *) continue ;; esac
-  ask "check.$number" checked "${arg#check=}"
+check() {
+  ask "check.$number" checked "$1"
   number=$((number + 1))
-done
+}
+with_check each check
 # counts DATABASE: rows and newest time of each table, as JSON. What takes longer than a minute is left out.
 counts() {
   sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'

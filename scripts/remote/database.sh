@@ -1,19 +1,12 @@
 # What is true of the server and the database, in one round trip. Only asks; starts nothing.
-# Arguments: sudo= service= admin= container= database= stem= (what names of copies begin with). Always ends with 0.
-database='' stem=''
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in
-    database=*) database=${arg#*=} ;;
-    stem=*) stem=${arg#*=} ;;
-  esac
-done
+# Takes: database stem
+# Names of copies begin with stem. Always ends with 0.
 section system
 uname -sm
 section clock
 date +%s
-if [ -n "$rp_container" ]; then
-  ask container docker inspect --type container -f '{{.State.Running}}' "$rp_container"
+if [ -n "$container" ]; then
+  ask container docker inspect --type container -f '{{.State.Running}}' "$container"
 fi
 if ! find_psql; then
   section programs
@@ -22,8 +15,8 @@ if ! find_psql; then
   return 0
 fi
 section client
-pg psql --version 2>&1
-pg pg_restore --version 2>&1
+pg psql --version 2>/dev/null
+pg pg_restore --version 2>/dev/null
 first=postgres
 section facts
 sql "$first" -v n="$rp_nonce" -v database="$database" -v stem="$stem" 2>&1 <<'SQL'

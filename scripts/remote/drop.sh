@@ -1,16 +1,8 @@
 # Ends a load and removes its record, and drops one database: a copy, a drill's, or a kept one. Safe to run twice.
-# Arguments: sudo= service= admin= container= way= run= (or nothing) database= stem= oid= (or nothing)
-# Exit: 0 it is gone; 63 it is not what it was to be; 64 it cannot be dropped
-run='' database='' stem='' oid=''
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in
-    run=*) run=${arg#*=} ;;
-    database=*) database=${arg#*=} ;;
-    stem=*) stem=${arg#*=} ;;
-    oid=*) oid=${arg#*=} ;;
-  esac
-done
+# Takes: run holder number database stem oid
+# run and oid may be nothing; holder and number too, of what is done under no lock.
+# Exit: 0 it is gone; 63 it is not what it was to be; 64 it cannot be dropped; 93 as in switch.sh
+if fenced "$service" "$holder" "$number"; then return 93; fi
 children_of() {
   cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{
     pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
@@ -22,7 +14,7 @@ kill_tree() {
   kill -KILL "$1" 2>/dev/null
   for rp_child in $rp_children; do kill_tree "$rp_child"; done
 }
-if [ -n "$run" ] && folder=$(loads_folder "$run") && [ -d "$folder" ]; then
+if [ -n "$run" ] && find_load "$run"; then
   if [ -r "$folder/pid" ] && [ ! -e "$folder/status" ]; then
     read -r pid started <"$folder/pid"
     if [ "$(started_at "$pid")" = "$started" ]; then kill_tree "$pid"; fi

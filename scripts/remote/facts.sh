@@ -1,20 +1,16 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
-# Arguments: KEY=VALUE, repeated where there are several (see command.rs). Always ends with 0: a question
-# that cannot be answered is a section that says so.
-nginx_file='' dump='' green_marks='' service=''
-for arg in "$@"; do
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    service=*) service=${arg#*=} ;;
-    nginx_file=*) nginx_file=${arg#*=} ;;
-    dump=*) dump=${arg#*=} ;;
-    mark=*) green_marks="$green_marks${arg#*=}
-" ;;
-  esac
-done
+# Takes: service nginx_file dump mark... right... colour... evidence... ports get...
+# dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
+# a get is what fetch_all in lib.sh takes; a mark is a server of green. Always ends with 0: a question that cannot be
+# answered is a section that says so.
+green_marks=
+add_mark() {
+  green_marks="$green_marks$1
+"
+}
+with_mark each add_mark
 
 # A change that an earlier run began here and that still runs is joined: what it leaves is what is true.
-base=$(state_folder) || base=/tmp
 rounds=0
 records "$service" | while IFS= read -r job; do
   rp_pid=
@@ -41,13 +37,12 @@ nginx_facts() {
   [ -n "$nginx_file" ] || return 0
   section nginx.dump
   status=0
-  dumped=$(run_words "$dump" 2>&1) || status=$?
+  dumped=$(run_words "$dump" 2>/dev/null) || status=$?
   # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green; the pid file
   # once more on the last line.
   kept=$(printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
     BEGIN { n = split(marks, mark, "\n") }
     /^# configuration file / { file = $4; sub(/:$/, "", file); print; next }
-    /^nginx: / || /^[0-9\/]+ [0-9:]+ \[(emerg|alert|crit)\]/ || /^(sudo|sh|\/bin\/sh):/ { print }
     /^[[:space:]]*(pid|error_log|access_log|upstream)[[:space:]]/ { print }
     /^[[:space:]]*pid[[:space:]]/ && pidfile == "" { pidfile = $2; sub(/;.*/, "", pidfile) }
     /^[[:space:]]*#/ { next }
@@ -55,6 +50,8 @@ nginx_facts() {
     END { print "pidfile " pidfile }')
   pidfile=${kept##*pidfile }
   printf '%s\n' "${kept%pidfile *}"
+  # It failed, so asking for its complaint takes no time; a test has no other effect.
+  [ "$status" = 0 ] || { run_words "$dump" >/dev/null; } 2>&1
   section nginx.dump.status
   printf '%s' "$status"
   if [ -z "$pidfile" ]; then
@@ -76,18 +73,19 @@ local_facts() {
   date +%s.%N
   section who
   # sshd says who logged in, and spares us a program.
-  printf '%s\n%s\n%s\n' "$rp_uid" "${LOGNAME:-$(id -un)}" "${SHELL:-}"
+  account=${LOGNAME:-$(id -un)}
+  printf '%s\n%s\n%s\n' "$rp_uid" "$account" "${SHELL:-}"
   section system
   if ! { IFS= read -r kernel </proc/sys/kernel/ostype && IFS= read -r release </proc/sys/kernel/osrelease; } 2>/dev/null; then
     kernel=$(uname -s) release=$(uname -r)
   fi
   printf '%s %s' "$kernel" "$release"
   section tools
-  for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss cat cp tee sync ln mv rm; do
+  for tool in nginx curl wget gzip sudo systemctl journalctl docker unshare nice timeout ss cat cp tee sync ln mv rm install; do
     command -v "$tool" || :
   done
   section space
-  df -Pk "$base" "${nginx_file%/*}/" 2>/dev/null
+  df -Pk /run "${nginx_file%/*}/" 2>/dev/null
 
   # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
   # file and its folder are ours.
@@ -100,14 +98,28 @@ local_facts() {
     if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
   }
   # lacks WORD…: whether sudo does not allow it; `sudo -l` is not asked again where it allows nothing at all.
-  lacks() { [ "$allows" = nothing ] || ! sudo -n -l "$@" >/dev/null 2>&1; }
+  lacks() { [ "${allows-}" = nothing ] || ! sudo -n -l "$@" >/dev/null 2>&1; }
+
+  right() {
+    IFS=$rp_unit
+    set -f
+    # shellcheck disable=SC2086
+    ! lacks $1 || printf 'missing %s\n' "$1"
+    set +f
+    unset IFS
+  }
 
   section rights
-  if [ "$rp_uid" = 0 ] || [ "$rp_sudo" = no ]; then
+  if [ "$rp_uid" = 0 ] || [ "$sudo" = no ]; then
     printf 'all'
   else
     allows=something
-    granted=$(sudo -n -l 2>&1) || allows=nothing
+    granted=$(sudo -n -l 2>/dev/null) || {
+      allows=nothing
+      granted=$(sudo -n -l 2>&1 >/dev/null)
+    }
+    # Behind the defaults, which have a `!` of their own.
+    granted=${granted##*may run the following}
     case $allows,$granted in
       something,*'(ALL) NOPASSWD: ALL'* | something,*'(ALL : ALL) NOPASSWD: ALL'* | something,*'(root) NOPASSWD: ALL'*)
         printf 'all\n'
@@ -115,32 +127,30 @@ local_facts() {
         case $granted in *!*) ;; *) printf 'shell\n' ;; esac
         ;;
       something,* | *'password is required'* | *'may not run sudo'* | *'not in the sudoers'* | *'not allowed'*)
-        for arg in "$@"; do
-          case $arg in
-            right=*)
-              words=${arg#*=}
-              IFS=$rp_unit
-              set -f
-              # shellcheck disable=SC2086
-              ! lacks $words || printf 'missing %s\n' "$words"
-              set +f
-              unset IFS
-              ;;
-          esac
-        done
+        with_right each right
         file_rights | while read -r words; do
           # shellcheck disable=SC2086
           ! lacks $words || printf 'missing %s\n' "$words"
         done
+        # Better to have, and no more: see each_own_place in lib.sh.
+        set -- install -d -o "$account" -m 0755 "$rp_proven/$account"
+        ! lacks "$@" || printf 'wanted %s\n' "$*"
         ;;
       *) printf 'refused: %s' "$granted" ;;
     esac
   fi
 
   section lock
-  lock=$base/rollback-prod-$service.lock
-  if [ -d "$lock" ]; then
-    cat "$lock/holder" 2>/dev/null || printf 'no holder'
+  # Of several the last that was taken; what a later one took the place of holds nothing.
+  latest "$service"
+  lock='' number=$rp_latest
+  newest() {
+    if [ "$rp_number" -ge "$number" ]; then number=$rp_number lock=$1; fi
+  }
+  each_lock "$service" newest
+  if [ -n "$lock" ]; then
+    read_holder "$lock"
+    printf '%s' "$rp_holder"
     section lock.age
     beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null) &&
       printf '%s' $(($(date +%s) - beat))
@@ -153,16 +163,57 @@ local_facts() {
     ask nginx.text read_whole "$resolved"
   fi
 
+  # journalctl reads what we may read of these, and says nothing of the rest.
+  section journal
+  for journal in /run/log/journal/* /var/log/journal/*; do
+    if [ ! -d "$journal" ] || [ -r "$journal/system.journal" ]; then continue; fi
+    case ${granted-} in
+      *'NOPASSWD: ALL'*) case $granted in *!*) ! lacks journalctl --no-pager || printf 'not readable\n' ;; esac ;;
+      *) ! lacks journalctl --no-pager || printf 'not readable\n' ;;
+    esac
+    break
+  done
+  section hidden
+  printf '%s' "$rp_hidden"
+
   section addresses
   # Where there is no if_inet6 awk ends there, with all of the other said.
   awk 'FILENAME != "/proc/net/fib_trie" { print $1; next }
     /32 host LOCAL/ && !seen[last]++ { print last }
     { last = $2 }' /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null
 
-  # colour_facts NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG; `-` where there is none.
+  # log_facts PATH: what a log is, looked at and never opened: what green owns may hold up whoever opens it, and this is
+  # before traffic is safe. Where we may not read it, the group that may.
+  log_facts() {
+    if [ -f "$1" ]; then
+      if [ -r "$1" ]; then
+        printf 'readable %s\n' "$(size_of "$1")"
+      else
+        printf 'not readable %s\n' "$(stat -L -c '%A %G' "$1" 2>/dev/null | sed -n 's/^....r.* //p')"
+      fi
+    elif rp_seen=$(stat -L -c %F "$1" 2>/dev/null || as_root stat -L -c %F "$1" 2>/dev/null); then
+      case $rp_seen in regular*) printf 'not readable\n' ;; *) printf 'no file: %s\n' "$rp_seen" ;; esac
+    else
+      printf 'missing\n'
+    fi
+  }
+
+  colour() {
+    IFS=$rp_unit
+    set -f
+    # shellcheck disable=SC2086
+    colour_facts $1
+  }
+  # colour_facts NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG FOLDER PROGRAM EXE PORTS; `-` where there is none. Only
+  # the colour that traffic is to go to has ports there: it is asked whether it could be started.
   colour_facts() {
     unset IFS
     set +f
+    kinds="$kinds $2"
+    if [ "${10}" != - ]; then
+      to=$1 to_ports=${10}
+      to_run=$2$rp_unit$3$rp_unit$4$rp_unit$5$rp_unit$7$rp_unit$8$rp_unit$9
+    fi
     case $2 in
       systemd) units="$units $3" ;;
       docker) container_facts "$1" "$3" ;;
@@ -170,6 +221,7 @@ local_facts() {
         if ! container=$(container_of "$4" "$5" "$3"); then
           ask "$1.container" compose_of "$4" "$5" ps -a -q "$3"
         elif [ -n "$container" ]; then
+          [ "$1" != "$to" ] || to_run=''
           container_facts "$1" "$container"
         else
           # Compose makes it when it is first started.
@@ -178,9 +230,7 @@ local_facts() {
         ;;
     esac
     section "$1.log"
-    if [ "$6" != - ]; then
-      if [ -r "$6" ]; then printf 'readable %s' "$(wc -c <"$6")"; else printf 'not readable'; fi
-    fi
+    [ "$6" = - ] || log_facts "$6"
   }
   container_facts() {
     ask "$1.container" docker inspect --type container -f \
@@ -188,18 +238,14 @@ local_facts() {
       "$2"
   }
 
-  ports='' units=''
-  for arg in "$@"; do
-    case $arg in
-      ports=*) ports=${arg#*=} ;;
-      colour=*)
-        IFS=$rp_unit
-        set -f
-        # shellcheck disable=SC2086
-        colour_facts ${arg#*=}
-        ;;
-    esac
-  done
+  units='' kinds='' to='' to_ports='' to_run='' rp_sockets=''
+  wanted() {
+    section evidence
+    printf '%s\n' "$1"
+    log_facts "$1"
+  }
+  with_evidence each wanted
+  with_colour each colour
   # shellcheck disable=SC2086 # the names of one or two units
   [ -z "$units" ] || ask units systemctl show -p LoadState,ActiveState,SubState,ControlGroup $units
   if [ -n "$ports" ]; then
@@ -207,33 +253,68 @@ local_facts() {
     rp_sockets=$(connections "$ports")
     printf '%s\n' "$rp_sockets"
     section listeners
-    listeners "$ports" | described
+    rp_described=$(listeners "$ports" | described)
+    printf '%s\n' "$rp_described"
+    # A unit that holds several of them ends with its main process, whoever the others are.
+    # shellcheck disable=SC2046 # names of units
+    case $kinds in *process*) mains_of $(several_in_one_unit "$rp_described") ;; esac
+  fi
+  # Only where it is down.
+  for port in $to_ports; do
+    case $rp_sockets in *"0A here $port "*) to_run='' ;; esac
+  done
+  if [ -n "$to_run" ]; then
+    section "$to.lacks"
+    IFS=$rp_unit
+    set -f
+    # shellcheck disable=SC2086
+    set -- $to_run
+    set +f
+    unset IFS
+    lacks_of "$@"
   fi
 }
+several_in_one_unit() {
+  printf '%s\n' "$1" | awk -F "$rp_unit" '{
+    pid = $2; rest = $0
+    while (match(rest, /\/[^\/|]+\.service\|/)) {
+      unit = substr(rest, RSTART + 1, RLENGTH - 2); rest = substr(rest, RSTART + RLENGTH)
+      if (!seen[unit, pid]++ && ++n[unit] == 2) print unit
+    }
+  }'
+}
+mains_of() { [ "$#" = 0 ] || ask mains systemctl show -p MainPID "$@"; }
 
-# asked WHOM ARGUMENT…: what is asked over HTTP of those arguments whose name begins with a word of WHOM.
+# asked WHOM GET…: those whose name begins with a word of WHOM.
 asked() {
   rp_whom=" $1 "
   shift
-  for arg in "$@"; do
+  for rp_get in "$@"; do
     shift
-    case $arg in
-      get=*)
-        rp_name=${arg#get=}
-        rp_name=${rp_name%%"$rp_unit"*}
-        case $rp_whom in *" ${rp_name%%.*} "*) set -- "$@" "${arg#get=}" ;; esac
-        ;;
-    esac
+    rp_name=${rp_get%%"$rp_unit"*}
+    case $rp_whom in *" ${rp_name%%.*} "*) set -- "$@" "$rp_get" ;; esac
   done
-  fetch_all "$@"
+  case $rp_whom in ' green ') side_by_side "$@" ;; *) fetch_all "$@" ;; esac
+}
+# side_by_side GET…: each at the same time as the others. One that gives no answer takes its second, and three take one.
+side_by_side() {
+  if [ "$#" -le 1 ]; then
+    fetch_all "$@"
+    return 0
+  fi
+  fetch_all "$1" | {
+    shift
+    side_by_side "$@"
+    head -c "$rp_plenty"
+  }
 }
 
 # Green is asked at the same time as blue and the probe, and both beside everything else, each behind a pipe of its own
 # that holds its answer back: a green that hangs, which is why we are here, must not hold up the rest.
-asked green "$@" | {
-  asked 'blue probe' "$@" | {
+with_get asked green | {
+  with_get asked 'blue probe' | {
     nginx_facts | {
-      local_facts "$@"
+      local_facts
       cat
     }
     head -c "$rp_plenty"

@@ -1,14 +1,11 @@
 # Asks each URL once. The pace and the count are the laptop's. Only asks.
-# Arguments: get= (repeated), ports= to see who listens.
-for arg in "$@"; do
-  shift
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    get=*) set -- "$@" "${arg#*=}" ;;
-    ports=*)
-      section listeners
-      listeners "${arg#*=}" | described
-      ;;
-  esac
-done
-fetch_all "$@" | head -c "$rp_plenty"
+# Takes: get... ports unit container
+# With ports also who listens there; with unit or container whether it has given up: sections supervisor and last_words,
+# see `supervised` in lib.sh.
+[ -z "$unit" ] || supervised systemd "$unit"
+[ -z "$container" ] || supervised docker "$container"
+if [ -n "$ports" ]; then
+  section listeners
+  listeners "$ports" | described
+fi
+with_get fetch_all | head -c "$rp_plenty"

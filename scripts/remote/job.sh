@@ -1,13 +1,6 @@
 # What became of a step whose answer was lost: waits for it, repeats what it printed and its status.
-# Arguments: service= job= limit=. Exit: the job's; 92 there is no such job here.
-service='' job='' limit=30
-for arg in "$@"; do
-  case $arg in
-    service=*) service=${arg#*=} ;;
-    job=*) job=${arg#*=} ;;
-    limit=*) limit=${arg#*=} ;;
-  esac
-done
+# Takes: service job limit=30
+# limit is in seconds. Exit: the job's; 92 there is no such job here.
 folder=$(records "$service" | awk -v job="$job" -F / '$NF == job { print; exit }')
 [ -n "$folder" ] || return 92
 rp_until=$(($(date +%s) + limit))

@@ -1,16 +1,11 @@
 # The journal of some units since a time. journalctl without the rights ends with 0 and says nothing: nothing is
 # a gap, and the caller says so.
-# Arguments: sudo= since= (seconds since 1970) unit= (repeated) max= (bytes)
+# Takes: since=0 unit... max=67108864
+# since is in seconds since 1970, max in bytes.
 # Exit: 0; 52 no journalctl here
-since=0 units='' max=67108864
-for arg in "$@"; do
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    since=*) since=${arg#*=} ;;
-    max=*) max=${arg#*=} ;;
-    unit=*) units="$units -u ${arg#*=}" ;;
-  esac
-done
+units=''
+add_unit() { units="$units -u $1"; }
+with_unit each add_unit
 has journalctl || return 52
 # Unit names have no white space; names.rs saw to that.
 # shellcheck disable=SC2086

@@ -1,4 +1,8 @@
 # Shared by every script that runs on a host; sent in front of it. POSIX sh only, nothing installed.
+# Takes: sudo=no
+# What a script takes is set before it begins, with what it was given or what stands behind the `=`: a word as the variable
+# of that name, a list (`log...`) as a function: `with_log COMMAND…` runs COMMAND with all values of the list behind it. No
+# name of ours begins with with_ or rp_, and no script looks at its own $1.
 # $rp_nonce frames the answer: a line that starts with it opens a section, so that the output of a
 # chatty login shell, a motd or a log line can never be taken for an answer.
 LC_ALL=C
@@ -10,15 +14,28 @@ umask 077
 # section NAME: what follows, up to the next section, is NAME.
 section() { printf '\n%s %s\n' "$rp_nonce" "$1"; }
 
-# ask NAME COMMAND…: a section with both outputs of the command, then one with its status.
+# What a host prints beside an answer decides nothing: sudo's `unable to resolve host`, a warning of docker, a locale that is
+# not there. Judged is by statuses, and by what a command prints on its standard output; the rest is for people to read.
+
+# ask NAME COMMAND…: a section with what the command prints, and where it fails with its complaint; then one with its status.
 ask() {
   section "$1"
   rp_name=$1
   shift
   rp_status=0
-  "$@" 2>&1 || rp_status=$?
+  {
+    rp_complaint=$("$@" 2>&1 >&4 4>&-) || rp_status=$?
+  } 4>&1
+  [ "$rp_status" = 0 ] || printf '%s' "$rp_complaint"
   section "$rp_name.status"
   printf '%s' "$rp_status"
+}
+
+# each COMMAND WORD…: COMMAND once with each WORD. `with_log each COMMAND` is a loop over a list.
+each() {
+  rp_each=$1
+  shift
+  for rp_word in "$@"; do "$rp_each" "$rp_word"; done
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -34,16 +51,15 @@ rp_uid=
 [ -n "$rp_uid" ] || rp_uid=$(id -u)
 
 # as_root COMMAND…: through `sudo -n` where the config says so and we are not root already.
-rp_sudo=no
 as_root() {
-  if [ "$rp_sudo" = yes ] && [ "$rp_uid" != 0 ]; then
+  if [ "$sudo" = yes ] && [ "$rp_uid" != 0 ]; then
     sudo -n "$@"
   else
     "$@"
   fi
 }
 
-# A list arrives as one argument with a unit separator between its words.
+# Several words in one value have a unit separator between them.
 rp_unit=$(printf '\037')
 # run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it. Not with our own umask: nginx
 # makes its pid file even when it only tests, and one that root alone may read would stay so when it is started.
@@ -67,13 +83,22 @@ run_words() {
 # read_whole FILE: its bytes, also where only root may read it.
 read_whole() { if [ -r "$1" ]; then cat "$1"; else as_root cat "$1"; fi; }
 
-# size_of FILE: its bytes, also where only root may look; nothing where nobody may.
+# size_of FILE: its bytes, of the file behind a link, also where only root may look; nothing where nobody may, or where
+# it is no file. Never opened: whoever opens a FIFO is held there.
 size_of() {
-  if [ -r "$1" ]; then wc -c <"$1"; else as_root stat -c %s "$1" 2>/dev/null; fi
+  rp_stat=$(stat -L -c '%s %F' "$1" 2>/dev/null || as_root stat -L -c '%s %F' "$1" 2>/dev/null) || return 0
+  case $rp_stat in *' regular'*) printf '%s' "${rp_stat%% *}" ;; esac
 }
 
-# tail_of BYTES FILE: `tail -c BYTES`, also where only root may read.
-tail_of() { if [ -r "$2" ]; then tail -c "$1" "$2"; else as_root tail -c "$1" "$2"; fi 2>/dev/null; }
+# tail_of BYTES FILE: `tail -c BYTES` of a file of nginx, also where only root may read. Of nothing else than a file: a
+# FIFO, or /dev/zero, would hold up the switch.
+tail_of() {
+  if [ -r "$2" ]; then
+    if [ -f "$2" ]; then tail -c "$1" "$2"; fi
+  elif [ -f "$2" ] || as_root test -f "$2"; then
+    as_root tail -c "$1" "$2"
+  fi 2>/dev/null
+}
 
 # pause SECONDS: a fraction where sleep knows fractions.
 pause() { sleep "$1" 2>/dev/null || sleep 1; }
@@ -82,31 +107,45 @@ pause() { sleep "$1" 2>/dev/null || sleep 1; }
 rp_plenty=1048576
 # fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none)
 # and URL with unit separators between; `unix:/path:/uri` is asked over that socket. Answers with a section NAME (head
-# and body) and a section NAME.code. One curl for all of them: its start costs more than an answer.
+# and body) and a section NAME.code. One curl for all of them: its start costs more than an answer. What it is to do goes
+# in on its standard input: the nonce on a command line could be read by any account, and put into an answer.
 fetch_all() {
   [ "$#" -gt 0 ] || return 0
   section "${1%%"$rp_unit"*}"
   if has curl; then
     rp_left=$#
-    while [ "$rp_left" -gt 0 ]; do
-      split_get "$1"
+    for rp_get in "$@"; do
+      split_get "$rp_get"
       shift
       rp_left=$((rp_left - 1))
       rp_next=
-      if [ "$rp_left" -gt 0 ]; then rp_next="\n$rp_nonce ${1%%"$rp_unit"*}\n"; fi
-      set -- "$@" -sS -i -m "$rp_wait" --noproxy '*' -H 'Connection: close' \
-        -w "\n$rp_nonce $rp_name.code\n%{http_code} %{errormsg}$rp_next"
-      [ "$rp_host" = - ] || set -- "$@" -H "Host: $rp_host"
+      if [ "$rp_left" -gt 0 ]; then rp_next="\\n$rp_nonce ${1%%"$rp_unit"*}\\n"; fi
+      curl_says write-out "\\n$rp_nonce $rp_name.code\\n%{http_code} %{errormsg}$rp_next"
+      printf '%s\n' silent show-error include 'noproxy = "*"' 'header = "Connection: close"' "max-time = $rp_wait"
+      [ "$rp_host" = - ] || curl_says header "Host: $(for_curl "$rp_host")"
       case $rp_url in
         unix:*)
           rp_path=${rp_url#unix:}
-          set -- "$@" --unix-socket "${rp_path%%:*}" "http://localhost${rp_path#*:}"
+          curl_says unix-socket "$(for_curl "${rp_path%%:*}")"
+          curl_says url "$(for_curl "http://localhost${rp_path#*:}")"
           ;;
-        *) set -- "$@" "$rp_url" ;;
+        https://*)
+          split_https
+          # HTTP/2 has no status line that says more, and no connection that ends with an answer.
+          printf 'http1.1\n'
+          [ "$rp_trusts" = no ] || printf 'insecure\n'
+          if [ "$rp_host" = - ]; then
+            curl_says url "$(for_curl "$rp_url")"
+          else
+            # The name that the certificate must have, and that nginx picks the site by, is not the place we connect to.
+            curl_says connect-to "$(for_curl "${rp_host%:*}:$rp_port:$rp_at:$rp_port")"
+            curl_says url "$(for_curl "https://${rp_host%:*}:$rp_port$rp_path")"
+          fi
+          ;;
+        *) curl_says url "$(for_curl "$rp_url")" ;;
       esac
-      if [ "$rp_left" -gt 0 ]; then set -- "$@" --next; fi
-    done
-    curl "$@" 2>/dev/null
+      if [ "$rp_left" -gt 0 ]; then printf 'next\n'; fi
+    done | curl -q -K - 2>/dev/null
     return 0
   fi
   rp_first=yes
@@ -116,11 +155,29 @@ fetch_all() {
     rp_first=no
     set -- -q -S -O - -T "$rp_wait" -t 1 --no-proxy --header='Connection: close'
     [ "$rp_host" = - ] || set -- "$@" --header="Host: $rp_host"
+    case $rp_url in
+      https://*)
+        # It has no word for another name than that in the URL: without SNI nginx picks the certificate of its first
+        # site, and the site by the header.
+        split_https
+        [ "$rp_trusts" = no ] || set -- "$@" --no-check-certificate
+        ;;
+    esac
     # wget prints the head on standard error, indented, and has no other word for the status
     wget "$@" "$rp_url" 2>&1 | sed 's/^  \([A-Za-z]\)/\1/'
     section "$rp_name.code"
     printf 'wget'
   done
+}
+# curl_says OPTION VALUE: a line of curl's config.
+curl_says() { printf '%s = "%s"\n' "$1" "$2"; }
+# for_curl TEXT: as it stands in quotes there. A newline would be a line of its own.
+for_curl() {
+  case $1 in
+    *'"'* | *\\* | *'
+'*) printf '%s' "$1" | tr -d '\n' | sed 's/[\\"]/\\&/g' ;;
+    *) printf '%s' "$1" ;;
+  esac
 }
 split_get() {
   rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
@@ -128,38 +185,113 @@ split_get() {
   rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
 }
 
+# split_https: $rp_url as its host ($rp_at), $rp_port and $rp_path. $rp_trusts where the connection never leaves this host:
+# whoever could pretend to be it there could as well take its key, so its certificate is not verified.
+split_https() {
+  rp_path=${rp_url#https://}
+  rp_at=${rp_path%%[/?]*}
+  rp_path=${rp_path#"$rp_at"}
+  rp_port=443
+  case $rp_at in
+    \[*\]:*) rp_port=${rp_at##*:} rp_at=${rp_at%:*} ;;
+    \[*\]) ;;
+    *:*) rp_port=${rp_at##*:} rp_at=${rp_at%:*} ;;
+  esac
+  case $rp_at in 127.* | localhost | '[::1]') rp_trusts=yes ;; *) rp_trusts=no ;; esac
+}
+
+# Where /proc is mounted with hidepid=2 the processes of others are not there for us: then root is asked for each. Pid 1
+# is root's, and always there.
+rp_hidden=no
+if [ -d /proc/self ] && [ ! -d /proc/1 ]; then rp_hidden=yes; fi
+
+# is_hidden PID: whether root must be asked for it, should it be there at all.
+is_hidden() { [ "$rp_hidden" = yes ] && [ ! -d "/proc/$1" ]; }
+
+# of_proc PID FILE: what /proc says of it, as text.
+of_proc() {
+  if is_hidden "$1"; then as_root cat "/proc/$1/$2"; else cat "/proc/$1/$2"; fi 2>/dev/null | tr '\0' ' '
+}
+
 # read_title PID: the start of its command line into $rp_title, as far as there is one.
 read_title() {
   rp_title=
-  # It has no newline at its end, which read reports as a failure after it has read it.
-  { IFS= read -r rp_title <"/proc/$1/cmdline" || :; } 2>/dev/null
+  if is_hidden "$1"; then
+    rp_title=$(of_proc "$1" cmdline)
+  else
+    # It has no newline at its end, which read reports as a failure after it has read it.
+    { IFS= read -r rp_title <"/proc/$1/cmdline" || :; } 2>/dev/null
+  fi
 }
 
-# nginx_master PIDFILE: the pid of the running master, or nothing. Where we may not read the file, it is the only master
-# that there is.
-nginx_master() {
-  if [ -e "$1" ] && [ ! -r "$1" ]; then
-    # The brackets keep grep from finding itself.
-    rp_masters=$(grep -l 'nginx: [m]aster process' /proc/[0-9]*/cmdline 2>/dev/null)
-    case $rp_masters in
-      *'
-'*) ;;
-      /proc/*/cmdline)
-        rp_masters=${rp_masters#/proc/}
-        printf '%s' "${rp_masters%/cmdline}"
-        ;;
-    esac
-    return 0
+# read_owner PID: whose process it is, as a uid, into $rp_owner; nothing where it is gone.
+read_owner() {
+  rp_owner=
+  if is_hidden "$1"; then
+    rp_owner=$(of_proc "$1" status | awk '$1 == "Uid:" { print $3; exit }')
+  else
+    {
+      while read -r rp_key rp_real rp_effective rp_rest; do
+        case $rp_key in Uid:) rp_owner=$rp_effective && break ;; esac
+      done <"/proc/$1/status"
+    } 2>/dev/null
   fi
-  [ -r "$1" ] || return 0
-  IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ] || return 0
-  read_title "$rp_pid"
-  case $rp_title in *nginx*) printf '%s' "$rp_pid" ;; esac
+}
+
+# is_master PID PIDFILE: whether it is nginx's, and not a process that only calls itself so, which anybody can make: it
+# is root's, ours, or his whose the pid file is.
+is_master() {
+  read_owner "$1"
+  case $rp_owner in
+    '') return 1 ;;
+    0 | "$rp_uid") ;;
+    *) [ "$rp_owner" = "$(stat -L -c %u "$2" 2>/dev/null)" ] || return 1 ;;
+  esac
+  # Only now: the title of a process is read from its memory, and a stranger can hold up whoever reads that.
+  read_title "$1"
+  case $rp_title in *nginx*) ;; *) return 1 ;; esac
+}
+
+# nginx_master PIDFILE: the pid of the running master, or nothing. Where neither we nor root for us may read the file, it
+# is the only master that there is.
+nginx_master() {
+  rp_pid=
+  if [ -r "$1" ]; then
+    { IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ]; } || return 0
+  elif [ "$sudo" = yes ] && [ "$rp_uid" != 0 ] && [ -n "$1" ]; then
+    rp_pid=$(as_root cat "$1" 2>/dev/null)
+  fi
+  case $rp_pid in
+    '') ;;
+    *[!0-9]*) return 0 ;;
+    *)
+      if is_master "$rp_pid" "$1"; then printf '%s' "$rp_pid"; fi
+      return 0
+      ;;
+  esac
+  # There is one, only not for us.
+  [ -e "$1" ] || return 0
+  rp_masters=
+  for rp_pid in /proc/[0-9]*; do
+    rp_pid=${rp_pid#/proc/}
+    rp_name=
+    { IFS= read -r rp_name <"/proc/$rp_pid/comm" || :; } 2>/dev/null
+    case $rp_name in nginx*) ;; *) continue ;; esac
+    is_master "$rp_pid" "$1" || continue
+    case $rp_title in *'nginx: master process'*) rp_masters="$rp_masters $rp_pid" ;; esac
+  done
+  # shellcheck disable=SC2086 # pids
+  set -- $rp_masters
+  if [ "$#" = 1 ]; then printf '%s' "$1"; fi
 }
 
 # children_of PID: their pids, into $rp_children. Where the kernel lists them it may leave one out while another ends,
 # which is then still in the list: two that are equal are whole (Linux, filesystems/proc.rst, 3.7).
 children_of() {
+  if is_hidden "$1"; then
+    rp_children=$(of_proc "$1" "task/$1/children")
+    return 0
+  fi
   rp_list=/proc/$1/task/$1/children
   rp_before=none
   for rp_try in 1 2 3 4 5 6 7 8; do
@@ -188,29 +320,35 @@ nginx_workers() {
   done
 }
 
-# last_emerg LOG…: the newest [emerg] line of each log, so that a new one is seen. A reload that nginx
-# accepts and then does not apply says so nowhere else.
+# last_emerg LOG…: the newest line of each log that nginx itself calls [emerg], so that a new one is seen. A reload that
+# nginx accepts and then does not apply says so nowhere else. Only where the level stands: a request for `/[emerg]` that
+# failed is logged with these letters, too, and anybody can send it.
 last_emerg() {
   for rp_log in "$@"; do
     rp_tail=$(tail_of 65536 "$rp_log")
-    case $rp_tail in *'[emerg]'*) printf '%s\n' "$rp_tail" | awk 'index($0, "[emerg]") { last = $0 } END { print last }' ;; esac
+    case $rp_tail in
+      *'[emerg]'*)
+        printf '%s\n' "$rp_tail" |
+          awk '/^[0-9\/]+ [0-9:]+ \[emerg\] / { last = substr($0, 1, 1024) } END { if (last != "") print last }'
+        ;;
+    esac
   done
 }
 
-# connections HEXPORTS: "STATE SIDE PORT PEER UID INODE" for each TCP socket with one of the ports (" 1F90 1F91 ")
-# on either end; SIDE is here where the port is ours, there where it is the peer's. Read from /proc, since ss may
-# not be installed.
+# connections HEXPORTS: "STATE SIDE PORT PEER UID INODE ADDRESS" for each TCP socket with one of the ports (" 1F90 1F91 ")
+# on either end; SIDE is here where the port is ours, there where it is the peer's; ADDRESS is ours. Read from /proc, since
+# ss may not be installed.
 connections() {
   # Where there is no tcp6 awk ends there, with all of tcp said.
   awk -v ports="$1" '
     $1 ~ /^[0-9]+:$/ {
       n = split($2, l, ":"); m = split($3, r, ":")
-      if (index(ports, " " l[n] " ")) print $4, "here", l[n], r[1], $8, $10
-      if (index(ports, " " r[m] " ") && $4 != "0A") print $4, "there", r[m], r[1], $8, $10
+      if (index(ports, " " l[n] " ")) print $4, "here", l[n], r[1], $8, $10, l[1]
+      if (index(ports, " " r[m] " ") && $4 != "0A") print $4, "there", r[m], r[1], $8, $10, l[1]
     }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :
 }
 
-# listeners HEXPORTS: "HEXPORT PID" for the processes that listen on the ports, as far as we may look: the open
+# listeners HEXPORTS: "HEXPORT PID ADDRESS" (as /proc writes it, or ss) for the processes that listen on the ports, as far as we may look: the open
 # files of another user's process are not ours to list, so where a port has no pid here root is asked with ss.
 # $rp_sockets is what connections said of these ports, where that was asked already.
 listeners() {
@@ -221,30 +359,69 @@ listeners() {
   for rp_port in $1; do
     case $rp_sockets in *"0A here $rp_port "*) ;; *) continue ;; esac
     case $rp_found in *"$rp_port "*) continue ;; esac
-    if [ "$rp_uid" != 0 ] && [ "$rp_sudo" = yes ] && has ss; then
+    if [ "$rp_uid" != 0 ] && [ "$sudo" = yes ] && has ss; then
       as_root ss -Hltnp 2>/dev/null | awk -v port="$((0x$rp_port))" -v hex="$rp_port" '
         { n = split($4, a, ":") }
         a[n] == port {
-          while (match($0, /pid=[0-9]+/)) { print hex, substr($0, RSTART + 4, RLENGTH - 4); $0 = substr($0, RSTART + RLENGTH) }
+          address = substr($4, 1, length($4) - length(a[n]) - 1)
+          while (match($0, /pid=[0-9]+,fd=/)) { print hex, substr($0, RSTART + 4, RLENGTH - 8), address; $0 = substr($0, RSTART + RLENGTH) }
         }'
     fi
   done
 }
-# described: "HEXPORT PID" lines in, "HEXPORT PID PROGRAM START-TIME CGROUP" lines out.
+# described: "HEXPORT PID ADDRESS" lines in; HEXPORT, PID[,PARENT…], ADDRESS, PROGRAM, START-TIME and CGROUPS out, with
+# unit separators between: a process chooses the names of its program and of its cgroup, and those may hold blanks, newlines
+# and what ends a field here.
 described() {
-  while read -r rp_port rp_pid; do
-    rp_groups=
-    while IFS= read -r rp_group; do rp_groups="$rp_groups$rp_group|"; done <"/proc/$rp_pid/cgroup"
-    printf '%s %s %s %s %s\n' "$rp_port" "$rp_pid" "$(exe_of "$rp_pid")" "$(started_at "$rp_pid")" "$rp_groups"
+  while read -r rp_port rp_pid rp_address; do
+    if is_hidden "$rp_pid"; then
+      rp_groups=$(of_proc "$rp_pid" cgroup | fields)
+    else
+      rp_groups=$(fields <"/proc/$rp_pid/cgroup")
+    fi
+    rp_program=$(exe_of "$rp_pid")
+    case $rp_program in
+      *"$rp_unit"* | *'
+'*) rp_program='?' ;;
+    esac
+    read_chain "$rp_pid"
+    printf '%s\n' "$rp_port$rp_unit$rp_chain$rp_unit$rp_address$rp_unit$rp_program$rp_unit$(started_at "$rp_pid")$rp_unit$rp_groups"
   done 2>/dev/null
+}
+# read_chain PID: it and its parents, as far as they have any below the first process, into $rp_chain.
+read_chain() {
+  rp_chain=$1 rp_parent=$1
+  while stat_of "$rp_parent" && [ -n "$rp_stat" ]; do
+    # behind the state
+    rp_stat=${rp_stat#? }
+    rp_parent=${rp_stat%% *}
+    [ "$rp_parent" -gt 1 ] || break
+    rp_chain=$rp_chain,$rp_parent
+  done
+}
+# fields: the lines of a cgroup file on one, each with a `|` behind it. A name with a `|` in it would be two.
+fields() {
+  while IFS= read -r rp_group; do
+    case $rp_group in *'|'* | *"$rp_unit"*) rp_group='?' ;; esac
+    printf '%s|' "$rp_group"
+  done
+}
+# stat_of PID: what stands behind its name in /proc/PID/stat, into $rp_stat. The name may hold anything, a newline, too.
+stat_of() {
+  rp_stat=
+  if is_hidden "$1"; then
+    rp_stat=$(of_proc "$1" stat)
+  else
+    { while IFS= read -r rp_line; do rp_stat=$rp_line; done <"/proc/$1/stat"; } 2>/dev/null
+  fi
+  rp_stat=${rp_stat##*) }
 }
 # started_at PID: its start in clock ticks after boot, which tells it from a later process of the same number.
 started_at() {
-  IFS= read -r rp_stat <"/proc/$1/stat" || return 0
-  # behind the name, which may hold anything, it is the 20th word
+  stat_of "$1"
   # shellcheck disable=SC2086
-  set -- ${rp_stat##*) }
-  printf '%s' "${20}"
+  set -- $rp_stat
+  printf '%s' "${20-}"
 }
 # exe_of PID: its program, or `?`; that of another user's process is shown to root alone.
 exe_of() { readlink "/proc/$1/exe" 2>/dev/null || as_root readlink "/proc/$1/exe" 2>/dev/null || printf '?'; }
@@ -252,14 +429,44 @@ find_listeners() {
   # shellcheck disable=SC2012
   {
     printf '%s\n' "$rp_sockets"
-    ls -l /proc/[0-9]*/fd 2>/dev/null
+    # A newline in the name of an open file is none of the list's (GNU; busybox makes it a `?`).
+    QUOTING_STYLE=escape ls -l /proc/[0-9]*/fd 2>/dev/null
   } | awk '
-    $1 == "0A" && $2 == "here" { port[$6] = $3; next }
+    $1 == "0A" && $2 == "here" { port[$6] = $3; address[$6] = $7; next }
     /^\/proc\/[0-9]+\/fd:$/ { split($0, p, "/"); pid = p[3]; next }
-    match($0, /socket:\[[0-9]+\]$/) {
-      inode = substr($0, RSTART + 8, RLENGTH - 9)
-      if (inode in port && !seen[pid, port[inode]]++) print port[inode], pid
+    # A file may be called socket:[1], too; its path is one.
+    /^[^>]* [0-9]+ -> socket:\[[0-9]+\]$/ {
+      inode = $NF
+      gsub(/[^0-9]/, "", inode)
+      if (inode in port && !seen[pid, inode]++) print port[inode], pid, address[inode]
     }'
+}
+
+# supervised KIND NAME: what keeps a colour running says of it now (section supervisor), and where it has given up what it
+# said last (section last_words). Nothing of a plain process.
+supervised() {
+  case $1 in
+    systemd)
+      section supervisor
+      rp_shown=$(systemctl show -p ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts "$2" 2>/dev/null)
+      printf '%s' "$rp_shown"
+      case $rp_shown in *ActiveState=failed*) ;; *) return 0 ;; esac
+      section last_words
+      rp_said=$(journalctl -u "$2" -n 5 -o cat -q --no-pager 2>/dev/null)
+      [ -n "$rp_said" ] || rp_said=$(as_root journalctl -u "$2" -n 5 -o cat -q --no-pager 2>/dev/null)
+      printf '%s' "$rp_said"
+      ;;
+    docker)
+      section supervisor
+      rp_shown=$(docker inspect --type container -f 'Status={{.State.Status}}
+ExitCode={{.State.ExitCode}}
+Error={{.State.Error}}' "$2" 2>/dev/null)
+      printf '%s' "$rp_shown"
+      case $rp_shown in Status=exited* | Status=dead*) ;; *) return 0 ;; esac
+      section last_words
+      docker logs --tail 5 "$2" 2>&1
+      ;;
+  esac
 }
 
 # compose_of FILE PROJECT WORDS…: docker compose on that file; `-` for the project that compose derives itself.
@@ -276,53 +483,172 @@ compose_of() {
 # prints its warnings on standard error, so that is not part of the name.
 container_of() { compose_of "$1" "$2" ps -a -q "$3" 2>/dev/null; }
 
-# Folders on this host for locks and records: memory first, it cannot be full of logs.
+# Where locks, their numbers and records of steps are kept: a place for each account, in memory, it cannot be full of logs.
+# /run is root's alone, so a folder below /run/rollback-prod proves that root let that account do this: what is in it counts
+# for everybody. Where there is none, the folders that everybody may write to: there counts what is our own or root's, and
+# what somebody else made there is nothing to us.
+rp_proven=/run/rollback-prod
 rp_bases='/run/lock /dev/shm /tmp /var/tmp'
 
-# state_folder: the first of them that we may write.
-state_folder() {
+# is_ours FOLDER: never through a link, which its maker could turn to another folder at any moment.
+is_ours() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+
+# is_proven: whether nobody but root can have made what is below /run.
+is_proven() { [ "$rp_uid" = 0 ] || [ ! -w /run ]; }
+
+# each_place COMMAND WORD…: COMMAND with each place that counts behind its words.
+each_place() {
+  if is_proven; then
+    for rp_place in "$rp_proven"/*; do
+      if [ -d "$rp_place" ] && [ ! -L "$rp_place" ]; then "$@" "$rp_place"; fi
+    done
+  fi
   for rp_base in $rp_bases; do
-    if [ -d "$rp_base" ] && [ -w "$rp_base" ]; then
-      printf '%s' "$rp_base"
-      return 0
+    for rp_place in "$rp_base/rollback-prod-$rp_uid" "$rp_base/rollback-prod-$rp_uid".*; do
+      if is_ours "$rp_place"; then "$@" "$rp_place"; fi
+    done
+    rp_place=$rp_base/rollback-prod-0
+    if [ "$rp_uid" != 0 ] && [ -d "$rp_place" ] && [ ! -L "$rp_place" ] && [ "$(stat -c %u "$rp_place" 2>/dev/null)" = 0 ]; then
+      "$@" "$rp_place"
     fi
+  done
+}
+
+# each_own_place COMMAND WORD…: COMMAND with one place of ours after the other, until it succeeds. Makes them where we may.
+each_own_place() {
+  # sshd says who logged in, and spares us a program.
+  rp_account=${LOGNAME:-$(id -un)}
+  case $rp_account in
+    '' | [.-]* | *[!A-Za-z0-9._@-]*) ;;
+    *)
+      rp_own=$rp_proven/$rp_account
+      is_proven && { is_ours "$rp_own" || prove; } && "$@" "$rp_own" && return 0
+      ;;
+  esac
+  for rp_base in $rp_bases; do
+    rp_own=$rp_base/rollback-prod-$rp_uid
+    # Where somebody was there before us, a name that nobody can have thought of.
+    is_ours "$rp_own" || make_place "$rp_own" || beside_it
+    { is_ours "$rp_own" || make_place "$rp_own"; } && "$@" "$rp_own" && return 0
+    rmdir "$rp_own" 2>/dev/null
   done
   return 1
 }
+beside_it() {
+  for rp_beside in "$rp_own".*; do
+    if is_ours "$rp_beside"; then
+      rp_own=$rp_beside
+      return 0
+    fi
+  done
+  rp_own=$rp_own.$$
+}
+make_place() {
+  umask 022
+  rp_made=0
+  mkdir "$1" 2>/dev/null || rp_made=1
+  umask 077
+  return "$rp_made"
+}
+prove() {
+  [ ! -e "$rp_own" ] || return 1
+  if [ "$rp_uid" = 0 ]; then
+    [ -d "$rp_proven" ] || make_place "$rp_proven"
+    make_place "$rp_own"
+  elif [ "$sudo" = yes ]; then
+    sudo -n install -d -o "$rp_account" -m 0755 "$rp_own" >/dev/null 2>&1
+  fi
+  is_ours "$rp_own"
+}
 
 # records SERVICE: every record of a step of ours, wherever there was room for it.
-records() {
-  for rp_base in $rp_bases; do
-    for rp_record in "$rp_base/rollback-prod-$1-jobs-$rp_uid"/*; do
-      [ ! -d "$rp_record" ] || printf '%s\n' "$rp_record"
-    done
+records() { each_place records_in "$1"; }
+records_in() {
+  is_ours "$2" || return 0
+  for rp_record in "$2/$1.jobs"/*; do
+    [ ! -d "$rp_record" ] || printf '%s\n' "$rp_record"
   done
 }
 
-# read_holder LOCK: its holder's line into $rp_holder; nothing where there is none.
+# A lock is a folder PLACE/SERVICE.NUMBER.PID.lock with the files holder (a line), beat (its age is the lock's) and, once
+# nobody else was there, held. No two have ever the same name, so whoever removes one has removed the one that he judged.
+# PLACE/SERVICE.number is the number of the last one that was held there, and stays.
+
+# latest SERVICE: the number of the last lock that was held here, into $rp_latest; 0 where there was none.
+latest() {
+  rp_latest=0
+  each_place read_latest "$1"
+}
+read_latest() {
+  [ -f "$2/$1.number" ] || return 0
+  rp_read=
+  { IFS= read -r rp_read <"$2/$1.number"; } 2>/dev/null
+  if is_number "$rp_read" && [ "$rp_read" -gt "$rp_latest" ]; then rp_latest=$rp_read; fi
+}
+# is_number WORD: one that every shell can count with.
+is_number() {
+  case $1 in '' | 0* | *[!0-9]* | ????????????????*) return 1 ;; esac
+}
+
+# each_lock SERVICE COMMAND: COMMAND with each lock that counts, its number in $rp_number.
+each_lock() { each_place locks_in "$1" "$2"; }
+locks_in() {
+  for rp_lock in "$3/$1".*.lock; do
+    rp_number=${rp_lock%.*.lock}
+    rp_number=${rp_number##*.}
+    rp_pid=${rp_lock%.lock}
+    # Of this service, and not of one whose name begins with it.
+    [ "$rp_lock" = "$3/$1.$rp_number.${rp_pid##*.}.lock" ] || continue
+    if is_number "$rp_number" && [ -d "$rp_lock" ] && [ ! -L "$rp_lock" ]; then "$2" "$rp_lock"; fi
+  done
+}
+
+# read_holder LOCK: its holder's line into $rp_holder.
 read_holder() {
   rp_holder=
-  { IFS= read -r rp_holder <"$1/holder"; } 2>/dev/null
+  if [ -f "$1/holder" ]; then { IFS= read -r rp_holder <"$1/holder"; } 2>/dev/null; fi
+  [ -n "$rp_holder" ] || rp_holder='somebody who left no name'
 }
 
-# lock_is_anothers SERVICE HOLDER: whether another run has taken the service's lock here; its holder in $rp_holder. A run
-# that slept, or whose line hung, must not go on where somebody else is at work.
-lock_is_anothers() {
-  read_holder "$(state_folder)/rollback-prod-$1.lock"
-  [ -n "$rp_holder" ] && [ "$rp_holder" != "$2" ]
+# is_stale LOCK: whether its last beat is so long ago that nobody can be there. Five beats were missed.
+is_stale() {
+  rp_beat=$(stat -c %Y "$1/beat" 2>/dev/null || stat -c %Y "$1" 2>/dev/null) || return 0
+  [ $(($(date +%s) - rp_beat)) -ge 10 ]
 }
 
-# fenced SERVICE HOLDER: says whose the lock is now, where it is not ours.
+# fenced SERVICE HOLDER NUMBER: whether this run must change nothing here any more, and why. A run whose line hung, or that
+# slept, finds here that another had the lock since, also when that has ended. A run that has no number, because there was
+# no room for a lock, goes on while nobody else holds one. Nothing is asked of a change that is under no lock.
 fenced() {
-  lock_is_anothers "$1" "$2" || return 1
+  [ -n "$2" ] || return 1
+  latest "$1"
+  if [ -n "$3" ] && [ "$rp_latest" = "$3" ]; then return 1; fi
+  rp_other='' rp_mine=$2 rp_given=$3
+  each_lock "$1" read_other
+  if [ -z "$3" ] && [ -z "$rp_other" ]; then return 1; fi
   section why
-  printf '%s' "$rp_holder"
+  if [ -n "$rp_other" ]; then
+    printf '%s' "$rp_other"
+  elif [ "$rp_latest" = 0 ]; then
+    printf 'the host has forgotten our lock'
+  else
+    printf 'one that has ended meanwhile (lock %s; ours was %s)' "$rp_latest" "$3"
+  fi
+}
+read_other() {
+  [ -e "$1/held" ] && [ "$rp_number" -ge "$rp_latest" ] || return 0
+  read_holder "$1"
+  [ "$rp_holder" != "$rp_mine" ] || return 0
+  # Whoever has a number knows by it; for who has none a lock that somebody left is no reason.
+  if [ -n "$rp_given" ] || ! is_stale "$1"; then rp_other=$rp_holder; fi
 }
 
 # has_room FOLDER: makes it, and a file `out` in it. A disk that is full makes folders, and files without content.
 has_room() {
+  mkdir "${1%/*}" 2>/dev/null
+  is_ours "${1%/*}" || return 1
   [ ! -e "$1" ] || rm -rf "$1" 2>/dev/null
-  if mkdir -p "$1" 2>/dev/null && { printf x >"$1/out"; } 2>/dev/null && [ -s "$1/out" ]; then return 0; fi
+  if mkdir "$1" 2>/dev/null && { printf x >"$1/out"; } 2>/dev/null && [ -s "$1/out" ]; then return 0; fi
   rm -rf "$1" 2>/dev/null
   rmdir "${1%/*}" 2>/dev/null
   return 1
@@ -334,24 +660,26 @@ has_room() {
 detached() {
   rp_service=$1 rp_step=$2
   shift 2
-  for rp_base in $rp_bases; do
-    rp_job=$rp_base/rollback-prod-$rp_service-jobs-$rp_uid/$rp_step
-    if has_room "$rp_job"; then
-      (
-        trap '' HUP INT TERM PIPE
-        "$@" >"$rp_job/out" 2>&1 </dev/null
-        printf '%s\n' "$?" >"$rp_job/status.new"
-        mv -f "$rp_job/status.new" "$rp_job/status"
-      ) </dev/null >/dev/null 2>&1 &
-      rp_child=$!
-      printf '%s\n' "$rp_child" >"$rp_job/pid"
-      wait "$rp_child"
-      job_result "$rp_job"
-      return
-    fi
-  done
+  if each_own_place job_folder; then
+    (
+      trap '' HUP INT TERM PIPE
+      "$@" >"$rp_job/out" 2>&1 </dev/null
+      printf '%s\n' "$?" >"$rp_job/status.new"
+      mv -f "$rp_job/status.new" "$rp_job/status"
+    ) </dev/null >/dev/null 2>&1 &
+    rp_child=$!
+    printf '%s\n' "$rp_child" >"$rp_job/pid"
+    wait "$rp_child"
+    job_result "$rp_job"
+    return
+  fi
   trap '' HUP INT TERM PIPE
   "$@" 2>&1 </dev/null
+}
+
+job_folder() {
+  rp_job=$1/$rp_service.jobs/$rp_step
+  has_room "$rp_job"
 }
 
 # job_result FOLDER: what a finished job printed and ended with; 91 where it left no status (killed). It is kept where

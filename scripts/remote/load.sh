@@ -1,34 +1,20 @@
 # Makes a copy beside the live database and loads a dump into it, in a job that outlives this line; returns at once.
-# Arguments: sudo= service= admin= container= way= run= copy= model= (the live database, or nothing) owner= comment=
-#   file= kind= jobs= size= (of the file) bytes= (of this program, packed, on 3) in_order=yes|no
-# Exit: 0 it was begun, now or before; 90 no folder for its record. The job's own exit: 0 loaded; 60 the copy could not
+# Takes: run holder number copy model owner comment file kind=plain jobs=2 size=0 bytes=0 in_order=no
+# model is the live database, or nothing; size the file's; bytes are those of this program, packed, on 3.
+# Exit: 0 it was begun, now or before; 90 no folder for its record; 93 as in switch.sh. The job's own exit: 0 loaded; 60 the copy could not
 #   be made; 61 the load failed and the copy is dropped; 62 and it could not be dropped
-run='' copy='' model='' owner='' comment='' file='' kind=plain jobs=2 size=0 bytes=0 in_order=no
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in
-    run=*) run=${arg#*=} ;;
-    copy=*) copy=${arg#*=} ;;
-    model=*) model=${arg#*=} ;;
-    owner=*) owner=${arg#*=} ;;
-    comment=*) comment=${arg#*=} ;;
-    file=*) file=${arg#*=} ;;
-    kind=*) kind=${arg#*=} ;;
-    jobs=*) jobs=${arg#*=} ;;
-    size=*) size=${arg#*=} ;;
-    bytes=*) bytes=${arg#*=} ;;
-    in_order=*) in_order=${arg#*=} ;;
-  esac
-done
-folder=$(loads_folder "$run") || return 90
+if fenced "$service" "$holder" "$number"; then return 93; fi
 section started
-if ! mkdir -p "${folder%/*}" || ! mkdir "$folder" 2>/dev/null; then
-  if [ -e "$folder/pid" ]; then
-    printf again
-    return 0
-  fi
-  return 90
+if find_load "$run"; then
+  [ -e "$folder/pid" ] || return 90
+  printf again
+  return 0
 fi
+begin_in() {
+  folder=$1/$service.loads/$run
+  mkdir -p "${folder%/*}" && mkdir "$folder"
+}
+each_own_place begin_in 2>/dev/null || return 90
 find_psql >/dev/null
 has pg_restore || for path in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do PATH=$PATH:$path; done
 carry "$bytes"
@@ -98,15 +84,15 @@ $(conninfo "$copy")"
 # by_pg_restore: custom and directory format, where the server's user may read it.
 by_pg_restore() {
   stage data
-  if [ "$rp_way" = tcp ]; then set -- -h localhost; else set --; fi
-  pg pg_restore -w -U "$rp_admin" "$@" -j "$jobs" --exit-on-error -d "$(conninfo "$copy")" "${rp_placed:-$file}"
+  if [ "$way" = tcp ]; then set -- -h localhost; else set --; fi
+  pg pg_restore -w -U "$admin" "$@" -j "$jobs" --exit-on-error -d "$(conninfo "$copy")" "${rp_placed:-$file}"
 }
 
 load() {
   rp_placed=
   case $kind in
     custom | directory)
-      if [ "$rp_way" = container ]; then
+      if [ "$way" = container ]; then
         place "$file" || return 1
         by_pg_restore
         status=$?
@@ -147,7 +133,7 @@ job() {
   if load; then
     put_down
     stage analyze
-    if pg vacuumdb -w -U "$rp_admin" --analyze-only -q -j "$jobs" -d "$(conninfo "$copy")" >/dev/null 2>&1 ||
+    if pg vacuumdb -w -U "$admin" --analyze-only -q -j "$jobs" -d "$(conninfo "$copy")" >/dev/null 2>&1 ||
       echo 'ANALYZE;' | sql "$copy"; then
       stage ready
       return 0

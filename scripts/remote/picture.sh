@@ -1,5 +1,6 @@
 # The host as it is while green still runs: for the postmortem. Bounded, polite, only asks.
-# Arguments: pid= (repeated: green's processes)
+# Takes: pid...
+# Those are green's processes.
 polite() { if has nice; then nice "$@"; else "$@"; fi 2>&1; }
 printf '== date\n'
 date -u
@@ -15,14 +16,10 @@ printf '== memory\n'
 if has free; then polite free -m; else head -n 20 /proc/meminfo; fi
 printf '== kernel\n'
 if has dmesg; then polite dmesg | tail -n 200; fi
-for arg in "$@"; do
-  case $arg in
-    pid=*)
-      pid=${arg#*=}
-      printf '== green, pid %s\n' "$pid"
-      cat "/proc/$pid/status" "/proc/$pid/limits" 2>/dev/null
-      # shellcheck disable=SC2012
-      printf 'open files: %s\n' "$(ls "/proc/$pid/fd" 2>/dev/null | wc -l)"
-      ;;
-  esac
-done
+process() {
+  printf '== green, pid %s\n' "$1"
+  cat "/proc/$1/status" "/proc/$1/limits" 2>/dev/null
+  # shellcheck disable=SC2012
+  printf 'open files: %s\n' "$(ls "/proc/$1/fd" 2>/dev/null | wc -l)"
+}
+with_pid each process

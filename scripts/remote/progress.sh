@@ -1,12 +1,7 @@
 # How far a load is, and what became of it. Only asks.
-# Arguments: sudo= service= admin= container= way= run=. Exit: 0; 92 there is no such load here.
-run=
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in run=*) run=${arg#*=} ;; esac
-done
-folder=$(loads_folder "$run") || return 92
-[ -d "$folder" ] || return 92
+# Takes: run
+# Exit: 0; 92 there is no such load here.
+find_load "$run" || return 92
 # The status before the pid: a job that ends in between is seen as one that has ended.
 alive=no
 if [ -r "$folder/pid" ]; then

@@ -1,13 +1,9 @@
 # One look at what still reaches green: sockets with its ports on either end, and workers that shut down.
-# Arguments: ports=" 1F91 " pidfile= unix= (repeated: paths of unix sockets). Only asks.
-ports='' pidfile='' paths=''
-for arg in "$@"; do
-  case $arg in
-    ports=*) ports=${arg#*=} ;;
-    pidfile=*) pidfile=${arg#*=} ;;
-    unix=*) paths="$paths ${arg#*=} " ;;
-  esac
-done
+# Takes: ports pidfile unix...
+# unix are paths of sockets. Only asks.
+paths=''
+add_path() { paths="$paths $1 "; }
+with_unix each add_path
 section sockets
 connections "$ports"
 if [ -n "$paths" ]; then

@@ -1,17 +1,13 @@
 # Reads dumps to their end and says what they hold. Leaves nothing.
-# Arguments: sudo= service= admin= container= bytes= (of this program, packed, on 3) file=, repeated. Always ends with 0.
-bytes=0
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in bytes=*) bytes=${arg#*=} ;; esac
-done
+# Takes: bytes=0 file...
+# bytes are those of this program, packed, on 3. Always ends with 0.
 has pg_restore || for folder in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do PATH=$PATH:$folder; done
 carry "$bytes"
-for arg in "$@"; do
-  case $arg in file=*) file=${arg#*=} ;; *) continue ;; esac
+read_one() {
+  file=$1
   kind=$(kind_of "$file")
   rp_placed=
-  if [ "$kind" != plain ] && [ -n "$rp_container" ] && ! has pg_restore; then place "$file"; fi
+  if [ "$kind" != plain ] && [ -n "$container" ] && ! has pg_restore; then place "$file"; fi
   section format
   printf '%s' "$kind"
   section scan
@@ -28,5 +24,6 @@ $(reader_words "$file" "$kind" | sed 's/^/--read=/')"
     dump_text "$file" "$kind" 2>/dev/null | scan_text -v packed="$packed" -v report=/dev/stdout
   fi
   [ -z "$rp_placed" ] || take_away
-done
+}
+with_file each read_one
 put_down

@@ -1,22 +1,12 @@
 # Starts a colour the way the config says it is run. Safe to run twice. Whether it serves is asked afterwards.
-# Arguments: sudo= service= holder= kind= name= file= project= start= log=. Exit: 0 started; 1 with what was said; 93 the
-#   lock is another run's by now (section why): nothing was changed
-service='' holder='' kind='' name='' file='' project=- start='' log=-
-for arg in "$@"; do
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    service=*) service=${arg#*=} ;;
-    holder=*) holder=${arg#*=} ;;
-    kind=*) kind=${arg#*=} ;;
-    name=*) name=${arg#*=} ;;
-    file=*) file=${arg#*=} ;;
-    project=*) project=${arg#*=} ;;
-    start=*) start=${arg#*=} ;;
-    log=*) log=${arg#*=} ;;
-  esac
-done
-if fenced "$service" "$holder"; then return 93; fi
+# Takes: service holder number kind name file project=- start log=-
+# Exit: 0 started; 1 with what was said; 93 the lock is another run's by now (section why): nothing was changed. Sections:
+#   start (what was said); after a failure supervisor and last_words, see `supervised` in lib.sh.
+if fenced "$service" "$holder" "$number"; then return 93; fi
+# is_plain FILE: whether it is one, or nothing yet: a FIFO holds up who opens it, and what a link leads to is not its log.
+is_plain() { [ ! -L "$1" ] && { [ -f "$1" ] || [ ! -e "$1" ]; }; }
 section start
+rp_started=0
 case $kind in
   systemd) as_root systemctl start "$name" 2>&1 ;;
   docker) docker start "$name" 2>&1 ;;
@@ -26,11 +16,18 @@ case $kind in
     ;;
   process)
     # What the operator wrote, as a process of its own that no line and no terminal can take down.
-    if [ "$log" != - ] && : >>"$log"; then exec 4>>"$log"; else exec 4>/dev/null; fi
+    exec 4>/dev/null
+    if [ "$log" != - ] && is_plain "$log" && true 2>/dev/null >>"$log"; then
+      exec 4>>"$log"
+      # Its folder may be the application's: once more, of what was opened.
+      [ "$(readlink /proc/self/fd/4)" = "$(readlink -f "${log%/*}/")/${log##*/}" ] || exec 4>/dev/null
+    fi
     (
       trap '' HUP
       if has setsid; then exec setsid sh -c "$start"; else exec sh -c "$start"; fi
     ) </dev/null >&4 2>&1 &
     printf 'started as process %s' "$!"
     ;;
-esac
+esac || rp_started=$?
+[ "$rp_started" = 0 ] || supervised "$kind" "$name"
+return "$rp_started"

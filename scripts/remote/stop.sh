@@ -1,31 +1,19 @@
 # Stops green: its unit or container, or the process that listens on its port, and only that one: pid, start time
 # and program are compared with what was seen before, in the same breath as the signal. Then its ports are watched.
-# Arguments: sudo= service= run= holder= kind= name= file= project= pid= started= exe= (a process) grace= (seconds)
-#   ports=" 1F91 " watch= (seconds that the ports must stay closed)
-# Sections: stop (what was said), left (who listens now). Exit: 0 stopped; 40 it is not the process that was seen;
-#   41 it could not be stopped; 42 something listens on its port again; 91, 93 as in switch.sh
-service='' run='' holder='' kind='' name='' file='' project=- pid='' started='' exe='' grace=20 ports='' watch=1
-for arg in "$@"; do
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    service=*) service=${arg#*=} ;;
-    run=*) run=${arg#*=} ;;
-    holder=*) holder=${arg#*=} ;;
-    kind=*) kind=${arg#*=} ;;
-    name=*) name=${arg#*=} ;;
-    file=*) file=${arg#*=} ;;
-    project=*) project=${arg#*=} ;;
-    pid=*) pid=${arg#*=} ;;
-    started=*) started=${arg#*=} ;;
-    exe=*) exe=${arg#*=} ;;
-    grace=*) grace=${arg#*=} ;;
-    ports=*) ports=${arg#*=} ;;
-    watch=*) watch=${arg#*=} ;;
-  esac
-done
+# Takes: service run holder number kind name file project=- pid started exe grace=20 ports watch=1 keep
+# pid, started and exe are a process's; grace and watch are seconds; ports (` 1F91 `) must stay closed that long; keep
+# (` 1F90 `) are those of the other colour.
+# Sections: stop (what was said), shared (who serves both), left (who listens now). Exit: 0 stopped; 40 it is not the
+#   process that was seen; 41 it could not be stopped; 42 something listens on its port again; 43 whoever would be stopped
+#   serves the other colour too: nothing was stopped; 91, 93 as in switch.sh
 
-is_gone() { [ ! -d "/proc/$pid" ] || [ "$(started_at "$pid")" != "$started" ] || [ "$(zombie)" = Z ]; }
-zombie() { sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $1 }'; }
+# Its state stands behind its name, its start further on; of what is not there neither is.
+is_gone() {
+  stat_of "$pid"
+  case $rp_stat in '' | Z*) return 0 ;; esac
+  # shellcheck disable=SC2086
+  [ "$(set -- $rp_stat && printf '%s' "${20-}")" != "$started" ]
+}
 signal() { if [ -O "/proc/$pid" ] || [ "$rp_uid" = 0 ]; then kill "-$1" "$pid"; else as_root kill "-$1" "$pid"; fi; }
 # wait_until SECONDS COMMAND…
 wait_until() {
@@ -73,9 +61,64 @@ stop_unit() {
   wait_until 5 unit_is_down || return 41
 }
 
+# What would end with it, as a part of control groups: the unit's own group, also where the process is what its unit
+# lives by; the container's number.
+group_of_all() {
+  case $kind in
+    systemd) group_of_unit "$name" ;;
+    docker) docker inspect --type container -f '{{.Id}}' "$name" 2>/dev/null ;;
+    compose) container_of "$file" "$project" "$name" ;;
+    process)
+      while IFS= read -r rp_line; do
+        rp_group=${rp_line#*:*:}
+        case $rp_group in *.service) ;; *) continue ;; esac
+        if [ "$(systemctl show -p MainPID "${rp_group##*/}" 2>/dev/null)" = "MainPID=$pid" ]; then
+          printf '%s' "$rp_group"
+          break
+        fi
+      done <"/proc/$pid/cgroup" 2>/dev/null
+      ;;
+  esac
+}
+group_of_unit() {
+  rp_group=$(systemctl show -p ControlGroup "$1" 2>/dev/null)
+  printf '%s' "${rp_group#ControlGroup=}"
+}
+
+# say_who_serves_both: those of whom would be stopped that serve the other colour too. What was true when the plan was
+# made may not be any more.
+say_who_serves_both() {
+  [ -n "$keep" ] || return 0
+  rp_all=$(group_of_all)
+  listeners "$keep" | described | while IFS=$rp_unit read -r rp_port rp_chain rp_address rp_exe rp_started rp_rest; do
+    rp_p=${rp_chain%%,*}
+    # The first process keeps the sockets of units that are started by a connection, and is never stopped.
+    [ "$rp_p" != 1 ] || continue
+    rp_ends=no
+    if [ "$kind" = process ]; then
+      case ",$rp_chain," in *",$pid,"*) rp_ends=yes ;; esac
+    fi
+    if [ -n "$rp_all" ]; then
+      case $rp_rest in *"$rp_all|"* | *"$rp_all/"* | *"$rp_all.scope"*) rp_ends=yes ;; esac
+    fi
+    [ "$rp_ends" = no ] || printf 'pid %s %s would end with it and serves port %s\n' "$rp_p" "$rp_exe" "$((0x$rp_port))"
+  done
+  case $kind in docker | compose) ;; *) return 0 ;; esac
+  [ -n "$rp_all" ] || return 0
+  # A published port belongs to docker's proxy, which is outside of the container.
+  rp_published=$(docker inspect --type container -f '{{json .NetworkSettings.Ports}}' "$rp_all" 2>/dev/null)
+  for rp_port in $keep; do
+    case $rp_published in *"\"HostPort\":\"$((0x$rp_port))\""*) printf 'its container serves port %s too\n' "$((0x$rp_port))" ;; esac
+  done
+}
+
 still_listening() { connections "$ports" | awk '$1 == "0A" && $2 == "here" { found = 1 } END { exit !found }'; }
 
 stop() {
+  section shared
+  both=$(say_who_serves_both)
+  printf '%s' "$both"
+  [ -z "$both" ] || return 43
   section stop
   case $kind in
     systemd) stop_unit ;;
@@ -93,10 +136,11 @@ stop() {
       pause 0.4
       if still_listening; then
         section left
-        listeners "$ports" | while read -r port rp_p; do
-          rp_parent=$(sed 's/^.*) //' "/proc/$rp_p/stat" 2>/dev/null | awk '{ print $2 }')
+        listeners "$ports" | while read -r port rp_p rp_address; do
+          stat_of "$rp_p"
+          rp_parent=${rp_stat#* } rp_parent=${rp_parent%% *}
           printf 'port %s: pid %s %s, started by pid %s %s\n' "$((0x$port))" "$rp_p" \
-            "$(exe_of "$rp_p")" "$rp_parent" "$(tr '\0' ' ' <"/proc/$rp_parent/cmdline" 2>/dev/null)"
+            "$(exe_of "$rp_p")" "$rp_parent" "$(of_proc "$rp_parent" cmdline | head -c 1024)"
         done
         return 42
       fi
@@ -104,5 +148,5 @@ stop() {
   done
 }
 
-if fenced "$service" "$holder"; then return 93; fi
+if fenced "$service" "$holder" "$number"; then return 93; fi
 detached "$service" "$run.stop" stop

@@ -1,22 +1,10 @@
 # Puts one database in the place of another: two renames that happen together or not at all, while a second session
-# ends the connections to the first. Gives up after seconds= and leaves everything as it was.
-# Arguments: sudo= service= admin= container= way= run= live= live_oid= (or nothing) copy= copy_oid= kept= comment= (of
-#   the kept one) seconds=
-# Exit: 0 swapped; 70 not swapped, all is as it was; 71 these are not the databases of the plan any more
-run='' live='' live_oid='' copy='' copy_oid='' kept='' comment='' seconds=5
-for arg in "$@"; do
-  database_argument "$arg"
-  case $arg in
-    run=*) run=${arg#*=} ;;
-    live=*) live=${arg#*=} ;;
-    live_oid=*) live_oid=${arg#*=} ;;
-    copy=*) copy=${arg#*=} ;;
-    copy_oid=*) copy_oid=${arg#*=} ;;
-    kept=*) kept=${arg#*=} ;;
-    comment=*) comment=${arg#*=} ;;
-    seconds=*) seconds=${arg#*=} ;;
-  esac
-done
+# ends the connections to the first. Gives up after so many seconds and leaves everything as it was.
+# Takes: run holder number live live_oid copy copy_oid kept comment seconds=5
+# live_oid may be nothing; comment is the kept one's.
+# Exit: 0 swapped; 70 not swapped, all is as it was; 71 these are not the databases of the plan any more;
+#   93 as in switch.sh
+if fenced "$service" "$holder" "$number"; then return 93; fi
 
 # What belongs to a database and not to what is in it: owner, rights, settings, connection limit, comment.
 carry_over() {
@@ -82,7 +70,7 @@ SQL
 
 rename() {
   sql postgres -v live="$live" -v live_oid="$live_oid" -v copy="$copy" -v copy_oid="$copy_oid" -v kept="$kept" \
-    -v comment="$comment" -v mark="$1" -v limit="${seconds}s" -v longest="$((seconds + 10))s" <<'SQL'
+    -v swapped="swapped-$rp_nonce" -v changed="changed-$rp_nonce" -v comment="$comment" -v mark="$1" -v limit="${seconds}s" -v longest="$((seconds + 10))s" <<'SQL'
 \if :{?live_oid}
 \else
 \set live_oid 0
@@ -109,10 +97,10 @@ ALTER DATABASE :"kept" ALLOW_CONNECTIONS false;
 COMMENT ON DATABASE :"kept" IS :'comment';
 \endif
 COMMIT;
-\echo swapped
+\echo :swapped
 \else
 ROLLBACK;
-\echo changed
+\echo :changed
 \endif
 SQL
 }
@@ -139,12 +127,12 @@ swap() {
     ended=$(date +%s%N)
     wait
     case $said in
-      *swapped*)
+      *"swapped-$rp_nonce"*)
         section took
         printf '%s' "$(((ended - began) / 1000000))"
         return 0
         ;;
-      *changed*) return 71 ;;
+      *"changed-$rp_nonce"*) return 71 ;;
     esac
     if is_swapped; then return 0; fi
     printf '%s\n' "$said"

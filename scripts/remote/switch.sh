@@ -1,39 +1,15 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
-# Arguments: sudo= root_shell= (yes: sudo allows one) service= run= holder= live= before= after= test= reload= pidfile=
-#   log= access= (repeated) probe= probe_host= limit= passes= and what tells blue's answer: header= (a line of the head)
-#   or body= (the whole body); without it an answer counts once the old workers have stopped accepting.
+# Takes: root_shell=no service run holder number live before after test reload pidfile log... access... probe probe_host=- limit=10
+# Takes: passes=3 header body
+# root_shell=yes: sudo allows one. What tells blue's answer is header (a line of the head) or body (the whole body);
+#   without it an answer counts once the old workers have stopped accepting.
 # Sections: steps (what was done), test, reload, access (sizes of the logs), why, put_back. Exit:
 #   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
 #   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
 #   30 the old file could not be put back; 91 the job was killed; 93 the lock is another run's by now (section why):
 #   nothing was changed
-root_shell=no service='' run='' holder='' live='' before='' after='' test='' reload='' pidfile='' logs='' access=''
-probe='' probe_host=- limit=10 passes=3 header='' body=''
-for arg in "$@"; do
-  case $arg in
-    sudo=*) rp_sudo=${arg#*=} ;;
-    root_shell=*) root_shell=${arg#*=} ;;
-    service=*) service=${arg#*=} ;;
-    run=*) run=${arg#*=} ;;
-    holder=*) holder=${arg#*=} ;;
-    live=*) live=${arg#*=} ;;
-    before=*) before=${arg#*=} ;;
-    after=*) after=${arg#*=} ;;
-    test=*) test=${arg#*=} ;;
-    reload=*) reload=${arg#*=} ;;
-    pidfile=*) pidfile=${arg#*=} ;;
-    probe=*) probe=${arg#*=} ;;
-    probe_host=*) probe_host=${arg#*=} ;;
-    limit=*) limit=${arg#*=} ;;
-    passes=*) passes=${arg#*=} ;;
-    header=*) header=${arg#*=} ;;
-    body=*) body=${arg#*=} ;;
-    log=*) logs="$logs ${arg#*=}" ;;
-    access=*) access="$access ${arg#*=}" ;;
-  esac
-done
 folder=${live%/*}
 name=${live##*/}
 # A leading dot keeps both out of every include pattern of nginx, which follows glob(7).
@@ -129,10 +105,21 @@ answered_by_blue() {
 
 # took_it: whether nginx has complained since before the reload; the only place where it says that it goes on as before.
 took_it() {
-  # shellcheck disable=SC2086
-  rp_emerg=$(last_emerg $logs)
+  rp_emerg=$(with_log last_emerg)
   [ "$rp_emerg" != "$emerg_before" ] || return 0
-  cause="nginx did not take the new configuration: $rp_emerg"
+  # Of several logs, and where an old line was pushed out of what is looked at: only what was not there before is new.
+  rp_new=$(printf '%s\n' "$rp_emerg" | while IFS= read -r rp_line; do
+    case "
+$emerg_before
+" in
+      *"
+$rp_line
+"*) ;;
+      *) printf '%s\n' "$rp_line" ;;
+    esac
+  done)
+  [ -n "$rp_new" ] || return 0
+  cause="nginx did not take the new configuration: $rp_new"
   return 1
 }
 
@@ -207,8 +194,7 @@ switch() {
     writer=$!
   fi
   workers_before=$(open_workers "$master")
-  # shellcheck disable=SC2086
-  emerg_before=$(last_emerg $logs)
+  emerg_before=$(with_log last_emerg)
   if [ "$is_needed" = yes ]; then
     if ! wait "$writer"; then
       on_file rm -f "$new" "$old" 2>/dev/null
@@ -225,16 +211,18 @@ switch() {
   # Behind the reload, where it costs nobody anything: nginx lets its old workers accept for another 0.1 s.
   [ "$replaced" = no ] || on_file sync "$folder" 2>/dev/null || sync
   section access
-  for rp_log in $access; do
-    rp_size=$(size_of "$rp_log")
-    [ -z "$rp_size" ] || printf '%s %s\n' "$rp_log" "$rp_size"
-  done
+  with_access each measured
   if proven; then
     # Also those of an earlier run that lost its power between two of its commands.
     if [ "$replaced" = yes ] || [ -e "$new" ] || [ -e "$old" ]; then on_file rm -f "$new" "$old"; fi
     return 0
   fi
   give_up 22 "$cause"
+}
+
+measured() {
+  rp_size=$(size_of "$1")
+  [ -z "$rp_size" ] || printf '%s %s\n' "$1" "$rp_size"
 }
 
 # in_root_shell: the same in one root shell instead of a sudo for each command. What it ends with is told from a refusal
@@ -252,7 +240,7 @@ if [ -n "${rp_inner-}" ]; then
   switch
   return $(($? + 100))
 fi
-if fenced "$service" "$holder"; then return 93; fi
+if fenced "$service" "$holder" "$number"; then return 93; fi
 how=switch
 if [ "$root_shell" = yes ] && [ "$rp_uid" != 0 ]; then how=in_root_shell; fi
 detached "$service" "$run.switch" "$how"

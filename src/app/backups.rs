@@ -1,5 +1,7 @@
 //! `backups list` and `backups verify`: what there is to restore, and the weekly drill that proves it.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -11,8 +13,11 @@ use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::folder;
 use crate::incident::journal::Journal;
-use crate::nouns::inventory::Database;
-use crate::nouns::record::{Drill, Status, StepWord, Verdict};
+use crate::nouns::consent::Confirmed;
+use crate::nouns::inventory::{Database, Host, Role};
+use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageName, Step, Undo};
+use crate::nouns::production::Verdict;
+use crate::nouns::record::{Drill, Status, StepWord};
 use crate::nouns::units::{bytes, contents, span};
 
 impl Session<'_> {
@@ -113,8 +118,12 @@ impl Session<'_> {
     }
 
     /// The drill: the newest dump into a throw-away database, checked, counted, timed, and dropped again.
-    pub(super) async fn drill(&self, fleet: Ssh) -> u8 {
+    pub(super) async fn drill(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let Some(database) = self.inventory().database.as_ref() else { return self.no_database() };
+        let plan = self.drill_plan(database);
+        let Some(fleet) = Confirmed::by_reason(&plan).and_then(|consent| fleet.unlock(&consent, &plan)) else {
+            return refuse(self.terminal, self.clock, "nobody asked for this drill");
+        };
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = super::rollback::watch_signals(self.terminal.is_json());
         let work = self.work(database, &fleet, &journal);
@@ -135,6 +144,33 @@ impl Session<'_> {
             left,
         };
         self.end(&verdict, None, None, None)
+    }
+
+    /// What a drill does: one load aside, and nothing that lasts. Typing the command is the consent to that.
+    fn drill_plan(&self, database: &Database) -> Plan {
+        let inventory = self.inventory();
+        let host = inventory.with_role(Role::Database).next().or(inventory.hosts.first());
+        let step = |host: &Host| Step {
+            host: host.name.clone(),
+            action: Action::Load { wish: RestoreWish { backup: None } },
+            guard: Guard::Nothing,
+            undo: Undo::CopyIsDropped,
+            why: format!("database {}: the newest whole dump is loaded aside, checked and dropped", database.name),
+        };
+        let steps = host.map(step).into_iter().collect();
+        Plan {
+            id: self.request.id.clone(),
+            service: inventory.service.to_string(),
+            environment: inventory.environment.to_string(),
+            reason: "a drill of the newest dump".to_owned(),
+            direction: self.request.direction,
+            is_forced: self.request.is_forced,
+            takes_over: false,
+            balancers: Vec::new(),
+            stages: vec![Stage { name: StageName::Load, gate: Gate::Open, steps }],
+            notes: Vec::new(),
+            left_out: Vec::new(),
+        }
     }
 
     async fn drilled(&self, work: &Work<'_, Ssh>, interrupts: &watch::Receiver<u32>) -> Drill {
@@ -255,6 +291,8 @@ impl Session<'_> {
             journal,
             run: &self.request.id,
             is_forced: self.request.is_forced,
+            tenure: None,
+            numbers: BTreeMap::new(),
         }
     }
 

@@ -3,15 +3,19 @@
 use futures_util::future::join_all;
 
 use super::Session;
+use crate::engine::doubts;
 use crate::engine::planner::{self, Refusal};
+use crate::hosts::facts::{Facts, Origin};
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::Journal;
 use crate::nouns::plan::Plan;
-use crate::nouns::record::{self, Verdict, What};
+use crate::nouns::production::{Production, Verdict};
+use crate::nouns::record::{self, What};
 use crate::steps::lock;
 use crate::steps::observe::observe;
+use crate::steps::verify;
 use crate::tell::notify;
 use crate::tell::status;
 
@@ -19,7 +23,7 @@ impl Session<'_> {
     /// The dry run is the first half of the real run. It holds nothing that could change a host.
     pub(super) async fn dry_run(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
-        let (facts, plan) = self.prepare(&fleet, &journal).await;
+        let (_, plan) = self.prepare(&fleet, &journal).await;
         let mut refusals = match &plan {
             Err(refusals) => refusals.clone(),
             Ok(plan) => self.test_candidates(&fleet, plan, &journal).await,
@@ -29,7 +33,7 @@ impl Session<'_> {
             self.show_plan(plan, &journal);
         }
         self.terminal.refusals(&refusals);
-        let production = format!("nothing was changed; {}", status::production(self.inventory(), &facts));
+        let production = format!("nothing was changed; {}", journal.production(Production::words));
         let verdict = match refusals.is_empty() {
             true => Verdict { exit: 0, production, next: self.command("--reason '…'"), left: Vec::new() },
             false => Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() },
@@ -61,7 +65,7 @@ impl Session<'_> {
     pub(super) async fn status(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let resent = notify::resend_beside(self.inventory());
-        let facts = observe(&fleet, self.inventory(), &journal).await;
+        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
         let last = folder::newest_first(&self.inventory().incidents).into_iter().next();
         let table = status::status(self.inventory(), &facts, last.as_deref());
         if self.terminal.is_json() {
@@ -74,7 +78,7 @@ impl Session<'_> {
         let is_known = facts.hosts.iter().all(|host| host.seen.is_ok());
         let verdict = Verdict {
             exit: if is_known { 0 } else { 1 },
-            production: status::production(self.inventory(), &facts),
+            production: journal.production(Production::words),
             next: self.command(if is_known { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
         };
@@ -85,7 +89,7 @@ impl Session<'_> {
     pub(super) async fn check(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let resent = notify::resend_beside(self.inventory());
-        let facts = observe(&fleet, self.inventory(), &journal).await;
+        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
         let (mut refusals, notes) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
         for host in &facts.hosts {
             if let Err(not_known) = &host.seen
@@ -99,11 +103,21 @@ impl Session<'_> {
                 });
             }
         }
+        refusals.extend(self.doubt_probes(&fleet, &facts).await);
         if let Ok(plan) = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template) {
             refusals.extend(self.test_candidates(&fleet, &plan, &journal).await);
         }
         refusals.extend(self.check_database(&fleet, &journal).await);
-        journal.record_all(notes.into_iter().map(|text| What::Note { text }));
+        let wanted = facts.hosts.iter().filter_map(|host| Some((&host.host, host.seen.as_ref().ok()?)));
+        let wanted = wanted.flat_map(|(host, seen)| {
+            seen.wanted_rights.iter().map(move |words| {
+                let line = planner::sudoers_line(&seen.user, seen, words);
+                format!(
+                    "{host}: without this line in sudoers the lock lies where other operators do not see it: {line}"
+                )
+            })
+        });
+        journal.record_all(notes.into_iter().chain(wanted).map(|text| What::Note { text }));
         self.terminal.refusals(&refusals);
         self.say_resent(&journal, notify::wait_for(resent).await);
         let found = match refusals.len() {
@@ -112,11 +126,28 @@ impl Session<'_> {
         };
         let verdict = Verdict {
             exit: u8::from(!refusals.is_empty()),
-            production: format!("{found}; {}", status::production(self.inventory(), &facts)),
+            production: format!("{found}; {}", journal.production(Production::words)),
             next: self.command(if refusals.is_empty() { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
         };
         self.end(&verdict, None, None, None)
+    }
+
+    /// Probes that could prove nothing, each with a path that could, where one is found.
+    async fn doubt_probes(&self, fleet: &impl Ask, facts: &Facts) -> Vec<Refusal> {
+        let inventory = self.inventory();
+        let doubts = inventory.hosts.iter().map(|host| async move {
+            let seen = facts.seen(&host.name)?;
+            let nginx = seen.nginx.as_ref()?;
+            let site = nginx.text.as_deref().unwrap_or_default();
+            let path = match nginx.probe_origin {
+                Origin::NginxItself => verify::path_that_reaches(fleet, inventory, &host.name, site).await,
+                Origin::App | Origin::NotKnown => None,
+            };
+            let doubt = doubts::probe_proves_nothing(inventory, host, seen, path.as_deref())?;
+            Some(Refusal { host: Some(host.name.clone()), why: doubt.why, hint: doubt.hint, can_be_forced: false })
+        });
+        join_all(doubts).await.into_iter().flatten().collect()
     }
 
     /// Messages of earlier runs that got through now, or still do not.

@@ -1,12 +1,12 @@
 //! The story of a rollback: plan, consent, execution, and the paper that is left of it. Never asks or changes a host
 //! itself.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
 use super::{Session, refuse};
-use crate::engine::run::{Execution, execute};
+use crate::engine::run::execute;
 use crate::hosts::facts::Facts;
 use crate::hosts::program::Tenure;
 use crate::hosts::remote::ReadOnly;
@@ -15,13 +15,18 @@ use crate::incident::folder::{self, Folder};
 use crate::incident::journal::{self, Journal};
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Role, Secret};
-use crate::nouns::plan::{PhaseKind, Plan, Request};
-use crate::nouns::record::{self, Begun, Status, StepWord, Verdict, What};
+use crate::nouns::plan::{Plan, StageName};
+use crate::nouns::production::{Production, Verdict};
+use crate::nouns::record::{self, Begun, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
+use crate::nouns::request::Request;
+use crate::steps::context::{Context, Locks, SeenSince};
+use crate::tell::message;
 use crate::tell::notify::{self, Outbox};
 use crate::tell::render::Templates;
-use crate::tell::report::{self, Story};
-use crate::tell::status;
+use crate::tell::report;
+use crate::tell::story::Story;
+use crate::tell::times;
 
 impl Session<'_> {
     /// The rollback.
@@ -47,7 +52,7 @@ impl Session<'_> {
             Ok(plan) => plan,
             Err(refusals) => {
                 self.terminal.refusals(&refusals);
-                let production = format!("nothing was changed; {}", status::production(self.inventory(), &facts));
+                let production = format!("nothing was changed; {}", journal.production(Production::words));
                 let verdict = Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() };
                 return self.end(&verdict, None, None, None);
             }
@@ -64,13 +69,18 @@ impl Session<'_> {
         let templates = Templates::beside(self.inventory().sources.first().map(|path| path.as_path()));
         journal.record_all(templates.notes().into_iter().map(|text| What::Note { text }));
         let outbox = Outbox::open(folder.path());
-        let begin = report::begin_message(&self.story(&plan, &facts, &journal.entries()), &templates, &redactor);
+        let begin = message::begin_message(&self.story(&plan, &facts, &journal.entries()), &templates, &redactor);
         outbox.post(&self.inventory().notify, &begin);
         let first = notify::deliver_beside(&outbox, &self.inventory().notify);
 
-        let consent = Confirmed::by_reason(&plan);
-        let fleet = fleet.unlock(&consent);
-        let execution = Execution {
+        // A command without a reason was refused before: nothing is unlocked without one.
+        let Some(consent) = Confirmed::by_reason(&plan) else {
+            return refuse(self.terminal, self.clock, "a rollback needs a reason");
+        };
+        let Some(fleet) = fleet.unlock(&consent, &plan) else {
+            return refuse(self.terminal, self.clock, "the consent is to another plan");
+        };
+        let context = Context {
             plan: &plan,
             inventory: self.inventory(),
             facts: &facts,
@@ -79,28 +89,19 @@ impl Session<'_> {
             folder: &folder,
             redactor: &redactor,
             interrupts: interrupts.clone(),
-            green_is_kept: self.request.green_is_kept,
-            is_forced: self.request.is_forced,
-            restore: self.request.restore.as_ref().zip(self.inventory().database.as_ref()),
-            take_back: self
-                .request
-                .undo
-                .as_ref()
-                .and_then(|undo| undo.swap.as_ref())
-                .zip(self.inventory().database.as_ref()),
             tenure: Tenure {
                 run: self.request.id.clone(),
                 holder: holder(self.request),
-                takes_over: self.request.takes_over,
+                takes_over: plan.takes_over,
+                number: None,
             },
-            access_sizes: Mutex::default(),
+            locks: Locks::default(),
+            seen_since: SeenSince::default(),
+            stopped: OnceLock::new(),
         };
-        execute(&execution, &consent).await;
+        let engine = execute(&context, &consent).await;
         self.note_round_trips(&fleet, &plan, &journal);
-
         let was_interrupted = *interrupts.borrow() > 0;
-        // What did not get through is tried once more with the last message, and named then.
-        let _ = notify::wait_for(first).await;
         let done = Finished {
             plan: &plan,
             facts: &facts,
@@ -109,7 +110,14 @@ impl Session<'_> {
             outbox: &outbox,
             was_interrupted,
         };
-        self.finish(&journal, &folder, &done).await
+        let paper = async {
+            // What did not get through is tried once more with the last message, and named then.
+            let _ = notify::wait_for(first).await;
+            self.write_paper(&journal, &folder, &done).await
+        };
+        let told = engine.while_watched(paper).await;
+        engine.settle().await;
+        self.finish(&journal, &folder, &done, told).await
     }
 
     /// The incident folder with what is known before the first change. When it cannot be made where it should be, a
@@ -165,12 +173,12 @@ impl Session<'_> {
             severity: self.request.severity.map(|severity| severity.to_string()),
             operator: self.request.operator.clone(),
             laptop: laptop(),
-            balancers: names(Role::Balancer),
+            balancers: plan.balancers.clone(),
             apps: names(Role::App),
-            green_is_kept: self.request.green_is_kept,
+            green_is_kept: self.request.from_is_kept,
             undoes: self.request.undo.as_ref().map(|undo| undo.incident.to_string()),
-            towards: plan.towards,
-            traffic_stays: plan.phase(PhaseKind::Switch).is_none(),
+            direction: plan.direction,
+            traffic_stays: !plan.moves_traffic(),
             restores: self
                 .request
                 .restore
@@ -190,22 +198,35 @@ impl Session<'_> {
         if !self.terminal.is_verbose() {
             return;
         }
-        for host in plan.hosts_of(PhaseKind::Switch) {
+        for host in plan.hosts_of(StageName::Switch) {
             journal.note(format!("{host}: {} round trips in all", fleet.round_trips(&host)));
         }
     }
 
-    /// Postmortem, messages, report, checksums, last lines: always, however the run went.
-    async fn finish(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> u8 {
-        let judged = |journal: &Journal<'_>| record::judge(&journal.entries(), done.was_interrupted);
+    /// Report and messages, while it is still looked that somebody serves. What was told of production.
+    async fn write_paper(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> Verdict {
         let report = journal.begin(StepWord::Report, None);
         let written = self.write_reports(journal, folder, done);
         match written.and_then(|()| journal.trouble().map_or(Ok(()), |trouble| Err(anyhow::anyhow!(trouble)))) {
             Ok(()) => report.end(Status::Done, folder::REPORT),
             Err(err) => report.end(Status::Failed, format!("{err:#}")),
         }
+        let told = self.verdict(journal, done);
         self.send_messages(journal, done).await;
-        let verdict = judged(journal);
+        told
+    }
+
+    fn verdict(&self, journal: &Journal<'_>, done: &Finished<'_>) -> Verdict {
+        journal.production(|production| production.verdict(done.was_interrupted))
+    }
+
+    /// Postmortem, report, checksums, last lines: always, however the run went.
+    async fn finish(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>, told: Verdict) -> u8 {
+        if self.verdict(journal, done).production != told.production {
+            // Something happened after the last message: what it said is not true any more.
+            self.send_messages(journal, done).await;
+        }
+        let verdict = self.verdict(journal, done);
         journal.record(What::Ended {
             exit: verdict.exit,
             production: verdict.production.clone(),
@@ -216,9 +237,8 @@ impl Session<'_> {
         if let Err(err) = sealed {
             self.terminal.warning(&format!("{err:#}"));
         }
-        let entries = journal.entries();
-        let safe = entries.iter().find(|entry| matches!(entry.what, What::TrafficSafe { .. })).map(|entry| entry.at_ms);
-        let times = report::times_line(&self.story(done.plan, done.facts, &entries));
+        let safe = journal.production(|production| production.safe()).map(|safe| safe.at_ms);
+        let times = times::times_line(&self.story(done.plan, done.facts, &journal.entries()));
         self.end(&verdict, safe, Some(folder.path()), times.as_deref())
     }
 
@@ -243,8 +263,8 @@ impl Session<'_> {
         }
         let entries = journal.entries();
         let story = self.story(done.plan, done.facts, &entries);
-        let verdict = record::judge(&entries, done.was_interrupted);
-        let message = report::end_message(&story, &verdict, done.templates, done.redactor);
+        let verdict = self.verdict(journal, done);
+        let message = message::end_message(&story, &verdict, done.templates, done.redactor);
         let step = journal.begin(StepWord::Notify, None);
         done.outbox.post(notify, &message);
         let failed: Vec<String> = done

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::database::verdict::Format;
-use crate::hosts::program::{Arguments, Change, LIB, Question, Script, program, script};
+use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, program, script};
 use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
 use crate::nouns::record::Swap;
@@ -82,12 +82,15 @@ pub struct Load<'a> {
     pub bytes: u64,
     pub format: Format,
     pub is_odd: bool,
+    /// Of a run that has a lock.
+    pub tenure: Option<&'a Tenure>,
 }
 
 /// Begins a load; it goes on by itself.
 pub fn load(inventory: &Inventory, database: &Database, way: &str, load: &Load<'_>, carried: &Arc<[u8]>) -> Change {
     let mut arguments = arguments(inventory, database, Some(way));
     arguments.set("run", load.run);
+    under(&mut arguments, load.tenure);
     arguments.set("copy", load.copy);
     arguments.set("model", if load.has_live { &database.name } else { "" });
     arguments.set("owner", database.user.as_deref().unwrap_or(""));
@@ -128,10 +131,12 @@ pub fn swap(
     database: &Database,
     way: &str,
     run: &IncidentId,
+    tenure: Option<&Tenure>,
     swap: &Swap,
     comment: &str,
 ) -> Change {
     let mut arguments = arguments(inventory, database, Some(way));
+    under(&mut arguments, tenure);
     arguments.set("run", run);
     arguments.set("live", &swap.live);
     if swap.live_oid > 0 {
@@ -150,11 +155,13 @@ pub fn drop(
     inventory: &Inventory,
     database: &Database,
     run: Option<&IncidentId>,
+    tenure: Option<&Tenure>,
     stem: &str,
     name: &str,
     oid: Option<u32>,
 ) -> Change {
     let mut arguments = arguments(inventory, database, None);
+    under(&mut arguments, tenure);
     if let Some(run) = run {
         arguments.set("run", run);
     }
@@ -164,6 +171,12 @@ pub fn drop(
         arguments.set("oid", oid);
     }
     Change(program(DROP, arguments, Duration::from_secs(60)))
+}
+
+fn under(arguments: &mut Arguments, tenure: Option<&Tenure>) {
+    if let Some(tenure) = tenure {
+        arguments.tenure(tenure);
+    }
 }
 
 fn arguments(inventory: &Inventory, database: &Database, way: Option<&str>) -> Arguments {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::nouns::consent::Word;
+use crate::nouns::plan::Word;
 use crate::nouns::record::{Dump, Loss, Swap, TableLoss, plural};
 use crate::nouns::redact::printable;
 use crate::nouns::units::{bytes, grouped, span, to_the_second};

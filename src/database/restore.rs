@@ -2,6 +2,7 @@
 //! dropped. Drives hosts through the traits of `remote`. What a dump is worth is `backup`'s to say; it never asks
 //! anybody for consent, and replaces nothing without one.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,8 +18,9 @@ use super::programs;
 use crate::database::dump::Scan;
 use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative};
 use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
-use crate::hosts::answer::{Answer, Failure};
+use crate::hosts::answer::{self, Answer, Failure, last_line};
 use crate::hosts::job;
+use crate::hosts::program::{Change, Tenure};
 use crate::hosts::remote::{Apply, Ask};
 use crate::incident::journal::{Journal, Progress};
 use crate::nouns::consent::Overwrite;
@@ -46,6 +48,9 @@ pub struct Work<'a, F> {
     pub journal: &'a Journal<'a>,
     pub run: &'a IncidentId,
     pub is_forced: bool,
+    /// Of a run that has locks: whose changes they are, and the numbers of its locks.
+    pub tenure: Option<&'a Tenure>,
+    pub numbers: BTreeMap<HostName, u64>,
 }
 
 /// The server that holds the database.
@@ -405,6 +410,7 @@ impl<F: Apply> Work<'_, F> {
         interrupts: &watch::Receiver<u32>,
     ) -> Result<Loaded, String> {
         let comment = format!("rollback-prod: a copy loaded from {} by {}", dump.file.path, self.run);
+        let tenure = self.tenure_on(&server.host);
         let load = programs::Load {
             run: self.run,
             copy: name,
@@ -414,6 +420,7 @@ impl<F: Apply> Work<'_, F> {
             bytes: dump.file.bytes,
             format: dump.format,
             is_odd: dump.scan.is_odd,
+            tenure: tenure.as_ref(),
         };
         let began = Instant::now();
         let carried = carried_for(&server.facts.system).await;
@@ -423,6 +430,9 @@ impl<F: Apply> Work<'_, F> {
         if let Ok(answer) = &begun
             && answer.status != 0
         {
+            if answer.status == 93 {
+                return Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default()));
+            }
             return Err(format!("the load could not be begun (status {})", answer.status));
         }
         let ended = self.follow(server, began, interrupts).await;
@@ -510,14 +520,26 @@ impl<F: Apply> Work<'_, F> {
         self.say_progress(server, Some(percent as u8), &words);
     }
 
+    fn tenure_on(&self, host: &HostName) -> Option<Tenure> {
+        self.tenure.map(|tenure| tenure.under(self.numbers.get(host).copied()))
+    }
+
+    fn dropping(&self, server: &DatabaseServer, run: Option<&IncidentId>, name: &str, oid: Option<u32>) -> Change {
+        let tenure = self.tenure_on(&server.host);
+        programs::drop(self.inventory, self.database, run, tenure.as_ref(), &self.stem(), name, oid)
+    }
+
     /// Drops a database of ours, and ends a load that goes on into it.
     ///
     /// # Errors
     /// Why it is still there.
     pub async fn drop(&self, server: &DatabaseServer, name: &str, oid: Option<u32>) -> Result<(), String> {
-        let change = programs::drop(self.inventory, self.database, Some(self.run), &self.stem(), name, oid);
+        let change = self.dropping(server, Some(self.run), name, oid);
         match self.fleet.apply(&server.host, &change).await {
             Ok(answer) if answer.status == 0 => Ok(()),
+            Ok(answer) if answer.status == 93 => {
+                Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default()))
+            }
             Ok(answer) => Err(last_line(&answer.text("drop").unwrap_or_default())),
             Err(failure) => Err(failure.to_string()),
         }
@@ -525,7 +547,7 @@ impl<F: Apply> Work<'_, F> {
 
     /// Removes the record of this run's load; the copy stays.
     pub async fn forget_load(&self, server: &DatabaseServer) {
-        let change = programs::drop(self.inventory, self.database, Some(self.run), &self.stem(), "", None);
+        let change = self.dropping(server, Some(self.run), "", None);
         // It is a small folder in memory; it goes with the next reboot at the latest.
         let _ = self.fleet.apply(&server.host, &change).await;
     }
@@ -541,8 +563,7 @@ impl<F: Apply> Work<'_, F> {
                 self.journal.note(format!("{}: another load goes on into {}", server.host, relative.name));
                 continue;
             }
-            let change =
-                programs::drop(self.inventory, self.database, Some(&run), &stem, &relative.name, Some(relative.oid));
+            let change = self.dropping(server, Some(&run), &relative.name, Some(relative.oid));
             if matches!(self.fleet.apply(&server.host, &change).await, Ok(Answer { status: 0, .. })) {
                 self.journal.note(format!("{}: {} was left by {run} and is dropped", server.host, relative.name));
             }
@@ -552,7 +573,9 @@ impl<F: Apply> Work<'_, F> {
     /// Replaces the live database. An answer that was lost is looked for before anything is concluded from it.
     pub async fn swap(&self, server: &DatabaseServer, consent: &Overwrite, comment: &str) -> Swapped {
         let swap = consent.swap();
-        let change = programs::swap(self.inventory, self.database, &server.facts.way, self.run, swap, comment);
+        let tenure = self.tenure_on(&server.host);
+        let way = &server.facts.way;
+        let change = programs::swap(self.inventory, self.database, way, self.run, tenure.as_ref(), swap, comment);
         let answer = match self.fleet.apply(&server.host, &change).await {
             Ok(answer) => answer,
             Err(failure) => {
@@ -575,6 +598,7 @@ impl<F: Apply> Work<'_, F> {
             0 => Swapped::Done(answer.text("took").and_then(|took| took.trim().parse().ok())),
             71 => Swapped::No("the databases are not those of the plan any more: somebody else renamed one".to_owned()),
             70 => Swapped::No(worst_line(&said)),
+            93 => Swapped::No(format!("another run took the lock: {}", answer.text("why").unwrap_or_default())),
             other => match self.is_swapped(server, swap).await {
                 Some(true) => Swapped::Done(None),
                 Some(false) => Swapped::No(format!("the swap ended with {other}: {}", worst_line(&said))),
@@ -589,8 +613,7 @@ impl<F: Apply> Work<'_, F> {
             if relative.kept_until().is_none_or(|until| until > now) {
                 continue;
             }
-            let change =
-                programs::drop(self.inventory, self.database, None, &self.stem(), &relative.name, Some(relative.oid));
+            let change = self.dropping(server, None, &relative.name, Some(relative.oid));
             if matches!(self.fleet.apply(&server.host, &change).await, Ok(Answer { status: 0, .. })) {
                 let size = bytes(relative.size);
                 self.journal
@@ -634,13 +657,7 @@ fn why_failed(status: i32, said: &str) -> String {
     format!("{what}: {}", worst_line(said))
 }
 
-/// The line that says most: the first error, else the last.
+/// The line of PostgreSQL's words that says most.
 fn worst_line(said: &str) -> String {
-    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let is_error = |line: &&str| ["ERROR:", "FATAL:", "PANIC:", "error:"].iter().any(|word| line.contains(word));
-    lines().find(is_error).or_else(|| lines().next_back()).unwrap_or("it says nothing").to_owned()
-}
-
-fn last_line(said: &str) -> String {
-    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing").to_owned()
+    answer::worst_line(said, &["ERROR:", "FATAL:", "PANIC:", "error:"])
 }

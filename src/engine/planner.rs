@@ -1,16 +1,21 @@
 //! From what was asked for, what the config means and what is, to a plan or to every reason against one. Pure: no
 //! I/O, no clock, no waiting. The same facts always give the same plan.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::hosts::facts::{self, AppFacts, Facts, NotKnown, Seen};
+use super::doubts::{self, Doubt};
+use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, must_be_stopped};
 use crate::nginx::{self, Serving, Template, WantedBlock};
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Host, Inventory, Role, Run};
+use crate::nouns::inventory::{App, Host, Inventory, Reach, Role, Run};
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{
-    Action, FileChange, Guard, LeftOut, Phase, PhaseKind, Plan, Proof, Request, Step, Target, Undo,
+    Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
 };
+use crate::nouns::request::Request;
+use crate::nouns::share::Share;
+use crate::nouns::side::{Direction, Side};
 
 /// Below this much free space beside the nginx file a switch is refused: the file is written beside itself first.
 const FREE_KIB_NEEDED: u64 = 256;
@@ -53,7 +58,7 @@ pub fn plan(
     facts: &Facts,
     template: &Template,
 ) -> Result<Plan, Vec<Refusal>> {
-    let mut planner = Planner { request, inventory, facts, template, refusals: Vec::new(), notes: Vec::new() };
+    let mut planner = Planner::new(request, inventory, facts, template);
     let plan = planner.plan();
     let refusals: Vec<Refusal> =
         planner.refusals.into_iter().filter(|refusal| !(request.is_forced && refusal.can_be_forced)).collect();
@@ -67,9 +72,9 @@ pub fn check(
     facts: &Facts,
     template: &Template,
 ) -> (Vec<Refusal>, Vec<String>) {
-    let mut planner = Planner { request, inventory, facts, template, refusals: Vec::new(), notes: Vec::new() };
-    planner.plan();
-    (planner.refusals, planner.notes)
+    let mut planner = Planner::new(request, inventory, facts, template);
+    let notes = planner.plan().notes;
+    (planner.refusals, notes)
 }
 
 struct Planner<'a> {
@@ -77,91 +82,137 @@ struct Planner<'a> {
     inventory: &'a Inventory,
     facts: &'a Facts,
     template: &'a Template,
+    /// The balancers that were asked for and reached, and the app hosts that they may send to.
+    balancers: Vec<InScope<'a>>,
+    apps: Vec<InScope<'a>>,
+    /// The names of both.
+    in_scope: BTreeSet<&'a HostName>,
     refusals: Vec<Refusal>,
     notes: Vec<String>,
 }
 
+/// A host that this run is about, and what was seen there.
+type InScope<'a> = (&'a Host, &'a Seen);
+
 impl<'a> Planner<'a> {
-    /// The colour that traffic goes to.
-    fn to(&self) -> Colour {
-        self.inventory.blue.colour
+    fn new(request: &'a Request, inventory: &'a Inventory, facts: &'a Facts, template: &'a Template) -> Planner<'a> {
+        let mut planner = Planner {
+            request,
+            inventory,
+            facts,
+            template,
+            balancers: Vec::new(),
+            apps: Vec::new(),
+            in_scope: BTreeSet::new(),
+            refusals: Vec::new(),
+            notes: Vec::new(),
+        };
+        planner.balancers = planner.seen(planner.meant_balancers().filter(|host| planner.is_asked_for(host)));
+        planner.in_scope = planner.balancers.iter().map(|(host, _)| &host.name).collect();
+        planner.apps = planner.seen(inventory.with_role(Role::App).filter(|app| planner.is_needed(app)));
+        planner.in_scope.extend(planner.apps.iter().map(|(host, _)| &host.name));
+        planner
+    }
+
+    fn seen(&self, hosts: impl Iterator<Item = &'a Host>) -> Vec<InScope<'a>> {
+        hosts.filter_map(|host| Some((host, self.facts.seen(&host.name)?))).collect()
+    }
+
+    fn direction(&self) -> Direction {
+        self.request.direction
+    }
+
+    fn colour(&self, side: Side) -> Colour {
+        self.direction().colour(side)
+    }
+
+    fn app(&self, side: Side) -> &'a App {
+        self.inventory.app(self.colour(side))
     }
 
     fn plan(&mut self) -> Plan {
         let left_out = self.left_out();
-        let mut phases = vec![
-            Phase { kind: PhaseKind::Lock, steps: Vec::new() },
-            Phase { kind: PhaseKind::StartBlue, steps: Vec::new() },
-            Phase { kind: PhaseKind::Switch, steps: Vec::new() },
-            Phase { kind: PhaseKind::Drain, steps: Vec::new() },
-        ];
-        for (host, seen) in self.in_scope(Role::Balancer) {
+        let databases = self.databases_in_scope();
+        let mut stages = Stages::default();
+        for (host, seen) in self.all_of(&[&self.balancers, &self.apps, &databases]) {
             self.check_host(host, seen);
-            if let Some((lock, switch, drain)) = self.balancer(host, seen) {
-                phases[0].steps.push(lock);
-                phases[2].steps.push(switch);
-                phases[3].steps.push(drain);
-            }
         }
-        for (host, seen) in self.in_scope(Role::App) {
-            if !host.is(Role::Balancer) {
-                self.check_host(host, seen);
-            }
-            if self.moves_traffic()
-                && let Some(step) = self.blue(host, seen)
-            {
-                phases[1].steps.push(step);
-            }
+        for (host, seen) in self.balancers.clone() {
+            stages.extend(self.balancer(host, seen).into_iter().flatten());
         }
-        if phases[0].steps.is_empty() && self.refusals.is_empty() {
+        if stages.is_empty() && self.refusals.is_empty() {
             self.refuse(None, "no balancer could be reached, so traffic cannot be moved".into(), None);
         }
         if self.moves_traffic() {
-            phases.push(Phase { kind: PhaseKind::StopGreen, steps: self.stop_green(&left_out) });
-            phases.push(Phase { kind: PhaseKind::Verify, steps: self.verify() });
-        } else {
-            // The lock, and nothing else: it is the database's turn alone.
-            phases.truncate(1);
+            let not_there: BTreeSet<&HostName> =
+                left_out.iter().filter(|left| left.is_balancer && !left.is_there).map(|left| &left.host).collect();
+            let sides = stages.sides();
+            for (host, seen) in self.apps.clone() {
+                for side in &sides {
+                    stages.extend(self.start(host, seen, *side).map(|step| (StageName::Start, step)));
+                }
+                stages.extend(self.drain(host).map(|step| (StageName::Drain, step)));
+                stages.extend([(StageName::Stop, self.stop(host, seen, &sides, &not_there))]);
+            }
+            let verified = self.all_of(&[&self.balancers, &self.apps]);
+            stages.extend(verified.into_iter().map(|(host, _)| (StageName::Verify, self.verify(host, &sides))));
         }
-        phases.retain(|phase| !phase.steps.is_empty());
-        if let Some(swap) = self.request.undo.as_ref().and_then(|undo| undo.swap.as_ref()) {
-            self.notes.push(format!(
-                "database {}: first, {} takes its place again once UNDO is typed; what is live now is kept",
-                swap.live, swap.kept
-            ));
-        }
-        if let (Some(wish), Some(database)) = (&self.request.restore, &self.inventory.database) {
-            let dump = match (&wish.backup, &database.backups) {
-                (Some(backup), _) => backup.to_string(),
-                (None, Some(pattern)) => format!("the newest whole dump of {pattern}"),
-                (None, None) => "a dump".to_owned(),
-            };
-            self.notes.push(format!(
-                "database {}: {dump} is loaded aside once traffic is safe; it replaces the live one only after RESTORE is \
-                 typed, and that one is kept",
-                database.name
-            ));
-        }
+        self.lock_the_rest(&mut stages, &databases);
+        self.database(&mut stages);
         Plan {
             id: self.request.id.clone(),
             service: self.inventory.service.to_string(),
             environment: self.inventory.environment.to_string(),
             reason: self.request.reason.clone(),
-            towards: self.to(),
-            phases,
-            notes: self.notes.clone(),
+            direction: self.direction(),
+            is_forced: self.request.is_forced,
+            takes_over: self.request.takes_over,
+            balancers: self.meant_balancers().map(|host| host.name.clone()).collect(),
+            stages: stages.in_order(),
+            notes: std::mem::take(&mut self.notes),
             left_out,
         }
     }
 
-    /// The hosts of a role that the operator meant and that were reached.
-    fn in_scope(&self, role: Role) -> Vec<(&'a Host, &'a Seen)> {
-        let meant = |host: &&Host| self.request.only.is_empty() || self.request.only.contains(&host.name);
+    /// The balancers that the run is about, reached or not: those that an incident moved, or all.
+    fn meant_balancers(&self) -> impl Iterator<Item = &'a Host> {
+        let moved = self.request.undo.as_ref().map(|undo| &undo.files).filter(|files| !files.is_empty());
         self.inventory
-            .with_role(role)
-            .filter(meant)
-            .filter_map(|host| Some((host, self.facts.seen(&host.name)?)))
-            .collect()
+            .with_role(Role::Balancer)
+            .filter(move |host| moved.is_none_or(|moved| moved.contains_key(&host.name)))
+    }
+
+    fn is_asked_for(&self, host: &Host) -> bool {
+        self.request.only.is_empty() || self.request.only.contains(&host.name)
+    }
+
+    /// Whether an app host was asked for, or a balancer in scope may send to it, `--hosts` or not: what traffic goes to is
+    /// proven wherever it goes. An undo is about what the incident moved, and about nobody else.
+    fn is_needed(&self, app: &Host) -> bool {
+        (self.request.undo.is_none() && self.is_asked_for(app)) || self.is_sent_to(app)
+    }
+
+    /// Whether a balancer in scope can reach either colour on that host.
+    fn is_sent_to(&self, app: &Host) -> bool {
+        let is_any = [Side::To, Side::From].into_iter().any(|side| self.app(side).reach() == Reach::AnyBalancer);
+        match is_any {
+            true => !self.balancers.is_empty(),
+            false => self.in_scope.contains(&app.name) && app.is(Role::Balancer),
+        }
+    }
+
+    /// The database's hosts, where it is to be changed.
+    fn databases_in_scope(&self) -> Vec<InScope<'a>> {
+        let is_changed =
+            self.request.restore.is_some() || self.request.undo.as_ref().is_some_and(|undo| undo.swap.is_some());
+        self.seen(self.inventory.with_role(Role::Database).filter(|_| is_changed))
+    }
+
+    /// Each host once, in the order of the config.
+    fn all_of(&self, groups: &[&Vec<InScope<'a>>]) -> Vec<InScope<'a>> {
+        let names: BTreeSet<&HostName> =
+            groups.iter().flat_map(|group| group.iter()).map(|(host, _)| &host.name).collect();
+        self.seen(self.inventory.hosts.iter().filter(|host| names.contains(&host.name)))
     }
 
     fn refuse(&mut self, host: Option<&Host>, why: String, hint: Option<String>) {
@@ -172,6 +223,10 @@ impl<'a> Planner<'a> {
         self.refusals.push(Refusal { host: host.map(|host| host.name.clone()), why, hint, can_be_forced: true });
     }
 
+    fn doubt(&mut self, host: &Host, doubt: impl IntoIterator<Item = Doubt>) {
+        doubt.into_iter().for_each(|doubt| self.refuse(Some(host), doubt.why, doubt.hint));
+    }
+
     fn refuse_unknown(&mut self, host: &Host, not_known: &NotKnown) {
         self.refuse(Some(host), not_known.why.clone(), not_known.hint.clone());
     }
@@ -179,55 +234,64 @@ impl<'a> Planner<'a> {
     /// Hosts that this plan does not touch. An unreachable one is never dropped: it is named, and what depends on it
     /// is not done.
     fn left_out(&mut self) -> Vec<LeftOut> {
+        let meant: BTreeSet<&HostName> = self.meant_balancers().map(|host| &host.name).collect();
         let mut left_out = Vec::new();
-        let mut unreached = Vec::new();
         for host in &self.inventory.hosts {
-            let meant = self.request.only.is_empty() || self.request.only.contains(&host.name);
-            let (why, is_on_blue) = match self.facts.host(&host.name).map(|facts| &facts.seen) {
-                Some(Ok(_)) if meant => continue,
-                Some(Ok(seen)) => ("left out by --hosts".to_owned(), self.is_on_blue(seen)),
+            let is_balancer = meant.contains(&host.name);
+            // An undo is about what the incident moved, and about nobody else.
+            if self.request.undo.is_some() && !is_balancer && !(host.is(Role::App) && self.is_needed(host)) {
+                continue;
+            }
+            let (why, is_there) = match self.facts.host(&host.name).map(|facts| &facts.seen) {
+                Some(Ok(_)) if self.is_asked_for(host) => continue,
+                Some(Ok(_)) if !is_balancer && host.is(Role::App) && self.is_needed(host) => continue,
+                Some(Ok(seen)) => ("left out by --hosts".to_owned(), self.is_there(seen)),
                 Some(Err(not_known)) => {
-                    unreached.push((host, not_known.clone()));
+                    self.name_unreached(host, not_known);
                     (format!("not reached: {not_known}"), false)
                 }
                 None => ("not asked".to_owned(), false),
             };
-            left_out.push(LeftOut { host: host.name.clone(), why, is_balancer: host.is(Role::Balancer), is_on_blue });
-        }
-        let reached_balancers = self.in_scope(Role::Balancer).len();
-        for (host, not_known) in unreached {
-            if reached_balancers == 0 && host.is(Role::Balancer) {
-                self.refuse_unknown(host, &not_known);
-            } else if host.is(Role::App) && !host.is(Role::Balancer) {
-                let why = format!("not reached, so {} cannot be proven there: {}", self.to(), not_known.why);
-                self.refuse_unless_forced(Some(host), why, not_known.hint.clone());
-            } else {
-                self.notes.push(format!("{}: not reached, its traffic stays as it is: {}", host.name, not_known.why));
-            }
+            left_out.push(LeftOut { host: host.name.clone(), why, is_balancer, is_there });
         }
         left_out
     }
 
-    /// What sudo does not allow of what this run may come to do: a green that is kept, as in an undo, is not stopped.
+    fn name_unreached(&mut self, host: &Host, not_known: &NotKnown) {
+        let is_sent_to = host.is(Role::App) && self.is_sent_to(host);
+        if self.balancers.is_empty() && host.is(Role::Balancer) {
+            self.refuse_unknown(host, not_known);
+        } else if is_sent_to || (host.is(Role::App) && !host.is(Role::Balancer) && self.is_asked_for(host)) {
+            let why = format!("not reached, so {} cannot be proven there: {}", self.colour(Side::To), not_known.why);
+            self.refuse_unless_forced(Some(host), why, not_known.hint.clone());
+        } else {
+            self.notes.push(format!("{}: not reached, its traffic stays as it is: {}", host.name, not_known.why));
+        }
+    }
+
+    /// What sudo does not allow of what this run is sure to need: a side that is kept is not stopped, and the one that
+    /// traffic goes to only where a start comes to nothing.
     fn missing_rights<'s>(&self, seen: &'s Seen) -> Result<Vec<&'s str>, &'s NotKnown> {
-        let unused = match self.request.green_is_kept {
-            true => facts::rights_to_stop(&self.inventory.green),
-            false => Vec::new(),
-        };
+        let mut unused = facts::rights_to_stop(self.app(Side::To));
+        if self.request.from_is_kept {
+            unused.extend(facts::rights_to_stop(self.app(Side::From)));
+        }
         let missing = seen.missing_rights.as_ref()?.iter().map(String::as_str);
         Ok(missing.filter(|right| !unused.iter().any(|words| words.join(" ") == *right)).collect())
     }
 
-    fn is_on_blue(&self, seen: &Seen) -> bool {
+    /// Whether a balancer is known to send everything where the run goes.
+    fn is_there(&self, seen: &Seen) -> bool {
+        let to = self.colour(Side::To);
         seen.nginx.as_ref().is_some_and(|nginx| {
-            facts::serving(self.inventory, nginx) == Some(Serving::Blue)
-                && nginx.probe_answered_by != Some(Colour::Green)
+            facts::serving(self.inventory, nginx) == Some(Serving::only(to))
+                && nginx.probe_answered_by != Some(to.other())
                 && (200..500).contains(&nginx.probe.status)
         })
     }
 
     /// What holds for every host, whatever it does.
-    fn check_host(&mut self, host: &'a Host, seen: &'a Seen) {
+    fn check_host(&mut self, host: &Host, seen: &Seen) {
         match self.missing_rights(seen) {
             Err(not_known) => {
                 let hint = format!(
@@ -237,7 +301,9 @@ impl<'a> Planner<'a> {
                 self.refuse(Some(host), format!("we may not do what a switch needs: {}", not_known.why), Some(hint));
             }
             Ok(missing) if !missing.is_empty() => {
-                let lines: Vec<String> = missing.iter().map(|words| sudoers_line(&seen.user, seen, words)).collect();
+                // Who edits the file anyway may as well add what is only better to have.
+                let words = missing.iter().copied().chain(seen.wanted_rights.iter().map(String::as_str));
+                let lines: Vec<String> = words.map(|words| sudoers_line(&seen.user, seen, words)).collect();
                 self.refuse(
                     Some(host),
                     format!("sudo does not allow {}: {}", seen.user, missing.join("; ")),
@@ -255,6 +321,7 @@ impl<'a> Planner<'a> {
             }
             Ok(_) | Err(_) => {}
         }
+        self.notes.extend(super::remarks::remarks(self.inventory, host, seen));
         for step in &seen.begun {
             self.notes.push(format!("{}: a step of an earlier run: {step}", host.name));
         }
@@ -278,10 +345,81 @@ impl<'a> Planner<'a> {
     }
 
     /// Lock, switch and drain of one balancer.
-    fn balancer(&mut self, host: &'a Host, seen: &'a Seen) -> Option<(Step, Step, Step)> {
+    fn balancer(&mut self, host: &Host, seen: &Seen) -> Option<Vec<(StageName, Step)>> {
         let nginx = seen.nginx.as_ref()?;
-        let inventory = self.inventory;
-        let may_all = self.missing_rights(seen).is_ok_and(|missing| missing.is_empty());
+        let (path, text) = self.readable_file(host, seen, nginx)?;
+        self.check_nginx(host, seen, nginx, path);
+        let (to, from) = (self.colour(Side::To), self.colour(Side::From));
+        let step = |action: Action, guard: Guard, undo: Undo, why: String| Step {
+            host: host.name.clone(),
+            action,
+            guard,
+            undo,
+            why,
+        };
+        let lock = |candidate: Option<FileChange>| {
+            let why = "two runs must not write the same file; nginx must accept the new one before any host changes";
+            step(Action::Lock { candidate }, Guard::NobodyElseHoldsTheLock, Undo::Released, why.to_owned())
+        };
+        if !self.moves_traffic() {
+            return Some(vec![(StageName::Lock, lock(None))]);
+        }
+        let (change, share) = self.change(host, path, text)?;
+        self.notes.extend(doubts::probe_notes(self.inventory, host, seen));
+        if share == Share::ALL
+            && nginx.mark.is_none()
+            && nginx.probe_origin != Origin::NginxItself
+            && seen.app(to).is_running.as_ref().is_ok_and(|running| *running)
+        {
+            self.notes.push(format!(
+                "{}: answers of {to} and {from} look alike; the switch counts as proven when no old worker accepts any more",
+                host.name
+            ));
+        }
+        let proof = Proof {
+            pidfile: nginx.pidfile.clone(),
+            error_logs: nginx.error_logs.clone(),
+            access_logs: nginx.access_logs.clone(),
+            // Where both sides answer, whose an answer is proves nothing.
+            mark: nginx.mark.clone().filter(|_| share == Share::ALL),
+        };
+        let is_needed = change.is_needed();
+        let words = match share {
+            Share::ALL => format!("{to} weight=100, {from} down"),
+            Share::NONE => format!("{from} alone, as before the incident"),
+            split => format!("{to} {split}, {from} {}, as before the incident", split.rest()),
+        };
+        let who = if share == Share::NONE { from } else { to };
+        let why = if is_needed {
+            format!("{path}: {words}; test, reload, wait until {who} answers")
+        } else {
+            format!("{path} says so already: test, reload, wait until {who} answers")
+        };
+        let undo = match is_needed {
+            false => Undo::NothingToUndo,
+            true => Undo::Does(Box::new(Action::Switch {
+                change: change.reversed(),
+                proof: Proof { mark: None, ..proof.clone() },
+                share: self.share_of(&change.before).unwrap_or(Share::NONE),
+            })),
+        };
+        Some(vec![
+            (StageName::Lock, lock(is_needed.then(|| change.clone()))),
+            (
+                StageName::Switch,
+                step(
+                    Action::Switch { change, proof, share },
+                    Guard::FileIsUnchanged { sha256: nginx.sha256.clone().unwrap_or_default() },
+                    undo,
+                    why,
+                ),
+            ),
+            (StageName::Drain, self.drain_step(host, Reach::OwnHost)),
+        ])
+    }
+
+    /// The file's path and text, where both are known.
+    fn readable_file<'s>(&mut self, host: &Host, seen: &Seen, nginx: &'s NginxFacts) -> Option<(&'s str, &'s str)> {
         let path = match &nginx.path {
             Ok(path) => path,
             Err(not_known) => {
@@ -289,19 +427,26 @@ impl<'a> Planner<'a> {
                 return None;
             }
         };
-        let text = match &nginx.text {
-            Ok(text) => text,
+        match &nginx.text {
+            Ok(text) => Some((path, text)),
             Err(not_known) => {
                 // Without the right to read it, the right is what is asked for.
-                if may_all {
+                if self.may_all(seen) {
                     self.refuse_unknown(host, not_known);
                 }
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    fn may_all(&self, seen: &Seen) -> bool {
+        self.missing_rights(seen).is_ok_and(|missing| missing.is_empty())
+    }
+
+    fn check_nginx(&mut self, host: &Host, seen: &Seen, nginx: &NginxFacts, path: &str) {
         if let Err(not_known) = &nginx.is_valid {
             // Without the right to run the test its words say nothing about the configuration.
-            if may_all {
+            if self.may_all(seen) {
                 self.refuse_unknown(host, not_known);
             }
         } else if nginx.is_loaded == Ok(false) {
@@ -314,16 +459,21 @@ impl<'a> Planner<'a> {
             let hint = format!("ssh {} sudo systemctl status nginx", host.ssh);
             self.refuse(Some(host), "nginx is not running there".into(), Some(hint));
         }
+        if nginx.master.is_some() && self.may_all(seen) {
+            self.doubt(host, doubts::probe_fails(self.inventory, host, seen));
+        }
         for mention in &nginx.mentions {
-            self.notes.push(format!("{}: another file sends to {} too: {mention}", host.name, self.to().other()));
+            let from = self.colour(Side::From);
+            self.notes.push(format!("{}: another file sends to {from} too: {mention}", host.name));
         }
         self.check_space(host, seen, path);
-        let to = self.to();
+    }
+
+    /// The file as it shall be, and the share that this gives to the side that traffic goes to.
+    fn change(&mut self, host: &Host, path: &str, text: &str) -> Option<(FileChange, Share)> {
+        let inventory = self.inventory;
         let (blue, green) = (facts::addresses(&inventory.blue), facts::addresses(&inventory.green));
-        let wanted = match to {
-            Colour::Blue => WantedBlock { serve: to, blue: &blue, green: &green },
-            Colour::Green => WantedBlock { serve: to, blue: &green, green: &blue },
-        };
+        let wanted = WantedBlock { serve: self.colour(Side::To), blue: &blue, green: &green };
         let rewritten = match nginx::rewrite(text, &inventory.nginx.upstream, &wanted, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {
@@ -337,6 +487,12 @@ impl<'a> Planner<'a> {
                 return None;
             }
         };
+        let change = |after: String| FileChange { path: path.to_owned(), before: text.to_owned(), after };
+        if let Some(before) = self.before_the_incident(host, text) {
+            // What stood there before may be any share; nobody else than its own text says which.
+            let share = self.share_of(&before).unwrap_or(Share::ALL);
+            return Some((change(before), share));
+        }
         for stranger in &rewritten.strangers {
             let why = format!(
                 "{path}: line {}: server {} is neither blue nor green and takes traffic",
@@ -345,64 +501,16 @@ impl<'a> Planner<'a> {
             self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
         }
         for added in &rewritten.added {
+            let to = self.colour(Side::To);
             self.notes.push(format!("{}: {to}'s server {added} is not in the block and is added", host.name));
         }
-        if nginx.mark.is_none() && seen.blue.is_running.as_ref().is_ok_and(|running| *running) {
-            self.notes.push(format!(
-                "{}: answers of blue and green look alike; the switch counts as proven when no old worker accepts any more",
-                host.name
-            ));
-        }
-        let after = match self.moves_traffic() {
-            true => self.before_the_incident(host, text).unwrap_or(rewritten.text),
-            false => text.clone(),
-        };
-        let change = FileChange { path: path.clone(), before: text.clone(), after };
-        let is_needed = change.is_needed();
-        let sha256 = nginx.sha256.clone().unwrap_or_default();
-        let step = |action: Action, guard: Guard, undo: Undo, why: String| Step {
-            host: host.name.clone(),
-            action,
-            guard,
-            undo,
-            why,
-        };
-        Some((
-            step(
-                Action::Lock { candidate: is_needed.then(|| change.clone()) },
-                Guard::NobodyElseHoldsTheLock,
-                Undo::Released,
-                "two runs must not write the same file; nginx must accept the new one before any host changes".into(),
-            ),
-            step(
-                Action::Switch {
-                    change,
-                    proof: Proof {
-                        pidfile: nginx.pidfile.clone(),
-                        error_logs: nginx.error_logs.clone(),
-                        access_logs: nginx.access_logs.clone(),
-                        mark: nginx.mark.clone(),
-                    },
-                },
-                Guard::FileIsUnchanged { sha256 },
-                Undo::PutsFileBack,
-                if is_needed {
-                    format!("{path}: {to} weight=100, {} down; test, reload, wait until {to} answers", to.other())
-                } else {
-                    format!("{path} says so already: test, reload, wait until {to} answers")
-                },
-            ),
-            step(
-                Action::Drain,
-                Guard::BalancersAreOnBlue,
-                Undo::NothingToUndo,
-                format!(
-                    "requests in flight end on {}; {} s at most",
-                    to.other(),
-                    inventory.drain_timeout.as_secs_f64()
-                ),
-            ),
-        ))
+        Some((change(rewritten.text), Share::ALL))
+    }
+
+    /// What a text, as an nginx file, gives to the side that traffic goes to; `None` where it is not understood.
+    fn share_of(&self, text: &str) -> Option<Share> {
+        let upstream = nginx::find_upstream(text, &self.inventory.nginx.upstream).ok()?;
+        Share::percent(nginx::share(&upstream, &facts::addresses(self.app(Side::To))))
     }
 
     fn check_space(&mut self, host: &Host, seen: &Seen, path: &str) {
@@ -439,26 +547,35 @@ impl<'a> Planner<'a> {
         None
     }
 
-    /// The step that starts the colour we go to, where it is down.
-    fn blue(&mut self, host: &'a Host, seen: &'a Seen) -> Option<Step> {
-        let to = self.to();
-        let blue = &seen.blue;
-        let run = &self.inventory.blue.run;
-        if blue.port_is_open && blue.listener_is_ours == Ok(false) {
+    /// The step that starts a side which is to get traffic, where it is down.
+    fn start(&mut self, host: &Host, seen: &Seen, side: Side) -> Option<Step> {
+        let colour = self.colour(side);
+        let theirs = seen.app(colour);
+        let run = &self.app(side).run;
+        if let Some(doubt) = doubts::names_nothing(self.app(side), host, theirs) {
+            self.doubt(host, [doubt]);
+            return None;
+        }
+        let cannot_start = doubts::cannot_start(self.app(side), host, theirs);
+        if !cannot_start.is_empty() {
+            self.doubt(host, cannot_start);
+            return None;
+        }
+        if theirs.port_is_open && theirs.listener_is_ours == Ok(false) {
             let who: Vec<String> =
-                blue.listeners.iter().map(|l| format!("pid {} {} on port {}", l.pid, l.exe, l.port)).collect();
+                theirs.listeners.iter().map(|l| format!("pid {} {} on port {}", l.pid, l.exe, l.port)).collect();
             self.refuse(
                 Some(host),
-                format!("{to}'s port is answered by somebody else: {} is not {}", who.join(", "), run.describe()),
+                format!("{colour}'s port is answered by somebody else: {} is not {}", who.join(", "), run.describe()),
                 Some(format!("ssh {} sudo ss -ltnp", host.ssh)),
             );
             return None;
         }
-        let is_running = match &blue.is_running {
+        let is_running = match &theirs.is_running {
             Ok(is_running) => *is_running,
-            Err(not_known) if blue.is_healthy() => {
+            Err(not_known) if theirs.is_healthy() => {
                 self.notes.push(format!(
-                    "{}: {to} answers, but its {} is not known: {not_known}",
+                    "{}: {colour} answers, but its {} is not known: {not_known}",
                     host.name,
                     run.describe()
                 ));
@@ -466,133 +583,274 @@ impl<'a> Planner<'a> {
             }
             Err(not_known) => {
                 let hint = start_hint(host, run, "status");
-                self.refuse(Some(host), format!("{to} cannot be judged: {not_known}; {}", blue.complaint()), hint);
+                self.refuse(
+                    Some(host),
+                    format!("{colour} cannot be judged: {not_known}; {}", theirs.complaint()),
+                    hint,
+                );
                 return None;
             }
         };
-        if !is_running && !blue.port_is_open {
+        if !is_running && !theirs.port_is_open {
             if matches!(run, Run::Process { start: None, .. }) {
-                let why =
-                    format!("{to} is down, and the config does not say how to start it ([{to}] run.process.start)");
+                let why = format!(
+                    "{colour} is down, and the config does not say how to start it ([{colour}] run.process.start)"
+                );
                 self.refuse(Some(host), why, None);
                 return None;
             }
             return Some(Step {
                 host: host.name.clone(),
-                action: Action::Start { colour: Colour::Blue },
+                action: Action::Start { side },
                 guard: Guard::WeHoldTheLock,
-                undo: Undo::StopAgain,
-                why: format!("{to} is down ({}): start {} and ask it", blue.state, run.describe()),
+                undo: self.undo_of_start(seen, side),
+                why: format!("{colour} is down ({}): start {} and ask it", theirs.state, run.describe()),
             });
         }
-        if !blue.is_healthy() {
-            let why = format!("{to} runs ({}) and is not well: {}", blue.state, blue.complaint());
+        if !theirs.is_healthy() {
+            let why = format!("{colour} runs ({}) and is not well: {}", theirs.state, theirs.complaint());
             self.refuse(Some(host), why, start_hint(host, run, "status"));
             return None;
         }
-        if let Err(not_known) = &blue.listener_is_ours {
-            self.notes.push(format!("{}: who answers on {to}'s port is not known: {not_known}", host.name));
+        if let Err(not_known) = &theirs.listener_is_ours {
+            self.notes.push(format!("{}: who answers on {colour}'s port is not known: {not_known}", host.name));
         }
         None
     }
 
-    /// Green is stopped where no balancer can still send to it, known or not, and only if it is wanted and running.
-    fn stop_green(&mut self, left_out: &[LeftOut]) -> Vec<Step> {
-        if self.request.green_is_kept {
-            return Vec::new();
+    /// What was started for nothing is stopped again, where sudo allows that.
+    fn undo_of_start(&self, seen: &Seen, side: Side) -> Undo {
+        let app = self.app(side);
+        let missing = seen.missing_rights.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let rights = facts::rights_to_stop(app).into_iter().map(|words| words.join(" "));
+        if let Some(right) = rights.into_iter().find(|right| missing.contains(right)) {
+            return Undo::Impossible(format!("sudo does not allow {right}"));
         }
-        let green = &self.inventory.green;
-        let mut steps = Vec::new();
-        for host in self.inventory.with_role(Role::App) {
-            let Some(seen) = self.facts.seen(&host.name) else { continue };
-            if !must_be_stopped(&green.run, &seen.green) {
-                continue;
-            }
-            let senders: Vec<&str> = left_out
-                .iter()
-                .filter(|left| left.is_balancer && !left.is_on_blue && may_send_to(green, &left.host, &host.name))
-                .map(|left| left.host.as_str())
-                .collect();
-            if !senders.is_empty() {
-                self.notes.push(format!(
-                    "{}: green is left running: {} may still send to it",
-                    host.name,
-                    senders.join(", ")
-                ));
-                continue;
-            }
-            let target = match (&green.run, seen.green.listeners.first()) {
-                (Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. }, _) => Target::Supervised,
-                (Run::Process { exe, .. }, Some(listener)) if seen.green.listener_is_ours == Ok(true) => {
-                    Target::Process { pid: listener.pid, started: listener.started.clone(), exe: exe.to_string() }
-                }
-                (Run::Process { exe, .. }, Some(listener)) => {
-                    self.notes.push(format!(
-                        "{}: green is left running: pid {} on its port is {}, not {exe}",
-                        host.name, listener.pid, listener.exe
-                    ));
-                    continue;
-                }
-                (Run::Process { .. }, None) => {
-                    self.notes.push(format!(
-                        "{}: green is left running: the process on its port belongs to another user and sudo does not show it",
-                        host.name
-                    ));
-                    continue;
-                }
-            };
-            steps.push(Step {
-                host: host.name.clone(),
-                action: Action::Stop { colour: Colour::Green, target },
-                guard: Guard::NobodyReachesGreen,
-                undo: Undo::StartAgain,
-                why: format!(
-                    "{}: SIGTERM, after {} s SIGKILL, then its port must stay closed",
-                    green.run.describe(),
-                    green.stop_timeout.as_secs_f64()
-                ),
-            });
-        }
-        steps
+        let target = match app.run {
+            Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => Target::Supervised,
+            Run::Process { .. } => Target::Listener,
+        };
+        Undo::Does(Box::new(Action::Stop { side, target }))
     }
 
-    fn verify(&self) -> Vec<Step> {
+    /// The drain of an app host that is no balancer itself: a balancer's is planned with its switch.
+    fn drain(&self, host: &Host) -> Option<Step> {
+        let is_planned = host.is(Role::Balancer) && self.is_asked_for(host);
+        (!is_planned).then(|| self.drain_step(host, self.app(Side::From).reach()))
+    }
+
+    fn drain_step(&self, host: &Host, reach: Reach) -> Step {
+        Step {
+            host: host.name.clone(),
+            action: Action::Drain,
+            guard: Guard::AreShifted { reach },
+            undo: Undo::NothingToUndo,
+            why: format!(
+                "requests in flight end on {}; {} s at most",
+                self.colour(Side::From),
+                self.inventory.drain_timeout.as_secs_f64()
+            ),
+        }
+    }
+
+    /// What is done about the side that traffic leaves, on one of its hosts: it is stopped where no balancer can still
+    /// send to it, known or not, and only if that is wanted and it runs.
+    fn stop(&mut self, host: &Host, seen: &Seen, sides: &BTreeSet<Side>, not_there: &BTreeSet<&HostName>) -> Step {
+        let from = self.colour(Side::From);
+        let app = self.app(Side::From);
+        let left = |as_what: LeftAs| Step {
+            host: host.name.clone(),
+            action: Action::Leave { side: Side::From, as_what },
+            guard: Guard::Nothing,
+            undo: Undo::NothingToUndo,
+            why: format!("{from} is left as it is"),
+        };
+        let theirs = seen.app(from);
+        // What gets traffic, too, runs by then, whether it does now or not.
+        if !must_be_stopped(&app.run, theirs) && !sides.contains(&Side::From) {
+            return left(LeftAs::Down);
+        }
+        if self.request.from_is_kept {
+            let why = match self.request.undo {
+                None => "--keep-green".to_owned(),
+                Some(_) => format!("{from} is left running"),
+            };
+            return left(LeftAs::Kept { why });
+        }
+        self.doubt(host, doubts::serves_both(self.inventory, self.direction(), host, seen));
+        if let Some(doubt) = doubts::names_nothing(app, host, theirs) {
+            self.notes.push(format!("{}: {from} is left running: {}", host.name, doubt.why));
+            return left(LeftAs::Running { why: doubt.why });
+        }
+        let is_own_host = app.reach() == Reach::OwnHost;
+        let may_send = |balancer: &&&HostName| !is_own_host || ***balancer == host.name;
+        let still: Vec<&str> = not_there.iter().filter(may_send).map(|balancer| balancer.as_str()).collect();
+        let target = match (still.is_empty(), &app.run, theirs.listeners.first()) {
+            (false, _, _) => Err(format!("{} may still send to it", still.join(", "))),
+            (true, Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. }, _) => Ok(Target::Supervised),
+            (true, Run::Process { exe, .. }, Some(listener)) if theirs.listener_is_ours == Ok(true) => {
+                Ok(Target::Process { pid: listener.pid, started: listener.started.clone(), exe: exe.to_string() })
+            }
+            (true, Run::Process { exe, .. }, Some(listener)) => {
+                Err(format!("pid {} on its port is {}, not {exe}", listener.pid, listener.exe))
+            }
+            (true, Run::Process { .. }, None) => {
+                Err("the process on its port belongs to another user and sudo does not show it".to_owned())
+            }
+        };
+        let target = match target {
+            Ok(target) => target,
+            Err(why) => {
+                self.notes.push(format!("{}: {from} is left running: {why}", host.name));
+                return left(LeftAs::Running { why });
+            }
+        };
+        let undo = match &app.run {
+            Run::Process { start: None, .. } => {
+                Undo::Impossible(format!("the config does not say how to start it ([{from}] run.process.start)"))
+            }
+            Run::Process { .. } | Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => {
+                Undo::Does(Box::new(Action::Start { side: Side::From }))
+            }
+        };
+        Step {
+            host: host.name.clone(),
+            action: Action::Stop { side: Side::From, target },
+            guard: Guard::NobodyNeedsIt { reach: app.reach() },
+            undo,
+            why: format!(
+                "{}: SIGTERM, after {} s SIGKILL, then its port must stay closed",
+                app.run.describe(),
+                app.stop_timeout.as_secs_f64()
+            ),
+        }
+    }
+
+    fn verify(&self, host: &Host, sides: &BTreeSet<Side>) -> Step {
         let verify = &self.inventory.verify;
-        self.inventory
-            .hosts
-            .iter()
-            .filter(|host| self.request.only.is_empty() || self.request.only.contains(&host.name))
-            .filter(|host| self.facts.seen(&host.name).is_some() && (host.is(Role::App) || host.is(Role::Balancer)))
-            .map(|host| Step {
+        Step {
+            host: host.name.clone(),
+            action: Action::Verify { sides: sides.iter().copied().collect() },
+            guard: Guard::Nothing,
+            undo: Undo::NothingToUndo,
+            why: format!(
+                "{} answers in a row {} s apart, public URLs and smoke command from here, nginx's error share",
+                verify.passes,
+                verify.interval.as_secs_f64()
+            ),
+        }
+    }
+
+    /// The lock on every other host that something is changed on.
+    fn lock_the_rest(&self, stages: &mut Stages, databases: &[InScope<'a>]) {
+        let locked: BTreeSet<HostName> = stages.hosts(StageName::Lock);
+        let mut changed = stages.hosts(StageName::Start);
+        changed.extend(stages.stopped());
+        changed.extend(databases.iter().map(|(host, _)| host.name.clone()));
+        for host in
+            self.inventory.hosts.iter().filter(|host| changed.contains(&host.name) && !locked.contains(&host.name))
+        {
+            let lock = Step {
                 host: host.name.clone(),
-                action: Action::Verify,
-                guard: Guard::Nothing,
-                undo: Undo::NothingToUndo,
-                why: format!(
-                    "{} answers in a row {} s apart, public URLs and smoke command from here, nginx's error share",
-                    verify.passes,
-                    verify.interval.as_secs_f64()
-                ),
+                action: Action::Lock { candidate: None },
+                guard: Guard::NobodyElseHoldsTheLock,
+                undo: Undo::Released,
+                why: "two runs must not start and stop the same processes".to_owned(),
+            };
+            stages.extend([(StageName::Lock, lock)]);
+        }
+    }
+
+    fn database(&mut self, stages: &mut Stages) {
+        let Some(database) = &self.inventory.database else { return };
+        let host = self.inventory.with_role(Role::Database).next().or(self.inventory.hosts.first());
+        let Some(host) = host.map(|host| &host.name) else { return };
+        let step = |action: Action, guard: Guard, undo: Undo, why: String| Step {
+            host: host.clone(),
+            action,
+            guard,
+            undo,
+            why,
+        };
+        if let Some(swap) = self.request.undo.as_ref().and_then(|undo| undo.swap.as_ref()) {
+            let why = format!("{} takes the place of {} again; what is live now is kept", swap.kept, swap.live);
+            let undo = Undo::ByCommand(format!("what is live now is kept beside it; {} is not dropped", swap.live));
+            let take_back = step(Action::TakeBack { swap: swap.clone() }, Guard::WeHoldTheLock, undo, why);
+            stages.extend([(StageName::TakeBack, take_back)]);
+        }
+        if let Some(wish) = &self.request.restore {
+            let dump = match (&wish.backup, &database.backups) {
+                (Some(backup), _) => backup.to_string(),
+                (None, Some(pattern)) => format!("the newest whole dump of {pattern}"),
+                (None, None) => "a dump".to_owned(),
+            };
+            let load = step(
+                Action::Load { wish: wish.clone() },
+                Guard::TrafficIsSafe,
+                Undo::CopyIsDropped,
+                format!("database {}: {dump} is loaded aside; the live one is not touched", database.name),
+            );
+            let swap = step(
+                Action::Swap,
+                Guard::WeHoldTheLock,
+                Undo::ByCommand("rollback-prod undo".to_owned()),
+                format!("database {}: two renames in one transaction; the replaced one is kept", database.name),
+            );
+            stages.extend([(StageName::Load, load), (StageName::Swap, swap)]);
+        }
+    }
+}
+
+/// The steps of a plan while it is made.
+#[derive(Default)]
+struct Stages(BTreeMap<StageName, Vec<Step>>);
+
+impl Stages {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn extend(&mut self, steps: impl IntoIterator<Item = (StageName, Step)>) {
+        for (name, step) in steps {
+            self.0.entry(name).or_default().push(step);
+        }
+    }
+
+    fn hosts(&self, name: StageName) -> BTreeSet<HostName> {
+        self.0.get(&name).into_iter().flatten().map(|step| step.host.clone()).collect()
+    }
+
+    /// Who gets traffic once it was moved: mostly the side that it goes to, and nobody else. What was before an incident may
+    /// be any share.
+    fn sides(&self) -> BTreeSet<Side> {
+        let shares = self.0.get(&StageName::Switch).into_iter().flatten().filter_map(|step| match &step.action {
+            Action::Switch { share, .. } => Some(*share),
+            _ => None,
+        });
+        shares
+            .flat_map(|share| {
+                let to = (share != Share::NONE).then_some(Side::To);
+                let from = (share != Share::ALL).then_some(Side::From);
+                to.into_iter().chain(from)
             })
             .collect()
     }
-}
 
-/// Whether there is anything to stop. A unit that waits for its restart is not running, and will be.
-pub fn must_be_stopped(run: &Run, app: &AppFacts) -> bool {
-    match run {
-        Run::Systemd(_) => {
-            app.port_is_open
-                || !(app.state.starts_with("inactive") || app.state.starts_with("failed") || app.is_running.is_err())
-        }
-        Run::Docker(_) | Run::Compose { .. } => app.port_is_open || app.is_running == Ok(true),
-        Run::Process { .. } => app.port_is_open,
+    fn stopped(&self) -> impl Iterator<Item = HostName> {
+        let stops = self.0.get(&StageName::Stop).into_iter().flatten();
+        stops.filter(|step| matches!(step.action, Action::Stop { .. })).map(|step| step.host.clone())
     }
-}
 
-/// Whether a balancer can reach an app host's green: local servers are reached from their own host only.
-pub fn may_send_to(green: &crate::nouns::inventory::App, balancer: &HostName, app: &HostName) -> bool {
-    balancer == app || !green.servers.iter().all(crate::nouns::names::ServerAddress::is_local)
+    fn in_order(self) -> Vec<Stage> {
+        let gate = |name: StageName| match name {
+            StageName::Lock | StageName::Load | StageName::Stop | StageName::Verify => Gate::Open,
+            StageName::TakeBack => Gate::Typed(Word::Undo),
+            StageName::Start | StageName::Switch => Gate::NoneFailed,
+            StageName::Drain => Gate::AnyProven,
+            StageName::Swap => Gate::Typed(Word::Restore),
+        };
+        self.0.into_iter().map(|(name, steps)| Stage { name, gate: gate(name), steps }).collect()
+    }
 }
 
 /// The command that tells more about a colour on a host.

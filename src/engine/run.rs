@@ -1,460 +1,622 @@
-//! Everything that changes a host, in the order of the plan and to its letter: guard, intent on disk, apply, prove,
-//! outcome on disk. An answer that was lost is looked for before anything is concluded from it. Makes no plans, and
-//! prints nothing.
+//! The engine: every stage of the plan in its order, every step to the letter. Guard, intent on disk, apply, prove, outcome
+//! on disk; between two stages the gate; where it ends before its end, the undos of what was done, backwards. Makes no
+//! plans, concludes nothing about production, and prints nothing.
+//!
+//! [`execute`] carries a plan out, beside it [`super::watch`] looks that somebody serves. What a step does is in
+//! [`crate::steps`].
 
-mod after;
-mod database;
-
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{join, join_all};
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
-use crate::hosts::answer::{Answer, Failure};
-use crate::hosts::facts::Facts;
-use crate::hosts::job;
-use crate::hosts::program::Tenure;
-use crate::hosts::remote::{Apply, Held};
-use crate::incident::evidence;
-use crate::incident::folder::Folder;
-use crate::incident::journal::Journal;
+use super::lane::Watched;
+use crate::hosts::remote::Apply;
+use crate::incident::evidence::{self, Collector};
 use crate::nouns::colour::Colour;
 use crate::nouns::consent::Confirmed;
-use crate::nouns::inventory::{Database, Inventory, Role, Run};
+use crate::nouns::inventory::{Host, Reach, Role};
 use crate::nouns::names::HostName;
-use crate::nouns::plan::{Action, FileChange, PhaseKind, Plan, Proof, RestoreWish, Step, Target};
-use crate::nouns::record::{Balancer, Green, Status, StepWord, Swap, What, last_balancer_state};
-use crate::nouns::redact::Redactor;
-use crate::steps::observe;
-use crate::steps::passes::{self, InARow};
-use crate::steps::{lock, start, stop, switch};
+use crate::nouns::plan::{Action, Gate, Guard, Lane, LeftAs, Stage, StageName, Step, Undo};
+use crate::nouns::record::{AppState, Balancer, Status, What};
+use crate::nouns::share::Share;
+use crate::nouns::side::{Direction, Side};
+use crate::steps::context::{Context, Outcome};
+use crate::steps::drain::{self, Drained};
+use crate::steps::switch::{Switch, Way};
+use crate::steps::{lock, observe, start, stop, verify};
 
-/// A host that is asked again after a lost answer gets this long to come back before it counts as unknown.
-const LOOK_AGAIN: Duration = Duration::from_secs(40);
-
-/// What an execution works with.
-pub struct Execution<'a, F> {
-    pub plan: &'a Plan,
-    pub inventory: &'a Inventory,
-    pub facts: &'a Facts,
-    pub fleet: &'a F,
-    pub journal: &'a Journal<'a>,
-    pub folder: &'a Folder,
-    pub redactor: &'a Redactor,
-    /// Goes up with each signal: 1 stops between two steps, 2 stops waiting at once.
-    pub interrupts: watch::Receiver<u32>,
-    pub green_is_kept: bool,
-    pub is_forced: bool,
-    /// What the database is restored from, where that is wanted.
-    pub restore: Option<(&'a RestoreWish, &'a Database)>,
-    /// The swap of databases that is taken back before anything else.
-    pub take_back: Option<(&'a Swap, &'a Database)>,
-    /// Who we are, for the hosts.
-    pub tenure: Tenure,
-    /// Sizes of the access logs at the moment of the switch, by host.
-    pub access_sizes: Mutex<BTreeMap<HostName, BTreeMap<String, u64>>>,
+/// A run on its way: what was begun, so that it can be taken back, and who looks that somebody serves.
+pub struct Engine<'r, 'a, F> {
+    pub(super) run: &'r Context<'a, F>,
+    /// Changes that were begun, in order.
+    begun: Mutex<Vec<&'a Step>>,
+    pub(super) watched: Watched,
 }
 
-/// Carries the plan out. What became of it is in the journal.
-pub async fn execute<F: Apply>(run: &Execution<'_, F>, consent: &Confirmed) {
+/// Carries the plan out. What became of it is in the journal; the engine that comes back still holds the locks, and
+/// [`Engine::settle`] is its end.
+pub async fn execute<'r, 'a, F: Apply>(run: &'r Context<'a, F>, consent: &Confirmed) -> Engine<'r, 'a, F> {
+    let engine = Engine { run, begun: Mutex::default(), watched: Watched::default() };
     if !consent.covers(run.plan) {
         run.journal.note("the plan is not the one that was consented to; nothing was changed");
-        return;
+        return engine;
     }
-    let mut interrupts = run.interrupts.clone();
-    tokio::select! {
-        () = carry_out(run) => {}
-        // A step that had begun ends on its host by itself; its intent without an outcome says that it is unknown.
-        Ok(_) = interrupts.wait_for(|count| *count > 1) => {
-            run.journal.note("stopped waiting; what had begun ends on the hosts by itself");
-        }
-    }
+    engine.unless_given_up(engine.while_watched(engine.carry_out())).await;
+    engine
 }
 
-async fn carry_out<F: Apply>(run: &Execution<'_, F>) {
-    run.record_left_out();
-    let Some(locks) = run.lock().await else { return };
-    if let Some((swap, database)) = run.take_back
-        && !run.take_database_back(database, swap, &locks).await
-    {
-        join_all(locks.into_iter().map(|(_, held)| held.release())).await;
-        return;
-    }
-    let (known, verdict) = oneshot::channel();
-    let (is_safe, safe) = watch::channel(None);
-    // The dump is judged and loaded beside everything else; traffic waits for nothing of it.
-    let database = async {
-        let (wish, database) = run.restore?;
-        Some((database, run.load_aside(wish, database, known, safe).await?))
-    };
-    let traffic = async {
-        run.move_traffic(&locks, &is_safe, verdict).await;
-        // Where traffic never came to be safe, the database need not wait for it.
-        is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
-    };
-    let (ready, ()) = join(database, traffic).await;
-    if let Some((database, ready)) = ready {
-        run.replace_database(database, ready, &locks).await;
-    }
-    join_all(locks.into_iter().map(|(_, held)| held.release())).await;
-}
-
-type Locks = Vec<(HostName, Held)>;
-
-impl<F: Apply> Execution<'_, F> {
-    /// Whether the next change may begin: nobody pressed Ctrl-C, nobody took the lock.
-    fn goes_on(&self, locks: &Locks) -> bool {
-        if *self.interrupts.borrow() > 0 {
-            return false;
-        }
-        for (host, held) in locks {
-            if held.is_lost() {
-                self.journal.note(format!("{host}: another run took the lock; this one stops here"));
-                return false;
+impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
+    /// Works until it is done, or until the operator no longer wants to wait.
+    async fn unless_given_up(&self, work: impl Future<Output = ()>) {
+        let mut interrupts = self.run.interrupts.clone();
+        tokio::select! {
+            () = work => {}
+            // A step that had begun ends on its host by itself; its intent without an outcome says that it is unknown.
+            Ok(_) = interrupts.wait_for(|count| *count > 1) => {
+                self.run.journal.note("stopped waiting; what had begun ends on the hosts by itself");
             }
         }
-        true
     }
 
-    /// Blue up, traffic on it, green drained and stopped.
-    async fn move_traffic(&self, locks: &Locks, is_safe: &watch::Sender<Option<bool>>, verdict: oneshot::Receiver<()>) {
-        let moves = self.plan.phase(PhaseKind::Switch).is_some();
-        if !(moves && self.goes_on(locks) && self.start_blue().await && self.goes_on(locks)) {
+    /// The last look: who should serve is asked once more, and mended where he does not. Then the locks are given back.
+    pub async fn settle(self) {
+        if self.run.interrupted() < 2 {
+            self.unless_given_up(self.look_and_mend()).await;
+            self.unless_given_up(self.look_at_what_was_put_back()).await;
+        }
+        self.run.locks.release().await;
+    }
+
+    async fn carry_out(&self) {
+        self.record_left_out();
+        let stages: Vec<&Stage> = self.run.plan.lane(Lane::Traffic).collect();
+        let is_before = |stage: &&&Stage| stage.name <= StageName::TakeBack;
+        for stage in stages.iter().filter(is_before) {
+            if !self.passes(stage) || !self.stage(stage).await {
+                return;
+            }
+        }
+        let (known, verdict) = oneshot::channel();
+        let (is_safe, safe) = watch::channel(None);
+        let database = self.database(known, safe);
+        let traffic = async {
+            self.traffic(&stages, &is_safe, verdict).await;
+            self.take_back_starts().await;
+            // Where traffic never came to be safe, the database need not wait for it.
+            is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
+            self.watched.lane_is_over();
+        };
+        self.watched.lane_begins();
+        join(database, traffic).await;
+    }
+
+    /// The database's lane: what was loaded aside takes the place of what is live, where the word is typed.
+    async fn database(&self, known: oneshot::Sender<()>, safe: watch::Receiver<Option<bool>>) {
+        let Some(database) = &self.run.inventory.database else { return };
+        let loads = self.run.plan.lane(Lane::Database).flat_map(|stage| &stage.steps);
+        let Some(wish) = loads.into_iter().find_map(|step| match &step.action {
+            Action::Load { wish } => Some(wish),
+            Action::Lock { .. }
+            | Action::Start { .. }
+            | Action::Switch { .. }
+            | Action::Drain
+            | Action::Stop { .. }
+            | Action::Leave { .. }
+            | Action::Verify { .. }
+            | Action::Swap
+            | Action::TakeBack { .. } => None,
+        }) else {
+            return;
+        };
+        if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {
+            self.run.replace_database(database, ready).await;
+        }
+    }
+
+    /// What traffic goes to is started where it is down, traffic moves, and what it left is drained and stopped.
+    async fn traffic(
+        &self,
+        stages: &[&'a Stage],
+        is_safe: &watch::Sender<Option<bool>>,
+        verdict: oneshot::Receiver<()>,
+    ) {
+        for stage in stages.iter().filter(|stage| (StageName::Start..=StageName::Switch).contains(&stage.name)) {
+            if !self.run.goes_on() || !self.passes(stage) {
+                return;
+            }
+            self.stage(stage).await;
+        }
+        if !self.run.plan.moves_traffic() {
             return;
         }
-        self.switch().await;
         self.keep_nginx_files();
-        if self.is_all_on_blue() {
-            self.say_traffic_is_safe();
+        let is_all = self.is_all_there();
+        if is_all {
+            let hosts = self.run.plan.balancers.len();
+            self.run.journal.record(What::TrafficSafe { hosts, to: self.who_serves() });
         }
-        is_safe.send_replace(Some(self.is_all_on_blue()));
-        if self.any_on_blue() {
-            self.after_the_switch(locks, verdict).await;
+        is_safe.send_replace(Some(is_all));
+        let after: Vec<&Stage> = stages.iter().copied().filter(|stage| stage.name > StageName::Switch).collect();
+        if after.first().is_some_and(|stage| self.passes(stage)) {
+            join(self.logs(), self.after_the_switch(&after, verdict)).await;
         }
     }
 
-    fn steps(&self, kind: PhaseKind) -> &[Step] {
-        self.plan.phase(kind).map(|phase| phase.steps.as_slice()).unwrap_or_default()
+    /// What is not urgent any more. Nothing is stopped before the verdict on the dump is there, unless that takes longer
+    /// than a drain may.
+    async fn after_the_switch(&self, stages: &[&'a Stage], verdict: oneshot::Receiver<()>) {
+        let mut verdict = Some(verdict);
+        for stage in stages {
+            match stage.name {
+                StageName::Drain => {
+                    let known =
+                        timeout(self.run.inventory.drain_timeout, verdict.take().unwrap_or(oneshot::channel().1));
+                    let _ = join(self.stage(stage), known).await;
+                    self.pictures().await;
+                }
+                StageName::Stop if self.run.goes_on() => drop(self.stage(stage).await),
+                StageName::Stop if self.run.interrupted() == 0 => self.leave_all(stage),
+                StageName::Verify if self.run.interrupted() == 0 => {
+                    join(self.stage(stage), verify::from_here(self.run)).await;
+                }
+                StageName::Stop
+                | StageName::Verify
+                | StageName::Lock
+                | StageName::TakeBack
+                | StageName::Start
+                | StageName::Switch
+                | StageName::Load
+                | StageName::Swap => {}
+            }
+        }
     }
 
-    fn state_of(&self, host: &HostName) -> Option<Balancer> {
-        last_balancer_state(&self.journal.entries(), host)
+    /// Whether what stands between the stage and the one before it lets it begin.
+    fn passes(&self, stage: &Stage) -> bool {
+        let before = self.run.plan.lane(stage.name.lane()).take_while(|other| other.name < stage.name).last();
+        let statuses = || {
+            before
+                .into_iter()
+                .flat_map(|stage| stage.steps.iter().map(|step| (stage.name.word(), &step.host)))
+                .filter_map(|(word, host)| {
+                    self.run
+                        .journal
+                        .production(|production| production.outcome(word, Some(host)).map(|(status, _)| status))
+                })
+        };
+        match stage.gate {
+            Gate::Open | Gate::Typed(_) => true,
+            Gate::NoneFailed => !statuses().any(|status| status == Status::Failed),
+            Gate::AnyProven => statuses().any(|status| status == Status::Done),
+        }
     }
 
-    fn is_all_on_blue(&self) -> bool {
-        self.inventory.with_role(Role::Balancer).all(|host| self.state_of(&host.name) == Some(Balancer::Blue))
+    /// All steps of a stage at once. Whether none of them failed.
+    async fn stage(&self, stage: &'a Stage) -> bool {
+        let view = self.view(stage).await;
+        let (begin, stay): (Vec<_>, Vec<_>) =
+            stage.steps.iter().map(|step| (step, self.holds(step, &view))).partition(|(_, held)| held.is_ok());
+        for (step, held) in stay {
+            if let (Err(Some(why)), Action::Stop { side, .. }) = (held, &step.action) {
+                self.leave(stage.name, &step.host, *side, why);
+            }
+        }
+        let steps: Vec<&'a Step> = begin.into_iter().map(|(step, _)| step).collect();
+        self.run.journal.record_all(steps.iter().filter_map(|step| self.intent(stage.name, step)));
+        self.begun().extend(steps.iter().filter(|step| step.is_a_change()));
+        let done = join_all(steps.into_iter().map(|step| self.step(stage.name, step))).await;
+        done.into_iter().all(|status| status != Status::Failed)
     }
 
-    fn any_on_blue(&self) -> bool {
-        self.plan.hosts_of(PhaseKind::Switch).iter().any(|host| self.state_of(host) == Some(Balancer::Blue))
+    fn begun(&self) -> std::sync::MutexGuard<'_, Vec<&'a Step>> {
+        // A panic while it was held would have left a list that is whole all the same.
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say_traffic_is_safe(&self) {
-        let hosts = self.inventory.with_role(Role::Balancer).count();
-        self.journal.record(What::TrafficSafe { hosts, towards: self.plan.towards });
+    /// What the journal says before a step: the intent of a change, the beginning of a look.
+    fn intent(&self, name: StageName, step: &Step) -> Option<What> {
+        let intent = |side: Option<Side>| What::Intent {
+            step: name.word(),
+            host: step.host.clone(),
+            why: step.why.clone(),
+            colour: side.map(|side| self.run.colour(side)),
+        };
+        match &step.action {
+            Action::Lock { .. } | Action::Switch { .. } => Some(intent(None)),
+            Action::Start { side } | Action::Stop { side, .. } => Some(intent(Some(*side))),
+            Action::Drain | Action::Verify { .. } => Some(What::Outcome {
+                step: name.word(),
+                host: Some(step.host.clone()),
+                status: Status::Started,
+                ms: 0,
+                detail: String::new(),
+            }),
+            // Their intents say the names of databases that are not known yet.
+            Action::Load { .. } | Action::Swap | Action::TakeBack { .. } | Action::Leave { .. } => None,
+        }
+    }
+
+    /// One step, and its outcome on disk.
+    async fn step(&self, name: StageName, step: &Step) -> Status {
+        let run = self.run;
+        let timed = run.journal.timed(name.word(), Some(&step.host));
+        let outcome = match &step.action {
+            Action::Lock { candidate } => lock::run(run, step, candidate.as_ref()).await,
+            Action::Start { side } => start::run(run, &step.host, *side, AppState::Started).await,
+            Action::Switch { change, proof, share } => {
+                Switch { host: &step.host, change, proof, share: *share, way: Way::Forth }.run(run).await
+            }
+            Action::Drain => drain::run(run, &step.host).await,
+            Action::Stop { side, target } => stop::run(run, &step.host, *side, target, AppState::Stopped).await,
+            Action::Leave { side, as_what } => {
+                let outcome = stop::left(run, &step.host, *side, as_what);
+                if *as_what == LeftAs::Down {
+                    // Nobody asks for an outcome of what was not there.
+                    run.journal.record_all(outcome.follows);
+                    return Status::Skipped;
+                }
+                outcome
+            }
+            Action::Verify { sides } => verify::run(run, &step.host, sides).await,
+            Action::TakeBack { swap } => {
+                let Some(database) = &run.inventory.database else { return Status::Failed };
+                return if run.take_database_back(database, swap).await { Status::Done } else { Status::Failed };
+            }
+            // Their lane carries them out.
+            Action::Load { .. } | Action::Swap => return Status::Skipped,
+        };
+        let status = outcome.status;
+        timed.end_with(status, outcome.detail, outcome.follows);
+        status
+    }
+
+    /// What is true now of all that the guards of a stage ask for, looked at once for all of them.
+    async fn view(&self, stage: &Stage) -> View {
+        let not_there: BTreeSet<HostName> = self
+            .run
+            .inventory
+            .with_role(Role::Balancer)
+            .filter(|host| !self.run.is_shifted(&host.name))
+            .map(|host| host.name.clone())
+            .collect();
+        let stops = stage.name == StageName::Stop && stage.steps.iter().any(|step| step.is_a_change());
+        let ill = if stops { self.ill().await } else { Vec::new() };
+        View { not_there, ill, drained: stops.then(|| drain::drained(self.run)) }
+    }
+
+    /// Whether a step may begin.
+    ///
+    /// # Errors
+    /// Why not, where that is to be told.
+    fn holds(&self, step: &Step, view: &View) -> Result<(), Option<String>> {
+        match &step.guard {
+            // The step itself holds them, on its host and in the same breath as the change.
+            Guard::NobodyElseHoldsTheLock | Guard::FileIsUnchanged { .. } => {
+                // A balancer that was lost on the way to its lock is not switched.
+                let is_lost = matches!(step.action, Action::Switch { .. })
+                    && self.run.journal.production(|p| p.balancer(&step.host)) == Some(Balancer::Unknown);
+                if is_lost { Err(None) } else { Ok(()) }
+            }
+            Guard::WeHoldTheLock => match self.run.locks.lost() {
+                Some(host) => Err(Some(format!("another run took the lock on {host}"))),
+                None => Ok(()),
+            },
+            Guard::AreShifted { reach } => match view.still_send(*reach, &step.host).is_empty() {
+                true => Ok(()),
+                false => Err(None),
+            },
+            Guard::NobodyNeedsIt { reach } => {
+                view.somebody_needs(*reach, &step.host, self.run).map_or(Ok(()), |why| Err(Some(why)))
+            }
+            Guard::TrafficIsSafe => {
+                if self.is_all_there() {
+                    Ok(())
+                } else {
+                    Err(Some("traffic is not where it should be".to_owned()))
+                }
+            }
+            Guard::Nothing => Ok(()),
+        }
+    }
+
+    /// The hosts on which what traffic goes to does not answer well now, and what it does instead.
+    async fn ill(&self) -> Vec<(HostName, String)> {
+        let to = self.run.colour(Side::To);
+        let pulses = join_all(self.app_hosts().map(|host| async move {
+            let why = match verify::pulse(self.run, &host.name, Side::To).await {
+                Ok(pulse) if pulse.is_good() => return None,
+                Ok(pulse) => format!("{to} on {} is not well any more: {}", host.name, pulse.complaint()),
+                Err(failure) => format!("{to} on {} cannot be asked: {failure}", host.name),
+            };
+            Some((host.name.clone(), why))
+        }));
+        pulses.await.into_iter().flatten().collect()
+    }
+
+    /// The app hosts that this run is about and that were reached.
+    pub(super) fn app_hosts(&self) -> impl Iterator<Item = &'a Host> {
+        let stops = self.run.plan.stage(StageName::Stop);
+        let names: BTreeSet<&HostName> =
+            stops.into_iter().flat_map(|stage| &stage.steps).map(|step| &step.host).collect();
+        self.run.inventory.with_role(Role::App).filter(move |host| names.contains(&host.name))
+    }
+
+    fn is_all_there(&self) -> bool {
+        self.run.journal.production(|production| self.run.plan.balancers.iter().all(|host| production.is_shifted(host)))
+    }
+
+    /// Where traffic goes: an undo of a run that found everything where it should be already leaves it there.
+    fn who_serves(&self) -> Direction {
+        let mut switches = self.run.plan.stage(StageName::Switch).into_iter().flat_map(|stage| &stage.steps);
+        let stays = switches.all(|step| matches!(step.action, Action::Switch { share: Share::NONE, .. }));
+        if stays { Direction::to(self.run.colour(Side::From)) } else { self.run.plan.direction }
+    }
+
+    fn leave_all(&self, stage: &Stage) {
+        let why = self.run.stopped.get().map_or("another run took the lock", String::as_str);
+        for step in &stage.steps {
+            if let Action::Stop { side, .. } = &step.action {
+                self.leave(stage.name, &step.host, *side, why.to_owned());
+            }
+        }
+    }
+
+    fn leave(&self, name: StageName, host: &HostName, side: Side, why: String) {
+        let timed = self.run.journal.timed(name.word(), Some(host));
+        let outcome = stop::left(self.run, host, side, &LeftAs::Running { why });
+        timed.end_with(outcome.status, outcome.detail, outcome.follows);
+    }
+
+    /// Where nothing came of it, what was started is stopped again: production is what it was, or it is said what it is.
+    pub(super) async fn take_back_starts(&self) {
+        if self.run.interrupted() > 1 {
+            return;
+        }
+        let begun: Vec<&Step> = self.begun().clone();
+        let starts = begun.into_iter().rev().filter_map(|step| match &step.action {
+            Action::Start { side } => Some((step, *side)),
+            Action::Lock { .. }
+            | Action::Switch { .. }
+            | Action::Drain
+            | Action::Stop { .. }
+            | Action::Leave { .. }
+            | Action::Verify { .. }
+            | Action::Load { .. }
+            | Action::Swap
+            | Action::TakeBack { .. } => None,
+        });
+        let starts: Vec<(&Step, Side)> = starts.collect();
+        self.look_at_who_may_need(&starts).await;
+        join_all(starts.into_iter().map(|(step, side)| async move {
+            match self.need_of(side, &step.host) {
+                Need::Moved => {}
+                // Traffic went there before this run, and nobody served: to stop it again would be an outage of ours.
+                Need::Found => self.say_what_runs(step, AppState::Started).await,
+                Need::Nobody => drop(self.undo(step).await),
+            }
+        }))
+        .await;
+    }
+
+    /// The balancers that may send to what was started for nothing are read once more: somebody else may have moved them.
+    async fn look_at_who_may_need(&self, starts: &[(&Step, Side)]) {
+        let for_nothing = starts.iter().filter(|(step, side)| self.need_of(*side, &step.host) == Need::Nobody);
+        let balancers: BTreeSet<&HostName> = for_nothing
+            .flat_map(|(step, side)| {
+                let reach = self.run.app(*side).reach();
+                let all = self.run.plan.balancers.iter();
+                all.filter(move |balancer| reach == Reach::AnyBalancer || **balancer == step.host)
+            })
+            .collect();
+        let found = join_all(balancers.into_iter().map(|host| observe::found_now(self.run, host))).await;
+        self.run.journal.record_all(found.into_iter().flatten());
+    }
+
+    /// Who needs what was started on a host.
+    fn need_of(&self, side: Side, host: &HostName) -> Need {
+        let (colour, reach) = (self.run.colour(side), self.run.app(side).reach());
+        self.run.journal.production(|production| {
+            let mut senders =
+                production.balancers().filter(|(balancer, _)| reach == Reach::AnyBalancer || *balancer == host);
+            let mut is_found = false;
+            let is_moved = senders.any(|(balancer, state)| {
+                is_found |= production.found_sending_to(balancer, colour);
+                matches!(state, Balancer::Shifted | Balancer::Unknown)
+            });
+            match (is_moved, is_found) {
+                (true, _) => Need::Moved,
+                (false, true) => Need::Found,
+                (false, false) => Need::Nobody,
+            }
+        })
+    }
+
+    /// Takes a step back, as the plan says. Whether that was done.
+    pub(super) async fn undo(&self, step: &Step) -> bool {
+        let run = self.run;
+        let name = match &step.action {
+            Action::Start { .. } => StageName::Stop,
+            Action::Stop { .. } => StageName::Start,
+            Action::Switch { .. } => StageName::Switch,
+            Action::Lock { .. }
+            | Action::Drain
+            | Action::Leave { .. }
+            | Action::Verify { .. }
+            | Action::Load { .. }
+            | Action::Swap
+            | Action::TakeBack { .. } => return true,
+        };
+        let why = match &step.undo {
+            Undo::Does(action) => {
+                let back =
+                    Step { action: action.as_ref().clone(), why: format!("takes back: {}", step.why), ..step.clone() };
+                run.journal.record_all(self.intent(name, &back));
+                let timed = run.journal.timed(name.word(), Some(&step.host));
+                let outcome = match action.as_ref() {
+                    Action::Switch { change, proof, share } => {
+                        Switch { host: &step.host, change, proof, share: *share, way: Way::Back }.run(run).await
+                    }
+                    Action::Stop { side, target } => {
+                        stop::run(run, &step.host, *side, target, AppState::StoppedAgain).await
+                    }
+                    Action::Start { side } => start::run(run, &step.host, *side, AppState::StartedAgain).await,
+                    Action::Lock { .. }
+                    | Action::Drain
+                    | Action::Leave { .. }
+                    | Action::Verify { .. }
+                    | Action::Load { .. }
+                    | Action::Swap
+                    | Action::TakeBack { .. } => Outcome::done("nothing to take back"),
+                };
+                let status = outcome.status;
+                timed.end_with(status, outcome.detail, outcome.follows);
+                return status == Status::Done;
+            }
+            Undo::Impossible(why) => why.clone(),
+            Undo::ByCommand(command) => command.clone(),
+            Undo::Released | Undo::CopyIsDropped | Undo::NothingToUndo => return true,
+        };
+        run.journal.note(format!("{}: cannot be taken back: {why}", step.host));
+        self.say_what_runs(step, AppState::LeftRunning).await;
+        false
+    }
+
+    /// What was started and is not stopped again may be down all the same: only the host knows.
+    async fn say_what_runs(&self, step: &Step, if_it_runs: AppState) {
+        let Action::Start { side } = &step.action else { return };
+        let colour = self.run.colour(*side);
+        let seen = crate::steps::again::facts(self.run, &step.host).await;
+        let state = match seen.as_ref().map(|seen| seen.app(colour)) {
+            Some(app) if !app.port_is_open && app.is_running == Ok(false) => AppState::StoppedAgain,
+            Some(_) => if_it_runs,
+            None => AppState::Unknown,
+        };
+        self.run.journal.record(What::App { host: step.host.clone(), colour, state });
+    }
+
+    /// A change of this run that was begun on a host.
+    pub(super) fn begun_on(&self, host: &HostName, is_it: impl Fn(&Action) -> bool) -> Option<&'a Step> {
+        self.begun().iter().rev().find(|step| step.host == *host && is_it(&step.action)).copied()
     }
 
     /// What is known of balancers that this plan does not touch.
     fn record_left_out(&self) {
-        let states = self.plan.left_out.iter().filter(|left| left.is_balancer).map(|left| {
-            let was_reached = self.facts.seen(&left.host).is_some();
-            let state = match (left.is_on_blue, was_reached) {
-                (true, _) => Balancer::Blue,
+        let states = self.run.plan.left_out.iter().filter(|left| left.is_balancer).map(|left| {
+            let was_reached = self.run.seen(&left.host).is_some();
+            let state = match (left.is_there, was_reached) {
+                (true, _) => Balancer::Shifted,
                 (false, true) => Balancer::Unchanged,
                 (false, false) => Balancer::Unknown,
             };
-            What::Balancer { host: left.host.clone(), state }
+            What::Balancer { host: left.host.clone(), state, share: Share::ALL }
         });
-        self.journal.record_all(states.collect::<Vec<_>>());
-    }
-
-    /// Takes the lock on every balancer and has nginx test the candidates there. `None` when nothing may begin.
-    async fn lock(&self) -> Option<Locks> {
-        let steps = self.steps(PhaseKind::Lock);
-        self.journal.record_all(steps.iter().map(intent_of(StepWord::Lock)));
-        let taken = join_all(steps.iter().map(|step| self.lock_host(step))).await;
-        let may_begin = taken.iter().all(|taken| !matches!(taken, Taken::Refused));
-        let locks: Locks = taken
-            .into_iter()
-            .filter_map(|taken| match taken {
-                Taken::Held(host, held) => Some((host, held)),
-                Taken::Refused | Taken::Without => None,
-            })
-            .collect();
-        if may_begin {
-            return Some(locks);
-        }
-        join_all(locks.into_iter().map(|(_, held)| held.release())).await;
-        None
-    }
-
-    async fn lock_host(&self, step: &Step) -> Taken {
-        let Action::Lock { candidate } = &step.action else { return Taken::Without };
-        let timed = self.journal.timed(StepWord::Lock, Some(&step.host));
-        let change = lock::prepare(self.inventory, &self.tenure, candidate.as_ref());
-        let (answer, held) = match self.fleet.hold(&step.host, &change).await {
-            Ok(taken) => taken,
-            Err(failure) => {
-                // A host that is gone by now is not switched, and does not keep the others from it.
-                timed.end_with(
-                    Status::Failed,
-                    failure.to_string(),
-                    [What::Balancer { host: step.host.clone(), state: Balancer::Unknown }],
-                );
-                return Taken::Without;
-            }
-        };
-        let said = answer.text("lock").unwrap_or_default();
-        let (verdict, about) = said.split_once(' ').unwrap_or((&said, ""));
-        let candidate_said = answer.text("candidate").unwrap_or_default();
-        match (verdict, answer.status_of("candidate")) {
-            ("busy", _) => {
-                timed.end(Status::Failed, format!("another run holds the lock: {about}"));
-                Taken::Refused
-            }
-            (_, Some(1)) => {
-                timed.end(Status::Failed, format!("nginx refuses the new file: {}", worst_line(&candidate_said)));
-                Taken::Refused
-            }
-            (verdict, tested) => {
-                let mut details = Vec::new();
-                match verdict {
-                    "held" => {}
-                    "stale" => details.push(format!("stale lock taken over from {about}")),
-                    "taken" => details.push(format!("lock taken over from the live run of {about}")),
-                    // A lock is never the reason that a rollback cannot start.
-                    _ => {
-                        self.journal.note(format!("{}: no lock: {about}", step.host));
-                        details.push("without a lock".to_owned());
-                    }
-                }
-                match tested {
-                    Some(0) => details.push("candidate accepted".to_owned()),
-                    Some(_) => {
-                        let why = worst_line(&candidate_said);
-                        self.journal.note(format!("{}: candidate not tested beforehand: {why}", step.host));
-                    }
-                    None => {}
-                }
-                timed.end(Status::Done, details.join(", "));
-                if matches!(verdict, "held" | "stale" | "taken") {
-                    Taken::Held(step.host.clone(), held)
-                } else {
-                    Taken::Without
-                }
-            }
-        }
-    }
-
-    /// Starts blue where the plan says so, and proves it: N answers in a row, from the process that the config names.
-    async fn start_blue(&self) -> bool {
-        let steps = self.steps(PhaseKind::StartBlue);
-        self.journal.record_all(steps.iter().map(intent_of(StepWord::Verify)));
-        let started = join_all(steps.iter().map(|step| self.start_blue_on(step))).await;
-        started.into_iter().all(|it_serves| it_serves)
-    }
-
-    async fn start_blue_on(&self, step: &Step) -> bool {
-        let timed = self.journal.timed(StepWord::Verify, Some(&step.host));
-        let said = match self.fleet.apply(&step.host, &start::start(self.inventory, &self.tenure, Colour::Blue)).await {
-            Ok(answer) if answer.status == 0 => None,
-            Ok(answer) => Some(worst_line(&answer.text("start").unwrap_or_default())),
-            // Whether it was started is seen below, where it is asked.
-            Err(failure) => Some(failure.to_string()),
-        };
-        let wanted = InARow { interval: Duration::ZERO, ..self.wanted() };
-        match self.passes_in_a_row(&step.host, Colour::Blue, wanted).await {
-            Ok(()) => {
-                timed.end(Status::Done, format!("{} started and proven", self.plan.towards));
-                true
-            }
-            Err(why) => {
-                let mut detail = format!("{} was started and is not well: {why}", self.plan.towards);
-                if let Some(said) = said.filter(|said| !said.is_empty()) {
-                    detail = format!("{} could not be started: {said}; {why}", self.plan.towards);
-                }
-                if !matches!(self.inventory.blue.run, Run::Process { .. }) {
-                    let stop = stop::stop(self.inventory, &self.tenure, Colour::Blue, &Target::Supervised);
-                    // As it was before us; if that fails too, it is a failed unit that serves nobody.
-                    if self.fleet.apply(&step.host, &stop).await.is_ok_and(|answer| answer.status == 0) {
-                        detail.push_str("; it was stopped again");
-                    }
-                }
-                timed.end(Status::Failed, detail);
-                false
-            }
-        }
-    }
-
-    /// What `[verify]` wants.
-    fn wanted(&self) -> InARow {
-        let verify = &self.inventory.verify;
-        InARow { passes: verify.passes, interval: verify.interval, timeout: verify.timeout }
-    }
-
-    /// Asks a colour until it has answered so many times in a row.
-    async fn passes_in_a_row(&self, host: &HostName, colour: Colour, wanted: InARow) -> Result<(), String> {
-        let goes_on = || *self.interrupts.borrow() < 2;
-        let ask = async || match observe::pulse(self.fleet, self.inventory, host, colour).await {
-            Ok(pulse) if pulse.is_good() => Ok(()),
-            Ok(pulse) => Err(pulse.complaint()),
-            Err(failure) => Err(failure.to_string()),
-        };
-        passes::in_a_row(wanted, goes_on, ask).await
-    }
-
-    /// Switches all balancers at once. Every one of them proves it or puts its own file back.
-    async fn switch(&self) {
-        let steps: Vec<&Step> = self
-            .steps(PhaseKind::Switch)
-            .iter()
-            .filter(|step| self.state_of(&step.host) != Some(Balancer::Unknown))
-            .collect();
-        self.journal.record_all(steps.iter().copied().map(intent_of(StepWord::Switch)));
-        join_all(steps.into_iter().map(|step| self.switch_host(step))).await;
-    }
-
-    async fn switch_host(&self, step: &Step) {
-        let Action::Switch { change, proof } = &step.action else { return };
-        let timed = self.journal.timed(StepWord::Switch, Some(&step.host));
-        let switched = self.apply_switch(&step.host, change, proof).await;
-        let (status, state, detail) = match &switched {
-            Ok(answer) => {
-                self.remember_access_sizes(&step.host, answer);
-                outcome_of_switch(answer, change, self.plan.towards)
-            }
-            Err(failure) => self.look_again(&step.host, change, failure).await,
-        };
-        timed.end_with(status, detail, [What::Balancer { host: step.host.clone(), state }]);
-    }
-
-    /// The switch itself; sent again only when it certainly was not sent before.
-    async fn apply_switch(&self, host: &HostName, change: &FileChange, proof: &Proof) -> Result<Answer, Failure> {
-        let may_root_shell = self.facts.seen(host).is_some_and(|seen| seen.may_root_shell);
-        let command = switch::switch(self.inventory, &self.tenure, change, proof, may_root_shell);
-        match self.fleet.apply(host, &command).await {
-            Err(Failure::NotSent { .. }) => self.fleet.apply(host, &command).await,
-            other => other,
-        }
-    }
-
-    /// An answer was lost. The step runs on without us: its result is fetched, or what is true is read again.
-    async fn look_again(&self, host: &HostName, change: &FileChange, failure: &Failure) -> (Status, Balancer, String) {
-        if let Failure::NotSent { .. } = failure {
-            return (Status::Failed, Balancer::Unknown, format!("{failure}; nothing was sent"));
-        }
-        self.journal.note(format!("{host}: {failure}; looking again"));
-        let until = tokio::time::Instant::now() + LOOK_AGAIN;
-        let job = job::job(self.inventory, &self.plan.id, "switch", Duration::from_secs(30));
-        while tokio::time::Instant::now() < until && *self.interrupts.borrow() < 2 {
-            match self.fleet.ask(host, &job).await {
-                Ok(answer) if answer.status != 92 => {
-                    self.remember_access_sizes(host, &answer);
-                    return outcome_of_switch(&answer, change, self.plan.towards);
-                }
-                // The host is back and knows no such step: it never began there, or its answer was fetched already.
-                Ok(_) => return self.read_again(host, change).await,
-                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-            }
-        }
-        (Status::Unknown, Balancer::Unknown, format!("{failure}; the host has not come back"))
-    }
-
-    async fn read_again(&self, host: &HostName, change: &FileChange) -> (Status, Balancer, String) {
-        let Some(host) = self.inventory.host(host) else {
-            return (Status::Unknown, Balancer::Unknown, "the host is not in the config".to_owned());
-        };
-        let facts = observe::ask_facts(self.fleet, self.inventory, host, self.journal.clock()).await;
-        let nginx = facts.seen.as_ref().ok().and_then(|seen| seen.nginx.as_ref());
-        let text = nginx.and_then(|nginx| nginx.text.as_ref().ok());
-        let answered_by = nginx.and_then(|nginx| nginx.probe_answered_by);
-        match (text, answered_by) {
-            (Some(text), Some(Colour::Blue)) if *text == change.after => (
-                Status::Done,
-                Balancer::Blue,
-                format!("read again: the file is the new one and {} answers", self.plan.towards),
-            ),
-            (Some(text), by) if *text == change.before && by != Some(Colour::Blue) => {
-                (Status::Failed, Balancer::Unchanged, "read again: the switch did not begin".to_owned())
-            }
-            _ => (Status::Unknown, Balancer::Unknown, "read again: what is served is not known".to_owned()),
-        }
-    }
-
-    fn remember_access_sizes(&self, host: &HostName, answer: &Answer) {
-        let sizes = answer.text("access").unwrap_or_default();
-        let sizes = sizes.lines().filter_map(|line| {
-            let (path, size) = line.rsplit_once(' ')?;
-            Some((path.to_owned(), size.parse().ok()?))
-        });
-        // A panic while it was held would have left a map that is whole all the same.
-        let mut all = self.access_sizes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        all.insert(host.clone(), sizes.collect());
+        self.run.journal.record_all(states.collect::<Vec<_>>());
     }
 
     /// The nginx files before and after, for the incident folder.
     fn keep_nginx_files(&self) {
-        for (host, change) in self.plan.file_changes() {
-            let keep = |which: &str, of: &str, text: &str| {
+        for (host, change) in self.run.plan.file_changes() {
+            let keep = |which: &str, text: &str| {
                 let file = format!("{host}.nginx.{which}.conf");
-                evidence::keep_whole(self.folder, self.journal, Some(host), &file, of, text.as_bytes());
+                let of = format!("{} {which}", change.path);
+                evidence::keep_whole(self.run.folder, self.run.journal, Some(host), &file, &of, text.as_bytes());
             };
-            keep("before", &format!("{} before", change.path), &change.before);
-            if self.state_of(host) == Some(Balancer::Blue) {
-                keep("after", &format!("{} after", change.path), &change.after);
+            keep("before", &change.before);
+            if self.run.is_shifted(host) {
+                keep("after", &change.after);
             }
         }
     }
 
-    fn green_is(&self, host: &HostName, state: Green) -> What {
-        What::Green { host: host.clone(), state }
+    async fn pictures(&self) {
+        let evidence = self.evidence();
+        join_all(self.app_hosts().map(|host| evidence.picture(&host.name))).await;
+    }
+
+    /// Logs and journals of all hosts, each bounded in time and size.
+    async fn logs(&self) {
+        let run = self.run;
+        let evidence = &self.evidence();
+        let hosts = run.inventory.hosts.iter().filter(|host| run.seen(&host.name).is_some());
+        join_all(hosts.map(|host| async move {
+            let timed = run.journal.begin(evidence::STEP, Some(&host.name));
+            let until = evidence.deadline();
+            evidence.logs(host, until).await;
+            evidence.system_journal(host, until).await;
+            evidence::end_step(timed, run.journal, &host.name);
+        }))
+        .await;
+    }
+
+    fn evidence(&self) -> Collector<'_, F> {
+        let run = self.run;
+        Collector {
+            fleet: run.fleet,
+            inventory: run.inventory,
+            facts: run.facts,
+            from: run.colour(Side::From),
+            folder: run.folder,
+            journal: run.journal,
+            redactor: run.redactor,
+        }
+    }
+
+    pub(super) fn colour(&self, side: Side) -> Colour {
+        self.run.colour(side)
     }
 }
 
-/// What became of a lock.
-enum Taken {
-    Held(HostName, Held),
-    /// The host goes on without one.
-    Without,
-    /// Nothing may begin anywhere.
-    Refused,
+/// Who needs what was started.
+#[derive(PartialEq, Eq)]
+enum Need {
+    /// Traffic that this run moved, or may have moved.
+    Moved,
+    /// Traffic that went there before.
+    Found,
+    Nobody,
 }
 
-fn intent_of(word: StepWord) -> impl Fn(&Step) -> What {
-    move |step| What::Intent { step: word, host: step.host.clone(), why: step.why.clone() }
+/// What the guards of one stage ask for.
+struct View {
+    /// Balancers that are not proven where they should be.
+    not_there: BTreeSet<HostName>,
+    /// Hosts on which what traffic goes to does not answer well.
+    ill: Vec<(HostName, String)>,
+    drained: Option<Drained>,
 }
 
-/// What `switch.sh` ended with, as an outcome.
-fn outcome_of_switch(answer: &Answer, change: &FileChange, to: Colour) -> (Status, Balancer, String) {
-    let why = answer.text("why").unwrap_or_default();
-    let said = |section: &str| worst_line(&answer.text(section).unwrap_or_default());
-    let failed = |state: Balancer, detail: String| (Status::Failed, state, detail);
-    match answer.status {
-        0 => (Status::Done, Balancer::Blue, format!("{to} 100, {} down", to.other())),
-        10 => failed(Balancer::Unchanged, format!("{} changed since it was read; nothing was changed", change.path)),
-        11 => failed(Balancer::Unchanged, "nginx is not running there; nothing was changed".to_owned()),
-        12 => failed(
-            Balancer::Unchanged,
-            format!("the new file cannot be written beside {}: {}; nothing was changed", change.path, said("steps")),
-        ),
-        20 => failed(Balancer::PutBack, format!("{why}: {}; the old file is back", said("test"))),
-        21 => failed(Balancer::PutBack, format!("{why}: {}; the old file is back", said("reload"))),
-        22 => failed(Balancer::PutBack, format!("not proven: {why}; the old file is back and loaded")),
-        30 => (
-            Status::Unknown,
-            Balancer::Unknown,
-            format!("{why}, and the old file could not be put back: {}", said("put_back")),
-        ),
-        93 => failed(Balancer::Unchanged, format!("another run took the lock: {why}; nothing was changed")),
-        other => (Status::Unknown, Balancer::Unknown, format!("the step ended with {other}: {}", said("steps"))),
+impl View {
+    /// The balancers that may still send to the side that traffic left, on that host.
+    fn still_send(&self, reach: Reach, host: &HostName) -> Vec<&str> {
+        match reach {
+            Reach::OwnHost => self.not_there.get(host).into_iter().map(HostName::as_str).collect(),
+            Reach::AnyBalancer => self.not_there.iter().map(HostName::as_str).collect(),
+        }
     }
-}
 
-/// The line of a program's words that says most: nginx's emerg, else the last.
-fn worst_line(said: &str) -> String {
-    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let worst = lines().find(|line| line.contains("[emerg]")).or_else(|| lines().next_back());
-    worst.unwrap_or("it says nothing").to_owned()
+    /// Why it must not be stopped on that host.
+    fn somebody_needs<F>(&self, reach: Reach, host: &HostName, run: &Context<'_, F>) -> Option<String> {
+        let still = self.still_send(reach, host);
+        if !still.is_empty() {
+            return Some(format!("{} may still send to it", still.join(", ")));
+        }
+        let peers = self.drained.as_ref().map(|drained| drained.peers(host));
+        if let Some(peers) = peers.filter(|_| !run.plan.is_forced) {
+            if peers.is_unseen {
+                return Some("who is connected to it is not known; --force stops it all the same".to_owned());
+            }
+            if !peers.strangers.is_empty() {
+                return Some(format!(
+                    "still connected to it on {host}, and none of our balancers: {}; --force stops it all the same",
+                    peers.strangers.join(", ")
+                ));
+            }
+        }
+        // Where servers are local its own other colour takes its place, else any of them may.
+        let takes_its_place = |other: &HostName| reach == Reach::AnyBalancer || other == host;
+        self.ill.iter().find(|(other, _)| takes_its_place(other)).map(|(_, why)| why.clone())
+    }
 }

@@ -34,10 +34,30 @@ impl Answer {
             .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
     }
 
+    /// The line of a section that says most: nginx's emerg, else the last.
+    pub fn worst_line(&self, name: &str) -> String {
+        let said = self.text(name).unwrap_or_default();
+        let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+        let worst = lines().find(|line| line.contains("[emerg]")).or_else(|| lines().next_back());
+        worst.unwrap_or("it says nothing").to_owned()
+    }
+
     /// The status that `ask NAME` noted for a command.
     pub fn status_of(&self, name: &str) -> Option<i32> {
         self.text(&format!("{name}.status"))?.trim().parse().ok()
     }
+}
+
+/// The line of a program's words that says most: the first with one of the marks, else the last.
+pub fn worst_line(said: &str, marks: &[&str]) -> String {
+    let is_marked = |line: &&str| marks.iter().any(|mark| line.contains(mark));
+    let marked = said.lines().map(str::trim).find(is_marked);
+    marked.map_or_else(|| last_line(said), str::to_owned)
+}
+
+/// The last line of a program's words that is not empty.
+pub fn last_line(said: &str) -> String {
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing").to_owned()
 }
 
 /// Why there is no answer. What a failed *change* did is not known unless it says [`Failure::NotSent`].
@@ -192,7 +212,7 @@ mod tests {
 
     const ECHO: &[&str] = &[
         "section() { printf '\\n%s %s\\n' \"$rp_nonce\" \"$1\"; }\n",
-        "for a in \"$@\"; do section arg; printf '%s' \"$a\"; done\nsection empty\nsection count\nprintf '%s' \"$#\"\nreturn 7\n",
+        "# Takes: arg...\nshow() { for a in \"$@\"; do section arg; printf '%s' \"$a\"; done; section count; printf '%s' \"$#\"; }\nwith_arg show\nsection empty\nreturn 7\n",
     ];
 
     #[test]
@@ -225,7 +245,7 @@ mod tests {
         let program = Program {
             name: "echo",
             parts: ECHO,
-            arguments: arguments.to_vec(),
+            arguments: arguments.iter().map(|argument| ("arg", argument.clone())).collect(),
             cargo: Arc::default(),
             limit: Duration::from_secs(5),
         };

@@ -7,6 +7,9 @@ use crate::nouns::inventory::Inventory;
 use crate::nouns::names::IncidentId;
 
 const JOB: Script = script!("job");
+
+/// What `job.sh` ends with where the host knows no step of that name.
+pub const NO_SUCH_STEP: i32 = 92;
 pub const SCRIPTS: &[Script] = &[JOB];
 
 /// The result of a step whose answer was lost.

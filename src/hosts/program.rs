@@ -8,15 +8,16 @@ use std::time::Duration;
 use crate::nouns::inventory::{Inventory, Run};
 use crate::nouns::names::IncidentId;
 
-/// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach
-/// it as `"$1"`, `"$2"`, …, whatever characters they hold. Only `command` makes one.
+/// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach it as
+/// variables and lists of the names that it takes, whatever characters they hold; see [`takes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The file under `scripts/remote/`, without `.sh`.
     pub name: &'static str,
     /// The parts of the script, in order.
     pub parts: &'static [&'static str],
-    pub arguments: Vec<String>,
+    /// Names and values; a list has its name once for each value.
+    pub arguments: Vec<(&'static str, String)>,
     /// Bytes that follow the script over the line; it finds them on its file descriptor 3. Mostly none.
     pub cargo: Arc<[u8]>,
     /// After this long the answer is not waited for any more.
@@ -77,18 +78,31 @@ pub struct Tenure {
     pub holder: String,
     /// Whether the lock is also taken from a live run.
     pub takes_over: bool,
+    /// Of the lock that the run has on the host that this is for, where it has one: it only grows, so a host tells by it
+    /// whether somebody came after us.
+    pub number: Option<u64>,
 }
 
-/// `key=value` arguments.
-pub struct Arguments(Vec<String>);
+impl Tenure {
+    /// The same for a host whose lock has that number.
+    #[must_use]
+    pub fn under(&self, number: Option<u64>) -> Tenure {
+        Tenure { number, ..self.clone() }
+    }
+}
+
+/// Values by the names that scripts have for them.
+pub struct Arguments(Vec<(&'static str, String)>);
 
 impl Arguments {
     pub fn new(inventory: &Inventory) -> Arguments {
-        Arguments(vec![format!("sudo={}", if inventory.nginx.sudo { "yes" } else { "no" })])
+        let sudo = if inventory.nginx.sudo { "yes" } else { "no" };
+        Arguments(vec![("sudo", sudo.to_owned())])
     }
 
-    pub fn set(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.0.push(format!("{key}={value}"));
+    /// Of a list: one more value.
+    pub fn set(&mut self, name: &'static str, value: impl std::fmt::Display) {
+        self.0.push((name, value.to_string()));
     }
 
     /// A question over HTTP; see `fetch_all` in `lib.sh`.
@@ -96,11 +110,12 @@ impl Arguments {
         self.set("get", format!("{name}{UNIT}{seconds}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
     }
 
-    /// Whose step it is, for the record and the fence.
-    pub fn tenure(&mut self, inventory: &Inventory, tenure: &Tenure) {
-        self.set("service", &inventory.service);
-        self.set("run", &tenure.run);
+    /// Whose change it is; see `fenced` in `lib.sh`.
+    pub fn tenure(&mut self, tenure: &Tenure) {
         self.set("holder", &tenure.holder);
+        if let Some(number) = tenure.number {
+            self.set("number", number);
+        }
     }
 
     /// What keeps a colour running.
@@ -179,8 +194,28 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// The text that a POSIX shell on the host evaluates for `program`: the shared functions, the script as a
-/// function, and one call of it with every argument in single quotes. Nothing of an argument is ever code.
+/// What a script takes, as its lines `# Takes:` say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken<'a> {
+    /// `limit=10`: one value, and what it is where none is given.
+    Word { name: &'a str, default: &'a str },
+    /// `log...`: any number of values.
+    List { name: &'a str },
+}
+
+/// What a part of a program takes.
+pub fn takes(part: &str) -> impl Iterator<Item = Taken<'_>> {
+    let words = part.lines().filter_map(|line| line.strip_prefix("# Takes: ")).flat_map(str::split_whitespace);
+    words.map(|word| match (word.strip_suffix("..."), word.split_once('=')) {
+        (Some(name), _) => Taken::List { name },
+        (None, Some((name, default))) => Taken::Word { name, default },
+        (None, None) => Taken::Word { name: word, default: "" },
+    })
+}
+
+/// The text that a POSIX shell on the host evaluates for `program`: the shared functions, the script as a function, and
+/// one call of it behind everything that it takes, each value in single quotes. Nothing of a value is ever code. What was
+/// not given is set too: a variable of that name in the host's own environment is never taken for one of ours.
 pub fn shell_text(program: &Program, nonce: &Nonce) -> String {
     let mut text = format!("rp_nonce={nonce}\n");
     for part in program.parts.split_last().map_or(&[][..], |(_, shared)| shared) {
@@ -190,22 +225,38 @@ pub fn shell_text(program: &Program, nonce: &Nonce) -> String {
     if let Some(script) = program.parts.last() {
         push_code(&mut text, script);
     }
-    text.push_str("}\nrp_call() { rp_main");
-    for argument in &program.arguments {
-        text.push(' ');
-        text.push_str(&quoted(argument));
+    text.push_str("}\nrp_call() {\n");
+    for taken in program.parts.iter().flat_map(|part| takes(part)) {
+        push_taken(&mut text, taken, &program.arguments);
     }
     // A program that runs itself once more, as root, gives no second answer.
-    text.push_str("; }\n[ -z \"${rp_inner-}\" ] || { rp_call </dev/null; exit; }\n");
+    text.push_str("rp_main\n}\n[ -z \"${rp_inner-}\" ] || { rp_call </dev/null; exit; }\n");
     // In a subshell of its own: nothing that a script sets or leaves changes the next one on this line. Its
     // standard input is empty, the line itself is 3, so that no command can eat what is meant for the shell.
     text.push_str("exec 3<&0\n(\n  rp_answered=\n  printf '\\n%s begin\\n' \"$rp_nonce\"\n  rp_call </dev/null\n  rp_end=$?\n  [ -n \"$rp_answered\" ] || answered \"$rp_end\"\n)\n");
     text
 }
 
+/// A word as a variable; a list as a function that runs a command with the values behind it, so that no sign is needed
+/// between them that one of them could hold.
+fn push_taken(text: &mut String, taken: Taken<'_>, arguments: &[(&'static str, String)]) {
+    let (Taken::Word { name, .. } | Taken::List { name }) = taken;
+    let mut given = arguments.iter().filter(|(of, _)| *of == name).map(|(_, value)| value.as_str());
+    match taken {
+        Taken::Word { default, .. } => {
+            text.push_str(&format!("{name}={}\n", quoted(given.next_back().unwrap_or(default))))
+        }
+        Taken::List { .. } => {
+            text.push_str(&format!("with_{name}() {{ \"$@\""));
+            given.for_each(|value| text.extend([" ", &quoted(value)]));
+            text.push_str("; }\n");
+        }
+    }
+}
+
 /// In single quotes for a POSIX shell, where nothing but the single quote itself means anything.
-fn quoted(argument: &str) -> String {
-    format!("'{}'", argument.replace('\'', "'\\''"))
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "'\\''"))
 }
 
 /// Code without the lines that are only comment: they need not travel.

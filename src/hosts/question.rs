@@ -4,26 +4,33 @@ use std::time::Duration;
 
 use super::facts::{addresses, direct_url, health_urls, rights_to_stop};
 use super::program::{
-    Arguments, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
+    Arguments, LIB, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
 };
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Role, Run};
 use crate::nouns::names::RemotePath;
+use crate::nouns::side::{Direction, Side};
 
-const FACTS: Script = script!("facts");
+const GROUND: &str = include_str!("../../scripts/remote/ground.sh");
+const FACTS: Script = script!("facts", LIB, GROUND);
 pub const SCRIPTS: &[Script] = &[FACTS];
 
 /// What a question that reads files and asks local ports may take: an earlier run's step may be waited for.
 const FACTS_LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything about a host in one question.
-pub fn facts(inventory: &Inventory, host: &Host) -> Question {
+pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Question {
+    let from = inventory.app(direction.colour(Side::From));
+    let patience = |colour: Colour| match direction.side(colour) {
+        Side::To => PATIENCE,
+        Side::From => SHORT_PATIENCE,
+    };
     let mut arguments = Arguments::new(inventory);
     arguments.set("service", &inventory.service);
     if host.is(Role::Balancer) {
         arguments.set("nginx_file", &inventory.nginx.file);
         arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
-        for server in addresses(&inventory.green) {
+        for server in addresses(from) {
             arguments.set("mark", server);
         }
         if inventory.nginx.sudo {
@@ -39,16 +46,23 @@ pub fn facts(inventory: &Inventory, host: &Host) -> Question {
             }
         }
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
-            arguments.set("colour", colour_words(colour, app).join(UNIT));
+            arguments.set("colour", colour_words(colour, direction.side(colour), app).join(UNIT));
         }
         arguments.set("ports", hex_ports(inventory.blue.ports().into_iter().chain(inventory.green.ports())));
-        for _ in 0..inventory.verify.passes {
-            for (n, url) in health_urls(&inventory.blue).enumerate() {
-                arguments.get(&format!("blue.health.{n}"), PATIENCE, None, &url);
+        for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
+            // Where traffic goes is proven before anything moves; of what it leaves it is only said how it is.
+            let times = if direction.side(colour) == Side::To { inventory.verify.passes } else { 1 };
+            for _ in 0..times {
+                for (n, url) in health_urls(app).enumerate() {
+                    arguments.get(&format!("{colour}.health.{n}"), patience(colour), None, &url);
+                }
             }
         }
-        for (n, url) in health_urls(&inventory.green).enumerate() {
-            arguments.get(&format!("green.health.{n}"), SHORT_PATIENCE, None, &url);
+    }
+    for path in &inventory.evidence.files {
+        // Only nginx's hosts have nginx's log; evidence leaves it out elsewhere, too.
+        if host.is(Role::Balancer) || !path.as_str().ends_with("nginx/error.log") {
+            arguments.set("evidence", path);
         }
     }
     if host.is(Role::Balancer) {
@@ -56,11 +70,15 @@ pub fn facts(inventory: &Inventory, host: &Host) -> Question {
         let probe_host = inventory.nginx.probe_host.as_deref();
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
             // Two answers of a lone server show what changes between answers; four servers are plenty to compare.
-            let times = if colour == Colour::Blue && app.servers.len() == 1 { 2 } else { 1 };
-            let seconds = if colour == Colour::Blue { PATIENCE } else { SHORT_PATIENCE };
+            let times = if direction.side(colour) == Side::To && app.servers.len() == 1 { 2 } else { 1 };
             for server in app.servers.iter().take(4) {
                 for _ in 0..times {
-                    arguments.get(&format!("{colour}.direct"), seconds, probe_host, &direct_url(server.as_str(), path));
+                    arguments.get(
+                        &format!("{colour}.direct"),
+                        patience(colour),
+                        probe_host,
+                        &direct_url(server.as_str(), path),
+                    );
                 }
             }
         }
@@ -81,20 +99,87 @@ fn app_rights(inventory: &Inventory) -> Vec<Vec<String>> {
         if let Run::Systemd(unit) = &app.run {
             rights.push(["systemctl", "start", unit.as_str()].map(str::to_owned).to_vec());
         }
+        rights.extend(rights_to_stop(app));
     }
-    rights.extend(rights_to_stop(&inventory.green));
     rights
 }
 
-/// `NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG`, with `-` for what there is not.
-fn colour_words(colour: Colour, app: &App) -> Vec<String> {
+/// `NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG FOLDER PROGRAM EXE PORTS`, with `-` for what there is not.
+fn colour_words(colour: Colour, side: Side, app: &App) -> Vec<String> {
     let run = RunWords::of(&app.run);
     let log = app.log.as_ref().map_or("-", RemotePath::as_str);
-    [colour.to_string().as_str(), run.kind, run.name, run.file, run.project, log].map(str::to_owned).to_vec()
+    let (start, exe) = match &app.run {
+        Run::Process { exe, start, .. } => (start.as_deref().map(StartPaths::of).unwrap_or_default(), exe.as_str()),
+        Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => (StartPaths::default(), "-"),
+    };
+    let or_none = |path: Option<String>| path.unwrap_or_else(|| "-".to_owned());
+    let (folder, program) = (or_none(start.folder), or_none(start.program));
+    // Whether it could be started is asked of the one that traffic goes to.
+    let ports = if side == Side::To { hex_ports(app.ports()) } else { "-".to_owned() };
+    let colour = colour.to_string();
+    let words = [&colour, run.kind, run.name, run.file, run.project, log, &folder, &program, exe, &ports];
+    words.map(str::to_owned).to_vec()
+}
+
+/// What a line for `sh -c` names before anything in it could be something else than it seems: `cd FOLDER &&`, and the path
+/// of its program.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct StartPaths {
+    folder: Option<String>,
+    program: Option<String>,
+}
+
+impl StartPaths {
+    fn of(line: &str) -> StartPaths {
+        let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:=,".contains(c));
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let mut found = StartPaths::default();
+        if let ["cd", folder, "&&", ..] = words.as_slice()
+            && is_plain(folder)
+            && folder.starts_with('/')
+        {
+            found.folder = Some(folder.trim_end_matches('/').to_owned());
+            words.drain(..3);
+        }
+        let is_before = |word: &&str| ["exec", "nohup", "setsid", "env"].contains(word) || word.contains('=');
+        let mut rest = words.into_iter().skip_while(|word| is_plain(word) && is_before(word));
+        found.program = match (rest.next().filter(|word| is_plain(word)), &found.folder) {
+            (Some(path), _) if path.starts_with('/') => Some(path.to_owned()),
+            (Some(path), Some(folder)) if path.contains('/') => {
+                Some(format!("{folder}/{}", path.trim_start_matches("./")))
+            }
+            (Some(_) | None, _) => None,
+        };
+        found
+    }
 }
 
 /// The path and query of an http URL.
-fn path_of(url: &str) -> &str {
+pub fn path_of(url: &str) -> &str {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     after_scheme.find('/').map_or("/", |slash| &after_scheme[slash..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_line_names_its_folder_and_program_or_nothing() {
+        let of = |line: &str| {
+            let paths = StartPaths::of(line);
+            (paths.folder.unwrap_or_default(), paths.program.unwrap_or_default())
+        };
+        let both = |folder: &str, program: &str| (folder.to_owned(), program.to_owned());
+        assert_eq!(of("cd /opt/l && ./bin/green --port=8081"), both("/opt/l", "/opt/l/bin/green"));
+        assert_eq!(of("cd /opt/l/ && PORT=1 exec bin/green"), both("/opt/l", "/opt/l/bin/green"));
+        assert_eq!(of("nohup /opt/l/green"), both("", "/opt/l/green"));
+        // What the shell would look for, or make something else of, is not known.
+        for line in
+            ["", "green", "./green", "cd $HOME && ./green", "\"/opt/my app/x\"", "cd /opt; ./x", "if true; then x"]
+        {
+            assert_eq!(of(line), both("", ""), "{line}");
+        }
+        assert_eq!(of("cd /opt && \"$X\"/bin"), both("/opt", ""));
+    }
 }

@@ -12,6 +12,7 @@ use super::answer::{Answer, Failure};
 use super::program::{Change, Question};
 use crate::nouns::consent::Confirmed;
 use crate::nouns::names::HostName;
+use crate::nouns::plan::Plan;
 
 /// Asks hosts; cannot change them.
 pub trait Ask: Sync {
@@ -70,6 +71,11 @@ impl Held {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// Whether its channel has ended: the host may have given it to nobody, and nobody keeps it for us any more.
+    pub fn is_gone(&self) -> bool {
+        !self.is_lost() && self.done.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
+    }
+
     /// Gives it back, and waits for that at most a second.
     pub async fn release(mut self) {
         drop(self.release.take());
@@ -88,9 +94,9 @@ impl<F> ReadOnly<F> {
         Self(fleet)
     }
 
-    /// The hosts as something that can be changed, for the plan that was consented to.
-    pub fn unlock(self, _consent: &Confirmed) -> F {
-        self.0
+    /// The hosts as something that can be changed, for the plan that was consented to; `None` for any other.
+    pub fn unlock(self, consent: &Confirmed, plan: &Plan) -> Option<F> {
+        consent.covers(plan).then_some(self.0)
     }
 }
 

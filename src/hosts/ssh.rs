@@ -39,6 +39,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(2);
 /// A shell that waited longer than this for its next program is asked whether it is still there before it gets one.
 const SURE_FOR: Duration = Duration::from_secs(1);
+/// What rides on the handshake where nothing is to be asked: it says that there is a shell.
+const HERE: &[&str] = &[":\n"];
 /// Open files for each host: the pipes of its ssh and of its shells, twelve as a rule, more where logs stream.
 const FILES_PER_HOST: u64 = 32;
 /// And for all the rest.
@@ -334,19 +336,25 @@ impl Apply for Ssh {
     }
 
     async fn hold(&self, host: &HostName, change: &Change) -> Result<(Answer, Held), Failure> {
-        let line = Arc::clone(self.line(host)?);
+        let line = self.line(host)?;
         let program = change.program();
-        let Some(open) = line.open.lock().await.clone() else {
-            return Err(Failure::NotSent { why: "it was not asked before it was to be changed".into(), hint: None });
-        };
         line.sent.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + program.limit;
-        let mut shell = open.shell_to_keep(deadline).await?;
-        let mut content = Vec::new();
-        let answer = shell
-            .run(program, Sink::Memory(&mut content), deadline)
-            .await
-            .map_err(|lost| Failure::Unknown { why: lost.why })?;
+        let mut is_again = false;
+        let (answer, mut shell, open) = loop {
+            let (mut shell, open) = self.shell_to_keep(line, program.limit).await?;
+            match shell.run(program, Sink::Memory(&mut Vec::new()), deadline).await {
+                Ok(answer) => break (answer, shell, open),
+                Err(lost) => {
+                    open.is_broken.store(true, Ordering::Relaxed);
+                    // What was begun ends with its channel, so it may be begun once more; what took too long is not.
+                    if is_again || Instant::now() >= deadline {
+                        return Err(Failure::Unknown { why: lost.why });
+                    }
+                    is_again = true;
+                }
+            }
+        };
         let lost = Arc::new(AtomicBool::new(false));
         let (release, mut released) = tokio::sync::oneshot::channel::<()>();
         let is_lost = Arc::clone(&lost);
@@ -385,6 +393,37 @@ impl Apply for Ssh {
 }
 
 impl Ssh {
+    /// A shell for somebody who keeps it, that is there for sure: over a new connection where the old one died since it was
+    /// last heard of.
+    async fn shell_to_keep(&self, line: &Line, limit: Duration) -> Result<(Shell, Arc<Open>), Failure> {
+        let mut is_new = false;
+        loop {
+            let mut place = line.open.lock().await;
+            let open = match place.as_ref().filter(|open| !open.is_broken.load(Ordering::Relaxed)) {
+                Some(open) => Arc::clone(open),
+                None => {
+                    *place = None;
+                    is_new = true;
+                    let here =
+                        Program { name: "here", parts: HERE, arguments: Vec::new(), cargo: Arc::default(), limit };
+                    let (_, open) = self.connect(&line.host, &here, Sink::Memory(&mut Vec::new())).await?;
+                    Arc::clone(place.insert(Arc::new(open)))
+                }
+            };
+            drop(place);
+            match open.shell_to_keep(Instant::now() + limit).await {
+                Ok(shell) => return Ok((shell, open)),
+                Err(failure) => {
+                    open.is_broken.store(true, Ordering::Relaxed);
+                    // A connection that was made for it and has no shell for it (MaxSessions 1) will have none the next time.
+                    if is_new {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
     async fn gather(&self, host: &HostName, program: &Program) -> Result<Answer, Failure> {
         let mut content = Vec::new();
         self.run(host, program, Sink::Memory(&mut content)).await
@@ -452,7 +491,10 @@ impl Open {
     async fn run(&self, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Failure> {
         // What is left of a cargo would be taken for the next program.
         let takes_more = program.cargo.is_empty();
-        let mut shell = match takes_more.then(|| self.waiting_shell(|_| true)).flatten() {
+        // Whoever listens to a stream may have enough of it, and the shell goes with it: not the master's own.
+        let may_end_early = matches!(sink, Sink::Stream(_));
+        let fits = |shell: &Shell| !may_end_early || shell.child.is_some();
+        let mut shell = match takes_more.then(|| self.waiting_shell(fits)).flatten() {
             Some(mut shell) => {
                 let soon = deadline.min(Instant::now() + self.connect_timeout);
                 shell.is_there(soon).await?;
@@ -467,18 +509,23 @@ impl Open {
         Ok(answer)
     }
 
-    /// One that somebody keeps: not the master's own.
+    /// One that somebody keeps, not the master's own, and that is there.
     async fn shell_to_keep(&self, deadline: Instant) -> Result<Shell, Failure> {
-        if let Some(shell) = self.waiting_shell(|shell| shell.child.is_some()) {
-            return Ok(shell);
+        let mut waiting = self.waiting_shell(|shell| shell.child.is_some());
+        if waiting.is_none() {
+            let spare = self.spare().take();
+            if let Some(spare) = spare {
+                waiting = spare.await.ok().and_then(Result::ok);
+            }
         }
-        let spare = self.spare().take();
-        if let Some(spare) = spare
-            && let Ok(Ok(shell)) = spare.await
-        {
-            return Ok(shell);
+        match waiting {
+            Some(mut shell) => {
+                let soon = deadline.min(Instant::now() + self.connect_timeout);
+                shell.is_there(soon).await?;
+                Ok(shell)
+            }
+            None => in_time(deadline.min(Instant::now() + self.connect_timeout), new_shell(&self.session)).await,
         }
-        in_time(deadline, new_shell(&self.session)).await
     }
 
     fn waiting_shell(&self, fits: impl Fn(&Shell) -> bool) -> Option<Shell> {

@@ -11,6 +11,59 @@ const ARCHIVE: Script = script!("archive");
 const JOURNAL: Script = script!("journal");
 pub const SCRIPTS: &[Script] = &[PICTURE, ARCHIVE, JOURNAL];
 
+/// What `archive.sh` ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archived {
+    Whole,
+    Missing,
+    Unreadable,
+    /// It is no file, and was not opened.
+    Is(&'static str),
+    Strays,
+    NotTheirs,
+    Changed,
+    WithoutRotated,
+    /// A status that the script does not know: that of a program in it.
+    Failed(i32),
+}
+
+impl Archived {
+    pub fn of(status: i32) -> Archived {
+        match status {
+            0 => Archived::Whole,
+            50 => Archived::Missing,
+            51 => Archived::Unreadable,
+            53 => Archived::Is("a FIFO"),
+            54 => Archived::Is("a device"),
+            55 => Archived::Is("a folder"),
+            56 => Archived::Is("a socket"),
+            57 => Archived::Strays,
+            58 => Archived::NotTheirs,
+            59 => Archived::Changed,
+            60 => Archived::WithoutRotated,
+            other => Archived::Failed(other),
+        }
+    }
+
+    /// Why something is missing; nothing where nothing is.
+    pub fn gap(self) -> Option<String> {
+        let words = match self {
+            Archived::Whole => return None,
+            Archived::Missing => "there is no such file on that host",
+            Archived::Unreadable => "it may not be read there",
+            Archived::Is(kind) => return Some(format!("it is {kind} and no file, so it was not opened")),
+            Archived::Strays => "it is a link out of its folder, which was not followed",
+            Archived::NotTheirs => {
+                "who may write to its folder could have put it there, and may not read it himself, so it was not read for him"
+            }
+            Archived::Changed => "it became another while it was opened, so it was not read",
+            Archived::WithoutRotated => "the rotated part before it may not be read there, or is no file",
+            Archived::Failed(status) => return Some(format!("compressing it ended with {status}")),
+        };
+        Some(words.to_owned())
+    }
+}
+
 /// The host as it is, while green still runs.
 pub fn picture(inventory: &Inventory, pids: &[u32]) -> Question {
     let mut arguments = Arguments::new(inventory);

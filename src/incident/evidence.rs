@@ -1,29 +1,49 @@
-//! Evidence: green's log, nginx's error log, the journal, a picture of the host, streamed from the hosts into the
+//! Collector: green's log, nginx's error log, the journal, a picture of the host, streamed from the hosts into the
 //! incident folder, verified while it streams, in constant memory. What could not be had is a gap, never silence.
 //! Changes no host, and lets no host choose a file's name.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use flate2::write::MultiGzDecoder;
+use futures_util::stream::{self, StreamExt as _};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
-use super::capture;
+use super::capture::{self, Archived};
+use crate::hosts::answer::Failure;
 use crate::hosts::facts::{Facts, Seen};
 use crate::hosts::program::Question;
 use crate::hosts::remote::Ask;
 use crate::incident::folder::Folder;
 use crate::incident::journal::Journal;
 use crate::incident::patterns::Patterns;
+use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::names::HostName;
-use crate::nouns::record::{Captured, Status, StepWord, What};
+use crate::nouns::record::{Captured, Entry, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
 
 /// Chunks on their way from the line to the disk: 64 of 64 KiB, so that neither waits for the other's hiccups and
 /// memory stays at 4 MiB for a log.
 const CHUNKS_IN_FLIGHT: usize = 64;
+
+/// A file of which no byte comes for so long gives none: reading one begins at once, and compressing goes on.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+
+/// Files that are read at once on a host: enough that one that is silent holds up no other, few enough that the host,
+/// which serves meanwhile, compresses no more than it has cores.
+const FILES_AT_ONCE: usize = 3;
+
+/// The two ends of waiting for a stream.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    until: Instant,
+    silence: Duration,
+}
 
 /// What a stream of evidence is and where it goes.
 struct Stream {
@@ -31,86 +51,138 @@ struct Stream {
     of: String,
     /// Whether it is kept compressed; otherwise it is unpacked into the file.
     is_kept_packed: bool,
+    /// How long no byte may come: what docker keeps is read to its end before the first.
+    silence: Duration,
     question: Question,
 }
 
-/// The host's picture while green still runs.
-pub async fn picture<F: Ask>(
-    fleet: &F,
-    inventory: &Inventory,
-    facts: &Facts,
-    host: &HostName,
-    folder: &Folder,
-    journal: &Journal<'_>,
-) {
-    let pids: Vec<u32> = facts
-        .seen(host)
-        .map(|seen| seen.green.listeners.iter().map(|listener| listener.pid).collect())
-        .unwrap_or_default();
-    let file = format!("system-{host}.txt");
-    let mut bytes = Vec::new();
-    let streamed =
-        fleet.stream(host, &capture::picture(inventory, &pids), &mut |chunk| gather(&mut bytes, chunk, 8)).await;
-    if let Err(failure) = &streamed {
-        journal.gap(Some(host), "picture of the host", failure.to_string());
-    }
-    keep_whole(folder, journal, Some(host), &file, "ps, ss, df, free, dmesg before green stopped", &bytes);
+/// What is written down of a run's hosts, and where it goes.
+pub struct Collector<'a, F> {
+    pub fleet: &'a F,
+    pub inventory: &'a Inventory,
+    pub facts: &'a Facts,
+    /// The colour that traffic leaves: its log is what a postmortem needs.
+    pub from: Colour,
+    pub folder: &'a Folder,
+    pub journal: &'a Journal<'a>,
+    pub redactor: &'a Redactor,
 }
 
-/// Everything that is streamed from one host: green's log first, since it is what a postmortem needs.
-pub async fn logs<F: Ask>(
-    fleet: &F,
-    inventory: &Inventory,
-    facts: &Facts,
-    host: &Host,
-    folder: &Folder,
-    journal: &Journal<'_>,
-    redactor: &Redactor,
-) {
-    let Some(seen) = facts.seen(&host.name) else {
-        journal.gap(Some(&host.name), "logs", "the host was not reached");
-        return;
-    };
-    for wanted in wanted(inventory, facts, host, seen) {
-        archive(fleet, &host.name, wanted, folder, journal, redactor).await;
+impl<F: Ask> Collector<'_, F> {
+    /// The host's picture while green still runs.
+    pub async fn picture(&self, host: &HostName) {
+        let pids: Vec<u32> = self
+            .facts
+            .seen(host)
+            .map(|seen| seen.app(self.from).listeners.iter().map(|listener| listener.pid).collect())
+            .unwrap_or_default();
+        let file = format!("system-{host}.txt");
+        let mut bytes = Vec::new();
+        let streamed = self
+            .fleet
+            .stream(host, &capture::picture(self.inventory, &pids), &mut |chunk| gather(&mut bytes, chunk, 8))
+            .await;
+        if let Err(failure) = &streamed {
+            self.journal.gap(Some(host), "picture of the host", failure.to_string());
+        }
+        keep_whole(
+            self.folder,
+            self.journal,
+            Some(host),
+            &file,
+            &format!("ps, ss, df, free, dmesg before {} stopped", self.from),
+            &bytes,
+        );
     }
-}
 
-/// The journal of systemd since a while before the run.
-pub async fn system_journal<F: Ask>(
-    fleet: &F,
-    inventory: &Inventory,
-    facts: &Facts,
-    host: &Host,
-    folder: &Folder,
-    journal: &Journal<'_>,
-) {
-    let Some(seen) = facts.seen(&host.name) else { return };
-    if inventory.evidence.journal.is_empty() {
-        return;
+    /// When the time for all evidence of a host is over that begins now: `[evidence] timeout`.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.inventory.evidence.timeout
     }
-    let file = name_on_host(inventory, "systemd", &host.name, "log");
-    let units: Vec<&str> = inventory.evidence.journal.iter().map(|unit| unit.as_str()).collect();
-    let of = format!("journal of {}", units.join(", "));
-    // An hour before: what made somebody press the button began before they did. By the host's own clock.
-    let offset = seen.clock_offset_ms.as_ref().map_or(0, |ms| ms / 1000);
-    let since = facts.asked_at.timestamp() + offset - 3600;
-    let mut bytes = Vec::new();
-    let streamed = fleet
-        .stream(&host.name, &capture::journal(inventory, since, &inventory.evidence.journal), &mut |chunk| {
-            gather(&mut bytes, chunk, 80)
-        })
+
+    /// Everything that is streamed from one host: green's log first, since it is what a postmortem needs.
+    pub async fn logs(&self, host: &Host, until: Instant) {
+        let Some(seen) = self.facts.seen(&host.name) else {
+            self.journal.gap(Some(&host.name), "logs", "the host was not reached");
+            return;
+        };
+        let streams = wanted(self.inventory, self.facts, self.from, host, seen).into_iter();
+        // Side by side: a file that is silent must not take the time of the others. They begin in order.
+        stream::iter(
+            streams
+                .map(|wanted| archive(self.fleet, &host.name, wanted, until, self.folder, self.journal, self.redactor)),
+        )
+        .buffer_unordered(FILES_AT_ONCE)
+        .collect::<()>()
         .await;
-    match streamed {
-        Err(failure) => journal.gap(Some(&host.name), of, failure.to_string()),
-        Ok(52) => journal.gap(Some(&host.name), of, "there is no journalctl on that host"),
-        Ok(0) if bytes.iter().all(u8::is_ascii_whitespace) => journal.gap(
-            Some(&host.name),
-            of,
-            format!("journalctl gave nothing: no entries, or {} may not read them (group systemd-journal)", seen.user),
-        ),
-        Ok(0) => keep_whole(folder, journal, Some(&host.name), &file, &of, &bytes),
-        Ok(status) => journal.gap(Some(&host.name), of, format!("journalctl ended with {status}")),
+    }
+
+    /// The journal of systemd since a while before the run.
+    pub async fn system_journal(&self, host: &Host, until: Instant) {
+        let Some(seen) = self.facts.seen(&host.name) else { return };
+        if self.inventory.evidence.journal.is_empty() {
+            return;
+        }
+        let file = name_on_host(self.inventory, "systemd", &host.name, "log");
+        let units: Vec<&str> = self.inventory.evidence.journal.iter().map(|unit| unit.as_str()).collect();
+        let of = format!("journal of {}", units.join(", "));
+        // An hour before: what made somebody press the button began before they did. By the host's own clock.
+        let offset = seen.clock_offset_ms.as_ref().map_or(0, |ms| ms / 1000);
+        let since = self.facts.asked_at.timestamp() + offset - 3600;
+        let mut bytes = Vec::new();
+        let patience = Patience { until, silence: self.inventory.evidence.timeout };
+        let question = capture::journal(self.inventory, since, &self.inventory.evidence.journal);
+        let streamed =
+            stream_within(self.fleet, &host.name, &question, patience, &mut |chunk| gather(&mut bytes, chunk, 80))
+                .await;
+        match streamed {
+            Err(failure) => self.journal.gap(Some(&host.name), of, failure.to_string()),
+            Ok(52) => self.journal.gap(Some(&host.name), of, "there is no journalctl on that host"),
+            Ok(0) if bytes.iter().all(u8::is_ascii_whitespace) => self.journal.gap(
+                Some(&host.name),
+                of,
+                format!(
+                    "journalctl gave nothing: no entries, or {} may not read them (group systemd-journal)",
+                    seen.user
+                ),
+            ),
+            Ok(0) => keep_whole(self.folder, self.journal, Some(&host.name), &file, &of, &bytes),
+            Ok(status) => self.journal.gap(Some(&host.name), of, format!("journalctl ended with {status}")),
+        }
+    }
+}
+
+/// A stream that ends: by itself, at the deadline, or when nothing comes any more.
+async fn stream_within<F: Ask>(
+    fleet: &F,
+    host: &HostName,
+    question: &Question,
+    patience: Patience,
+    sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+) -> Result<i32, Failure> {
+    let heard = Mutex::new(Instant::now());
+    let mut listen = |chunk: &[u8]| {
+        sink(chunk)?;
+        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Ok(())
+    };
+    let mut streamed = std::pin::pin!(fleet.stream(host, question, &mut listen));
+    loop {
+        let silent_at = *heard.lock().unwrap_or_else(PoisonError::into_inner) + patience.silence;
+        tokio::select! {
+            biased;
+            ended = &mut streamed => return ended,
+            () = tokio::time::sleep_until(silent_at.min(patience.until)) => {}
+        }
+        let now = Instant::now();
+        let last = *heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= patience.until {
+            return Err(Failure::Unknown { why: "the time for all evidence is over".to_owned() });
+        }
+        if now >= last + patience.silence {
+            let seconds = patience.silence.as_secs();
+            return Err(Failure::Unknown { why: format!("not a byte came for {seconds} s") });
+        }
     }
 }
 
@@ -146,22 +218,24 @@ fn name_on_host(inventory: &Inventory, stem: &str, host: &HostName, suffix: &str
     if inventory.hosts.len() == 1 { format!("{stem}.{suffix}") } else { format!("{stem}-{host}.{suffix}") }
 }
 
-fn wanted(inventory: &Inventory, facts: &Facts, host: &Host, seen: &Seen) -> Vec<Stream> {
+fn wanted(inventory: &Inventory, facts: &Facts, from: Colour, host: &Host, seen: &Seen) -> Vec<Stream> {
     let mut wanted = Vec::new();
     let stamp = facts.asked_at.format("%Y%m%dT%H%M%SZ");
     if host.is(Role::App) {
-        let file = format!("{}-rollback-{}-{stamp}.log.gz", inventory.green.colour, host.name);
-        match (&inventory.green.log, capture::archive_container(inventory, &inventory.green.run)) {
+        let file = format!("{}-rollback-{}-{stamp}.log.gz", from, host.name);
+        match (&inventory.app(from).log, capture::archive_container(inventory, &inventory.app(from).run)) {
             (Some(log), _) => wanted.push(Stream {
                 file,
                 of: log.to_string(),
                 is_kept_packed: true,
+                silence: LONGEST_SILENCE,
                 question: capture::archive(inventory, log),
             }),
             (None, Some(question)) => wanted.push(Stream {
                 file,
-                of: format!("docker logs of {}", inventory.green.run.describe()),
+                of: format!("docker logs of {}", inventory.app(from).run.describe()),
                 is_kept_packed: true,
+                silence: inventory.evidence.timeout,
                 question,
             }),
             (None, None) => {}
@@ -176,6 +250,7 @@ fn wanted(inventory: &Inventory, facts: &Facts, host: &Host, seen: &Seen) -> Vec
                 file: name_on_host(inventory, "nginx-error", &host.name, "log"),
                 of: path.to_string(),
                 is_kept_packed: false,
+                silence: LONGEST_SILENCE,
                 question: capture::archive(inventory, path),
             });
         } else if !(path.as_str().ends_with("nginx/error.log") && seen.nginx.is_none()) {
@@ -183,6 +258,7 @@ fn wanted(inventory: &Inventory, facts: &Facts, host: &Host, seen: &Seen) -> Vec
                 file: format!("file-{:02}-{}.log.gz", number + 1, host.name),
                 of: path.to_string(),
                 is_kept_packed: true,
+                silence: LONGEST_SILENCE,
                 question: capture::archive(inventory, path),
             });
         }
@@ -194,6 +270,7 @@ async fn archive<F: Ask>(
     fleet: &F,
     host: &HostName,
     wanted: Stream,
+    until: Instant,
     folder: &Folder,
     journal: &Journal<'_>,
     redactor: &Redactor,
@@ -205,25 +282,30 @@ async fn archive<F: Ask>(
     };
     let (sender, receiver) = sync_channel::<Vec<u8>>(CHUNKS_IN_FLIGHT);
     let keeper = keep_in_thread(receiver, file, wanted.is_kept_packed);
-    let streamed = fleet.stream(host, &wanted.question, &mut |chunk| hand_over(&sender, chunk)).await;
+    let patience = Patience { until, silence: wanted.silence };
+    let streamed = stream_within(fleet, host, &wanted.question, patience, &mut |chunk| hand_over(&sender, chunk)).await;
     drop(sender);
     let kept = match tokio::task::spawn_blocking(move || keeper.join()).await {
         Ok(Ok(kept)) => kept,
         Ok(Err(_)) | Err(_) => Err(io::Error::other("the thread that wrote it ended early")),
     };
     match (&streamed, &kept) {
-        (Ok(50), _) => gap("there is no such file on that host".to_owned()),
-        (Ok(51), _) => gap("it may not be read there".to_owned()),
         (Err(failure), _) => {
             gap(format!("cut after {} bytes: {failure}", kept.as_ref().map_or(0, |kept| kept.received_bytes)))
         }
-        (Ok(status), _) if *status != 0 => gap(format!("compressing it ended with {status}")),
-        (Ok(_), Err(err)) => gap(format!("{err}")),
-        (Ok(_), Ok(kept)) if !kept.is_whole => gap("what came is not a whole gzip file".to_owned()),
-        (Ok(_), Ok(_)) => {}
+        (Ok(status), kept) => match (Archived::of(*status).gap(), kept) {
+            (Some(why), _) => gap(why),
+            (None, Err(err)) => gap(format!("{err}")),
+            (None, Ok(kept)) if !kept.is_whole => gap("what came is not a whole gzip file".to_owned()),
+            (None, Ok(_)) => {}
+        },
     }
     let Ok(kept) = kept else { return };
-    if kept.received_bytes == 0 {
+    let is_refused = !matches!(
+        streamed.as_ref().map(|status| Archived::of(*status)),
+        Ok(Archived::Whole | Archived::WithoutRotated | Archived::Failed(_)) | Err(_)
+    );
+    if kept.received_bytes == 0 || (is_refused && kept.unpacked_bytes == 0) {
         // Not even an empty archive came; the gap above says why.
         folder.remove(&wanted.file);
         return;
@@ -329,15 +411,23 @@ impl Write for Unpacked {
 
 /// Ends the evidence step of a host.
 pub fn end_step(step: crate::incident::journal::Timed<'_, '_>, journal: &Journal<'_>, host: &HostName) {
-    let (files, bytes) = journal.entries().iter().fold((0, 0), |(files, bytes), entry| match &entry.what {
-        What::Captured(captured) if captured.host.as_ref() == Some(host) => (files + 1, bytes + captured.bytes),
-        _ => (files, bytes),
+    let begins = |entry: &&Entry| {
+        matches!(&entry.what,
+        What::Outcome { step: STEP, host: Some(of), status: Status::Started, .. } if of == host)
+    };
+    let (mut files, mut bytes, mut gaps) = (0, 0, 0);
+    journal.newest_first(|entries| {
+        for entry in entries.take_while(|entry| !begins(entry)) {
+            match &entry.what {
+                What::Captured(captured) if captured.host.as_ref() == Some(host) => {
+                    files += 1;
+                    bytes += captured.bytes;
+                }
+                What::Gap { host: Some(of), .. } if of == host => gaps += 1,
+                _ => {}
+            }
+        }
     });
-    let gaps = journal
-        .entries()
-        .iter()
-        .filter(|entry| matches!(&entry.what, What::Gap { host: Some(of), .. } if of == host))
-        .count();
     let detail = format!(
         "{}, {} KiB, {}",
         crate::nouns::record::plural(files, "file"),

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::nouns::clock::Clock;
 use crate::nouns::names::HostName;
+use crate::nouns::production::Production;
 use crate::nouns::record::{Entry, JOURNAL_VERSION, Status, StepWord, What};
 
 /// The file in the incident folder.
@@ -52,6 +53,8 @@ pub struct Journal<'a> {
 #[derive(Default)]
 struct Inner {
     entries: Vec<Entry>,
+    /// What they come to. Grows with them: nobody reads all of them again for each question.
+    production: Production,
     file: Option<File>,
     /// Why the disk took no more, said once.
     broken: Option<String>,
@@ -92,6 +95,9 @@ impl<'a> Journal<'a> {
             })
             .collect();
         inner.write(&entries);
+        for entry in &entries {
+            inner.production.take(entry);
+        }
         inner.entries.extend(entries.iter().cloned());
         drop(inner);
         for entry in &entries {
@@ -133,8 +139,19 @@ impl<'a> Journal<'a> {
         self.watcher.progress(progress);
     }
 
+    /// What production is now, by everything that was recorded. `read` must not record.
+    pub fn production<T>(&self, read: impl FnOnce(&Production) -> T) -> T {
+        read(&self.inner().production)
+    }
+
+    /// A copy of all of them: for the report, not for questions.
     pub fn entries(&self) -> Vec<Entry> {
         self.inner().entries.clone()
+    }
+
+    /// Asks the entries, newest first, without a copy of them. `read` must not record.
+    pub fn newest_first<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &Entry>) -> T) -> T {
+        read(&mut self.inner().entries.iter().rev())
     }
 
     /// Why the file does not hold everything, if it does not.

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::incident::folder;
 use crate::incident::journal;
 use crate::nouns::names::{HostName, IncidentId};
-use crate::nouns::plan::{FileChange, Undoing};
+use crate::nouns::plan::FileChange;
+use crate::nouns::production::Production;
 use crate::nouns::record::{self, Balancer, Begun, DatabaseState, Entry, StepWord, What};
+use crate::nouns::request::Undoing;
+use crate::nouns::side::Side;
 
 /// What the named incident changed, or the last one that changed anything and was not taken back.
 ///
@@ -102,28 +105,25 @@ fn read(folder: &Path) -> Result<Undoing, String> {
     if files.is_empty() && swap.is_none() {
         return Err(format!("{name} changed nothing that could be taken back"));
     }
-    Ok(Undoing { incident, files, swap })
+    Ok(Undoing { incident, to: begun.direction.colour(Side::From), files, swap })
 }
 
 /// Balancers that the run moved, or may have moved.
 fn moved(entries: &[Entry]) -> BTreeSet<HostName> {
-    let mut hosts = BTreeSet::new();
-    for entry in entries {
-        match &entry.what {
-            What::Intent { step: StepWord::Switch, host, .. } => {
-                hosts.insert(host.clone());
-            }
-            What::Balancer { host, state: Balancer::Unchanged | Balancer::PutBack } => {
-                hosts.remove(host);
-            }
-            _ => {}
-        }
-    }
-    hosts
+    let production: Production = entries.iter().collect();
+    let touched = entries.iter().filter_map(|entry| match &entry.what {
+        What::Intent { step: StepWord::Switch, host, .. } => Some(host),
+        _ => None,
+    });
+    touched
+        .filter(|host| matches!(production.balancer(host), Some(Balancer::Shifted | Balancer::Unknown)))
+        .cloned()
+        .collect()
 }
 
 fn swap_of(entries: &[Entry]) -> Option<record::Swap> {
-    let database = record::last_database(entries)?;
+    let production: Production = entries.iter().collect();
+    let database = production.database()?;
     match database.state {
         DatabaseState::Restored | DatabaseState::Unknown => database.swap.clone(),
         DatabaseState::AsItWas | DatabaseState::TakenBack => None,
@@ -139,9 +139,11 @@ fn changes(folder: &Path, hosts: &BTreeSet<HostName>) -> Result<BTreeMap<HostNam
     let damaged = |why: String| format!("{}: {why}; by hand: rollback-prod manual", path.display());
     let text = std::fs::read_to_string(&path).map_err(|err| damaged(err.to_string()))?;
     let plan: serde_json::Value = serde_json::from_str(&text).map_err(|err| damaged(err.to_string()))?;
-    let phases = plan["phases"].as_array().ok_or_else(|| damaged("it has no phases".to_owned()))?;
+    // The first edition called them phases.
+    let stages = plan["stages"].as_array().or(plan["phases"].as_array());
+    let stages = stages.ok_or_else(|| damaged("it has no stages".to_owned()))?;
     let mut files = BTreeMap::new();
-    for step in phases.iter().filter_map(|phase| phase["steps"].as_array()).flatten() {
+    for step in stages.iter().filter_map(|stage| stage["steps"].as_array()).flatten() {
         let change = &step["action"]["switch"]["change"];
         let (Some(host), Some(path), Some(before), Some(after)) =
             (step["host"].as_str(), change["path"].as_str(), change["before"].as_str(), change["after"].as_str())

@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use super::text::{end_of_file, line_number, listed, refused, refused_at};
-use super::{Context, NotUnderstood, Server, Upstream};
+use super::{NotUnderstood, Server, Upstream, UpstreamContext};
 
 /// A file, read. Statements stand in one flat list, each with its parent: a thousand nested blocks cost no
 /// stack, neither to build nor to drop.
@@ -105,14 +105,14 @@ impl<'a> Parsed<'a> {
     }
 
     /// Where an upstream at this place belongs to; none for a place where nginx allows no upstream.
-    fn context_of(&self, statement: &Statement) -> Option<Context> {
+    fn context_of(&self, statement: &Statement) -> Option<UpstreamContext> {
         let Some(parent) = statement.parent else {
-            return Some(Context::Bare);
+            return Some(UpstreamContext::Bare);
         };
         let parent = &self.statements[parent];
         match (parent.parent, parent.name()) {
-            (None, "http") => Some(Context::Http),
-            (None, "stream") => Some(Context::Stream),
+            (None, "http") => Some(UpstreamContext::Http),
+            (None, "stream") => Some(UpstreamContext::Stream),
             (_, _) => None,
         }
     }
@@ -163,7 +163,7 @@ impl<'a> Parsed<'a> {
             self.servers_in(block).map(|server| self.server(server)).collect();
         Ok(Upstream {
             name: statement.words[1].value.clone(),
-            context: self.context_of(statement).unwrap_or(Context::Bare),
+            context: self.context_of(statement).unwrap_or(UpstreamContext::Bare),
             servers: servers?,
             line: self.line_of(statement.span.start),
             span: statement.span.clone(),

@@ -1,39 +1,24 @@
 //! What consent a plan needs, and what was given, as a value that fits that very plan and no other. Never prompts.
 
-use crate::nouns::plan::{Digest, Plan};
+use crate::nouns::plan::{Digest, Plan, Word};
 use crate::nouns::record::Swap;
 
-/// Consent to one plan. There is no other way to get one than to show the plan and be given a reason for it.
+/// Consent to one plan. There is no other way to get one than to be given a reason for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmed {
     digest: Digest,
 }
 
 impl Confirmed {
-    /// `--reason` is the consent to move traffic; a plan that was made for it carries it.
-    pub fn by_reason(plan: &Plan) -> Confirmed {
-        Confirmed { digest: plan.digest() }
+    /// `--reason` is the consent to move traffic, and the name of an incident the one to take it back; a plan that was
+    /// made for it carries it. `None` without one.
+    pub fn by_reason(plan: &Plan) -> Option<Confirmed> {
+        (!plan.reason.trim().is_empty()).then(|| Confirmed { digest: plan.digest() })
     }
 
     /// Whether this consent was given to that plan.
     pub fn covers(&self, plan: &Plan) -> bool {
         self.digest == plan.digest()
-    }
-}
-
-/// The word that an operator types to replace a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    Restore,
-    Undo,
-}
-
-impl Word {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Word::Restore => "RESTORE",
-            Word::Undo => "UNDO",
-        }
     }
 }
 

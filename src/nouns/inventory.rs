@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use regex::Regex;
+use serde::Serialize;
 
 use crate::nouns::colour::Colour;
 use crate::nouns::names::{
@@ -26,9 +27,7 @@ pub struct Inventory {
     pub hosts: Vec<Host>,
     pub ssh: SshSettings,
     pub nginx: Nginx,
-    /// What traffic goes to.
     pub blue: App,
-    /// What it leaves.
     pub green: App,
     pub drain_timeout: Duration,
     pub verify: Verify,
@@ -83,7 +82,6 @@ pub struct Nginx {
 /// One colour of the application.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// Which of the two it is. In an undo the two stand in each other's place, and this does not change.
     pub colour: Colour,
     pub servers: Vec<ServerAddress>,
     pub health: Vec<HttpUrl>,
@@ -210,19 +208,21 @@ pub struct Contacts {
     pub commander: Option<String>,
 }
 
+/// Which balancers can send to a colour on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Local servers are reached from their own host only.
+    OwnHost,
+    AnyBalancer,
+}
+
 impl Inventory {
     pub fn app(&self, colour: Colour) -> &App {
         match colour {
             Colour::Blue => &self.blue,
             Colour::Green => &self.green,
         }
-    }
-
-    /// The same with blue and green in each other's place: what a rollback took out is what an undo goes back to.
-    pub fn exchanged(&self) -> Inventory {
-        let mut other = self.clone();
-        std::mem::swap(&mut other.blue, &mut other.green);
-        other
     }
 
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Host> {
@@ -250,6 +250,10 @@ impl Host {
 }
 
 impl App {
+    pub fn reach(&self) -> Reach {
+        if self.servers.iter().all(ServerAddress::is_local) { Reach::OwnHost } else { Reach::AnyBalancer }
+    }
+
     /// The TCP ports of its servers, without duplicates, in order.
     pub fn ports(&self) -> Vec<u16> {
         let mut ports: Vec<u16> = self.servers.iter().filter_map(ServerAddress::port).collect();

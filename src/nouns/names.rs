@@ -185,6 +185,14 @@ impl ServerAddress {
         }
     }
 
+    /// The name or address of a TCP server, without its port and without brackets.
+    pub fn host(&self) -> &str {
+        match self.0.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, _)) => host,
+            None => self.0.split_once(':').map_or(self.0.as_str(), |(host, _)| host),
+        }
+    }
+
     /// The path of a unix socket; `None` for a TCP server.
     pub fn unix_path(&self) -> Option<&str> {
         self.0.strip_prefix("unix:")

@@ -1,81 +1,41 @@
-//! What shall be done: phases of steps, each with its guard, its undo and its reason. A plan leaves no choices to
-//! whoever executes it; its Display is the dry run's screen. No I/O, no clock.
+//! What shall be done: stages of steps, each with its guard, its undo and its reason. A plan leaves no choices to whoever
+//! carries it out: the guard that is shown is the one that is evaluated, the undo that is shown the one that is run. Its
+//! Display is the dry run's screen. No I/O, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
+use crate::nouns::inventory::Reach;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
 use crate::nouns::record::{StepWord, Swap};
+use crate::nouns::share::Share;
+use crate::nouns::side::{Direction, Side};
 
-/// What was asked for, with everything from outside that a plan depends on.
-#[derive(Debug, Clone, Serialize)]
-pub struct Request {
-    pub id: IncidentId,
-    pub reason: String,
-    pub severity: Option<Severity>,
-    pub operator: String,
-    pub begun_at: DateTime<Utc>,
-    /// The hosts of `--hosts`; empty means all.
-    pub only: Vec<HostName>,
-    pub green_is_kept: bool,
-    pub is_forced: bool,
-    /// Whether the lock is also taken from a live run.
-    pub takes_over: bool,
-    /// Whether the database is restored too, and from what.
-    pub restore: Option<RestoreWish>,
-    /// What is taken back; `None` for a rollback.
-    pub undo: Option<Undoing>,
-}
-
-/// What an undo takes back.
-#[derive(Debug, Clone, Serialize)]
-pub struct Undoing {
-    pub incident: IncidentId,
-    /// The nginx files that the incident changed, by host.
-    pub files: BTreeMap<HostName, FileChange>,
-    /// The swap that the incident made, where it made one.
-    pub swap: Option<Swap>,
-}
-
-/// `--restore-db`, with the dump of `--backup` where one was named.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RestoreWish {
-    pub backup: Option<RemotePath>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[value(rename_all = "verbatim")]
-pub enum Severity {
-    P0,
-    P1,
-    P2,
-    P3,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-/// A complete plan. `execute` follows it to the letter.
+/// A complete plan: everything that decides what happens is in it, so that a consent to it is a consent to that.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     pub id: IncidentId,
     pub service: String,
     pub environment: String,
     pub reason: String,
-    /// The colour that traffic goes to.
-    pub towards: Colour,
-    pub phases: Vec<Phase>,
+    /// Where traffic goes and where it comes from.
+    #[serde(rename = "to")]
+    pub direction: Direction,
+    /// Whether refusals that `--force` names were passed over, and guards that name it are.
+    pub is_forced: bool,
+    /// Whether the lock is also taken from a live run.
+    pub takes_over: bool,
+    /// The balancers that this run is about: all of the config, or those that an incident moved. Not all of them are
+    /// reached.
+    pub balancers: Vec<HostName>,
+    /// In the order in which they happen; those of one lane one after the other.
+    pub stages: Vec<Stage>,
     /// What an operator should know before, and a report after: hosts that were not reached, what cannot be proven.
     pub notes: Vec<String>,
-    /// Balancers that the config names and this plan does not touch: not reached, or left out by `--hosts`.
+    /// Hosts that the config names and this plan does not touch: not reached, or left out by `--hosts`.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -85,40 +45,101 @@ pub struct LeftOut {
     pub host: HostName,
     pub why: String,
     pub is_balancer: bool,
-    /// Whether it is known to send to blue already.
-    pub is_on_blue: bool,
+    /// Whether it is known to send all traffic where the run goes.
+    pub is_there: bool,
 }
 
-/// Steps of one kind, on all hosts at once.
+/// What must be so before it begins, and steps of one kind, on all hosts at once.
 #[derive(Debug, Clone, Serialize)]
-pub struct Phase {
-    pub kind: PhaseKind,
+pub struct Stage {
+    pub name: StageName,
+    pub gate: Gate,
     pub steps: Vec<Step>,
 }
 
 /// In the order in which they happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PhaseKind {
-    /// The lock is taken and the candidate tested, on every balancer.
+pub enum StageName {
+    /// The lock is taken and the candidate tested.
     Lock,
-    /// Blue is started where it is down, and proven.
-    StartBlue,
+    /// The database that a restore replaced takes its place again.
+    TakeBack,
+    /// What traffic goes to is started where it is down, and proven.
+    Start,
     Switch,
     Drain,
-    StopGreen,
+    Stop,
     Verify,
+    /// A dump is loaded aside, as soon as traffic is safe.
+    Load,
+    /// What was loaded takes the place of the live database.
+    Swap,
 }
 
-impl PhaseKind {
+/// What runs beside what: the database waits for traffic where a guard says so, traffic never for the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    Traffic,
+    Database,
+}
+
+impl StageName {
     /// The word of the contract for it.
     pub fn word(self) -> StepWord {
         match self {
-            PhaseKind::Lock => StepWord::Lock,
-            PhaseKind::StartBlue | PhaseKind::Verify => StepWord::Verify,
-            PhaseKind::Switch => StepWord::Switch,
-            PhaseKind::Drain => StepWord::Drain,
-            PhaseKind::StopGreen => StepWord::Stop,
+            StageName::Lock => StepWord::Lock,
+            StageName::Start | StageName::Verify => StepWord::Verify,
+            StageName::Switch => StepWord::Switch,
+            StageName::Drain => StepWord::Drain,
+            StageName::Stop => StepWord::Stop,
+            StageName::TakeBack | StageName::Load | StageName::Swap => StepWord::Restore,
+        }
+    }
+
+    pub fn lane(self) -> Lane {
+        match self {
+            StageName::Load | StageName::Swap => Lane::Database,
+            StageName::Lock
+            | StageName::TakeBack
+            | StageName::Start
+            | StageName::Switch
+            | StageName::Drain
+            | StageName::Stop
+            | StageName::Verify => Lane::Traffic,
+        }
+    }
+}
+
+/// What is asked between two stages of a lane: of the steps before, or of a person. A judgement and a hook are asked
+/// here, too, once there are some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Nothing: the steps have guards of their own.
+    Open,
+    /// No step of the stage before failed.
+    NoneFailed,
+    /// At least one of them was done and proven.
+    AnyProven,
+    /// A person typed the word, after it was shown what it costs.
+    Typed(Word),
+}
+
+/// The word that an operator types to replace a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Word {
+    Restore,
+    Undo,
+}
+
+impl Word {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::Restore => "RESTORE",
+            Word::Undo => "UNDO",
         }
     }
 }
@@ -133,15 +154,55 @@ pub struct Step {
     pub why: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    Lock { candidate: Option<FileChange> },
-    Start { colour: Colour },
-    Switch { change: FileChange, proof: Proof },
+    Lock {
+        candidate: Option<FileChange>,
+    },
+    Start {
+        side: Side,
+    },
+    /// Traffic is shared out anew; `share` is what the side that it goes to gets.
+    Switch {
+        change: FileChange,
+        proof: Proof,
+        share: Share,
+    },
+    /// What still reaches the side that traffic left is counted until nothing does.
     Drain,
-    Stop { colour: Colour, target: Target },
-    Verify,
+    Stop {
+        side: Side,
+        target: Target,
+    },
+    /// Nothing is done, and that is to be told.
+    Leave {
+        side: Side,
+        as_what: LeftAs,
+    },
+    /// Whoever gets traffic now is asked once more.
+    Verify {
+        sides: Vec<Side>,
+    },
+    Load {
+        wish: RestoreWish,
+    },
+    Swap,
+    TakeBack {
+        swap: Swap,
+    },
+}
+
+/// Why a colour is not stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftAs {
+    /// It is down already.
+    Down,
+    /// Somebody wants it so.
+    Kept { why: String },
+    /// It should be stopped, and there is no safe way.
+    Running { why: String },
 }
 
 /// A file's text before and after. Where both are the same the file says already what it should, and only the
@@ -159,6 +220,12 @@ impl FileChange {
         self.before != self.after
     }
 
+    /// The same the other way round.
+    #[must_use]
+    pub fn reversed(&self) -> FileChange {
+        FileChange { path: self.path.clone(), before: self.after.clone(), after: self.before.clone() }
+    }
+
     /// The unified diff; empty where nothing changes.
     pub fn diff(&self) -> String {
         if !self.is_needed() {
@@ -171,17 +238,17 @@ impl FileChange {
     }
 }
 
-/// How it is proven that a balancer serves blue.
+/// How it is proven that a balancer serves as it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Proof {
     pub pidfile: String,
     pub error_logs: Vec<String>,
     pub access_logs: Vec<String>,
-    /// What an answer of blue has; without it, the old workers must have stopped accepting first.
+    /// What an answer of the side that gets all traffic has; without it, the old workers must have stopped accepting first.
     pub mark: Option<Mark>,
 }
 
-/// What an answer of blue has and one of green has not.
+/// What an answer of one colour has and one of the other has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
@@ -199,59 +266,57 @@ pub enum Target {
     Supervised,
     /// One process, as it was seen.
     Process { pid: u32, started: String, exe: String },
+    /// Whatever the config's program listens with when it comes to it: a process that this run started is not there yet.
+    Listener,
 }
 
-/// What must still be true when the step begins.
+/// What must still be true when the step begins. The engine evaluates it, or the step itself does on its host in the same
+/// breath as its change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
+    /// On the host: the lock is a folder that only one can make.
     NobodyElseHoldsTheLock,
+    /// Here, and on the host by the lock's number.
     WeHoldTheLock,
-    FileIsUnchanged { sha256: String },
-    BalancersAreOnBlue,
-    NobodyReachesGreen,
+    /// On the host, with the whole text; the plan was made from the one of this digest.
+    FileIsUnchanged {
+        sha256: String,
+    },
+    /// Those balancers that can send there are proven where they should be.
+    AreShifted {
+        reach: Reach,
+    },
+    /// Nobody needs what is stopped: those balancers that can send there are proven off it, what takes its place answers
+    /// now, and nobody is connected to it whom the balancers do not explain.
+    NobodyNeedsIt {
+        reach: Reach,
+    },
+    /// Every balancer of the plan is proven where it should be.
+    TrafficIsSafe,
     Nothing,
 }
 
-impl fmt::Display for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Guard::NobodyElseHoldsTheLock => f.write_str("no other run holds the lock"),
-            Guard::WeHoldTheLock => f.write_str("this run holds the lock"),
-            Guard::FileIsUnchanged { sha256 } => write!(f, "the file is still {}", &sha256[..sha256.len().min(12)]),
-            Guard::BalancersAreOnBlue => f.write_str("every balancer is switched and proven"),
-            Guard::NobodyReachesGreen => {
-                f.write_str("every balancer is proven on blue, blue still answers, and no peer is connected to green")
-            }
-            Guard::Nothing => f.write_str("nothing"),
-        }
-    }
+/// `--restore-db`, with the dump of `--backup` where one was named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestoreWish {
+    pub backup: Option<RemotePath>,
 }
 
-/// How the step is taken back.
+/// How the step is taken back, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undo {
-    /// The step does it by itself when it cannot be proven.
-    PutsFileBack,
+    /// By the engine, where what comes later fails.
+    Does(Box<Action>),
+    /// The lock is given back at the end, and when this program dies.
     Released,
-    StopAgain,
-    StartAgain,
+    /// The copy is dropped, where it does not go live.
+    CopyIsDropped,
+    /// By a person: nothing is taken back over their heads.
+    ByCommand(String),
     NothingToUndo,
     Impossible(String),
-}
-
-impl fmt::Display for Undo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Undo::PutsFileBack => f.write_str("the step puts the old file back by itself when it cannot be proven"),
-            Undo::Released => f.write_str("released at the end, and when this program dies"),
-            Undo::StopAgain => f.write_str("stop it again"),
-            Undo::StartAgain => f.write_str("start it again"),
-            Undo::NothingToUndo => f.write_str("changes nothing"),
-            Undo::Impossible(why) => write!(f, "IRREVERSIBLE: {why}"),
-        }
-    }
 }
 
 /// The fingerprint of a plan.
@@ -260,24 +325,41 @@ pub struct Digest(String);
 
 impl Plan {
     pub fn digest(&self) -> Digest {
-        // A plan is plain data with string keys: serializing it cannot fail, and an empty text covers nothing else.
-        Digest(sha256(serde_json::to_string(self).unwrap_or_default().as_bytes()))
+        let text = serde_json::to_string(self).expect("a plan is plain data with string keys");
+        Digest(sha256(text.as_bytes()))
     }
 
-    pub fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
-        self.phases.iter().find(|phase| phase.kind == kind)
+    pub fn stage(&self, name: StageName) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// The hosts that a phase acts on.
-    pub fn hosts_of(&self, kind: PhaseKind) -> Vec<HostName> {
-        self.phase(kind).map(|phase| phase.steps.iter().map(|step| step.host.clone()).collect()).unwrap_or_default()
+    /// The stages of a lane, in order.
+    pub fn lane(&self, lane: Lane) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().filter(move |stage| stage.name.lane() == lane)
+    }
+
+    /// The hosts that a stage acts on.
+    pub fn hosts_of(&self, name: StageName) -> Vec<HostName> {
+        self.stage(name).map(|stage| stage.steps.iter().map(|step| step.host.clone()).collect()).unwrap_or_default()
+    }
+
+    pub fn moves_traffic(&self) -> bool {
+        self.stage(StageName::Switch).is_some()
     }
 
     /// The nginx files that this plan changes or proves, by host.
     pub fn file_changes(&self) -> impl Iterator<Item = (&HostName, &FileChange)> {
-        self.phases.iter().flat_map(|phase| &phase.steps).filter_map(|step| match &step.action {
+        self.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| match &step.action {
             Action::Switch { change, .. } => Some((&step.host, change)),
-            Action::Lock { .. } | Action::Start { .. } | Action::Drain | Action::Stop { .. } | Action::Verify => None,
+            Action::Lock { .. }
+            | Action::Start { .. }
+            | Action::Drain
+            | Action::Stop { .. }
+            | Action::Leave { .. }
+            | Action::Verify { .. }
+            | Action::Load { .. }
+            | Action::Swap
+            | Action::TakeBack { .. } => None,
         })
     }
 }
@@ -285,15 +367,20 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan of {} for {} / {}", self.id, self.service, self.environment)?;
-        for (number, phase) in self.phases.iter().enumerate() {
-            let hosts: Vec<&str> = phase.steps.iter().map(|step| step.host.as_str()).collect();
-            writeln!(f, "  {}. {} on {}", number + 1, phase.title(self.towards), hosts.join(", "))?;
-            let mut said: Vec<String> = Vec::new();
-            for step in &phase.steps {
-                let line = format!("     {}\n       if {}; undo: {}", step.why, step.guard, step.undo);
-                if !said.contains(&line) {
+        let told = self.stages.iter().map(|stage| (stage, stage.told().collect::<Vec<_>>()));
+        for (number, (stage, steps)) in told.filter(|(_, steps)| !steps.is_empty()).enumerate() {
+            let hosts: Vec<&str> = steps.iter().map(|step| step.host.as_str()).collect();
+            let word = match stage.gate {
+                Gate::Typed(word) => format!(", once {} is typed", word.as_str()),
+                Gate::Open | Gate::NoneFailed | Gate::AnyProven => String::new(),
+            };
+            writeln!(f, "  {}. {} on {}{word}", number + 1, stage.title(self.direction), hosts.join(", "))?;
+            let mut said: BTreeSet<String> = BTreeSet::new();
+            for step in steps {
+                let undo = step.undo.words(self.direction);
+                let line = format!("     {}\n       if {}; undo: {undo}", step.why, step.guard.words(self.direction));
+                if said.insert(line.clone()) {
                     writeln!(f, "{line}")?;
-                    said.push(line);
                 }
             }
         }
@@ -314,16 +401,108 @@ impl fmt::Display for Plan {
     }
 }
 
-impl Phase {
-    fn title(&self, to: Colour) -> String {
-        let from = to.other();
-        match self.kind {
-            PhaseKind::Lock => "take the lock, test the candidate".to_owned(),
-            PhaseKind::StartBlue => format!("start {to} and prove it"),
-            PhaseKind::Switch => format!("switch to {to} and prove it"),
-            PhaseKind::Drain => format!("drain {from}"),
-            PhaseKind::StopGreen => format!("stop {from}"),
-            PhaseKind::Verify => format!("verify {to}"),
+impl Stage {
+    pub fn is_on(&self, host: &HostName) -> bool {
+        self.steps.iter().any(|step| step.host == *host)
+    }
+
+    /// The steps that do something.
+    fn told(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| !matches!(step.action, Action::Leave { .. }))
+    }
+
+    fn title(&self, direction: Direction) -> String {
+        let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
+        match self.name {
+            StageName::Lock => "take the lock, test the candidate".to_owned(),
+            StageName::TakeBack => "take the database back".to_owned(),
+            StageName::Start => {
+                let sides: BTreeSet<Side> = self.steps.iter().filter_map(Step::starts).collect();
+                let colours: Vec<String> = sides.into_iter().map(|side| direction.colour(side).to_string()).collect();
+                format!("start {} and prove it", colours.join(" and "))
+            }
+            StageName::Switch => format!("switch to {to} and prove it"),
+            StageName::Drain => format!("drain {from}"),
+            StageName::Stop => format!("stop {from}"),
+            StageName::Verify => format!("verify {to}"),
+            StageName::Load => "load the dump aside, once traffic is safe".to_owned(),
+            StageName::Swap => "put the copy in the place of the live database".to_owned(),
+        }
+    }
+}
+
+impl Step {
+    /// The side that it starts.
+    fn starts(&self) -> Option<Side> {
+        match self.action {
+            Action::Start { side } => Some(side),
+            Action::Lock { .. }
+            | Action::Switch { .. }
+            | Action::Drain
+            | Action::Stop { .. }
+            | Action::Leave { .. }
+            | Action::Verify { .. }
+            | Action::Load { .. }
+            | Action::Swap
+            | Action::TakeBack { .. } => None,
+        }
+    }
+
+    /// Whether it changes a host.
+    pub fn is_a_change(&self) -> bool {
+        match self.action {
+            Action::Lock { .. }
+            | Action::Start { .. }
+            | Action::Switch { .. }
+            | Action::Stop { .. }
+            | Action::Load { .. }
+            | Action::Swap
+            | Action::TakeBack { .. } => true,
+            Action::Drain | Action::Leave { .. } | Action::Verify { .. } => false,
+        }
+    }
+}
+
+impl Guard {
+    /// As it is shown, and as it is said when it does not hold.
+    pub fn words(&self, direction: Direction) -> String {
+        let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
+        match self {
+            Guard::NobodyElseHoldsTheLock => "no other run holds the lock".to_owned(),
+            Guard::WeHoldTheLock => "this run holds the lock".to_owned(),
+            Guard::FileIsUnchanged { sha256 } => format!("the file is still {}", &sha256[..sha256.len().min(12)]),
+            Guard::AreShifted { .. } => "its balancers are switched and proven".to_owned(),
+            Guard::NobodyNeedsIt { .. } => {
+                format!("every balancer is proven on {to}, {to} still answers, and no peer is connected to {from}")
+            }
+            Guard::TrafficIsSafe => format!("every balancer is proven on {to}"),
+            Guard::Nothing => "nothing".to_owned(),
+        }
+    }
+}
+
+impl Undo {
+    pub fn words(&self, direction: Direction) -> String {
+        match self {
+            Undo::Does(action) => match action.as_ref() {
+                Action::Switch { .. } => {
+                    "the old file is put back, by the step itself where it cannot be proven".to_owned()
+                }
+                Action::Stop { side, .. } => format!("stop {} again", direction.colour(*side)),
+                Action::Start { side } => format!("start {} again", direction.colour(*side)),
+                Action::Lock { .. }
+                | Action::Drain
+                | Action::Leave { .. }
+                | Action::Verify { .. }
+                | Action::Load { .. }
+                | Action::Swap
+                | Action::TakeBack { .. } => "taken back".to_owned(),
+            },
+            Undo::Released => "released at the end, and when this program dies".to_owned(),
+            Undo::CopyIsDropped => "the copy is dropped".to_owned(),
+            Undo::ByCommand(command) => command.clone(),
+            Undo::NothingToUndo => "changes nothing".to_owned(),
+            Undo::Impossible(why) => format!("IRREVERSIBLE: {why}"),
         }
     }
 }

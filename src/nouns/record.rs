@@ -1,12 +1,14 @@
-//! What was done: the journal's entries, the outcome of each step, and the verdict that follows from them. Plain
-//! data with a version, small and hand-chosen, so that an old folder still reads. The verdict is a pure function
-//! of the entries; nothing here writes a file.
+//! What was done: the journal's entries and the outcome of each step. Plain data with a version, small and hand-chosen, so
+//! that an old folder still reads. What production is follows from them in one place, [`super::production`]; nothing here
+//! concludes anything or writes a file.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::nouns::colour::Colour;
 use crate::nouns::names::HostName;
+use crate::nouns::share::{Serving, Share};
+use crate::nouns::side::Direction;
 use crate::nouns::units::counted;
 
 /// The words for steps that scripts rely on.
@@ -88,19 +90,38 @@ pub const JOURNAL_VERSION: u32 = 1;
 pub enum What {
     /// The first line: everything the report says that no step says.
     Begun(Box<Begun>),
+    /// What was found on a host before anything was done.
+    Found { host: HostName, traffic: Option<Traffic> },
     /// A change that is about to be made. On disk before it is.
-    Intent { step: StepWord, host: HostName, why: String },
+    Intent {
+        step: StepWord,
+        host: HostName,
+        why: String,
+        /// Whom it starts or stops.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        colour: Option<Colour>,
+    },
     /// How a step ended; without a host it is of no one host.
     Outcome { step: StepWord, host: Option<HostName>, status: Status, ms: u64, detail: String },
-    /// What a balancer serves from now on.
-    Balancer { host: HostName, state: Balancer },
-    /// What green is from now on, on an app host.
-    Green { host: HostName, state: Green },
-    /// Every balancer is proven on blue.
+    /// What a balancer sends to from now on.
+    Balancer {
+        host: HostName,
+        state: Balancer,
+        /// Of the traffic, for the side that it goes to, where the balancer is [`Balancer::Shifted`].
+        #[serde(default = "all", skip_serializing_if = "is_all")]
+        share: Share,
+    },
+    /// What a colour is from now on, on an app host.
+    App { host: HostName, colour: Colour, state: AppState },
+    /// The same of green, as the first edition wrote it. Only read.
+    Green { host: HostName, state: AppState },
+    /// Whether whoever should serve through a host answered when he was last asked. Recorded when that changes.
+    Answer { host: HostName, colour: Colour, is_good: bool, detail: String },
+    /// Every balancer is proven to send where it should.
     TrafficSafe {
         hosts: usize,
-        #[serde(default = "blue")]
-        towards: Colour,
+        #[serde(default = "to_blue", alias = "towards", rename = "towards")]
+        to: Direction,
     },
     /// Something an operator should know.
     Note { text: String },
@@ -141,8 +162,8 @@ pub struct Begun {
     #[serde(default)]
     pub undoes: Option<String>,
     /// The colour that traffic goes to.
-    #[serde(default = "blue")]
-    pub towards: Colour,
+    #[serde(default = "to_blue", rename = "towards")]
+    pub direction: Direction,
     /// Whether it is only the database's turn.
     #[serde(default)]
     pub traffic_stays: bool,
@@ -152,32 +173,60 @@ pub struct Begun {
 }
 
 /// Journals of before there was an undo do not say it.
-fn blue() -> Colour {
-    Colour::Blue
+fn to_blue() -> Direction {
+    Direction::to(Colour::Blue)
+}
+
+fn all() -> Share {
+    Share::ALL
+}
+
+fn is_all(share: &Share) -> bool {
+    *share == Share::ALL
+}
+
+/// What a balancer's file says and who answers through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// `None` where the file is not understood.
+    pub file: Option<Serving>,
+    /// Of the traffic, for blue, by the file.
+    pub blue: Share,
+    /// Whose the probe's answer is, where that can be told.
+    pub answered_by: Option<Colour>,
+    /// Of the probe's answer; 0 where there was none.
+    pub status: u16,
 }
 
 /// What a balancer sends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balancer {
-    /// Proven.
-    Blue,
+    /// Where this run sends it, proven.
+    #[serde(alias = "blue")]
+    Shifted,
     /// As it was before this run.
     Unchanged,
-    /// Changed, not proven, and as it was again.
+    /// Changed, and as it was again.
     PutBack,
     Unknown,
 }
 
-/// What became of green on a host.
+/// What became of a colour on an app host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Green {
+pub enum AppState {
     Stopped,
     /// Left running because the operator said so.
     Kept,
     /// Running although it should not be.
     LeftRunning,
+    /// By this run, which found it down.
+    Started,
+    /// Started by this run, and down again as it was found.
+    StoppedAgain,
+    /// Stopped by this run, and running again as it was found.
+    StartedAgain,
     Unknown,
 }
 
@@ -363,239 +412,12 @@ impl ErrorShare {
     }
 }
 
-/// How a run ends: the exit code, what production is now, and the one next command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    pub exit: u8,
-    pub production: String,
-    pub next: String,
-    /// What is not done, each with its host and cause.
-    pub left: Vec<String>,
-}
-
-/// Judges a run by its journal alone.
-pub fn judge(entries: &[Entry], was_interrupted: bool) -> Verdict {
-    let begun = entries.iter().find_map(|entry| match &entry.what {
-        What::Begun(begun) => Some(begun.as_ref()),
-        _ => None,
-    });
-    let balancers = begun.map(|begun| begun.balancers.clone()).unwrap_or_default();
-    // A switch whose intent is the last word of it, in the journal of a run that was killed, may have happened.
-    let state_of = |host: &HostName| {
-        let began = if switch_is_open(entries, host) { Balancer::Unknown } else { Balancer::Unchanged };
-        last_balancer_state(entries, host).unwrap_or(began)
-    };
-    let of =
-        |wanted: Balancer| -> Vec<&HostName> { balancers.iter().filter(|host| state_of(host) == wanted).collect() };
-    let (blue, put_back, unknown) = (of(Balancer::Blue), of(Balancer::PutBack), of(Balancer::Unknown));
-    let unchanged = of(Balancer::Unchanged);
-    let total = balancers.len();
-    let greens = greens(entries);
-    // A host that neither balances nor serves is not needed to move traffic; evidence that is missing of it is a gap.
-    let is_needed = |host: &HostName| begun.is_none_or(|b| b.balancers.contains(host) || b.apps.contains(host));
-    let failed = failures(entries, &is_needed);
-    let all_blue = total > 0 && blue.len() == total;
-
-    let to = begun.map_or(Colour::Blue, |begun| begun.towards);
-    let on_it = format!("on {to}");
-    let mut production = vec![format!("traffic on {to} on {} of {}", blue.len(), plural(total, "host"))];
-    if !all_blue {
-        production = Vec::new();
-        for (hosts, words) in [
-            (&blue, on_it.as_str()),
-            (&unchanged, "as it was"),
-            (&put_back, "put back, as it was"),
-            (&unknown, "NOT KNOWN"),
-        ] {
-            if !hosts.is_empty() {
-                let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
-                production.push(format!("traffic of {} {words}", names.join(", ")));
-            }
-        }
+/// That somebody who should serve does not answer, or does again.
+pub fn answer_words(host: &HostName, colour: Colour, is_good: bool, detail: &str) -> String {
+    match is_good {
+        true => format!("{host}: {colour} answers"),
+        false => format!("{host}: {colour} DOES NOT ANSWER: {detail}"),
     }
-    production.push(green_words(&greens, to.other()));
-    if begun.is_some_and(|begun| begun.traffic_stays) {
-        production = vec!["traffic untouched".to_owned()];
-    }
-    let database = last_database(entries);
-    let restores = begun.and_then(|begun| begun.restores.as_deref());
-    production.extend(database_words(database, restores));
-    let production = production.join("; ");
-    let is_restored = restores.is_none() || database.is_some_and(|database| database.state != DatabaseState::AsItWas);
-
-    let exit = if begun.is_some_and(|begun| begun.traffic_stays) {
-        match (database.map(|database| database.state), failed.is_empty(), was_interrupted) {
-            (Some(DatabaseState::Restored | DatabaseState::TakenBack), true, _) => 0,
-            (Some(DatabaseState::Restored | DatabaseState::TakenBack | DatabaseState::Unknown), _, _) => 4,
-            (_, _, true) => 130,
-            (Some(DatabaseState::AsItWas) | None, _, false) => 1,
-        }
-    } else if !unknown.is_empty() {
-        5
-    } else if all_blue {
-        match (failed.is_empty(), was_interrupted) {
-            (_, true) => 130,
-            (_, false) if !is_restored => 6,
-            (true, false) => 0,
-            (false, false) => 4,
-        }
-    } else if !blue.is_empty() {
-        if was_interrupted { 130 } else { 5 }
-    } else if was_interrupted {
-        130
-    } else if database.is_some_and(|database| database.state != DatabaseState::AsItWas) {
-        // The database was taken back, and traffic was not.
-        4
-    } else if !put_back.is_empty() {
-        3
-    } else {
-        1
-    };
-    let service = begun.map_or(String::new(), |begun| match begun.environment.as_str() {
-        "prod" => String::new(),
-        other => format!(" --env {other}"),
-    });
-    let again = |hosts: &[&HostName]| {
-        let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
-        let reason = shell_words::quote(begun.map_or("", |begun| &begun.reason)).into_owned();
-        let reason = if reason.contains('\n') { "'…'".to_owned() } else { reason };
-        let only = if names.is_empty() || names.len() == total {
-            String::new()
-        } else {
-            format!(" --hosts {}", names.join(","))
-        };
-        let restore = if is_restored { "" } else { " --restore-db" };
-        match begun.and_then(|begun| begun.undoes.as_deref()) {
-            Some(incident) => format!("rollback-prod{service} undo {incident}"),
-            None => format!("rollback-prod{service} --reason {reason}{only}{restore}"),
-        }
-    };
-    let not_blue: Vec<&HostName> = balancers.iter().filter(|host| state_of(host) != Balancer::Blue).collect();
-    let next = match exit {
-        0 => format!("rollback-prod{service} status"),
-        6 if !has_good_dump(entries) => format!("rollback-prod{service} backups list"),
-        4 if database.is_some_and(|database| database.state == DatabaseState::Unknown) => {
-            format!("rollback-prod{service} backups list")
-        }
-        4 | 6 | 130 if all_blue => again(&[]),
-        1 | 3 if begun.is_none_or(|begun| begun.undoes.is_none()) => format!("rollback-prod{service} check"),
-        _ => again(&not_blue),
-    };
-    Verdict { exit, production, next, left: failed }
-}
-
-/// The newest word on a balancer.
-pub fn last_balancer_state(entries: &[Entry], host: &HostName) -> Option<Balancer> {
-    entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Balancer { host: of, state } if of == host => Some(*state),
-        _ => None,
-    })
-}
-
-/// The newest word on the database.
-pub fn last_database(entries: &[Entry]) -> Option<&DatabaseNow> {
-    entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Database(database) => Some(database),
-        _ => None,
-    })
-}
-
-fn has_good_dump(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| matches!(&entry.what, What::Dump(dump) if dump.problems.is_empty()))
-}
-
-fn database_words(database: Option<&DatabaseNow>, restores: Option<&str>) -> Option<String> {
-    let Some(DatabaseNow { name, state, swap, .. }) = database else {
-        return restores.map(|name| format!("database {name} as it was"));
-    };
-    let kept = swap
-        .as_ref()
-        .and_then(Swap::kept)
-        .map_or(String::new(), |kept| format!(" (the replaced one is kept as {kept})"));
-    Some(match state {
-        DatabaseState::AsItWas => format!("database {name} as it was"),
-        DatabaseState::Restored => format!("database {name} restored{kept}"),
-        DatabaseState::TakenBack => format!("database {name} as it was before the restore{kept}"),
-        DatabaseState::Unknown => format!("database {name} NOT KNOWN"),
-    })
-}
-
-fn switch_is_open(entries: &[Entry], host: &HostName) -> bool {
-    entries
-        .iter()
-        .rev()
-        .find_map(|entry| match &entry.what {
-            What::Intent { step: StepWord::Switch, host: of, .. } if of == host => Some(true),
-            What::Outcome { step: StepWord::Switch, host: Some(of), .. } if of == host => Some(false),
-            _ => None,
-        })
-        .unwrap_or(false)
-}
-
-fn greens(entries: &[Entry]) -> Vec<(HostName, Green)> {
-    let mut greens: Vec<(HostName, Green)> = Vec::new();
-    for entry in entries {
-        let (host, state) = match &entry.what {
-            What::Green { host, state } => (host, *state),
-            // A stop that began and whose end is not in the journal may have happened.
-            What::Intent { step: StepWord::Stop, host, .. } => (host, Green::Unknown),
-            _ => continue,
-        };
-        match greens.iter_mut().find(|(of, _)| of == host) {
-            Some((_, last)) => *last = state,
-            None => greens.push((host.clone(), state)),
-        }
-    }
-    greens
-}
-
-fn green_words(greens: &[(HostName, Green)], green: Colour) -> String {
-    let of = |wanted: Green| -> Vec<&str> {
-        greens.iter().filter(|(_, state)| *state == wanted).map(|(host, _)| host.as_str()).collect()
-    };
-    if greens.is_empty() {
-        return format!("{green} untouched");
-    }
-    if of(Green::Stopped).len() == greens.len() {
-        return format!("{green} stopped");
-    }
-    let mut words = Vec::new();
-    for (state, said) in [
-        (Green::Stopped, "stopped"),
-        (Green::Kept, "kept running"),
-        (Green::LeftRunning, "STILL RUNNING"),
-        (Green::Unknown, "NOT KNOWN"),
-    ] {
-        let hosts = of(state);
-        if hosts.len() == greens.len() {
-            return format!("{green} {said}");
-        }
-        if !hosts.is_empty() {
-            words.push(format!("{green} {said} on {}", hosts.join(", ")));
-        }
-    }
-    words.join(", ")
-}
-
-/// What is not done: steps whose newest outcome is not good. Messages are never among them.
-fn failures(entries: &[Entry], is_needed: &dyn Fn(&HostName) -> bool) -> Vec<String> {
-    let mut last: Vec<(StepWord, Option<HostName>, Status, String)> = Vec::new();
-    for entry in entries {
-        if let What::Outcome { step, host, status, detail, .. } = &entry.what {
-            match last.iter_mut().find(|(s, h, _, _)| s == step && h == host) {
-                Some(found) => (found.2, found.3) = (*status, detail.clone()),
-                None => last.push((*step, host.clone(), *status, detail.clone())),
-            }
-        }
-    }
-    last.into_iter()
-        .filter(|(step, _, status, _)| *step != StepWord::Notify && matches!(status, Status::Failed | Status::Unknown))
-        .filter(|(step, host, _, _)| *step != StepWord::Connect || host.as_ref().is_none_or(is_needed))
-        .map(|(step, host, _, detail)| match host {
-            Some(host) => format!("{}: {host}: {detail}", step.as_str()),
-            None => format!("{}: {detail}", step.as_str()),
-        })
-        .collect()
 }
 
 /// `1 host`, `3 hosts`.

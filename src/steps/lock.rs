@@ -1,10 +1,18 @@
-//! The lock on a balancer, and the candidate that is tested in the same breath.
+//! The lock on a host, and the candidate that is tested in the same breath. Undone by giving it back.
+//!
+//! `prepare.sh` takes it; it lives as long as the channel that took it. It is never the reason that a rollback cannot
+//! start: only another live run is.
 
 use std::time::Duration;
 
+use super::context::{Context, Outcome};
+use crate::hosts::answer::Answer;
 use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, UNIT, program, script};
+use crate::hosts::remote::Apply;
 use crate::nouns::inventory::Inventory;
-use crate::nouns::plan::FileChange;
+use crate::nouns::plan::{FileChange, StageName, Step};
+use crate::nouns::record::{Balancer, What};
+use crate::nouns::share::Share;
 
 const CANDIDATE: &str = include_str!("../../scripts/remote/candidate.sh");
 pub(super) const PREPARE: Script = script!("prepare", LIB, CANDIDATE);
@@ -20,7 +28,8 @@ pub fn test_candidate(inventory: &Inventory, change: &FileChange) -> Question {
 /// Takes the lock, and tests the candidate where there is one.
 pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChange>) -> Change {
     let mut arguments = Arguments::new(inventory);
-    arguments.tenure(inventory, tenure);
+    arguments.set("service", &inventory.service);
+    arguments.set("holder", &tenure.holder);
     arguments.set("take_over", if tenure.takes_over { "yes" } else { "no" });
     if let Some(change) = change.filter(|change| change.is_needed()) {
         candidate(&mut arguments, inventory, change);
@@ -32,4 +41,64 @@ fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChan
     arguments.set("live", &change.path);
     arguments.set("test", inventory.nginx.test.join(UNIT));
     arguments.set("text", &change.after);
+}
+
+/// Takes it, for as long as the run lasts.
+pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&FileChange>) -> Outcome {
+    match run.fleet.hold(&step.host, &prepare(run.inventory, &run.tenure, change)).await {
+        Ok((answer, held)) => {
+            let (outcome, is_held) = outcome(run, step, &answer);
+            if is_held {
+                run.locks.hold(&step.host, held);
+            }
+            outcome
+        }
+        Err(failure) => {
+            let outcome = Outcome::unknown(failure.to_string());
+            // A host that is gone by now is not switched, and does not keep the others from it.
+            let is_switched = run.plan.stage(StageName::Switch).is_some_and(|stage| stage.is_on(&step.host));
+            let unknown = What::Balancer { host: step.host.clone(), state: Balancer::Unknown, share: Share::ALL };
+            if is_switched { outcome.then(unknown) } else { outcome }
+        }
+    }
+}
+
+/// What `prepare.sh` said, and whether the lock is ours now.
+fn outcome<F>(run: &Context<'_, F>, step: &Step, answer: &Answer) -> (Outcome, bool) {
+    let said = answer.text("lock").unwrap_or_default();
+    let (verdict, about) = said.split_once(' ').unwrap_or((&said, ""));
+    if verdict == "busy" {
+        return (Outcome::failed(format!("another run holds the lock: {about}")), false);
+    }
+    if let Some(number) = answer.text("number").and_then(|number| number.trim().parse().ok()) {
+        run.seen_since.remember_number(&step.host, number);
+    }
+    for note in answer.all("note") {
+        run.journal.note(format!("{}: {note}", step.host));
+    }
+    let mut details = Vec::new();
+    let mut is_held = true;
+    match verdict {
+        "held" => {}
+        "stale" => details.push(format!("stale lock taken over from {about}")),
+        "taken" => details.push(format!("lock taken over from the live run of {about}")),
+        _ => {
+            run.journal.note(format!("{}: no lock: {about}", step.host));
+            details.push("without a lock".to_owned());
+            is_held = false;
+        }
+    }
+    match answer.status_of("candidate") {
+        Some(1) => {
+            let why = format!("nginx refuses the new file: {}", answer.worst_line("candidate"));
+            return (Outcome::failed(why), false);
+        }
+        Some(0) => details.push("candidate accepted".to_owned()),
+        Some(_) => {
+            let why = answer.worst_line("candidate");
+            run.journal.note(format!("{}: candidate not tested beforehand: {why}", step.host));
+        }
+        None => {}
+    }
+    (Outcome::done(details.join(", ")), is_held)
 }

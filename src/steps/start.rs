@@ -1,18 +1,30 @@
-//! Starts a colour.
+//! Starts a colour and proves it: answers in a row. Undone by stopping it again.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::context::{Context, Outcome};
+use super::passes::{self, InARow};
+use super::verify;
 use crate::hosts::program::{Arguments, Change, Script, Tenure, program, script};
+use crate::hosts::remote::Apply;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Run};
+use crate::nouns::names::HostName;
+use crate::nouns::record::{AppState, What};
+use crate::nouns::side::Side;
 
 pub(super) const START: Script = script!("start");
+
+/// What `start.sh` ends with where the lock is another run's by now.
+const FENCED: i32 = 93;
 
 /// Starts a colour.
 pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
     let app = inventory.app(colour);
     let mut arguments = Arguments::new(inventory);
-    arguments.tenure(inventory, tenure);
+    arguments.set("service", &inventory.service);
+    arguments.tenure(tenure);
     arguments.run(&app.run);
     if let Run::Process { start: Some(start), .. } = &app.run {
         arguments.set("start", start);
@@ -22,4 +34,45 @@ pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
     }
     // systemctl waits for a Type=notify unit; its own limit is 90 s
     Change(program(START, arguments, Duration::from_secs(100)))
+}
+
+/// Starts a side on a host; `as_what` is what it is then.
+pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side, as_what: AppState) -> Outcome {
+    let colour = run.colour(side);
+    let now = |state: AppState| What::App { host: host.clone(), colour, state };
+    let said = match run.fleet.apply(host, &start(run.inventory, &run.tenure_on(host), colour)).await {
+        Ok(answer) if answer.status == 0 => None,
+        Ok(answer) if answer.status == FENCED => {
+            let other = answer.text("why").unwrap_or_default();
+            return Outcome::failed(format!("another run took the lock: {other}; {colour} was not started"))
+                .then(now(AppState::StoppedAgain));
+        }
+        Ok(answer) => Some(answer.worst_line("start")),
+        // Whether it was started is seen below, where it is asked.
+        Err(failure) => Some(failure.to_string()),
+    };
+    // It is not waited for any longer once its supervisor has given up.
+    let given_up = OnceLock::new();
+    let wanted = InARow { interval: Duration::ZERO, ..run.in_a_row() };
+    let ask = async || match verify::pulse_of_start(run, host, side).await {
+        Ok(pulse) if pulse.is_good() => Ok(()),
+        Ok(pulse) => Err(pulse.given_up.clone().map_or_else(
+            || pulse.complaint(),
+            |why| {
+                let _ = given_up.set(());
+                why
+            },
+        )),
+        Err(failure) => Err(failure.to_string()),
+    };
+    match passes::in_a_row(wanted, || run.interrupted() < 2 && given_up.get().is_none(), ask).await {
+        Ok(()) => Outcome::done(format!("{colour} started and proven")).then(now(as_what)),
+        Err(why) => {
+            let detail = match said {
+                Some(said) => format!("{colour} could not be started: {said}; {why}"),
+                None => format!("{colour} was started and is not well: {why}"),
+            };
+            Outcome::failed(detail).then(now(AppState::Unknown))
+        }
+    }
 }

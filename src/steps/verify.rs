@@ -1,12 +1,23 @@
-//! Asks whoever should serve.
+//! Asks whoever should serve: on his own host, through the balancer, and from here. Changes nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::hosts::facts::health_urls;
-use crate::hosts::program::{Arguments, PATIENCE, Question, Script, UNIT, hex_ports, program, script};
+use futures_util::future::join_all;
+
+use super::context::{Context, Outcome};
+use super::passes::{self, InARow};
+use super::{public, supervisor};
+use crate::hosts::answer::{Answer, Failure};
+use crate::hosts::facts::{self, Get, Health, Listener, Origin, direct_url, health_urls};
+use crate::hosts::program::{Arguments, PATIENCE, Question, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script};
+use crate::hosts::question::path_of;
+use crate::hosts::remote::Ask;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::Inventory;
-use crate::nouns::names::HttpUrl;
+use crate::nouns::inventory::{Inventory, Role, Run};
+use crate::nouns::names::{HostName, HttpUrl};
+use crate::nouns::record::{ErrorShare, StepWord, What};
+use crate::nouns::side::Side;
 
 pub(super) const HEALTH: Script = script!("health");
 pub(super) const ACCESS: Script = script!("access");
@@ -22,11 +33,73 @@ pub fn health(inventory: &Inventory, colour: Colour) -> Question {
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
 
+/// The same while it is being started: its supervisor is asked too, and says when it has given up (`supervisor::given_up`).
+pub fn health_of_start(inventory: &Inventory, colour: Colour) -> Question {
+    let Question(mut program) = health(inventory, colour);
+    match &inventory.app(colour).run {
+        Run::Systemd(unit) => program.arguments.push(("unit", unit.to_string())),
+        Run::Docker(name) => program.arguments.push(("container", name.to_string())),
+        Run::Compose { .. } | Run::Process { .. } => {}
+    }
+    Question(program)
+}
+
 /// The probe, once, through a balancer.
 pub fn probe(inventory: &Inventory) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.get("probe", PATIENCE, inventory.nginx.probe_host.as_deref(), inventory.nginx.probe.as_str());
     Question(program(HEALTH, arguments, Duration::from_secs(10)))
+}
+
+/// Whether somebody serves there: a colour itself, and through the balancer.
+pub fn serves(inventory: &Inventory, colour: Option<Colour>, through_balancer: bool) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    if let Some(colour) = colour {
+        for (n, url) in health_urls(inventory.app(colour)).enumerate() {
+            arguments.get(&format!("{colour}.health.{n}"), SHORT_PATIENCE, None, &url);
+        }
+    }
+    if through_balancer {
+        let host = inventory.nginx.probe_host.as_deref();
+        arguments.get("probe", SHORT_PATIENCE, host, inventory.nginx.probe.as_str());
+    }
+    Question(program(HEALTH, arguments, Duration::from_secs(10)))
+}
+
+/// Paths that may reach the application through nginx, where the probe's does not: those of the health URLs.
+pub fn other_paths(inventory: &Inventory) -> Vec<String> {
+    let probe = path_of(inventory.nginx.probe.as_str());
+    let mut paths: Vec<String> = Vec::new();
+    for url in inventory.blue.health.iter().chain(&inventory.green.health) {
+        let path = path_of(url.as_str()).to_owned();
+        if path != probe && !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    // Three are plenty to choose from.
+    paths.truncate(3);
+    paths
+}
+
+/// The URL that the probe would have with another path.
+pub fn probe_with(inventory: &Inventory, path: &str) -> String {
+    let probe = inventory.nginx.probe.as_str();
+    let place = probe.strip_suffix(path_of(probe)).unwrap_or(probe);
+    format!("{}{path}", place.trim_end_matches('/'))
+}
+
+/// Each of these paths through nginx (`through.N`), and of the colours' first servers without it (`direct.N`).
+pub fn paths(inventory: &Inventory, paths: &[String]) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    let probe_host = inventory.nginx.probe_host.as_deref();
+    for (n, path) in paths.iter().enumerate() {
+        arguments.get(&format!("through.{n}"), SHORT_PATIENCE, probe_host, &probe_with(inventory, path));
+        for server in [&inventory.blue, &inventory.green].into_iter().filter_map(|app| app.servers.first()) {
+            let url = direct_url(server.as_str(), path);
+            arguments.get(&format!("direct.{n}"), SHORT_PATIENCE, probe_host, &url);
+        }
+    }
+    Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
 
 /// Statuses in the access logs on both sides of a size.
@@ -45,4 +118,215 @@ pub fn database_health(inventory: &Inventory, urls: &[HttpUrl]) -> Question {
         arguments.get(&format!("database.health.{n}"), PATIENCE, None, url.as_str());
     }
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
+}
+
+/// What a colour answers now on one app host.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse {
+    pub health: Vec<Health>,
+    pub listeners: Vec<Listener>,
+    /// Why it will not come up any more; only asked while it is being started.
+    pub given_up: Option<String>,
+}
+
+impl Pulse {
+    pub fn is_good(&self) -> bool {
+        !self.health.is_empty() && self.health.iter().all(Health::is_good)
+    }
+
+    /// What is not good about it.
+    pub fn complaint(&self) -> String {
+        match self.health.iter().find(|health| !health.is_good()) {
+            None => "nothing answers".to_owned(),
+            Some(health) => match health.statuses.first() {
+                Some(0) | None => format!("{} gives no answer ({})", health.url, health.error),
+                Some(status) => format!("{} answers {status}", health.url),
+            },
+        }
+    }
+}
+
+/// # Errors
+/// [`Failure`] when the host cannot be asked.
+pub async fn pulse<F: Ask>(run: &Context<'_, F>, host: &HostName, side: Side) -> Result<Pulse, Failure> {
+    let colour = run.colour(side);
+    let answer = run.fleet.ask(host, &health(run.inventory, colour)).await?;
+    Ok(read_pulse(run.inventory, colour, &answer))
+}
+
+/// The same while it is being started, with what its supervisor says.
+///
+/// # Errors
+/// [`Failure`] when the host cannot be asked.
+pub async fn pulse_of_start<F: Ask>(run: &Context<'_, F>, host: &HostName, side: Side) -> Result<Pulse, Failure> {
+    let colour = run.colour(side);
+    let answer = run.fleet.ask(host, &health_of_start(run.inventory, colour)).await?;
+    Ok(Pulse { given_up: supervisor::given_up(&answer), ..read_pulse(run.inventory, colour, &answer) })
+}
+
+fn read_pulse(inventory: &Inventory, colour: Colour, answer: &Answer) -> Pulse {
+    let gets = facts::gets(answer);
+    let health = facts::health_urls(inventory.app(colour))
+        .enumerate()
+        .map(|(n, url)| {
+            let answers: Vec<Get> = gets.get(&format!("{colour}.health.{n}")).cloned().unwrap_or_default();
+            Health {
+                url,
+                statuses: answers.iter().map(|get| get.status).collect(),
+                error: answers.iter().map(|get| get.error.clone()).find(|e| !e.is_empty()).unwrap_or_default(),
+            }
+        })
+        .collect();
+    let listeners = facts::read_listeners(&answer.text("listeners").unwrap_or_default());
+    Pulse { health, listeners, given_up: None }
+}
+
+/// Asks a side until it has answered so many times in a row.
+///
+/// # Errors
+/// What was wrong last.
+pub async fn passes_in_a_row<F: Ask>(
+    run: &Context<'_, F>,
+    host: &HostName,
+    side: Side,
+    wanted: InARow,
+) -> Result<(), String> {
+    let goes_on = || run.interrupted() < 2;
+    let ask = async || match pulse(run, host, side).await {
+        Ok(pulse) if pulse.is_good() => Ok(()),
+        Ok(pulse) => Err(pulse.complaint()),
+        Err(failure) => Err(failure.to_string()),
+    };
+    passes::in_a_row(wanted, goes_on, ask).await
+}
+
+/// The probe through a balancer, once.
+///
+/// # Errors
+/// What is wrong with the answer, or why there is none.
+pub async fn through<F: Ask>(run: &Context<'_, F>, host: &HostName) -> Result<u16, String> {
+    let answer = run.fleet.ask(host, &probe(run.inventory)).await.map_err(|failure| format!("the probe: {failure}"))?;
+    let get = facts::gets(&answer).remove("probe").and_then(|mut gets| gets.pop()).unwrap_or_default();
+    match get.status {
+        status @ 200..500 => Ok(status),
+        status => Err(format!("the probe answers {status} {}", get.error)),
+    }
+}
+
+/// A path that reaches the application through a balancer, for a probe whose own does not; `None` where there is none among
+/// those of the health URLs, or where nobody can say.
+pub async fn path_that_reaches<F: Ask>(
+    fleet: &F,
+    inventory: &Inventory,
+    host: &HostName,
+    site: &str,
+) -> Option<String> {
+    let others = other_paths(inventory);
+    if others.is_empty() {
+        return None;
+    }
+    let answer = fleet.ask(host, &paths(inventory, &others)).await.ok()?;
+    let gets = facts::gets(&answer);
+    let reaches = |n: usize| {
+        let through = gets.get(&format!("through.{n}")).and_then(|gets| gets.first());
+        let direct: Vec<&Get> = gets.get(&format!("direct.{n}")).into_iter().flatten().collect();
+        through.is_some_and(|through| {
+            (200..300).contains(&through.status) && facts::origin(through, &direct, None, site) == Origin::App
+        })
+    };
+    (0..others.len()).find(|n| reaches(*n)).and_then(|n| others.get(n).cloned())
+}
+
+/// Whoever gets traffic now, once more, on one host.
+pub async fn run<F: Ask>(run: &Context<'_, F>, name: &HostName, sides: &[Side]) -> Outcome {
+    let Some(host) = run.inventory.host(name) else { return Outcome::failed("it is not in the config") };
+    let mut good = Vec::new();
+    for side in sides.iter().filter(|_| host.is(Role::App)) {
+        let colour = run.colour(*side);
+        match passes_in_a_row(run, name, *side, run.in_a_row()).await {
+            Ok(()) => good.push(format!("{colour} answers, {} in a row", run.inventory.verify.passes)),
+            Err(why) => return Outcome::failed(format!("{colour}: {why}")),
+        }
+    }
+    if host.is(Role::Balancer) && run.is_shifted(name) {
+        match through(run, name).await {
+            Ok(status) => good.push(format!("the probe answers {status}")),
+            Err(why) => return Outcome::failed(why),
+        }
+        compare_errors(run, name, &mut good).await;
+    }
+    Outcome::done(good.join(", "))
+}
+
+/// nginx's own count of server errors. More errors than before are named; they are not a reason to go back.
+async fn compare_errors<F: Ask>(run: &Context<'_, F>, name: &HostName, good: &mut Vec<String>) {
+    match errors(run, name, &run.seen_since.access_sizes(name)).await {
+        Ok(Some((before, after))) => {
+            run.journal.record(What::Errors { host: name.clone(), before, after });
+            if after.percent() > before.percent() && after.percent().is_some_and(|percent| percent > 1.0) {
+                let (before, after) = (before.describe(), after.describe());
+                run.journal.note(format!("{name}: more server errors than before: {after}, was {before}"));
+            }
+            good.push(format!("server errors {}, were {}", after.describe(), before.describe()));
+        }
+        Ok(None) => run.journal.gap(Some(name), "error share", "no access log of nginx can be read there"),
+        Err(failure) => run.journal.gap(Some(name), "error share", failure.to_string()),
+    }
+}
+
+/// Shares of server errors before and after the switch, over all access logs of a host that we may read.
+async fn errors<F: Ask>(
+    run: &Context<'_, F>,
+    host: &HostName,
+    sizes: &BTreeMap<String, u64>,
+) -> Result<Option<(ErrorShare, ErrorShare)>, Failure> {
+    let sizes: Vec<(String, u64)> = sizes.iter().map(|(path, size)| (path.clone(), *size)).collect();
+    if sizes.is_empty() {
+        return Ok(None);
+    }
+    let answer = run.fleet.ask(host, &access(run.inventory, &sizes)).await?;
+    let (mut before, mut after) = (ErrorShare::default(), ErrorShare::default());
+    let mut any = false;
+    for line in answer.text("access").unwrap_or_default().lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
+        // PATH before TOTAL ERRORS after TOTAL ERRORS
+        if let (Some(b), Some(be), Some(a), Some(ae)) = (number(2), number(3), number(5), number(6)) {
+            any = true;
+            before = ErrorShare { requests: before.requests + b, errors: before.errors + be };
+            after = ErrorShare { requests: after.requests + a, errors: after.errors + ae };
+        }
+    }
+    Ok(any.then_some((before, after)))
+}
+
+/// Public URLs and the smoke command, from this machine.
+pub async fn from_here<F>(run: &Context<'_, F>) {
+    let verify = &run.inventory.verify;
+    if verify.public.is_empty() && verify.smoke.is_none() {
+        return;
+    }
+    let timed = run.journal.begin(StepWord::Verify, None);
+    let mut wrong = Vec::new();
+    let mut good = Vec::new();
+    let asked =
+        verify.public.iter().map(|url| async move { (url, public::passes_in_a_row(url, run.in_a_row()).await) });
+    for (url, answer) in join_all(asked).await {
+        match answer {
+            Ok(()) => good.push(format!("{url} answers")),
+            Err(why) => wrong.push(format!("{url}: {why}")),
+        }
+    }
+    if let Some(smoke) = &verify.smoke {
+        let folder = run.inventory.sources.first().and_then(|path| path.parent());
+        match public::smoke(smoke, folder, verify.timeout).await {
+            Ok(()) => good.push("smoke command passes".to_owned()),
+            Err(why) => wrong.push(format!("smoke command: {why}")),
+        }
+    }
+    let outcome = match wrong.is_empty() {
+        true => Outcome::done(good.join(", ")),
+        false => Outcome::failed(run.redactor.text(&wrong.join("; "))),
+    };
+    timed.end(outcome.status, outcome.detail);
 }

@@ -21,10 +21,13 @@ pub fn manual(inventory: &Inventory) -> String {
     let nginx = &inventory.nginx;
     let (test, reload) = (sudo(inventory, &nginx.test.join(" ")), sudo(inventory, &nginx.reload.join(" ")));
     for host in inventory.with_role(Role::Balancer) {
-        command(&mut text, host, &format!("readlink -f {}", nginx.file));
-        comment(&mut text, "keep a copy outside of every folder that nginx includes:");
-        command(&mut text, host, &format!("cp {} /tmp/nginx.before", nginx.file));
-        command(&mut text, host, &sudo(inventory, &format!("vi {}", nginx.file)));
+        command(&mut text, host, &format!("readlink -f {}", quoted(nginx.file.as_str())));
+        comment(
+            &mut text,
+            "keep a copy outside of every folder that nginx includes, where nobody else can put another:",
+        );
+        command(&mut text, host, &sudo(inventory, &format!("cp {} {}", quoted(nginx.file.as_str()), copy(inventory))));
+        command(&mut text, host, &sudo(inventory, &format!("vi {}", quoted(nginx.file.as_str()))));
         comment(&mut text, &format!("in `upstream {}` the servers must read:", nginx.upstream));
         for server in &inventory.blue.servers {
             comment(&mut text, &format!("    server {server} weight=100 max_fails=0;"));
@@ -53,7 +56,11 @@ pub fn manual(inventory: &Inventory) -> String {
             command(&mut text, host, &format!("ss -Hltn 'sport = :{port}'"));
         }
     }
-    section(&mut text, "5. look again");
+    section(&mut text, "5. look again: what users see, and what each balancer answers");
+    for host in inventory.with_role(Role::Balancer) {
+        let probe_host = nginx.probe_host.as_ref().map_or(String::new(), |name| format!(" -H 'Host: {name}'"));
+        command(&mut text, host, &format!("curl -sS -i -m 3{probe_host} {}", nginx.probe));
+    }
     for url in &inventory.verify.public {
         text.push_str(&format!("curl -fsS -m 5 {url}\n"));
     }
@@ -63,7 +70,11 @@ pub fn manual(inventory: &Inventory) -> String {
     section(&mut text, "6. keep the evidence");
     for host in inventory.with_role(Role::App) {
         if let Some(log) = &inventory.green.log {
-            text.push_str(&format!("ssh {} 'gzip -1 -c {log}' > green-rollback-{}.log.gz\n", host.ssh, host.name));
+            let kept = format!("{}-rollback-{}.log.gz", inventory.green.colour, host.name);
+            comment(&mut text, "only a file: whoever owns it may have made it something that never ends");
+            let log = quoted(log.as_str());
+            let gzip = quoted(&format!("test -f {log} && timeout 60 head -c 1G {log} | gzip -1 -c"));
+            text.push_str(&format!("ssh {} {gzip} > {kept}\n", host.ssh));
         }
     }
     if let Some(database) = &inventory.database {
@@ -72,10 +83,17 @@ pub fn manual(inventory: &Inventory) -> String {
     section(&mut text, "back to green, should blue be the mistake");
     comment(&mut text, "the same in step 2 with the copy:");
     for host in inventory.with_role(Role::Balancer) {
-        command(&mut text, host, &sudo(inventory, &format!("cp /tmp/nginx.before $(readlink -f {})", nginx.file)));
+        let live = format!("$(readlink -f {})", quoted(nginx.file.as_str()));
+        command(&mut text, host, &sudo(inventory, &format!("cp {} \"{live}\"", copy(inventory))));
         command(&mut text, host, &format!("{test} && {reload}"));
     }
     text
+}
+
+/// Where the copy lies: in a folder where nobody else can make it first, or put another in its place.
+fn copy(inventory: &Inventory) -> String {
+    let folder = if inventory.nginx.sudo { "/root" } else { "~" };
+    format!("{folder}/{}.nginx.before", inventory.service)
 }
 
 /// The database by hand: beside the live one first, then two renames. Never into the live one.

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera, Value};
 
-use crate::nouns::redact;
+use crate::nouns::redact::{self, Redactor};
 
 /// The templates that can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +171,50 @@ impl Templates {
     }
 }
 
+/// Every string in it without secrets. It is the one way into a template, so that no field can be forgotten.
+pub(super) fn redacted(context: &impl Serialize, redactor: &Redactor) -> serde_json::Value {
+    fn walk(value: &mut serde_json::Value, redactor: &Redactor) {
+        match value {
+            serde_json::Value::String(text) => *text = redactor.text(text),
+            serde_json::Value::Array(values) => values.iter_mut().for_each(|value| walk(value, redactor)),
+            serde_json::Value::Object(fields) => fields.values_mut().for_each(|value| walk(value, redactor)),
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+        }
+    }
+    // Plain data with string keys has a JSON form.
+    let mut value = serde_json::to_value(context).unwrap_or_default();
+    walk(&mut value, redactor);
+    value
+}
+
+/// Sections that were left out leave blank lines behind. One is enough, except within a fence, where every line is
+/// what somebody wrote.
+pub(super) fn tidy(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut fence: Option<usize> = None;
+    let mut is_blank = true;
+    for line in text.lines() {
+        let ticks = line.bytes().take_while(|b| *b == b'`').count();
+        match fence {
+            Some(length) if ticks >= length && line.trim_end().len() == ticks => fence = None,
+            Some(_) => {}
+            None if ticks >= 3 => fence = Some(ticks),
+            None if line.trim().is_empty() => {
+                if !is_blank {
+                    out.push('\n');
+                }
+                is_blank = true;
+                continue;
+            }
+            None => {}
+        }
+        is_blank = false;
+        out.push_str(if fence.is_some() { line } else { line.trim_end() });
+        out.push('\n');
+    }
+    format!("{}\n", out.trim_end_matches('\n'))
+}
+
 /// `& < >` are all that Slack reads as more than text; without `<` there is no `<!channel>`. Cut to `limit`
 /// characters without cutting an entity in two.
 pub fn mrkdwn(text: &str, limit: usize) -> String {
@@ -256,5 +300,10 @@ mod tests {
     fn no_text_makes_slack_call_everybody() {
         assert_eq!(mrkdwn("<!channel> <@U1> a&b", 100), "&lt;!channel&gt; &lt;@U1&gt; a&amp;b");
         assert_eq!(mrkdwn("12345678", 5), "1234…");
+    }
+
+    #[test]
+    fn blank_lines_stay_within_a_fence_only() {
+        assert_eq!(tidy("\n\na\n\n\nb  \n```\nx\n\n\ny\n```\n\n\n"), "a\n\nb\n```\nx\n\n\ny\n```\n");
     }
 }

@@ -5,48 +5,17 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::hosts::facts::{self, AppFacts, Facts, NginxFacts, Seen};
-use crate::nginx::{self, Serving};
+use crate::nginx;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::production::who_serves;
 use crate::nouns::record::plural;
 use crate::nouns::redact::printable;
+use crate::steps::observe::traffic;
 
-/// One sentence about all balancers.
-pub fn production(inventory: &Inventory, facts: &Facts) -> String {
-    let mut on: Vec<(&'static str, Vec<&str>)> = Vec::new();
-    let total = inventory.with_role(Role::Balancer).count();
-    for host in inventory.with_role(Role::Balancer) {
-        let nginx = facts.seen(&host.name).and_then(|seen| seen.nginx.as_ref());
-        let words = match nginx.map(|nginx| who_serves(inventory, nginx)) {
-            Some(Some(words)) => words,
-            Some(None) | None => "NOT KNOWN",
-        };
-        match on.iter_mut().find(|(other, _)| *other == words) {
-            Some((_, hosts)) => hosts.push(host.name.as_str()),
-            None => on.push((words, vec![host.name.as_str()])),
-        }
-    }
-    match on.as_slice() {
-        [(words, hosts)] => format!("traffic {words} on {} of {}", hosts.len(), plural(total, "host")),
-        several => several
-            .iter()
-            .map(|(words, hosts)| format!("traffic of {} {words}", hosts.join(", ")))
-            .collect::<Vec<_>>()
-            .join("; "),
-    }
-}
-
-/// What a balancer's file says, and whether the one that answers agrees.
-fn who_serves(inventory: &Inventory, nginx: &NginxFacts) -> Option<&'static str> {
-    let said = facts::serving(inventory, nginx)?;
-    Some(match (said, nginx.probe_answered_by) {
-        (Serving::Blue, Some(Colour::Green)) => "on green (the file says blue: nginx was not reloaded)",
-        (Serving::Green, Some(Colour::Blue)) => "on blue (the file says green: nginx was not reloaded)",
-        (Serving::Blue, Some(Colour::Blue) | None) => "on blue",
-        (Serving::Green, Some(Colour::Green) | None) => "on green",
-        (Serving::Both, _) => "on blue and green",
-        (Serving::Neither, _) => "on neither blue nor green",
-    })
+/// What a balancer sends to, in words.
+fn serving(inventory: &Inventory, facts: &Facts, host: &Host) -> Option<String> {
+    Some(who_serves(&traffic(inventory, facts.host(&host.name)?)?))
 }
 
 /// The whole picture for people.
@@ -56,7 +25,8 @@ pub fn status(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>
         text.push_str(&format!("\n{}\n", host.name));
         match facts.host(&host.name).map(|facts| &facts.seen) {
             Some(Ok(seen)) => {
-                for (label, words) in lines(inventory, host, seen) {
+                let serving = serving(inventory, facts, host).unwrap_or_else(|| "NOT KNOWN".to_owned());
+                for (label, words) in lines(inventory, host, seen, serving) {
                     text.push_str(&format!("  {label:<9} {}\n", printable(&words)));
                 }
             }
@@ -74,10 +44,10 @@ pub fn status(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>
     text
 }
 
-fn lines(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<(&'static str, String)> {
+fn lines(inventory: &Inventory, host: &Host, seen: &Seen, serving: String) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(nginx) = &seen.nginx {
-        lines.push(("traffic", who_serves(inventory, nginx).unwrap_or("NOT KNOWN").to_owned()));
+        lines.push(("traffic", serving));
         lines.push(("weights", weights(inventory, nginx)));
         let by = nginx.probe_answered_by.map_or("nobody we can tell".to_owned(), |colour| colour.to_string());
         lines.push(("probe", format!("answers {}, from {by}", nginx.probe.status)));
@@ -144,7 +114,7 @@ pub fn json(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>) 
                 })
             };
             json!({
-                "host": host.name, "reached": seen.is_some(), "traffic": nginx.and_then(|nginx| who_serves(inventory, nginx)),
+                "host": host.name, "reached": seen.is_some(), "traffic": serving(inventory, facts, host),
                 "weights": nginx.map(|nginx| weights(inventory, nginx)),
                 "probe_answered_by": nginx.and_then(|nginx| nginx.probe_answered_by),
                 "blue": app(Colour::Blue), "green": app(Colour::Green),

@@ -1,15 +1,15 @@
 //! Everything that is printed, and nothing else: the plan and the last lines on standard output, progress and errors
 //! on standard error. On a terminal one live line for each step; elsewhere plain lines; with `--json` one object a
-//! line. Whatever a host, a config or a flag said is made printable first. Decides nothing.
+//! line. Whatever a host, a config or a flag said is made printable first. `live` keeps the live lines. Decides nothing.
 
-use std::collections::BTreeMap;
+mod live;
+
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::engine::planner::Refusal;
@@ -17,8 +17,11 @@ use crate::incident::journal::{Progress, Typed, Watcher};
 use crate::nouns::colour::Colour;
 use crate::nouns::names::IncidentId;
 use crate::nouns::plan::Plan;
-use crate::nouns::record::{Entry, Status, StepWord, Verdict, What, plural};
+use crate::nouns::production::Verdict;
+use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
 use crate::nouns::redact::printable;
+use crate::nouns::side::Side;
+use crate::tell::terminal::live::Live;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -78,7 +81,7 @@ impl Terminal {
             Mode::Json => {}
             Mode::Plain => print(),
             // The live lines stand on the same screen: they make room, or the text lands inside them.
-            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).bars.suspend(print),
+            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).suspend(print),
         }
     }
 
@@ -259,7 +262,7 @@ impl Terminal {
             fields.insert(key.to_owned(), value);
         };
         match &entry.what {
-            What::Intent { step, host, why } => {
+            What::Intent { step, host, why, .. } => {
                 set("event", "step".into());
                 set("step", step.as_str().into());
                 set("host", host.as_str().into());
@@ -278,10 +281,10 @@ impl Terminal {
                 }
                 set("detail", detail.as_str().into());
             }
-            What::TrafficSafe { hosts, towards } => {
+            What::TrafficSafe { hosts, to } => {
                 set("event", "note".into());
                 set("traffic_safe_ms", entry.at_ms.into());
-                set("detail", safe_line(*hosts, *towards, entry.at_ms).into());
+                set("detail", safe_line(*hosts, to.colour(Side::To), entry.at_ms).into());
             }
             What::Note { text } => {
                 set("event", "note".into());
@@ -294,8 +297,15 @@ impl Terminal {
                 }
                 set("detail", format!("gap: {what}: {why}").into());
             }
+            What::Answer { host, colour, is_good, detail } => {
+                set("event", "note".into());
+                set("host", host.as_str().into());
+                set("detail", answer_words(host, *colour, *is_good, detail).into());
+            }
             What::Begun(_)
+            | What::Found { .. }
             | What::Balancer { .. }
+            | What::App { .. }
             | What::Green { .. }
             | What::Captured(_)
             | What::Errors { .. }
@@ -320,8 +330,8 @@ fn safe_line(hosts: usize, to: Colour, at_ms: u64) -> String {
 /// An entry as one line of its own; `None` where it is nothing to look at.
 fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
     match &entry.what {
-        What::TrafficSafe { hosts, towards } => {
-            Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, *towards, entry.at_ms)))
+        What::TrafficSafe { hosts, to } => {
+            Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, to.colour(Side::To), entry.at_ms)))
         }
         What::Outcome { status: Status::Started, .. } => None,
         // The answer to the first question says it too.
@@ -337,7 +347,7 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
                 seconds(Duration::from_millis(*ms)),
             ))
         }
-        What::Intent { step, host, why } if is_verbose => {
+        What::Intent { step, host, why, .. } if is_verbose => {
             Some(format!("{:<9} {host} begins: {}", step.as_str(), printable(why)))
         }
         What::Note { text } => Some(format!("{DIM}note:{DIM:#}     {}", printable(text))),
@@ -348,9 +358,16 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         What::Captured(captured) if is_verbose => {
             Some(format!("evidence  {} ({} bytes)", captured.file, captured.bytes))
         }
+        What::Answer { host, colour, is_good, detail } => {
+            let (label, style) = if *is_good { ("note:", DIM) } else { ("ALARM:", BAD) };
+            let words = answer_words(host, *colour, *is_good, detail);
+            Some(format!("{style}{label:<9}{style:#} {}", printable(&words)))
+        }
         What::Begun(_)
         | What::Intent { .. }
+        | What::Found { .. }
         | What::Balancer { .. }
+        | What::App { .. }
         | What::Green { .. }
         | What::Captured(_)
         | What::Errors { .. }
@@ -375,161 +392,5 @@ fn seconds(duration: Duration) -> String {
         format!("{} ms", duration.as_millis())
     } else {
         format!("{:.1} s", duration.as_secs_f64())
-    }
-}
-
-/// The live lines of a terminal: one for each step that has begun and not ended on all its hosts.
-struct Live {
-    bars: MultiProgress,
-    steps: BTreeMap<StepWord, StepLine>,
-}
-
-struct StepLine {
-    bar: ProgressBar,
-    began: Instant,
-    waiting: usize,
-    done: Vec<String>,
-    details: Vec<String>,
-    progress: String,
-}
-
-impl Default for Live {
-    fn default() -> Live {
-        Live { bars: MultiProgress::new(), steps: BTreeMap::new() }
-    }
-}
-
-impl Live {
-    fn println(&self, line: &str) {
-        // indicatif does not strip colours itself; anstream knows what this terminal wants.
-        let line = match anstream::stderr().current_choice() {
-            anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
-            _ => line.to_owned(),
-        };
-        let _ = self.bars.println(line);
-    }
-
-    fn clear(&mut self) {
-        for (_, step) in std::mem::take(&mut self.steps) {
-            step.bar.finish_and_clear();
-        }
-        let _ = self.bars.clear();
-    }
-
-    fn show(&mut self, entry: &Entry, is_verbose: bool) {
-        match &entry.what {
-            // The first question rides on the handshake: one line for both.
-            What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
-            What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => self.begin(*step),
-            What::Outcome { step, host, status, detail, .. } => {
-                self.end(*step, host.as_ref(), *status, detail, entry, is_verbose)
-            }
-            What::Begun(_)
-            | What::Balancer { .. }
-            | What::Green { .. }
-            | What::TrafficSafe { .. }
-            | What::Note { .. }
-            | What::Gap { .. }
-            | What::Captured(_)
-            | What::Errors { .. }
-            | What::Dump(_)
-            | What::Loss(_)
-            | What::Database(_)
-            | What::Ended { .. } => {
-                if let Some(line) = plain(entry, is_verbose) {
-                    self.println(&line);
-                }
-            }
-        }
-    }
-
-    fn progress(&mut self, progress: &Progress<'_>) {
-        let line = self.line_of(progress.step);
-        line.progress = format!("{} {}", progress.host, printable(progress.words));
-        line.refresh();
-    }
-
-    fn begin(&mut self, step: StepWord) {
-        let line = self.line_of(step);
-        line.waiting += 1;
-        line.refresh();
-    }
-
-    /// The live line of a step. There may be progress to show before the step itself begins.
-    fn line_of(&mut self, step: StepWord) -> &mut StepLine {
-        let bars = &self.bars;
-        self.steps.entry(step).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::new_spinner());
-            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {elapsed}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            bar.set_style(style);
-            bar.set_prefix(step.as_str());
-            // Ten times a second looks alive and costs nothing.
-            bar.enable_steady_tick(Duration::from_millis(100));
-            StepLine {
-                bar,
-                began: Instant::now(),
-                waiting: 0,
-                done: Vec::new(),
-                details: Vec::new(),
-                progress: String::new(),
-            }
-        })
-    }
-
-    fn end(
-        &mut self,
-        step: StepWord,
-        host: Option<&crate::nouns::names::HostName>,
-        status: Status,
-        detail: &str,
-        entry: &Entry,
-        is_verbose: bool,
-    ) {
-        let is_good = matches!(status, Status::Done);
-        let Some(line) = self.steps.get_mut(&step) else {
-            if let Some(text) = plain(entry, is_verbose) {
-                self.println(&text);
-            }
-            return;
-        };
-        line.waiting = line.waiting.saturating_sub(1);
-        if is_good {
-            line.done.extend(host.map(ToString::to_string));
-            if !detail.is_empty() && !line.details.iter().any(|other| other == detail) {
-                line.details.push(detail.to_owned());
-            }
-        }
-        line.refresh();
-        let is_over = line.waiting == 0;
-        let summary = (is_over && (!line.done.is_empty() || is_good)).then(|| {
-            let details = line.details.join("; ");
-            let colon = if details.is_empty() || line.done.is_empty() { "" } else { ": " };
-            let (hosts, spent) = (line.done.join(" "), seconds(line.began.elapsed()));
-            format!("{GOOD}✔{GOOD:#} {:<9} {hosts}{colon}{} {DIM}({spent}){DIM:#}", step.as_str(), printable(&details))
-        });
-        if !is_good && let Some(text) = plain(entry, is_verbose) {
-            let mark =
-                if status == Status::Skipped { format!("{WARN}–{WARN:#}") } else { format!("{BAD}✖{BAD:#}") };
-            self.println(&format!("{mark} {text}"));
-        }
-        if let Some(summary) = summary {
-            self.println(&summary);
-        }
-        if is_over && let Some(line) = self.steps.remove(&step) {
-            line.bar.finish_and_clear();
-            self.bars.remove(&line.bar);
-        }
-    }
-}
-
-impl StepLine {
-    fn refresh(&self) {
-        let total = self.waiting + self.done.len();
-        if self.progress.is_empty() {
-            self.bar.set_message(format!("{} of {total} {}", self.done.len(), self.done.join(" ")));
-        } else {
-            self.bar.set_message(self.progress.clone());
-        }
     }
 }

@@ -42,7 +42,7 @@ pub fn sql(lab: &Lab, text: &str) -> String {
 
 /// A host with a server, the database with its owner and properties, a folder for dumps.
 pub fn with_database() -> Lab {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::up(&["web1+postgres"]);
     lab.postgres("web1");
     lab.config(CONFIG);
     sql_in(&lab, "postgres", "CREATE ROLE listings LOGIN; CREATE ROLE reader LOGIN;");

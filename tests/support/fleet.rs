@@ -1,6 +1,9 @@
 //! Hosts in memory: what they serve, who runs, who holds the lock, and faults that strike at a call. They understand the
 //! programs that go over the line by their names and arguments, and answer as the scripts do. Whoever changes them is
 //! watched: what must never be is noted the moment it is.
+//!
+//! Each file that plays runs compiles this for itself and uses a part of it, hence the allowance below.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -37,8 +40,13 @@ pub enum Fault {
     Garbage,
     /// The step ends with a status of its own choice.
     Fails,
-    /// Blue dies there, unseen.
+    /// A colour dies there, unseen; started again, it lives.
     BlueDies,
+    GreenDies,
+    /// The same, and it will not live again.
+    BlueDiesForGood,
+    /// Somebody else's whole run: it takes the lock, moves everything to the other colour, and is over.
+    AnotherRun,
     /// Somebody else has the lock from now on.
     LockTaken,
     /// The file was changed by hand a moment ago.
@@ -47,7 +55,7 @@ pub enum Fault {
     Interrupt,
 }
 
-pub const FAULTS: [Fault; 12] = [
+pub const FAULTS: [Fault; 15] = [
     Fault::NotSent,
     Fault::LostBefore,
     Fault::LostAfter,
@@ -57,7 +65,10 @@ pub const FAULTS: [Fault; 12] = [
     Fault::Garbage,
     Fault::Fails,
     Fault::BlueDies,
+    Fault::GreenDies,
+    Fault::BlueDiesForGood,
     Fault::LockTaken,
+    Fault::AnotherRun,
     Fault::FileEdited,
     Fault::Interrupt,
 ];
@@ -102,14 +113,22 @@ pub struct Machine {
     pub loaded: String,
     pub blue: bool,
     pub green: bool,
+    /// Whether they live once they are started.
+    pub blue_can_start: bool,
+    pub green_can_start: bool,
+    /// Blue answers its health well every other time only.
+    pub is_half_dead: bool,
     pub is_reached: bool,
     pub lock: Option<String>,
+    /// Of the lock: it only grows.
+    number: u64,
+    asked: u32,
     /// Steps that ended and whose result was not fetched.
     records: BTreeMap<String, Answer>,
     /// Our last question after blue's health was answered with a yes.
     blue_was_well: bool,
     is_balancer: bool,
-    is_app: bool,
+    pub is_app: bool,
 }
 
 struct World {
@@ -143,6 +162,8 @@ impl Fleet {
             loaded: file.to_owned(),
             blue: host.is(Role::App),
             green: host.is(Role::App),
+            blue_can_start: true,
+            green_can_start: true,
             is_reached: true,
             is_balancer: host.is(Role::Balancer),
             is_app: host.is(Role::App),
@@ -178,6 +199,13 @@ impl Fleet {
 
     pub fn strike(&self, when: When, fault: Fault) {
         self.world().faults.push((when, fault));
+    }
+
+    /// The same, with calls counted from this moment.
+    pub fn strike_from_now(&self, when: When, fault: Fault) {
+        let mut world = self.world();
+        let already = world.calls.get(&when.program).copied().unwrap_or_default();
+        world.faults.push((When { call: when.call + already, ..when }, fault));
     }
 
     pub fn intent(&self, step: &str, host: &HostName) {
@@ -216,14 +244,25 @@ impl Fleet {
         world.faults.clear();
         for machine in world.machines.values_mut() {
             machine.is_reached = true;
-            machine.blue = machine.is_app;
+            (machine.blue_can_start, machine.green_can_start, machine.is_half_dead) = (true, true, false);
             machine.blue_was_well = false;
         }
     }
 
-    /// The colour that a balancer's loaded file sends to: `blue`, `green`, or what is wrong.
-    pub fn serves(&self, text: &str) -> &'static str {
-        colour_of(text)
+    /// Changes hosts by hand, before a run.
+    pub fn change(&self, mut each: impl FnMut(&HostName, &mut Machine)) {
+        for (host, machine) in &mut self.world().machines {
+            each(host, machine);
+        }
+    }
+
+    /// Whether users of that balancer are served now.
+    pub fn is_served(&self, balancer: &HostName) -> bool {
+        self.world().somebody_serves(balancer, self.is_local)
+    }
+
+    pub fn forget_intents(&self) {
+        self.world().intents.clear();
     }
 
     /// A call: the fault that strikes at it, if one does.
@@ -285,6 +324,7 @@ impl Fleet {
                 // It starts with what is on its disk; both units are enabled.
                 machine.loaded.clone_from(&machine.file);
                 machine.lock = None;
+                machine.number = 0;
                 machine.records.clear();
                 machine.blue = machine.is_app;
                 machine.green = machine.is_app;
@@ -312,9 +352,31 @@ impl Fleet {
                 world.machine(host).blue = false;
                 Ok(world.run(host, program, self.is_local, None))
             }
+            Some(Fault::GreenDies) => {
+                world.machine(host).green = false;
+                Ok(world.run(host, program, self.is_local, None))
+            }
+            Some(Fault::BlueDiesForGood) => {
+                let machine = world.machine(host);
+                (machine.blue, machine.blue_can_start) = (false, false);
+                Ok(world.run(host, program, self.is_local, None))
+            }
+            Some(Fault::AnotherRun) => {
+                for machine in world.machines.values_mut() {
+                    machine.number += 1;
+                    machine.lock = None;
+                    let blue_serves = sides(&machine.loaded) == (true, false);
+                    let (blue, green) = if blue_serves { ("down", "weight=100") } else { ("weight=100", "down") };
+                    machine.file = rewritten(&machine.file, blue, green);
+                    machine.loaded.clone_from(&machine.file);
+                    (machine.blue, machine.green) = (machine.is_app, machine.is_app);
+                }
+                Ok(world.run(host, program, self.is_local, None))
+            }
             Some(Fault::LockTaken) => {
                 for machine in world.machines.values_mut() {
                     machine.lock = Some("mallory@elsewhere pid 1 since today (rollback-x): mine".into());
+                    machine.number += 1;
                 }
                 for lost in &world.lost {
                     lost.store(true, Ordering::Relaxed);
@@ -367,9 +429,7 @@ impl Apply for Fleet {
         };
         {
             let mut world = self.world();
-            // A stop of blue takes back a start of ours, whose intent is there.
-            let is_told = world.intents.contains(&(step.to_owned(), host.clone()))
-                || (step == "stop" && world.intents.contains(&("verify".to_owned(), host.clone())));
+            let is_told = world.intents.contains(&(step.to_owned(), host.clone()));
             if !is_told {
                 world.broken.push(format!("{step} on {host} began without its intent in the journal"));
             }
@@ -423,7 +483,7 @@ impl World {
         said.status = match program.name {
             "facts" => self.facts(host, program, is_local, &mut said),
             "prepare" => self.prepare(host, program, ends, &mut said),
-            "switch" => self.switch(host, program, ends, &mut said),
+            "switch" => self.switch(host, program, is_local, ends, &mut said),
             "start" => self.start(host, program, ends),
             "stop" => self.stop(host, program, is_local, ends, &mut said),
             "job" => match self.machine(host).records.remove(&argument(program, "job")) {
@@ -442,43 +502,53 @@ impl World {
             }
             _ => 0,
         };
-        self.look(program);
+        if self.machines[host].is_balancer && sides(&self.machines[host].file) == (false, false) {
+            self.broken.push(format!("after {}: the file of {host} sends to nobody", program.name));
+        }
         said.answer()
     }
 
-    /// Who would serve a user of that balancer.
+    /// Who answers a user of that balancer: one of those that its loaded file sends to, since nginx tries the other.
+    fn answers(&self, balancer: &HostName, is_local: bool) -> Option<&'static str> {
+        let (blue, green) = sides(&self.machines[balancer].loaded);
+        let runs = |pick: fn(&Machine) -> bool| self.apps(balancer, is_local).any(pick);
+        match (blue && runs(|app| app.blue), green && runs(|app| app.green)) {
+            (true, _) => Some("blue"),
+            (false, true) => Some("green"),
+            (false, false) => None,
+        }
+    }
+
     fn somebody_serves(&self, balancer: &HostName, is_local: bool) -> bool {
-        let colour = colour_of(&self.machines[balancer].loaded);
-        self.apps(balancer, is_local).any(|app| match colour {
-            "blue" => app.blue,
-            "green" => app.green,
-            _ => false,
-        })
+        self.answers(balancer, is_local).is_some()
+    }
+
+    /// The balancers behind which nobody answers.
+    fn unserved(&self, is_local: bool) -> BTreeSet<HostName> {
+        let balancers = self.machines.iter().filter(|(_, machine)| machine.is_balancer).map(|(host, _)| host);
+        balancers.filter(|host| !self.somebody_serves(host, is_local)).cloned().collect()
     }
 
     fn apps<'w>(&'w self, balancer: &'w HostName, is_local: bool) -> impl Iterator<Item = &'w Machine> {
-        let mine = move |(name, machine): &(&HostName, &Machine)| machine.is_app && (!is_local || *name == balancer);
-        self.machines.iter().filter(mine).map(|(_, machine)| machine)
-    }
-
-    /// What must hold after each step, whoever did it.
-    fn look(&mut self, program: &Program) {
-        for (host, machine) in &self.machines {
-            if machine.is_balancer && colour_of(&machine.file) == "?" {
-                self.broken.push(format!("after {}: the file of {host} is neither blue's nor green's", program.name));
-            }
-        }
+        let all = match is_local {
+            true => self.machines.range::<HostName, _>(balancer..=balancer),
+            false => self.machines.range::<HostName, _>(..),
+        };
+        all.map(|(_, machine)| machine).filter(|machine| machine.is_app)
     }
 
     fn is_fenced(&mut self, host: &HostName, program: &Program, said: &mut Said) -> bool {
-        let holder = argument(program, "holder");
-        match self.machine(host).lock.clone() {
-            Some(other) if other != holder => {
-                said.section("why", &other);
-                true
-            }
-            _ => false,
+        let (holder, number) = (argument(program, "holder"), argument(program, "number"));
+        let machine = self.machine(host);
+        if number == machine.number.to_string() {
+            return false;
         }
+        match machine.lock.clone() {
+            Some(other) if other != holder => said.section("why", &other),
+            _ if number.is_empty() => return false,
+            _ => said.section("why", "the host has forgotten our lock"),
+        }
+        true
     }
 
     fn prepare(&mut self, host: &HostName, program: &Program, ends: Option<i32>, said: &mut Said) -> i32 {
@@ -495,16 +565,28 @@ impl World {
             }
             Some(_) | None => {}
         }
-        self.machine(host).lock = Some(holder);
+        let calls = self.calls.get(&None).copied().unwrap_or_default() as u64;
+        let machine = self.machine(host);
+        machine.lock = Some(holder);
+        machine.number = calls.max(machine.number + 1);
+        let number = machine.number.to_string();
         said.section("lock", "held");
-        if program.arguments.iter().any(|argument| argument.starts_with("text=")) {
+        said.section("number", &number);
+        if program.arguments.iter().any(|(name, _)| *name == "text") {
             said.section("candidate", "syntax is ok");
             said.section("candidate.status", "0");
         }
         0
     }
 
-    fn switch(&mut self, host: &HostName, program: &Program, ends: Option<i32>, said: &mut Said) -> i32 {
+    fn switch(
+        &mut self,
+        host: &HostName,
+        program: &Program,
+        is_local: bool,
+        ends: Option<i32>,
+        said: &mut Said,
+    ) -> i32 {
         if self.is_fenced(host, program, said) {
             return 93;
         }
@@ -529,6 +611,16 @@ impl World {
         }
         machine.file.clone_from(&after);
         machine.loaded = after;
+        let header = argument(program, "header");
+        let answers = self.answers(host, is_local);
+        let is_proven = answers.is_some_and(|colour| header.is_empty() || header.ends_with(colour));
+        if !is_proven {
+            let machine = self.machine(host);
+            machine.file.clone_from(&before);
+            machine.loaded = before;
+            said.section("why", "the probe was not answered by blue");
+            return 22;
+        }
         said.section("access", "/var/log/nginx/access.log 100\n");
         0
     }
@@ -543,32 +635,32 @@ impl World {
         }
         let machine = self.machine(host);
         if argument(program, "name").contains("blue") {
-            machine.blue = true
+            machine.blue |= machine.blue_can_start;
+            i32::from(!machine.blue)
         } else {
-            machine.green = true
+            machine.green |= machine.green_can_start;
+            i32::from(!machine.green)
         }
-        0
     }
 
     fn stop(&mut self, host: &HostName, program: &Program, is_local: bool, ends: Option<i32>, said: &mut Said) -> i32 {
         if self.is_fenced(host, program, said) {
             return 93;
         }
-        if argument(program, "name").contains("blue") {
-            // Only what we started ourselves and what serves nobody.
-            if self.machines.values().any(|machine| machine.is_balancer && colour_of(&machine.loaded) == "blue") {
-                self.broken.push(format!("blue was stopped on {host} while somebody sent to it"));
-            }
-            self.machine(host).blue = false;
-            return 0;
-        }
+        let is_blue = argument(program, "name").contains("blue");
+        let colour = if is_blue { "blue" } else { "green" };
+        // A host that had no room for a lock, or whose answer about it was lost, cannot tell one run from another.
+        let was_anothers = self.struck.iter().any(|fault| fault.starts_with("AnotherRun"));
+        let cannot_tell = was_anothers && argument(program, "number").is_empty();
         for (balancer, machine) in &self.machines {
             let may_send = machine.is_balancer && (!is_local || balancer == host);
-            if may_send && colour_of(&machine.loaded) != "blue" {
-                self.broken.push(format!("green was stopped on {host} while {balancer} sent to it"));
+            let (blue, green) = sides(&machine.loaded);
+            if may_send && !cannot_tell && if is_blue { blue } else { green } {
+                self.broken.push(format!("{colour} was stopped on {host} while {balancer} sent to it"));
             }
         }
-        if !self.machines[host].blue_was_well {
+        // What does not run is not taken from anybody.
+        if !is_blue && self.machines[host].green && !self.machines[host].blue_was_well {
             self.broken.push(format!("green was stopped on {host} and blue's last answer there was no good one"));
         }
         match ends {
@@ -579,7 +671,16 @@ impl World {
             }
             Some(status) => status,
             None => {
-                self.machine(host).green = false;
+                let unserved = self.unserved(is_local);
+                let machine = self.machine(host);
+                if is_blue {
+                    machine.blue = false
+                } else {
+                    machine.green = false
+                }
+                for balancer in self.unserved(is_local).difference(&unserved).filter(|_| !cannot_tell) {
+                    self.broken.push(format!("a stop of {colour} on {host} left nobody serving behind {balancer}"));
+                }
                 0
             }
         }
@@ -587,15 +688,17 @@ impl World {
 
     /// The answers to those of a program's questions over HTTP.
     fn gets(&mut self, host: &HostName, program: &Program, is_local: bool, said: &mut Said) {
-        for argument in &program.arguments {
-            let Some(name) = argument.strip_prefix("get=").and_then(|get| get.split('\u{1f}').next()) else { continue };
+        for (_, get) in program.arguments.iter().filter(|(name, _)| *name == "get") {
+            let Some(name) = get.split('\u{1f}').next() else { continue };
             let machine = self.machines[host].clone();
+            let half_dead = machine.is_half_dead && machine.asked % 2 == 1;
             let colour = match name.split('.').next() {
-                Some("probe") if self.somebody_serves(host, is_local) => colour_of(&machine.loaded),
-                Some("blue") if machine.blue || !machine.is_app => "blue",
+                Some("probe") => self.answers(host, is_local).unwrap_or("nobody"),
+                Some("blue") if (machine.blue && !half_dead) || !machine.is_app => "blue",
                 Some("green") if machine.green || !machine.is_app => "green",
                 _ => "nobody",
             };
+            self.machine(host).asked += 1;
             if name.starts_with("blue.health") {
                 self.machine(host).blue_was_well = colour == "blue";
             }
@@ -677,26 +780,41 @@ impl World {
 }
 
 fn listeners(machine: &Machine) -> String {
-    let line = |port: &str, colour: &str, runs: bool| match runs {
-        true => format!("{port} 7 /opt/{colour} 123 0::/system.slice/listings-{colour}.service|\n"),
+    let line = |port: &str, pid: u32, colour: &str, runs: bool| match runs {
+        true => {
+            let group = format!("0::/system.slice/listings-{colour}.service|");
+            [port, &pid.to_string(), "*", &format!("/opt/{colour}"), "123", &group].join("\u{1f}") + "\n"
+        }
         false => String::new(),
     };
-    line(BLUE, "blue", machine.blue) + &line(GREEN, "green", machine.green)
+    line(BLUE, 6, "blue", machine.blue) + &line(GREEN, 7, "green", machine.green)
 }
 
-/// Of the file's upstream, the colour that is not down; `?` where it is both, neither or no file at all.
-fn colour_of(text: &str) -> &'static str {
+/// Of the file's upstream, whether blue and whether green get any traffic.
+pub fn sides(text: &str) -> (bool, bool) {
     let is_up = |port: &str| text.lines().any(|line| line.contains(port) && !line.contains("down"));
-    match (is_up(":8080"), is_up(":8081")) {
-        (true, false) => "blue",
-        (false, true) => "green",
-        _ => "?",
-    }
+    (is_up(":8080"), is_up(":8081"))
 }
 
-fn argument(program: &Program, key: &str) -> String {
-    let prefix = format!("{key}=");
-    program.arguments.iter().find_map(|argument| argument.strip_prefix(&prefix)).unwrap_or_default().to_owned()
+/// The file with other words behind its two servers.
+pub fn rewritten(text: &str, blue: &str, green: &str) -> String {
+    let line = |line: &str| {
+        let words = if line.contains(":8080") {
+            blue
+        } else if line.contains(":8081") {
+            green
+        } else {
+            return line.to_owned();
+        };
+        let end = line.find(":808").map_or(line.len(), |at| at + 5);
+        format!("{} {words};", &line[..end])
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn argument(program: &Program, name: &str) -> String {
+    let found = program.arguments.iter().find(|(given, _)| *given == name);
+    found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
 #[derive(Default)]

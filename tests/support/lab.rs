@@ -23,7 +23,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Boots one host for each name, all at once. Panics with the lab's own words when one does not come up.
+    /// Boots one host for each name, all at once. `web1+postgres` and `web1+docker` are hosts whose disk is ready for
+    /// [`Lab::postgres`] and [`Lab::docker`]. Panics with the lab's own words when one does not come up.
     pub fn up(names: &[&str]) -> Lab {
         static SWEEP: Once = Once::new();
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -36,7 +37,7 @@ impl Lab {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("make the lab's folder");
         // Made before the hosts, so that dropping it also ends a lab that is half up.
-        let lab = Lab { folder, names: names.iter().map(|name| name.to_string()).collect() };
+        let lab = Lab { folder, names: names.iter().map(|name| bare(name)).collect() };
         lab.must("up", names);
         lab
     }
@@ -218,6 +219,11 @@ impl Drop for Lab {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The host's name, without what its disk is made ready for.
+fn bare(name: &str) -> String {
+    name.split('+').next().unwrap_or(name).to_owned()
 }
 
 fn script(words: &[&str]) -> Output {

@@ -20,6 +20,35 @@ pub fn rollback_prod() -> Command {
     command
 }
 
+/// The least that a `rollback.toml` must say; its host cannot be reached. For what is said before anybody is asked.
+pub const LEAST_CONFIG: &str = r#"service = "listings"
+[[host]]
+name = "web1"
+ssh = "deploy@web1.invalid"
+[nginx]
+file = "/etc/nginx/sites-available/listings"
+upstream = "listings_backend"
+probe = "http://127.0.0.1/"
+[blue]
+servers = ["127.0.0.1:8080"]
+health = ["http://127.0.0.1:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["127.0.0.1:8081"]
+run.systemd = "listings-green.service"
+"#;
+
+/// Waits until something is true; a minute is more than anything in a lab takes, and is waited out by a failure only.
+#[track_caller]
+pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_true() {
+        assert!(Instant::now() < deadline, "after a minute it is still not so: {what}");
+        // Short beside what is waited for, and long enough that many who wait leave the cores to the hosts.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The last line of a `--json` run that must end with 0.
 #[track_caller]
 pub fn end_of(command: &mut Command) -> serde_json::Value {
@@ -43,7 +72,7 @@ pub struct Scene {
 
 impl Scene {
     /// No run of the program may take longer: every wait in it has an end well before this.
-    const LIMIT: Duration = Duration::from_secs(180);
+    pub const LIMIT: Duration = Duration::from_secs(180);
 
     /// Runs the command to its end, with nothing on its standard input.
     #[track_caller]

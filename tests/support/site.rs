@@ -7,7 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::support::lab::{Counts, Lab, SITE};
+pub use super::support::until;
 use super::support::{Scene, rollback_prod};
 
 /// The file behind the link in sites-enabled.
@@ -32,6 +35,19 @@ pub fn rollback(lab: &Lab, words: &[&str]) -> Scene {
     let mut all = vec!["--reason", "error rate of 12 percent"];
     all.extend(words);
     run(lab, &all)
+}
+
+/// A rollback by a config that is named, for a test that adds to the command.
+pub fn command(lab: &Lab, config: &Path) -> Command {
+    let mut command = program(lab, &["--reason", "green is broken", "--config"]);
+    command.arg(config);
+    command
+}
+
+/// That rollback, over and done.
+#[track_caller]
+pub fn roll(lab: &Lab, config: &Path) -> Scene {
+    Scene::of(&mut command(lab, config), lab.folder())
 }
 
 /// A rollback that goes on while the test does something else.
@@ -63,7 +79,7 @@ impl Running {
         let _ = self.child.wait();
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), signal).expect("send a signal to our child");
     }
@@ -71,16 +87,28 @@ impl Running {
     /// The exit code, once it has ended.
     #[track_caller]
     pub fn exit(&mut self) -> i32 {
-        let mut status = None;
-        until("the program ends", || {
-            status = self.child.try_wait().expect("look at the program");
-            status.is_some()
-        });
-        status.and_then(|status| status.code()).unwrap_or(-1)
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("look at the program") {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(began.elapsed() < Scene::LIMIT, "it has not ended after {:?}:\n{}", Scene::LIMIT, self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn is_over(&mut self) -> bool {
         self.child.try_wait().expect("look at the program").is_some()
+    }
+
+    /// Whether it has begun to ask its hosts, and would take an interrupt as one: before that, one would just end it.
+    pub fn asks(&self) -> bool {
+        let pid = self.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+        let takes_interrupts = caught.unwrap_or(0) & (1 << (Signal::INT.as_raw() - 1)) != 0;
+        let ssh = Command::new("pgrep").args(["-P", &pid.to_string(), "-x", "ssh"]).output().expect("start pgrep");
+        takes_interrupts && ssh.status.success()
     }
 
     /// Both its outputs.
@@ -93,16 +121,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Waits until something is true; a minute is more than anything in the lab takes.
-#[track_caller]
-pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_true() {
-        assert!(Instant::now() < deadline, "after a minute it is still not so: {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -176,18 +194,59 @@ pub fn served_by(lab: &Lab, host: &str) -> String {
     if got.status == 200 { got.body.trim().to_owned() } else { format!("status {}", got.status) }
 }
 
+/// The body that a host's nginx gives to somebody on that host, whom no cut of the network reaches.
+#[track_caller]
+pub fn answer(lab: &Lab, host: &str) -> String {
+    lab.sh(host, &format!("curl -s -m 5 -H 'Host: {SITE}' http://127.0.0.1/"))
+}
+
+/// Asserts who gives it.
+#[track_caller]
+pub fn serves(lab: &Lab, host: &str, colour: &str, scene: &Scene) {
+    let said = answer(lab, host);
+    scene.holds(said == colour, &format!("{colour} serves on {host}, and not {said:?}"));
+}
+
+/// Users on the host itself, whom no cut of the network reaches, until [`users_lost_nothing`] asks them.
+pub fn users_inside(lab: &Lab, host: &str) -> Child {
+    lab.sh(host, "rm -f /run/users-go");
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"))
+        .args(["exec", lab.dir().to_str().expect("UTF-8"), host, "sh", "-c"])
+        .arg(format!(
+            "while [ ! -e /run/users-go ]; do curl -s -m 10 -o /dev/null -w '%{{http_code}}\\n' \
+             -H 'Host: {SITE}' http://127.0.0.1/; done | sort | uniq -c >/run/users-saw"
+        ))
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("start scripts/lab")
+}
+
+#[track_caller]
+pub fn users_lost_nothing(lab: &Lab, host: &str, mut users: Child) {
+    lab.sh(host, "touch /run/users-go");
+    users.wait().expect("wait for the users");
+    let saw = lab.sh(host, "cat /run/users-saw");
+    assert!(saw.ends_with(" 200") && saw.lines().count() == 1, "nothing but 200: {saw}");
+}
+
 /// What systemd says of a unit: `active`, `inactive`, `failed`.
 pub fn unit(lab: &Lab, host: &str, unit: &str) -> String {
     String::from_utf8_lossy(&lab.exec(host, &["systemctl", "is-active", unit]).stdout).trim().to_owned()
 }
 
-/// Files, locks, steps and processes of ours on a host. Empty is what every run must leave. What ends by itself when
-/// the line is gone gets a moment for it.
+/// Where the locks of `deploy` are on a host: the newest, or what is no path.
+pub const LOCK: &str = "$(ls -d /run/rollback-prod/deploy/listings.*.lock 2>/dev/null | tail -n 1)";
+
+/// Files, locks, steps and processes of ours on a host. Empty is what every run must leave: of a lock its number stays.
+/// What ends by itself when the line is gone gets a moment for it.
 pub fn leftovers(lab: &Lab, host: &str) -> String {
     let look = || {
         lab.sh(
             host,
-            "find /etc /opt /run /dev/shm /tmp /var/tmp /mnt /media /srv /home -name '*rollback-prod*' 2>/dev/null
+            "for place in /run/rollback-prod/* /run/lock /dev/shm /tmp /var/tmp; do
+               find $place -mindepth 1 -path '*rollback-prod*' ! -name '*.number' ! -name 'rollback-prod-[0-9]*' 2>/dev/null
+             done
+             find /etc /opt /mnt /media /srv /home -name '*rollback-prod*' 2>/dev/null
              find /mnt -mindepth 1
              pgrep -u deploy -fa 'rp_nonce|/bin/sh -c n=' || true",
         )

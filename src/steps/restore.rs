@@ -1,5 +1,5 @@
-//! The database's half of a rollback: the verdict on the dump while traffic moves, the load beside the stop of green,
-//! the question, the swap, and the proof that the service works on what is live then.
+//! The database's steps: the verdict on the dump while traffic moves, the load beside the stop, the question, the swap, and
+//! the proof that the service works on what is live then; and all of it back. A copy that does not go live is dropped.
 
 use std::time::Duration;
 
@@ -8,28 +8,29 @@ use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::{Execution, Locks};
+use super::context::Context;
 use crate::database::question;
 use crate::database::restore::{Choice, DatabaseServer, Loaded, Swapped, Work};
 use crate::hosts::remote::Apply;
 use crate::incident::journal::Timed;
-use crate::nouns::consent::{Overwrite, Word};
+use crate::nouns::consent::Overwrite;
 use crate::nouns::inventory::{Database, Role};
 use crate::nouns::names::HostName;
-use crate::nouns::plan::RestoreWish;
-use crate::nouns::record::{self, DatabaseState, Green, Status, StepWord, Swap, What, plural};
+use crate::nouns::plan::{RestoreWish, Word};
+use crate::nouns::record::{self, AppState, DatabaseState, Status, StepWord, Swap, What, plural};
+use crate::nouns::side::Side;
 use crate::nouns::units::{bytes, span, with_contents};
 use crate::steps::verify;
 
 /// A copy that stands ready, and everything that the question needs.
-pub(super) struct Ready<'j, 'a> {
+pub struct Ready<'j, 'a> {
     server: DatabaseServer,
     choice: Choice,
     loaded: Loaded,
     timed: Timed<'j, 'a>,
 }
 
-impl<'a, F: Apply> Execution<'a, F> {
+impl<'a, F: Apply> Context<'a, F> {
     fn work(&self, database: &'a Database) -> Work<'_, F> {
         Work {
             inventory: self.inventory,
@@ -37,13 +38,15 @@ impl<'a, F: Apply> Execution<'a, F> {
             fleet: self.fleet,
             journal: self.journal,
             run: &self.plan.id,
-            is_forced: self.is_forced,
+            is_forced: self.plan.is_forced,
+            tenure: Some(&self.tenure),
+            numbers: self.seen_since.numbers(),
         }
     }
 
     /// From the first look to a copy that is loaded and checked. Says through `known` when the verdict on the dump is
     /// there, and loads only after `safe` says that traffic is. `None` where there is nothing to ask for: why is recorded.
-    pub(super) async fn load_aside(
+    pub async fn load_aside(
         &self,
         wish: &RestoreWish,
         database: &'a Database,
@@ -64,11 +67,7 @@ impl<'a, F: Apply> Execution<'a, F> {
         }
         work.drop_leftovers(&server).await;
         let name = work.name_of("copy");
-        self.journal.record(What::Intent {
-            step: StepWord::Restore,
-            host: server.host.clone(),
-            why: format!("load {} aside, as {name}", dump.file.path),
-        });
+        self.journal.record(intent(&server.host, format!("load {} aside, as {name}", dump.file.path)));
         let timed = self.journal.timed(StepWord::Restore, Some(&server.host));
         match work.load(&server, &dump, &name, &self.interrupts).await {
             Err(why) => {
@@ -131,10 +130,10 @@ impl<'a, F: Apply> Execution<'a, F> {
     }
 
     /// Compares, asks, swaps and proves.
-    pub(super) async fn replace_database(&self, database: &'a Database, ready: Ready<'_, 'a>, locks: &Locks) {
+    pub async fn replace_database(&self, database: &'a Database, ready: Ready<'_, 'a>) {
         let work = self.work(database);
         let Ready { server, choice, loaded, timed } = ready;
-        let consent = self.ask_to_replace(&work, &server, &choice, &loaded, locks).await;
+        let consent = self.ask_to_replace(&work, &server, &choice, &loaded).await;
         let consent = match consent {
             Ok(consent) => consent,
             Err(why) => {
@@ -154,11 +153,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             })
         };
         self.journal.record_all([
-            What::Intent {
-                step: StepWord::Restore,
-                host: server.host.clone(),
-                why: format!("{} takes the place of {}", loaded.name, database.name),
-            },
+            intent(&server.host, format!("{} takes the place of {}", loaded.name, database.name)),
             state(DatabaseState::Unknown),
         ]);
         let comment = kept_comment(consent.swap(), &self.plan.id.to_string());
@@ -195,7 +190,6 @@ impl<'a, F: Apply> Execution<'a, F> {
         server: &DatabaseServer,
         choice: &Choice,
         loaded: &Loaded,
-        locks: &Locks,
     ) -> Result<Overwrite, String> {
         let compared = work.compare(server, loaded, true).await.map_err(|failure| failure.to_string())?;
         let mut wrong = compared.wrong.clone();
@@ -216,7 +210,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             kept: work.name_of("before"),
             kept_until: Some(self.journal.clock().now() + keep),
         };
-        if !self.goes_on(locks) {
+        if !self.goes_on() {
             return Err("interrupted".to_owned());
         }
         let sessions: Vec<String> = server.facts.sessions.iter().map(|sessions| sessions.describe()).collect();
@@ -235,11 +229,11 @@ impl<'a, F: Apply> Execution<'a, F> {
             now: self.journal.clock().now(),
             rpo: self.inventory.targets.rpo,
         };
-        self.typed(Word::Restore, &question::text(&question), swap, locks).await
+        self.typed(Word::Restore, &question::text(&question), swap).await
     }
 
     /// Consent to a swap, typed.
-    pub(super) async fn typed(&self, word: Word, text: &str, swap: Swap, locks: &Locks) -> Result<Overwrite, String> {
+    pub async fn typed(&self, word: Word, text: &str, swap: Swap) -> Result<Overwrite, String> {
         let mut interrupts = self.interrupts.clone();
         let line = tokio::select! {
             line = self.journal.ask(text, &question::last_line(word)) => line,
@@ -249,12 +243,12 @@ impl<'a, F: Apply> Execution<'a, F> {
         let Some(consent) = Overwrite::by_line(&line, word, swap) else {
             return Err(format!("not confirmed: what was typed is not {}", word.as_str()));
         };
-        if self.goes_on(locks) { Ok(consent) } else { Err("interrupted".to_owned()) }
+        if self.goes_on() { Ok(consent) } else { Err("interrupted".to_owned()) }
     }
 
     /// The database first: what it was before the incident takes its place again, once the word is typed. False where
     /// it stays as it is, and then nothing else is taken back either.
-    pub(super) async fn take_database_back(&self, database: &'a Database, done: &Swap, locks: &Locks) -> bool {
+    pub async fn take_database_back(&self, database: &'a Database, done: &Swap) -> bool {
         let work = self.work(database);
         let timed =
             self.journal.timed(StepWord::Restore, self.inventory.with_role(Role::Database).next().map(|h| &h.name));
@@ -282,7 +276,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             );
             return true;
         }
-        let back = match self.way_back(&work, &server, done, locks).await {
+        let back = match self.way_back(&work, &server, done).await {
             Ok(back) => back,
             Err(why) => {
                 self.stays(database, &server.host, Some(timed), &why);
@@ -290,11 +284,7 @@ impl<'a, F: Apply> Execution<'a, F> {
             }
         };
         self.journal.record_all([
-            What::Intent {
-                step: StepWord::Restore,
-                host: server.host.clone(),
-                why: format!("{} takes the place of {} again", back.swap().copy, database.name),
-            },
+            intent(&server.host, format!("{} takes the place of {} again", back.swap().copy, database.name)),
             state(DatabaseState::Unknown, back.swap()),
         ]);
         let comment = kept_comment(back.swap(), &self.plan.id.to_string());
@@ -322,13 +312,7 @@ impl<'a, F: Apply> Execution<'a, F> {
     }
 
     /// The swap that takes another one back, once it is known to be possible and `UNDO` was typed.
-    async fn way_back(
-        &self,
-        work: &Work<'_, F>,
-        server: &DatabaseServer,
-        done: &Swap,
-        locks: &Locks,
-    ) -> Result<Overwrite, String> {
+    async fn way_back(&self, work: &Work<'_, F>, server: &DatabaseServer, done: &Swap) -> Result<Overwrite, String> {
         let problems: Vec<String> = work.hindrances(server).iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(problems.join("; "));
@@ -372,19 +356,16 @@ impl<'a, F: Apply> Execution<'a, F> {
             rpo: None,
         };
         let text = question::text(&question);
-        self.typed(Word::Undo, &text, swap.clone(), locks).await
+        self.typed(Word::Undo, &text, swap.clone()).await
     }
 
     fn warnings(&self, server: &DatabaseServer) -> Vec<String> {
-        let entries = self.journal.entries();
+        let from = self.colour(Side::From);
         let mut warnings = Vec::new();
         for host in self.inventory.with_role(Role::App) {
-            let state = entries.iter().rev().find_map(|entry| match &entry.what {
-                What::Green { host: of, state } if *of == host.name => Some(*state),
-                _ => None,
-            });
-            if matches!(state, Some(Green::Kept | Green::LeftRunning | Green::Unknown)) {
-                warnings.push(format!("green still runs on {}: it goes on in the restored database", host.name));
+            let state = self.journal.production(|production| production.app(&host.name, from));
+            if matches!(state, Some(AppState::Kept | AppState::LeftRunning | AppState::Unknown)) {
+                warnings.push(format!("{from} still runs on {}: it goes on in the restored database", host.name));
             }
         }
         if server.facts.live.is_none() {
@@ -451,6 +432,10 @@ impl<'a, F: Apply> Execution<'a, F> {
     }
 }
 
+fn intent(host: &HostName, why: String) -> What {
+    What::Intent { step: StepWord::Restore, host: host.clone(), why, colour: None }
+}
+
 fn passed(checks: usize) -> String {
     match checks {
         0 => "is live; the config has no checks".to_owned(),
@@ -459,7 +444,7 @@ fn passed(checks: usize) -> String {
 }
 
 /// What `\l+` shows beside a kept database, and what says how long it is kept.
-pub(super) fn kept_comment(swap: &Swap, run: &str) -> String {
+fn kept_comment(swap: &Swap, run: &str) -> String {
     let until = swap.kept_until.map_or(String::new(), |until| format!("; keep until {}", until.to_rfc3339()));
     format!("rollback-prod: {} until {run} replaced it{until}", swap.live)
 }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::nouns::record::{self, DatabaseState, Dump, Entry, Loss, TableLoss, What};
+use crate::nouns::record::{DatabaseState, Dump, Entry, Loss, TableLoss, What};
 use crate::nouns::units::{bytes, grouped, to_the_second, with_contents};
+use crate::tell::story;
 
 /// Tables that differ are shown up to this many; the journal has all of them.
 const TABLES_SHOWN: usize = 40;
@@ -43,7 +44,8 @@ struct LossRow {
 
 /// `None` where no restore was asked for and nothing was done to a database.
 pub(super) fn database(entries: &[Entry], restores: Option<&str>) -> Option<Database> {
-    let last = record::last_database(entries);
+    let last = story::database(entries);
+    let last = last.as_ref();
     let name = last.map(|database| database.name.as_str()).or(restores)?.to_owned();
     let state = last.map_or(DatabaseState::AsItWas, |database| database.state);
     let swap = last.and_then(|database| database.swap.as_ref());
@@ -69,27 +71,6 @@ pub(super) fn database(entries: &[Entry], restores: Option<&str>) -> Option<Data
                 swap.kept_until.map_or(String::new(), |until| until.format(" until %Y-%m-%d %H:%M UTC").to_string());
             Some(format!("{}{until}", swap.kept()?))
         }),
-    })
-}
-
-/// How old the restored data is: from the dump to the moment it went live, in milliseconds.
-pub(super) fn lost_ms(entries: &[Entry]) -> Option<u64> {
-    let made = entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Dump(dump) => Some(dump.modified),
-        _ => None,
-    })?;
-    let live = entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Database(database) if database.state == DatabaseState::Restored => Some(entry.time),
-        _ => None,
-    })?;
-    u64::try_from((live - made).num_milliseconds()).ok()
-}
-
-/// How long the database's own work took: from the first word of it to the swap.
-pub(super) fn restore_ms(entries: &[Entry]) -> Option<u64> {
-    entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Outcome { step: record::StepWord::Restore, status: record::Status::Done, ms, .. } => Some(*ms),
-        _ => None,
     })
 }
 

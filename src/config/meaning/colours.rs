@@ -1,0 +1,122 @@
+//! The two colours: what each is made of, and that they are two. Never takes one for the other: what is the same in
+//! both is a problem, however it is written.
+
+use super::Meaning;
+use super::words::optional;
+use crate::config::file;
+use crate::config::tree::ALTERNATIVES;
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{App, Run};
+use crate::nouns::names::{ContainerName, RemotePath, ServerAddress, UnitName};
+
+/// What a colour is made of: `None` is missing or wrong, and reported.
+#[derive(Default)]
+pub(super) struct Site {
+    servers: Option<Vec<ServerAddress>>,
+    pub(super) run: Option<Run>,
+}
+
+impl Meaning<'_, '_, '_> {
+    /// What of a colour can be held against the other one, as far as it is right.
+    pub(super) fn site(&mut self, colour: Colour, app: &file::AppTable) -> Site {
+        let servers = app.servers.as_ref().and_then(|servers| self.servers(&format!("{colour}.servers"), servers));
+        let run = app.run.as_ref().and_then(|run| self.run(&format!("{colour}.run"), run, servers.as_deref()));
+        Site { servers, run }
+    }
+
+    pub(super) fn app(&mut self, colour: Colour, app: &file::AppTable, site: Site) -> Option<App> {
+        let at = |key: &str| format!("{colour}.{key}");
+        let health = self.each(&at("health"), &app.health, Self::url);
+        let log = optional(&app.log, |word| self.word(&at("log"), word, RemotePath::new));
+        let stop_timeout = self.wait(&at("stop_timeout"), &app.stop_timeout);
+        let (servers, run) = (site.servers?, site.run?);
+        Some(App { colour, servers, health: health?, log: log.ok()?, run, stop_timeout: stop_timeout? })
+    }
+
+    fn servers(&mut self, path: &str, texts: &[String]) -> Option<Vec<ServerAddress>> {
+        if texts.is_empty() {
+            self.wrong(path, "there must be at least one server");
+            return None;
+        }
+        self.each(path, texts, |meaning, path, text| {
+            let server = meaning.word(path, text, ServerAddress::new)?;
+            let why = match server.unix_path() {
+                Some(socket) if !socket.starts_with('/') => "is not unix: and an absolute path",
+                None if server.port().is_none_or(|port| port == 0) => "has no port from 1 to 65535",
+                _ => return Some(server),
+            };
+            meaning.wrong(path, format!("{text:?} {why}"));
+            None
+        })
+    }
+
+    fn run(&mut self, path: &str, run: &file::RunTable, servers: Option<&[ServerAddress]>) -> Option<Run> {
+        self.exactly_one(path, ALTERNATIVES[0])?;
+        if let Some(unit) = &run.systemd {
+            return self.word(&format!("{path}.systemd"), unit, UnitName::new).map(Run::Systemd);
+        }
+        if let Some(name) = &run.docker {
+            return self.word(&format!("{path}.docker"), name, ContainerName::new).map(Run::Docker);
+        }
+        if let Some(compose) = &run.compose {
+            let at = |key: &str| format!("{path}.compose.{key}");
+            let file = compose.file.as_ref().and_then(|word| self.word(&at("file"), word, RemotePath::new));
+            let service = compose.service.as_ref().and_then(|word| self.word(&at("service"), word, ContainerName::new));
+            let project = optional(&compose.project, |word| self.word(&at("project"), word, ContainerName::new));
+            return Some(Run::Compose { file: file?, project: project.ok()?, service: service? });
+        }
+        let process = run.process.as_ref()?;
+        let at = |key: &str| format!("{path}.process.{key}");
+        let exe = process.exe.as_ref().and_then(|word| self.word(&at("exe"), word, RemotePath::new));
+        let start = self.shell_line(&at("start"), &process.start);
+        if let (Some(port), Some(servers)) = (process.port, servers)
+            && !servers.iter().any(|server| server.port() == Some(port))
+        {
+            let servers: Vec<&str> = servers.iter().map(ServerAddress::as_str).collect();
+            self.wrong(&at("port"), format!("{port} is not a port of its servers ({})", servers.join(", ")));
+        }
+        Some(Run::Process { exe: exe?, port: process.port?, start: start.ok()? })
+    }
+
+    pub(super) fn colours_differ(&mut self, blue: &Site, green: &Site) {
+        let blues: Vec<String> = blue.servers.iter().flatten().map(plain_server).collect();
+        for (index, server) in green.servers.iter().flatten().enumerate() {
+            if blues.contains(&plain_server(server)) {
+                self.wrong(&format!("green.servers.{index}"), format!("{:?} is blue's too", server.as_str()));
+            }
+        }
+        if let (Some(blue), Some(green)) = (&blue.run, &green.run)
+            && same_unit(blue, green)
+        {
+            let what = format!("is {}, which is blue's too; to stop green would stop blue", green.describe());
+            self.wrong("green.run", what);
+        }
+    }
+}
+
+/// The same server, however it is written.
+fn plain_server(server: &ServerAddress) -> String {
+    match server.port() {
+        None => server.as_str().into(),
+        Some(port) => {
+            let host =
+                server.as_str().strip_suffix(&format!(":{port}")).unwrap_or(server.as_str()).to_ascii_lowercase();
+            format!("{}:{port}", if host == "localhost" { "127.0.0.1" } else { &host })
+        }
+    }
+}
+
+fn same_unit(blue: &Run, green: &Run) -> bool {
+    match (blue, green) {
+        (Run::Systemd(blue), Run::Systemd(green)) => {
+            let plain = |unit: &UnitName| unit.as_str().trim_end_matches(".service").to_owned();
+            plain(blue) == plain(green)
+        }
+        (Run::Docker(_) | Run::Compose { .. } | Run::Systemd(_), _) => blue == green,
+        // One program on two ports is the usual case; the ports differ because the servers do.
+        (Run::Process { exe, port, .. }, Run::Process { exe: other, port: other_port, .. }) => {
+            exe == other && port == other_port
+        }
+        (Run::Process { .. }, _) => false,
+    }
+}

@@ -1,0 +1,171 @@
+//! What nginx has on disk, what it has loaded and whether it runs. Understanding the file is `crate::nginx`'s.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::mark::{Origin, answered_by, mark, only_one_answers, origin};
+use super::{Get, NotKnown, addresses};
+use crate::hosts::answer::Answer;
+use crate::nginx;
+use crate::nouns::colour::Colour;
+use crate::nouns::digest::sha256;
+use crate::nouns::inventory::{Host, Inventory};
+use crate::nouns::plan::Mark;
+use crate::nouns::side::{Direction, Side};
+
+#[derive(Debug, Clone, Serialize)]
+pub struct NginxFacts {
+    /// The file behind all links.
+    pub path: Result<String, NotKnown>,
+    /// `user:group mode links`, as stat says.
+    pub stat: String,
+    pub text: Result<String, NotKnown>,
+    pub sha256: Option<String>,
+    /// Whether the configuration that is on disk now passes nginx's own test.
+    pub is_valid: Result<(), NotKnown>,
+    /// Whether nginx reads the file at all.
+    pub is_loaded: Result<bool, NotKnown>,
+    pub pidfile: String,
+    pub master: Option<u32>,
+    pub workers: usize,
+    pub error_logs: Vec<String>,
+    pub access_logs: Vec<String>,
+    /// Lines of other files that name a server of the side that traffic leaves.
+    pub mentions: Vec<String>,
+    /// The answer of the probe, and whose it is as far as it can be told.
+    pub probe: Get,
+    pub probe_answered_by: Option<Colour>,
+    pub probe_origin: Origin,
+    /// What an answer of the side that traffic goes to has and one of the other has not.
+    pub mark: Option<Mark>,
+}
+
+pub(super) fn read(
+    inventory: &Inventory,
+    direction: Direction,
+    host: &Host,
+    answer: &Answer,
+    gets: &BTreeMap<String, Vec<Get>>,
+) -> NginxFacts {
+    let text = |name: &str| answer.text(name).unwrap_or_default();
+    let hint = |command: &str| Some(format!("ssh {} {command}", host.ssh));
+    let configured = inventory.nginx.file.as_str();
+    let path = match text("nginx.link") {
+        path if path.starts_with('/') && answer.status_of("nginx.stat") == Some(0) => Ok(path),
+        _ => Err(NotKnown {
+            why: format!("{configured} does not exist there"),
+            hint: hint(&format!("ls -l {configured}")),
+        }),
+    };
+    let file = match (&path, answer.bytes("nginx.text"), answer.status_of("nginx.text")) {
+        (Err(err), _, _) => Err(err.clone()),
+        (Ok(_), Some(bytes), Some(0)) => String::from_utf8(bytes.to_vec()).map_err(|_| NotKnown {
+            why: format!("{configured} is not UTF-8 text"),
+            hint: hint(&format!("file {configured}")),
+        }),
+        (Ok(path), said, _) => Err(NotKnown {
+            why: format!("{path} cannot be read: {}", String::from_utf8_lossy(said.unwrap_or_default()).trim()),
+            hint: hint(&format!("ls -l {path}")),
+        }),
+    };
+    let dump = text("nginx.dump");
+    let dumped = answer.status_of("nginx.dump");
+    let test = inventory.nginx.test.join(" ");
+    let is_valid = match dumped {
+        Some(0) => Ok(()),
+        _ => Err(NotKnown {
+            why: format!("{test} fails there already: {}", complaint(&dump)),
+            hint: hint(&if inventory.nginx.sudo { format!("sudo -n {test}") } else { test.clone() }),
+        }),
+    };
+    let files: Vec<&str> = dump
+        .lines()
+        .filter_map(|line| line.strip_prefix("# configuration file "))
+        .map(|line| line.trim_end_matches(':'))
+        .collect();
+    // nginx names the file as its include does, which may be the link; the other name is the config's own.
+    let is_loaded = match (&is_valid, &path, files.is_empty()) {
+        (Err(err), _, _) => Err(err.clone()),
+        (_, Err(err), _) => Err(err.clone()),
+        (_, _, true) => {
+            Err(NotKnown { why: format!("{test} cannot be turned into a dump of what is loaded"), hint: None })
+        }
+        (Ok(()), Ok(path), false) => {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            Ok(files.iter().any(|file| *file == path || *file == configured || file.rsplit('/').next() == Some(name)))
+        }
+    };
+    let logs = |directive: &str| -> Vec<String> {
+        let mut logs: Vec<String> = dump
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(directive)?.split_whitespace().next())
+            .map(|path| path.trim_end_matches(';').trim_matches('"').to_owned())
+            .filter(|path| path.starts_with('/') && !path.contains('$') && !path.starts_with("/dev/"))
+            .collect();
+        logs.sort();
+        logs.dedup();
+        logs
+    };
+    let probe = gets.get("probe").and_then(|gets| gets.first()).cloned().unwrap_or_default();
+    let direct = |side: Side| {
+        let colour = direction.colour(side);
+        gets.get(&format!("{colour}.direct")).map(Vec::as_slice).unwrap_or_default()
+    };
+    let (to, from) = (direct(Side::To), direct(Side::From));
+    let mark = mark(to, from, &probe);
+    let both: Vec<&Get> = to.iter().chain(from).collect();
+    let probe_origin = origin(&probe, &both, mark.as_ref(), file.as_deref().unwrap_or_default());
+    let error_logs = match logs("error_log ") {
+        // nginx's own default, which a dump does not show
+        none if none.is_empty() => vec!["/var/log/nginx/error.log".to_owned()],
+        some => some,
+    };
+    let own: Vec<&str> = path.iter().map(String::as_str).chain([configured]).collect();
+    NginxFacts {
+        sha256: file.as_ref().ok().map(|text| sha256(text.as_bytes())),
+        stat: text("nginx.stat").trim().to_owned(),
+        text: file,
+        is_valid,
+        is_loaded,
+        pidfile: text("nginx.pidfile").trim().to_owned(),
+        master: text("nginx.master").trim().parse().ok(),
+        workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),
+        error_logs,
+        access_logs: logs("access_log "),
+        mentions: dump
+            .lines()
+            .filter_map(|line| line.strip_prefix("mention "))
+            .filter(|line| {
+                let file = line.split_whitespace().next().unwrap_or("");
+                !own.iter().any(|own| *own == file || own.rsplit('/').next() == file.rsplit('/').next())
+            })
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect(),
+        probe_answered_by: match probe_origin {
+            Origin::NginxItself => None,
+            Origin::App | Origin::NotKnown => answered_by(&probe, mark.as_ref())
+                .or_else(|| only_one_answers(&probe, to, from))
+                .map(|side| direction.colour(side)),
+        },
+        probe_origin,
+        probe,
+        mark,
+        path,
+    }
+}
+
+/// The line of nginx's or sudo's complaint that says most.
+fn complaint(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let emerg = lines.iter().find(|line| line.contains("[emerg]"));
+    let other = lines.iter().find(|line| !line.starts_with("# configuration file"));
+    (*emerg.or(other).unwrap_or(&"it says nothing")).to_owned()
+}
+
+/// Whether the file's upstream sends to blue, green, both or neither; `None` where the file is not understood.
+pub fn serving(inventory: &Inventory, nginx: &NginxFacts) -> Option<nginx::Serving> {
+    let text = nginx.text.as_ref().ok()?;
+    let upstream = nginx::find_upstream(text, &inventory.nginx.upstream).ok()?;
+    Some(nginx::serving(&upstream, &addresses(&inventory.blue), &addresses(&inventory.green)))
+}

@@ -1,0 +1,522 @@
+//! What production is: one fold over the journal, as it grows. Screen, report, exit code, `status` and `undo` read it, and
+//! nobody else concludes it. The latest that is known counts, not what was proven first.
+//!
+//! Pure: an entry in, a state out. Never looks at a host, and never at the plan: what was meant is no fact.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::colour::Colour;
+use super::names::HostName;
+use super::record::{
+    AppState, Balancer, Begun, DatabaseNow, DatabaseState, Entry, Status, StepWord, Swap, Traffic, What, plural,
+};
+use super::share::{Serving, Share};
+use super::side::{Direction, Side};
+
+/// Who serves where, at which share, and what was started, stopped, kept, restored.
+#[derive(Debug, Clone, Default)]
+pub struct Production {
+    begun: Option<Box<Begun>>,
+    hosts: BTreeMap<HostName, HostNow>,
+    database: Option<DatabaseNow>,
+    safe: Option<Safe>,
+    has_good_dump: bool,
+    /// The newest outcome of each step, with the place of its first one: that is the order in which they are told.
+    outcomes: BTreeMap<(StepWord, Option<HostName>), Newest>,
+}
+
+/// What is known of one host.
+#[derive(Debug, Clone, Default)]
+struct HostNow {
+    /// Whether it was looked at as one that sends traffic on.
+    is_balancer: bool,
+    /// What was found on it; `None` where nothing could be.
+    found: Option<Traffic>,
+    /// `None` until this run changed it, or tried.
+    balancer: Option<(Balancer, Share)>,
+    blue: Option<AppState>,
+    green: Option<AppState>,
+    /// Whose answer was asked for last, and what was wrong with it.
+    silent: Option<(Colour, String)>,
+}
+
+/// When every balancer was proven, and how many there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Safe {
+    pub at_ms: u64,
+    pub hosts: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Newest {
+    place: usize,
+    status: Status,
+    detail: String,
+}
+
+/// How a run ends: the exit code, what production is now, and the one next command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub exit: u8,
+    pub production: String,
+    pub next: String,
+    /// What is not done, each with its host and cause.
+    pub left: Vec<String>,
+}
+
+impl<'e> FromIterator<&'e Entry> for Production {
+    fn from_iter<I: IntoIterator<Item = &'e Entry>>(entries: I) -> Production {
+        let mut production = Production::default();
+        for entry in entries {
+            production.take(entry);
+        }
+        production
+    }
+}
+
+impl Production {
+    /// Takes the next entry.
+    pub fn take(&mut self, entry: &Entry) {
+        match &entry.what {
+            What::Begun(begun) => self.begun = Some(begun.clone()),
+            What::Found { host, traffic } => {
+                let now = self.host_mut(host);
+                (now.is_balancer, now.found) = (true, *traffic);
+            }
+            What::Intent { step, host, colour, .. } => self.intend(*step, host, *colour),
+            What::Outcome { step, host, status, detail, .. } => {
+                let place = self.outcomes.len();
+                let newest = Newest { place, status: *status, detail: detail.clone() };
+                self.outcomes
+                    .entry((*step, host.clone()))
+                    .and_modify(|last| *last = Newest { place: last.place, ..newest.clone() })
+                    .or_insert(newest);
+            }
+            What::Balancer { host, state, share } => self.host_mut(host).balancer = Some((*state, *share)),
+            What::App { host, colour, state } => *self.host_mut(host).app_mut(*colour) = Some(*state),
+            What::Green { host, state } => {
+                let from = self.direction().colour(Side::From);
+                *self.host_mut(host).app_mut(from) = Some(*state);
+            }
+            What::Answer { host, colour, is_good, detail } => {
+                self.host_mut(host).silent = (!is_good).then(|| (*colour, detail.clone()));
+            }
+            What::TrafficSafe { hosts, .. } => {
+                self.safe.get_or_insert(Safe { at_ms: entry.at_ms, hosts: *hosts });
+            }
+            What::Dump(dump) => self.has_good_dump |= dump.problems.is_empty(),
+            What::Database(database) => self.database = Some(database.clone()),
+            What::Note { .. }
+            | What::Gap { .. }
+            | What::Captured(_)
+            | What::Errors { .. }
+            | What::Loss(_)
+            | What::Ended { .. } => {}
+        }
+    }
+
+    /// A change that began and whose end is not in the journal may have happened.
+    fn intend(&mut self, step: StepWord, host: &HostName, colour: Option<Colour>) {
+        let from = self.direction().colour(Side::From);
+        match step {
+            StepWord::Switch => self.host_mut(host).balancer = Some((Balancer::Unknown, Share::ALL)),
+            StepWord::Stop => *self.host_mut(host).app_mut(colour.unwrap_or(from)) = Some(AppState::Unknown),
+            StepWord::Verify => {
+                if let Some(colour) = colour {
+                    *self.host_mut(host).app_mut(colour) = Some(AppState::Unknown);
+                }
+            }
+            StepWord::Connect
+            | StepWord::Observe
+            | StepWord::Lock
+            | StepWord::Drain
+            | StepWord::Restore
+            | StepWord::Evidence
+            | StepWord::Report
+            | StepWord::Notify => {}
+        }
+    }
+
+    fn host_mut(&mut self, host: &HostName) -> &mut HostNow {
+        // Looked for first: a name is copied once for each host, not once for each entry.
+        if !self.hosts.contains_key(host) {
+            self.hosts.insert(host.clone(), HostNow::default());
+        }
+        self.hosts.get_mut(host).expect("it was put there if it was not")
+    }
+
+    pub fn begun(&self) -> Option<&Begun> {
+        self.begun.as_deref()
+    }
+
+    /// Blue where no run has begun.
+    pub fn direction(&self) -> Direction {
+        self.begun.as_ref().map_or(Direction::to(Colour::Blue), |begun| begun.direction)
+    }
+
+    /// What the run did to a balancer; `None` where it did not come to it.
+    pub fn balancer(&self, host: &HostName) -> Option<Balancer> {
+        self.hosts.get(host)?.balancer.map(|(state, _)| state)
+    }
+
+    /// Whether a balancer sent to that colour when it was looked at first.
+    pub fn found_sending_to(&self, host: &HostName, colour: Colour) -> bool {
+        let found = self.hosts.get(host).and_then(|now| now.found);
+        found.and_then(|found| found.file).is_some_and(|file| file.includes(colour))
+    }
+
+    pub fn is_shifted(&self, host: &HostName) -> bool {
+        self.balancer(host) == Some(Balancer::Shifted)
+    }
+
+    /// What the run did to a colour on an app host; `None` where it did nothing.
+    pub fn app(&self, host: &HostName, colour: Colour) -> Option<AppState> {
+        let now = self.hosts.get(host)?;
+        match colour {
+            Colour::Blue => now.blue,
+            Colour::Green => now.green,
+        }
+    }
+
+    /// What is wrong with whoever should answer through or on that host; `None` while nothing is known to be.
+    pub fn complaint(&self, host: &HostName) -> Option<&str> {
+        self.hosts.get(host)?.silent.as_ref().map(|(_, why)| why.as_str())
+    }
+
+    pub fn safe(&self) -> Option<Safe> {
+        self.safe
+    }
+
+    pub fn database(&self) -> Option<&DatabaseNow> {
+        self.database.as_ref()
+    }
+
+    /// The newest outcome of a step, on one host or of no host.
+    pub fn outcome(&self, step: StepWord, host: Option<&HostName>) -> Option<(Status, &str)> {
+        let newest = self.outcomes.get(&(step, host.cloned()))?;
+        Some((newest.status, newest.detail.as_str()))
+    }
+
+    /// Every balancer of the run with its state, in the order of the config.
+    pub fn balancers(&self) -> impl Iterator<Item = (&HostName, Balancer)> {
+        let names = self.begun.iter().flat_map(|begun| &begun.balancers);
+        names.map(|host| (host, self.balancer(host).unwrap_or(Balancer::Unchanged)))
+    }
+
+    /// Whether every balancer is proven to send where this run sends it.
+    pub fn is_all_shifted(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| {
+            !begun.balancers.is_empty() && begun.balancers.iter().all(|host| self.is_shifted(host))
+        })
+    }
+
+    /// One sentence about all balancers, and what else is known.
+    pub fn words(&self) -> String {
+        let Some(begun) = &self.begun else { return self.found_words() };
+        if begun.traffic_stays {
+            let mut clauses = vec!["traffic untouched".to_owned()];
+            clauses.extend(self.database_words());
+            return clauses.join("; ");
+        }
+        let mut clauses = self.traffic_words(begun);
+        clauses.extend(self.silent_words());
+        let (to, from) = (begun.direction.colour(Side::To), begun.direction.colour(Side::From));
+        clauses.extend(self.app_words(to));
+        clauses.push(self.app_words(from).unwrap_or_else(|| format!("{from} untouched")));
+        clauses.extend(self.database_words());
+        clauses.join("; ")
+    }
+
+    fn traffic_words(&self, begun: &Begun) -> Vec<String> {
+        let total = begun.balancers.len();
+        let groups = grouped(begun.balancers.iter().map(|host| {
+            let now = self.hosts.get(host);
+            let found = now.and_then(|now| now.found);
+            let was = found.map_or(String::new(), |found| format!(": {}", who_serves(&found)));
+            let (rank, words) = match now.and_then(|now| now.balancer).unwrap_or((Balancer::Unchanged, Share::ALL)) {
+                (Balancer::Shifted, share) => (0, shifted_words(begun.direction, share)),
+                (Balancer::Unchanged, _) => (1, format!("as it was{was}")),
+                (Balancer::PutBack, _) => (2, format!("put back, as it was{was}")),
+                (Balancer::Unknown, _) => (3, "NOT KNOWN".to_owned()),
+            };
+            ((rank, words), host)
+        }));
+        match groups.iter().next() {
+            Some(((0, words), hosts)) if hosts.len() == total => {
+                vec![format!("traffic {words} on {total} of {}", plural(total, "host"))]
+            }
+            _ => groups.iter().map(|((_, words), hosts)| format!("traffic of {} {words}", listed(hosts))).collect(),
+        }
+    }
+
+    /// Before a run: what was found, and what is known since.
+    fn found_words(&self) -> String {
+        let total = self.hosts.values().filter(|now| now.is_balancer).count();
+        let groups = grouped(self.hosts.iter().filter(|(_, now)| now.is_balancer).map(|(host, now)| {
+            let words = now.found.map_or("NOT KNOWN".to_owned(), |found| who_serves(&found));
+            (words, host)
+        }));
+        let mut clauses: Vec<String> = match groups.len() {
+            0 => vec!["traffic NOT KNOWN".to_owned()],
+            1 => {
+                groups.keys().map(|words| format!("traffic {words} on {total} of {}", plural(total, "host"))).collect()
+            }
+            _ => groups.iter().map(|(words, hosts)| format!("traffic of {} {words}", listed(hosts))).collect(),
+        };
+        clauses.extend(self.silent_words());
+        clauses.join("; ")
+    }
+
+    /// Who should answer and does not.
+    fn silent_words(&self) -> Vec<String> {
+        let found_silent = |found: &Traffic| {
+            // A balancer's own word for a server that is not there.
+            let is_silent = matches!(found.status, 0 | 502 | 504);
+            let by = found.file.and_then(only_colour).or(found.answered_by);
+            by.filter(|_| is_silent)
+        };
+        let groups = grouped(self.hosts.iter().filter_map(|(host, now)| {
+            let was_moved = matches!(now.balancer, Some((Balancer::Shifted | Balancer::Unknown, _)));
+            let colour = match &now.silent {
+                Some((colour, _)) => *colour,
+                None if was_moved => return None,
+                None => found_silent(now.found.as_ref()?)?,
+            };
+            Some((colour, host))
+        }));
+        groups.iter().map(|(colour, hosts)| format!("{colour} DOES NOT ANSWER on {}", listed(hosts))).collect()
+    }
+
+    /// What became of a colour on its hosts; `None` where the run did nothing to it, or took back what it did.
+    fn app_words(&self, colour: Colour) -> Option<String> {
+        let is_to = self.direction().side(colour) == Side::To;
+        let serves =
+            self.hosts.values().any(|now| matches!(now.balancer, Some((Balancer::Shifted | Balancer::Unknown, _))));
+        let states: Vec<(&HostName, AppState)> = self
+            .hosts
+            .keys()
+            .filter_map(|host| Some((host, self.app(host, colour)?)))
+            // A colour that traffic went to has to run.
+            .filter(|(_, state)| !(is_to && serves && matches!(state, AppState::Started | AppState::StartedAgain)))
+            .filter(|(_, state)| *state != AppState::StoppedAgain)
+            .collect();
+        let total = states.len();
+        let everywhere = self.begun.as_ref().map_or(total, |begun| begun.apps.len()).max(total);
+        let groups = grouped(states.into_iter().map(|(host, state)| (rank(state), host)));
+        let words: Vec<String> = groups
+            .iter()
+            .map(|((_, said), hosts)| match hosts.len() >= everywhere && *said != STARTED {
+                true => format!("{colour} {said}"),
+                false => format!("{colour} {said} on {}", listed(hosts)),
+            })
+            .collect();
+        (total > 0).then(|| words.join(", "))
+    }
+
+    fn database_words(&self) -> Option<String> {
+        let restores = self.begun.as_ref().and_then(|begun| begun.restores.as_deref());
+        let Some(DatabaseNow { name, state, swap, .. }) = &self.database else {
+            return restores.map(|name| format!("database {name} as it was"));
+        };
+        let kept = swap
+            .as_ref()
+            .and_then(Swap::kept)
+            .map_or(String::new(), |kept| format!(" (the replaced one is kept as {kept})"));
+        Some(match state {
+            DatabaseState::AsItWas => format!("database {name} as it was"),
+            DatabaseState::Restored => format!("database {name} restored{kept}"),
+            DatabaseState::TakenBack => format!("database {name} as it was before the restore{kept}"),
+            DatabaseState::Unknown => format!("database {name} NOT KNOWN"),
+        })
+    }
+
+    /// Hosts on which this run started what traffic was to go to, and on which it still runs although nothing came of it.
+    fn started_for_nothing(&self) -> impl Iterator<Item = &HostName> {
+        let to = self.direction().colour(Side::To);
+        self.hosts.keys().filter(move |host| {
+            matches!(self.app(host, to), Some(AppState::Started | AppState::LeftRunning | AppState::Unknown))
+        })
+    }
+
+    /// Whether somebody who should serve is known not to answer.
+    pub fn is_silent(&self) -> bool {
+        self.hosts.values().any(|now| now.silent.is_some())
+    }
+
+    /// Judges a run: what its exit code says of production is true of the fold and of nothing else.
+    pub fn verdict(&self, was_interrupted: bool) -> Verdict {
+        let begun = self.begun.as_deref();
+        let states: Vec<(&HostName, Balancer)> = self.balancers().collect();
+        let any = |wanted: Balancer| states.iter().any(|(_, state)| *state == wanted);
+        let all_shifted = self.is_all_shifted();
+        let left = self.not_done();
+        let database = self.database.as_ref().map(|database| database.state);
+        let is_restored = begun.and_then(|begun| begun.restores.as_deref()).is_none()
+            || database.is_some_and(|state| state != DatabaseState::AsItWas);
+        let traffic_stays = begun.is_some_and(|begun| begun.traffic_stays);
+
+        let exit = if traffic_stays {
+            match (database, left.is_empty(), was_interrupted) {
+                (Some(DatabaseState::Restored | DatabaseState::TakenBack), true, _) => 0,
+                (Some(DatabaseState::Restored | DatabaseState::TakenBack | DatabaseState::Unknown), _, _) => 4,
+                (_, _, true) => 130,
+                (Some(DatabaseState::AsItWas) | None, _, false) => 1,
+            }
+        } else if any(Balancer::Unknown) {
+            5
+        } else if all_shifted {
+            match (left.is_empty() && !self.is_silent(), was_interrupted) {
+                (_, true) => 130,
+                (_, false) if !is_restored => 6,
+                (true, false) => 0,
+                (false, false) => 4,
+            }
+        } else if was_interrupted {
+            130
+        } else if any(Balancer::Shifted) || self.started_for_nothing().next().is_some() {
+            5
+        } else if database.is_some_and(|state| state != DatabaseState::AsItWas) {
+            // The database was taken back, and traffic was not.
+            4
+        } else if any(Balancer::PutBack) {
+            3
+        } else {
+            1
+        };
+        Verdict { exit, production: self.words(), next: self.next(exit, is_restored), left }
+    }
+
+    /// The one command to type next.
+    fn next(&self, exit: u8, is_restored: bool) -> String {
+        let begun = self.begun.as_deref();
+        let program = match begun.map_or("prod", |begun| begun.environment.as_str()) {
+            "prod" => "rollback-prod".to_owned(),
+            other => format!("rollback-prod --env {other}"),
+        };
+        let again = |hosts: &[&HostName]| {
+            let reason = shell_words::quote(begun.map_or("", |begun| &begun.reason)).into_owned();
+            let reason = if reason.contains('\n') { "'…'".to_owned() } else { reason };
+            let is_all = hosts.is_empty() || begun.is_none_or(|begun| hosts.len() == begun.balancers.len());
+            let only = if is_all { String::new() } else { format!(" --hosts {}", listed(hosts).replace(", ", ",")) };
+            let restore = if is_restored { "" } else { " --restore-db" };
+            match begun.and_then(|begun| begun.undoes.as_deref()) {
+                Some(incident) => format!("{program} undo {incident}"),
+                None => format!("{program} --reason {reason}{only}{restore}"),
+            }
+        };
+        let all_shifted = self.is_all_shifted();
+        match exit {
+            0 => format!("{program} status"),
+            6 if !self.has_good_dump => format!("{program} backups list"),
+            4 if self.database.as_ref().is_some_and(|database| database.state == DatabaseState::Unknown) => {
+                format!("{program} backups list")
+            }
+            // Traffic is where it should be, and who should serve does not: that is to be looked at, not repeated.
+            4 | 5 if self.is_silent() => format!("{program} status"),
+            4 | 6 | 130 if all_shifted => again(&[]),
+            1 | 3 if begun.is_none_or(|begun| begun.undoes.is_none()) => format!("{program} check"),
+            _ => {
+                let rest: Vec<&HostName> =
+                    self.balancers().filter(|(_, state)| *state != Balancer::Shifted).map(|(host, _)| host).collect();
+                again(&rest)
+            }
+        }
+    }
+
+    /// What is not done: steps whose newest outcome is not good. Messages are never among them, and a host that neither
+    /// balances nor serves is not needed to move traffic: evidence that is missing of it is a gap.
+    fn not_done(&self) -> Vec<String> {
+        let is_needed = |host: &HostName| {
+            self.begun.as_ref().is_none_or(|begun| begun.balancers.contains(host) || begun.apps.contains(host))
+        };
+        let needed: BTreeSet<&HostName> =
+            self.outcomes.keys().filter_map(|(_, host)| host.as_ref()).filter(|host| is_needed(host)).collect();
+        let mut left: Vec<(usize, String)> = self
+            .outcomes
+            .iter()
+            .filter(|((step, _), newest)| {
+                *step != StepWord::Notify && matches!(newest.status, Status::Failed | Status::Unknown)
+            })
+            .filter(|((step, host), _)| {
+                *step != StepWord::Connect || host.as_ref().is_none_or(|host| needed.contains(host))
+            })
+            .map(|((step, host), newest)| {
+                let words = match host {
+                    Some(host) => format!("{}: {host}: {}", step.as_str(), newest.detail),
+                    None => format!("{}: {}", step.as_str(), newest.detail),
+                };
+                (newest.place, words)
+            })
+            .collect();
+        left.sort_by_key(|(place, _)| *place);
+        left.into_iter().map(|(_, words)| words).collect()
+    }
+}
+
+impl HostNow {
+    fn app_mut(&mut self, colour: Colour) -> &mut Option<AppState> {
+        match colour {
+            Colour::Blue => &mut self.blue,
+            Colour::Green => &mut self.green,
+        }
+    }
+}
+
+/// What a balancer's file says, and whether the one that answers agrees.
+pub fn who_serves(found: &Traffic) -> String {
+    let Some(file) = found.file else { return "NOT KNOWN".to_owned() };
+    let by = found.answered_by;
+    match (file, by) {
+        (Serving::Blue, Some(Colour::Green)) => "on green (the file says blue: nginx was not reloaded)".to_owned(),
+        (Serving::Green, Some(Colour::Blue)) => "on blue (the file says green: nginx was not reloaded)".to_owned(),
+        (Serving::Blue, Some(Colour::Blue) | None) => "on blue".to_owned(),
+        (Serving::Green, Some(Colour::Green) | None) => "on green".to_owned(),
+        (Serving::Both, _) => format!("on blue {} and green {}", found.blue, found.blue.rest()),
+        (Serving::Neither, _) => "on neither blue nor green".to_owned(),
+    }
+}
+
+fn only_colour(serving: Serving) -> Option<Colour> {
+    match serving {
+        Serving::Blue => Some(Colour::Blue),
+        Serving::Green => Some(Colour::Green),
+        Serving::Both | Serving::Neither => None,
+    }
+}
+
+fn shifted_words(direction: Direction, share: Share) -> String {
+    let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
+    match share {
+        Share::ALL => format!("on {to}"),
+        Share::NONE => format!("on {from}"),
+        split => format!("on {to} {split} and {from} {}", split.rest()),
+    }
+}
+
+const STARTED: &str = "STARTED, and still running";
+
+/// The order in which states are told, and their words.
+fn rank(state: AppState) -> (u8, &'static str) {
+    match state {
+        AppState::Stopped => (0, "stopped"),
+        AppState::Kept => (1, "kept running"),
+        AppState::StartedAgain => (2, "running again"),
+        AppState::Started => (3, STARTED),
+        AppState::StoppedAgain => (4, "stopped again"),
+        AppState::LeftRunning => (5, "STILL RUNNING"),
+        AppState::Unknown => (6, "NOT KNOWN"),
+    }
+}
+
+/// Hosts that have the same in common, in their own order.
+fn grouped<'h, K: Ord>(each: impl Iterator<Item = (K, &'h HostName)>) -> BTreeMap<K, Vec<&'h HostName>> {
+    let mut groups: BTreeMap<K, Vec<&HostName>> = BTreeMap::new();
+    for (key, host) in each {
+        groups.entry(key).or_default().push(host);
+    }
+    groups
+}
+
+fn listed(hosts: &[&HostName]) -> String {
+    hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,213 @@
+//! What every step works with, and what it gives back. Carries nothing out, and decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+
+use crate::hosts::facts::{Facts, Seen};
+use crate::hosts::program::Tenure;
+use crate::hosts::remote::Held;
+use crate::incident::folder::Folder;
+use crate::incident::journal::Journal;
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{App, Inventory};
+use crate::nouns::names::HostName;
+use crate::nouns::plan::Plan;
+use crate::nouns::record::{Status, What};
+use crate::nouns::redact::Redactor;
+use crate::nouns::side::Side;
+
+use super::passes::InARow;
+
+/// One run: its plan, what was seen, the hosts, and the journal that says what became of it.
+pub struct Context<'a, F> {
+    pub plan: &'a Plan,
+    pub inventory: &'a Inventory,
+    pub facts: &'a Facts,
+    pub fleet: &'a F,
+    pub journal: &'a Journal<'a>,
+    pub folder: &'a Folder,
+    pub redactor: &'a Redactor,
+    /// Goes up with each signal: 1 stops between two steps, 2 stops waiting at once.
+    pub interrupts: watch::Receiver<u32>,
+    /// Who we are, for the hosts.
+    pub tenure: Tenure,
+    pub locks: Locks,
+    pub seen_since: SeenSince,
+    /// Why nothing new may begin any more, once there is a reason: nobody serves, or a lock was lost.
+    pub stopped: OnceLock<String>,
+}
+
+/// The locks that this run holds.
+#[derive(Default)]
+pub struct Locks(Mutex<Vec<(HostName, Held)>>);
+
+impl Locks {
+    pub fn hold(&self, host: &HostName, held: Held) {
+        locked(&self.0).push((host.clone(), held));
+    }
+
+    /// A host on which another run has it by now.
+    pub fn lost(&self) -> Option<HostName> {
+        locked(&self.0).iter().find(|(_, held)| held.is_lost()).map(|(host, _)| host.clone())
+    }
+
+    pub async fn release(&self) {
+        let held = std::mem::take(&mut *locked(&self.0));
+        join_all(held.into_iter().map(|(_, held)| held.release())).await;
+    }
+}
+
+/// One look at what still reaches a colour from or on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Connections from here to it.
+    pub towards: usize,
+    /// Addresses connected to it here.
+    pub peers: Vec<String>,
+    /// Workers of nginx that still finish old requests.
+    pub closing_workers: usize,
+}
+
+impl Sample {
+    pub fn is_quiet(&self) -> bool {
+        self.towards == 0 && self.peers.is_empty() && self.closing_workers == 0
+    }
+}
+
+/// What steps have seen that later ones ask for.
+#[derive(Default)]
+pub struct SeenSince {
+    /// Sizes of the access logs at the moment of the switch, by host.
+    access_sizes: Mutex<BTreeMap<HostName, BTreeMap<String, u64>>>,
+    /// The last look at what still reaches the side that traffic left; `None` where the host gave no answer.
+    samples: Mutex<BTreeMap<HostName, Option<Sample>>>,
+    /// The number of each lock that is held.
+    numbers: Mutex<BTreeMap<HostName, u64>>,
+}
+
+/// What became of a step, for the journal.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: Status,
+    pub detail: String,
+    /// What production is from now on, recorded with the outcome as one write.
+    pub follows: Vec<What>,
+}
+
+impl Outcome {
+    pub fn new(status: Status, detail: impl Into<String>) -> Outcome {
+        Outcome { status, detail: detail.into(), follows: Vec::new() }
+    }
+
+    pub fn done(detail: impl Into<String>) -> Outcome {
+        Outcome::new(Status::Done, detail)
+    }
+
+    pub fn failed(detail: impl Into<String>) -> Outcome {
+        Outcome::new(Status::Failed, detail)
+    }
+
+    pub fn unknown(detail: impl Into<String>) -> Outcome {
+        Outcome::new(Status::Unknown, detail)
+    }
+
+    #[must_use]
+    pub fn then(mut self, what: What) -> Outcome {
+        self.follows.push(what);
+        self
+    }
+}
+
+impl<'a, F> Context<'a, F> {
+    pub fn colour(&self, side: Side) -> Colour {
+        self.plan.direction.colour(side)
+    }
+
+    pub fn app(&self, side: Side) -> &'a App {
+        self.inventory.app(self.colour(side))
+    }
+
+    pub fn seen(&self, host: &HostName) -> Option<&'a Seen> {
+        self.facts.seen(host)
+    }
+
+    /// Who we are, for a host: with the number of our lock there.
+    pub fn tenure_on(&self, host: &HostName) -> Tenure {
+        self.tenure.under(self.seen_since.number(host))
+    }
+
+    /// How often somebody asked us to stop.
+    pub fn interrupted(&self) -> u32 {
+        *self.interrupts.borrow()
+    }
+
+    /// Whether the next change may begin: nobody pressed Ctrl-C, nobody took a lock, and somebody serves.
+    pub fn goes_on(&self) -> bool {
+        if self.interrupted() > 0 || self.stopped.get().is_some() {
+            return false;
+        }
+        match self.locks.lost() {
+            None => true,
+            Some(host) => {
+                self.stop(format!("{host}: another run took the lock; this one stops here"));
+                false
+            }
+        }
+    }
+
+    /// Nothing new begins from now on.
+    pub fn stop(&self, why: String) {
+        if self.stopped.set(why.clone()).is_ok() {
+            self.journal.note(why);
+        }
+    }
+
+    pub fn is_shifted(&self, host: &HostName) -> bool {
+        self.journal.production(|production| production.is_shifted(host))
+    }
+
+    /// What `[verify]` wants.
+    pub fn in_a_row(&self) -> InARow {
+        let verify = &self.inventory.verify;
+        InARow { passes: verify.passes, interval: verify.interval, timeout: verify.timeout }
+    }
+}
+
+// A panic while one of them was held would have left a map that is whole all the same.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SeenSince {
+    /// The first ones count: they are of the moment when traffic moved.
+    pub fn remember_access_sizes(&self, host: &HostName, sizes: BTreeMap<String, u64>) {
+        locked(&self.access_sizes).entry(host.clone()).or_insert(sizes);
+    }
+
+    pub fn access_sizes(&self, host: &HostName) -> BTreeMap<String, u64> {
+        locked(&self.access_sizes).get(host).cloned().unwrap_or_default()
+    }
+
+    pub fn remember_sample(&self, host: &HostName, sample: Option<Sample>) {
+        locked(&self.samples).insert(host.clone(), sample);
+    }
+
+    pub fn samples(&self) -> BTreeMap<HostName, Option<Sample>> {
+        locked(&self.samples).clone()
+    }
+
+    pub fn remember_number(&self, host: &HostName, number: u64) {
+        locked(&self.numbers).insert(host.clone(), number);
+    }
+
+    pub fn numbers(&self) -> BTreeMap<HostName, u64> {
+        locked(&self.numbers).clone()
+    }
+
+    fn number(&self, host: &HostName) -> Option<u64> {
+        locked(&self.numbers).get(host).copied()
+    }
+}

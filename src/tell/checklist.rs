@@ -1,0 +1,112 @@
+//! What is left for people: the runbook's list, ticked where the journal proves it, what to do next, and the
+//! postmortem's first action items. Never ticks what nobody proved.
+
+use serde::Serialize;
+
+use crate::nouns::record::{AppState, DatabaseState, Entry, Status, StepWord, What};
+use crate::tell::story::{
+    Ending, Standing, Story, all_done, begun, database, newest, some_traffic_moved, towards, traffic_safe,
+};
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Check {
+    is_done: bool,
+    text: String,
+}
+
+/// The runbook's list, ticked where the journal proves it.
+pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
+    let entries = story.entries;
+    let begun = begun(entries);
+    let apps = begun.map(|begun| begun.apps.clone()).unwrap_or_default();
+    let greens: Vec<AppState> = apps.iter().filter_map(|host| ending.from(host)).collect();
+    let check = |is_done: bool, text: &str| Check { is_done, text: text.to_owned() };
+    let green_stopped = if greens.contains(&AppState::Kept) {
+        check(false, "green stopped: kept running, as `--keep-green` says")
+    } else {
+        check(
+            !apps.is_empty() && greens.len() == apps.len() && greens.iter().all(|g| *g == AppState::Stopped),
+            "green stopped",
+        )
+    };
+    let smoke =
+        newest(entries, StepWord::Verify, None).map(|(status, detail)| (status, detail.contains("smoke command")));
+    let smoke = match smoke {
+        Some((Status::Done, true)) => check(true, "smoke tests passed"),
+        Some((Status::Failed | Status::Unknown, true)) => check(false, "smoke tests passed: FAILED, see the timeline"),
+        Some((Status::Started, _)) => check(false, "smoke tests passed: cut off"),
+        Some((Status::Skipped, true) | (_, false)) | None => check(false, "smoke tests passed: none were run"),
+    };
+    let has_file = |begins: &str| {
+        entries.iter().any(|entry| matches!(&entry.what, What::Captured(captured) if captured.file.starts_with(begins)))
+    };
+    let database = database(entries);
+    let database = match (database.map(|database| database.state), begun.and_then(|begun| begun.restores.as_ref())) {
+        (None, None) => check(true, "database: untouched"),
+        (Some(DatabaseState::Restored), _) => check(true, "database: restored, checked on the copy and live"),
+        (Some(DatabaseState::TakenBack), _) => check(true, "database: taken back to what it was before the restore"),
+        (Some(DatabaseState::Unknown), _) => check(false, "database: NOT KNOWN, see the timeline"),
+        (Some(DatabaseState::AsItWas) | None, Some(_)) => check(false, "database: NOT restored, as it was"),
+        (Some(DatabaseState::AsItWas), None) => check(true, "database: as it was"),
+    };
+    if let Some(incident) = begun.and_then(|begun| begun.undoes.as_ref()) {
+        let to = towards(entries);
+        let safe = traffic_safe(entries).is_some() && ending.is_all_there();
+        let traffic = match begun.is_some_and(|begun| begun.traffic_stays) {
+            true => check(true, "traffic: the incident did not move it, untouched"),
+            false => check(safe, &format!("traffic on {to}, proven on every balancer")),
+        };
+        return vec![check(true, &format!("takes {incident} back")), database, traffic, smoke];
+    }
+    vec![
+        check(begun.is_some_and(|begun| !begun.reason.trim().is_empty()), "reason recorded"),
+        check(traffic_safe(entries).is_some() && ending.is_all_there(), "traffic on blue, proven on every balancer"),
+        check(all_done(entries, StepWord::Drain), "green drained"),
+        green_stopped,
+        check(all_done(entries, StepWord::Verify), "blue healthy after the switch"),
+        smoke,
+        check(has_file("green-rollback-"), "green's logs archived"),
+        check(matches!(newest(entries, StepWord::Notify, None), Some((Status::Done, _))), "team notified"),
+        database,
+    ]
+}
+
+/// What a person does next.
+pub(super) fn steps(ending: &Ending, has_patterns: bool, entries: &[Entry]) -> Vec<String> {
+    let exit = ending.verdict.exit;
+    let mut steps: Vec<&str> = Vec::new();
+    match ending.standing {
+        Standing::Unknown => steps.extend([
+            "Find out what the balancers named above serve before anything else: `rollback-prod status`; the same by hand: `rollback-prod manual`.",
+            "Run the rollback again: it looks first, and does only what is left.",
+        ]),
+        Standing::Failed if exit == 5 || some_traffic_moved(entries) => {
+            steps.extend([
+                "Some balancers still send to green: run the rollback again for them, or go by hand: `rollback-prod manual`.",
+                "If it cannot be done soon, take the hosts that differ out of rotation.",
+            ]);
+        }
+        Standing::Failed => steps.extend([
+            "The incident is NOT mitigated: production is as it was. Remove the cause named above, see that `rollback-prod check` finds nothing, and run it again.",
+        ]),
+        Standing::Mitigating => steps.push("Run the rollback again: it looks first, and does only what is left."),
+        Standing::Resolved => {}
+    }
+    if matches!(ending.standing, Standing::Mitigating | Standing::Resolved) {
+        steps.push("Watch errors and latency for 30 minutes before calling it over.");
+        steps.push("Hold the pipeline: the next deploy must not bring this release back.");
+        if has_patterns {
+            steps.push("Start the search for the cause with the error patterns above.");
+        }
+        steps.push("Fill in `POSTMORTEM.md` while memory is fresh.");
+    }
+    steps.into_iter().map(str::to_owned).collect()
+}
+
+/// The postmortem's first action items: what this run itself found wanting.
+pub(super) fn actions(gaps: &[String], notes: &[String], ending: &Ending) -> Vec<String> {
+    let left = ending.verdict.left.iter().map(|left| format!("Not done in the run: {left}"));
+    let gaps = gaps.iter().map(|gap| format!("Close the gap in the evidence: {gap}"));
+    let notes = notes.iter().map(|note| format!("Look into: {note}"));
+    left.chain(gaps).chain(notes).collect()
+}

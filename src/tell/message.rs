@@ -1,0 +1,183 @@
+//! Words the messages that go out when the work begins and when it has ended, in the form of every channel.
+//! Every text passes the redactor. Never sends one: see `notify`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::nouns::colour::Colour;
+use crate::nouns::names::HostName;
+use crate::nouns::production::Verdict;
+use crate::nouns::record::{Begun, plural};
+use crate::nouns::redact::{self, Redactor};
+use crate::nouns::units::duration;
+use crate::tell::render::{Name, Templates, redacted, tidy};
+use crate::tell::story::{Standing, Story, begun, ending_with, service_words, title, towards, traffic_safe};
+use crate::tell::times::Clock;
+
+/// One message, in the form of every channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The same for the same message whenever it is made: `rollback-20261120-211503.begin`.
+    pub id: String,
+    pub service: String,
+    pub environment: String,
+    /// One line.
+    pub subject: String,
+    pub text: String,
+    /// What a Slack webhook takes.
+    pub slack: Value,
+    /// What any other webhook gets.
+    pub webhook: Value,
+}
+
+/// The message that goes out when the work begins.
+pub fn begin_message(story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
+    message(Moment::Begin, story, templates, redactor)
+}
+
+/// The message that says how it ended. It goes out before the journal's last line, so the verdict comes with it.
+pub fn end_message(story: &Story<'_>, verdict: &Verdict, templates: &Templates, redactor: &Redactor) -> Message {
+    message(Moment::End(verdict), story, templates, redactor)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Moment<'a> {
+    Begin,
+    End(&'a Verdict),
+}
+
+impl Moment<'_> {
+    fn word(self) -> &'static str {
+        match self {
+            Moment::Begin => "begin",
+            Moment::End(_) => "end",
+        }
+    }
+}
+
+/// What the messages' templates get.
+#[derive(Debug, Clone, Serialize)]
+struct Notice {
+    id: String,
+    event: &'static str,
+    service: String,
+    environment: String,
+    title: String,
+    status: &'static str,
+    severity: Option<String>,
+    reason: String,
+    production: String,
+    next: Option<String>,
+    /// What is not done; at most three, then how many more.
+    left: Vec<String>,
+    began: String,
+    traffic_safe: Option<String>,
+    traffic_safe_ms: Option<u64>,
+    took: Option<String>,
+    total_ms: Option<u64>,
+    exit: Option<u8>,
+    owner: String,
+    laptop: String,
+    oncall: Option<String>,
+    commander: Option<String>,
+    hosts: Vec<String>,
+    /// Where the report is.
+    incident: String,
+}
+
+fn message(moment: Moment<'_>, story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
+    let notice = notice(moment, story);
+    let context = redacted(&notice, redactor);
+    let said = |field: &str| context[field].as_str().unwrap_or_default().to_owned();
+    let title = said("title");
+    let as_json =
+        |text: String| serde_json::from_str::<Value>(&text).map_err(|err| format!("what it makes is no JSON: {err}"));
+    let as_mail = |text: String| {
+        let (head, body) = text.trim_start().split_once('\n').unwrap_or((text.as_str(), ""));
+        match head.strip_prefix("Subject:") {
+            Some(subject) => Ok((redact::printable(subject.trim()), tidy(body))),
+            None => Err("its first line is not `Subject: …`".to_owned()),
+        }
+    };
+    let (subject, text) = templates.render(Name::Mail, &context, as_mail, |_| (title.clone(), format!("{title}\n")));
+    let slack = |text: String| match as_json(text)? {
+        value if value["text"].is_string() => Ok(value),
+        _ => Err("Slack takes no message without `text`".to_owned()),
+    };
+    Message {
+        id: format!("{}.{}", notice.id, moment.word()),
+        service: said("service"),
+        environment: said("environment"),
+        slack: templates.render(Name::Slack, &context, slack, |_| serde_json::json!({ "text": title })),
+        webhook: templates.render(Name::Webhook, &context, as_json, |_| context.clone()),
+        subject,
+        text,
+    }
+}
+
+fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
+    let entries = story.entries;
+    let clock = Clock::of(story);
+    let begun = begun(entries);
+    let said = |pick: fn(&Begun) -> &str| begun.map_or("not known", pick).to_owned();
+    let service = service_words(begun);
+    let hosts: Vec<HostName> = begun.map(|begun| begun.balancers.clone()).unwrap_or_default();
+    let id = said(|begun| &begun.id);
+    let common = Notice {
+        event: moment.word(),
+        service: said(|begun| &begun.service),
+        environment: said(|begun| &begun.environment),
+        title: match begun.and_then(|begun| begun.undoes.as_ref()) {
+            None => format!("{service}: rolling back to blue"),
+            Some(incident) => format!("{service}: taking {incident} back"),
+        },
+        status: Standing::Mitigating.word(),
+        severity: begun.and_then(|begun| begun.severity.clone()),
+        reason: said(|begun| &begun.reason),
+        production: match towards(entries) {
+            Colour::Blue => format!("taking green out of {} now", plural(hosts.len(), "balancer")),
+            Colour::Green => "what the incident changed is taken back now".to_owned(),
+        },
+        next: None,
+        left: Vec::new(),
+        began: format!("{} UTC", clock.time(0).utc),
+        traffic_safe: None,
+        traffic_safe_ms: None,
+        took: None,
+        total_ms: None,
+        exit: None,
+        owner: said(|begun| &begun.operator),
+        laptop: said(|begun| &begun.laptop),
+        oncall: begun.and_then(|begun| begun.oncall.clone()),
+        commander: begun.and_then(|begun| begun.commander.clone()),
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        incident: format!("{id} on {}", said(|begun| &begun.laptop)),
+        id,
+    };
+    match moment {
+        Moment::Begin => common,
+        Moment::End(verdict) => {
+            let ending = ending_with(verdict, entries);
+            let safe = traffic_safe(entries).map(|safe| safe.at_ms);
+            let mut left = ending.verdict.left.clone();
+            if left.len() > 3 {
+                let more = left.len() - 3;
+                left.truncate(3);
+                left.push(format!("and {more} more"));
+            }
+            Notice {
+                title: title(&service, &ending, begun),
+                status: ending.standing.word(),
+                production: ending.verdict.production.clone(),
+                next: Some(ending.verdict.next.clone()),
+                left,
+                traffic_safe: safe.map(duration),
+                traffic_safe_ms: safe,
+                took: Some(duration(ending.at_ms)),
+                total_ms: Some(ending.at_ms),
+                exit: Some(ending.verdict.exit),
+                ..common
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The live lines of a terminal: one for each step that has begun and not ended on all its hosts, and a line that stays
+//! when it has. Never says what an entry's own line says: that is the door's.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::incident::journal::Progress;
+use crate::nouns::names::HostName;
+use crate::nouns::record::{Entry, Status, StepWord, What};
+use crate::nouns::redact::printable;
+use crate::tell::terminal::{BAD, DIM, GOOD, WARN, plain, seconds};
+
+/// The live lines of a terminal: one for each step that has begun and not ended on all its hosts.
+pub(super) struct Live {
+    bars: MultiProgress,
+    steps: BTreeMap<StepWord, StepLine>,
+}
+
+struct StepLine {
+    bar: ProgressBar,
+    began: Instant,
+    waiting: usize,
+    done: Vec<String>,
+    details: Vec<String>,
+    progress: String,
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        Live { bars: MultiProgress::new(), steps: BTreeMap::new() }
+    }
+}
+
+impl Live {
+    /// Makes room for what is printed on the same screen.
+    pub(super) fn suspend(&self, print: impl FnOnce()) {
+        self.bars.suspend(print);
+    }
+
+    pub(super) fn println(&self, line: &str) {
+        // indicatif does not strip colours itself; anstream knows what this terminal wants.
+        let line = match anstream::stderr().current_choice() {
+            anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
+            _ => line.to_owned(),
+        };
+        let _ = self.bars.println(line);
+    }
+
+    pub(super) fn clear(&mut self) {
+        for (_, step) in std::mem::take(&mut self.steps) {
+            step.bar.finish_and_clear();
+        }
+        let _ = self.bars.clear();
+    }
+
+    pub(super) fn show(&mut self, entry: &Entry, is_verbose: bool) {
+        match &entry.what {
+            // The first question rides on the handshake: one line for both.
+            What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
+            What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => self.begin(*step),
+            What::Outcome { step, host, status, detail, .. } => {
+                self.end(*step, host.as_ref(), *status, detail, entry, is_verbose)
+            }
+            What::Begun(_)
+            | What::Found { .. }
+            | What::Balancer { .. }
+            | What::App { .. }
+            | What::Answer { .. }
+            | What::Green { .. }
+            | What::TrafficSafe { .. }
+            | What::Note { .. }
+            | What::Gap { .. }
+            | What::Captured(_)
+            | What::Errors { .. }
+            | What::Dump(_)
+            | What::Loss(_)
+            | What::Database(_)
+            | What::Ended { .. } => {
+                if let Some(line) = plain(entry, is_verbose) {
+                    self.println(&line);
+                }
+            }
+        }
+    }
+
+    pub(super) fn progress(&mut self, progress: &Progress<'_>) {
+        let line = self.line_of(progress.step);
+        line.progress = format!("{} {}", progress.host, printable(progress.words));
+        line.refresh();
+    }
+
+    fn begin(&mut self, step: StepWord) {
+        let line = self.line_of(step);
+        line.waiting += 1;
+        line.refresh();
+    }
+
+    /// The live line of a step. There may be progress to show before the step itself begins.
+    fn line_of(&mut self, step: StepWord) -> &mut StepLine {
+        let bars = &self.bars;
+        self.steps.entry(step).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            bar.set_style(style);
+            bar.set_prefix(step.as_str());
+            // Ten times a second looks alive and costs nothing.
+            bar.enable_steady_tick(Duration::from_millis(100));
+            StepLine {
+                bar,
+                began: Instant::now(),
+                waiting: 0,
+                done: Vec::new(),
+                details: Vec::new(),
+                progress: String::new(),
+            }
+        })
+    }
+
+    fn end(
+        &mut self,
+        step: StepWord,
+        host: Option<&HostName>,
+        status: Status,
+        detail: &str,
+        entry: &Entry,
+        is_verbose: bool,
+    ) {
+        let is_good = matches!(status, Status::Done);
+        let Some(line) = self.steps.get_mut(&step) else {
+            if let Some(text) = plain(entry, is_verbose) {
+                self.println(&text);
+            }
+            return;
+        };
+        line.waiting = line.waiting.saturating_sub(1);
+        if is_good {
+            line.done.extend(host.map(ToString::to_string));
+            if !detail.is_empty() && !line.details.iter().any(|other| other == detail) {
+                line.details.push(detail.to_owned());
+            }
+        }
+        line.refresh();
+        let is_over = line.waiting == 0;
+        let summary = (is_over && (!line.done.is_empty() || is_good)).then(|| {
+            let details = line.details.join("; ");
+            let colon = if details.is_empty() || line.done.is_empty() { "" } else { ": " };
+            let (hosts, spent) = (line.done.join(" "), seconds(line.began.elapsed()));
+            format!("{GOOD}✔{GOOD:#} {:<9} {hosts}{colon}{} {DIM}({spent}){DIM:#}", step.as_str(), printable(&details))
+        });
+        if !is_good && let Some(text) = plain(entry, is_verbose) {
+            let mark =
+                if status == Status::Skipped { format!("{WARN}–{WARN:#}") } else { format!("{BAD}✖{BAD:#}") };
+            self.println(&format!("{mark} {text}"));
+        }
+        if let Some(summary) = summary {
+            self.println(&summary);
+        }
+        if is_over && let Some(line) = self.steps.remove(&step) {
+            line.bar.finish_and_clear();
+            self.bars.remove(&line.bar);
+        }
+    }
+}
+
+impl StepLine {
+    fn refresh(&self) {
+        let total = self.waiting + self.done.len();
+        if self.progress.is_empty() {
+            self.bar.set_message(format!("{} of {total} {}", self.done.len(), self.done.join(" ")));
+        } else {
+            self.bar.set_message(self.progress.clone());
+        }
+    }
+}

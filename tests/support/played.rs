@@ -1,0 +1,265 @@
+//! A whole run, from the first question to the verdict, played by the planner and the engine as they are against hosts in
+//! memory. Each file that plays runs compiles this for itself and uses a part of it, hence the allowance below.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, OnceLock};
+
+use super::fleet::{Fleet, PATH};
+use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::engine::run::execute;
+use rollback_prod::engine::safety::Rules;
+use rollback_prod::engine::{planner, safety};
+use rollback_prod::hosts::facts::addresses;
+use rollback_prod::hosts::program::Tenure;
+use rollback_prod::incident::folder::Folder;
+use rollback_prod::incident::journal::{Journal, Progress, Typed, Watcher};
+use rollback_prod::nginx::{self, Template};
+use rollback_prod::nouns::clock::Clock;
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::consent::Confirmed;
+use rollback_prod::nouns::inventory::{Inventory, Role};
+use rollback_prod::nouns::names::{Environment, HostName, IncidentId};
+use rollback_prod::nouns::plan::{FileChange, Plan};
+use rollback_prod::nouns::production::{Production, Verdict};
+use rollback_prod::nouns::record::{Balancer, Begun, Entry, What};
+use rollback_prod::nouns::redact::Redactor;
+use rollback_prod::nouns::request::{Request, Undoing};
+use rollback_prod::nouns::share::Share;
+use rollback_prod::nouns::side::{Direction, Side};
+use rollback_prod::steps::context::{Context, Locks, SeenSince};
+use rollback_prod::steps::observe::observe;
+
+const FILE: &str = "upstream listings_backend {\n    server SERVER:8080 down;\n    server SERVER:8081 weight=100;\n}\nserver {\n    listen 80;\n    location / { proxy_pass http://listings_backend; }\n}\n";
+
+/// How many hosts, and whether balancers and applications are the same ones.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// Each host sends to itself.
+    Alike(usize),
+    /// Two balancers before so many application hosts, whose servers have one address.
+    InFront(usize),
+}
+
+pub fn inventory(shape: Shape) -> (Inventory, String) {
+    let host =
+        |name: String, roles: &str| format!("[[host]]\nname = \"{name}\"\nssh = \"{name}\"\nroles = [{roles}]\n\n");
+    let (hosts, server): (String, &str) = match shape {
+        Shape::Alike(count) => {
+            ((1..=count).map(|n| host(format!("web{n}"), "\"balancer\", \"app\"")).collect(), "127.0.0.1")
+        }
+        Shape::InFront(apps) => {
+            let lbs: String = (1..=2).map(|n| host(format!("lb{n}"), "\"balancer\"")).collect();
+            let apps: String = (1..=apps).map(|n| host(format!("app{n}"), "\"app\"")).collect();
+            (lbs + &apps, "10.0.0.1")
+        }
+    };
+    let text = format!(
+        r#"service = "listings"
+{hosts}[nginx]
+file = "{PATH}"
+upstream = "listings_backend"
+[blue]
+servers = ["{server}:8080"]
+health = ["http://{server}:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["{server}:8081"]
+health = ["http://{server}:8081/health"]
+run.systemd = "listings-green.service"
+[drain]
+timeout = "5s"
+[verify]
+passes = 2
+interval = "100ms"
+timeout = "3s"
+"#
+    );
+    let reading = Reading {
+        base: Document { path: PathBuf::from("rollback.toml"), text },
+        overlay: None,
+        environment: Environment::new("prod").expect("a word"),
+        home: None,
+        variable: &|_| None,
+        read_file: &|path: &Path| std::fs::read_to_string(path),
+    };
+    let read = read(&reading).unwrap_or_else(|problems| panic!("{problems:?}"));
+    (read.inventory, FILE.replace("SERVER", server))
+}
+
+/// Tells the hosts what the journal says before anything is done.
+struct Teller<'a>(&'a Fleet, Mutex<String>);
+
+impl Teller<'_> {
+    fn say(&self, line: std::fmt::Arguments<'_>) {
+        let _ = self.1.lock().expect("no test panics in there").write_fmt(line);
+    }
+}
+
+impl Watcher for Teller<'_> {
+    fn show(&self, entry: &Entry) {
+        match &entry.what {
+            What::Intent { step, host, .. } => self.0.intent(step.as_str(), host),
+            What::Outcome { step, host, status, detail, .. } => {
+                self.say(format_args!("  {} {host:?} {status:?}: {detail}\n", step.as_str()));
+            }
+            What::Note { text } => self.say(format_args!("  note: {text}\n")),
+            What::Answer { host, colour, is_good, detail } => {
+                self.say(format_args!("  {host}: {colour} answers: {is_good} {detail}\n"));
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&self, _text: &str, _question: &str) -> Typed {
+        Box::pin(async { None })
+    }
+
+    fn progress(&self, _progress: &Progress<'_>) {}
+}
+
+pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Request {
+    let clock = Clock::start();
+    Request {
+        id: IncidentId::new(format!("rollback-20261121-00000{number}")).expect("a name"),
+        reason: "high error rate".into(),
+        severity: None,
+        operator: "op".into(),
+        begun_at: clock.began_at(),
+        only,
+        direction: Direction::to(undo.as_ref().map_or(Colour::Blue, |undo| undo.to)),
+        from_is_kept: undo.is_some(),
+        is_forced: false,
+        takes_over: false,
+        restore: None,
+        undo,
+    }
+}
+
+/// A run that is over: what it says, what it changed, and its words on the way.
+pub struct Ran {
+    pub verdict: Verdict,
+    pub production: Production,
+    /// What an undo of it would put back.
+    pub files: BTreeMap<HostName, FileChange>,
+    pub to: Colour,
+    /// The files that it was to put back, where it was an undo.
+    pub undoes: BTreeMap<HostName, String>,
+    pub was_refused: bool,
+    pub said: String,
+}
+
+/// One run, from the first question to the verdict.
+pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request: &Request) -> Ran {
+    let teller = Teller(fleet, Mutex::default());
+    let journal = Journal::new(Clock::start(), &teller);
+    fleet.forget_intents();
+    let interrupts = fleet.interrupts();
+    let facts = observe(fleet, inventory, request.direction, &journal).await;
+    let undoes: BTreeMap<HostName, String> = match &request.undo {
+        Some(undo) => undo.files.iter().map(|(host, change)| (host.clone(), change.before.clone())).collect(),
+        None => BTreeMap::new(),
+    };
+    let over = |exit: u8, why: String| {
+        let undoes = undoes.clone();
+        let production = journal.production(Clone::clone);
+        let words = format!("nothing was changed; {}", production.words());
+        let said = teller.1.lock().expect("no test panics in there").clone() + &why;
+        let verdict = Verdict { exit, production: words, next: String::new(), left: Vec::new() };
+        Ran {
+            verdict,
+            production,
+            files: BTreeMap::new(),
+            to: request.direction.colour(Side::To),
+            undoes,
+            was_refused: true,
+            said,
+        }
+    };
+    if *interrupts.borrow() > 0 {
+        return over(130, String::new());
+    }
+    let plan = match planner::plan(request, inventory, &facts, &Template::built_in()) {
+        Ok(plan) => plan,
+        Err(refusals) => {
+            let why: Vec<&str> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
+            return over(1, why.join("; "));
+        }
+    };
+    let app = |side: Side| inventory.app(request.direction.colour(side));
+    let shares = |text: &str| {
+        let upstream = nginx::find_upstream(text, &inventory.nginx.upstream).ok()?;
+        let share = |side| Share::percent(nginx::share(&upstream, &addresses(app(side))));
+        Some((share(Side::To)?, share(Side::From)?))
+    };
+    let rules = Rules { to_reach: app(Side::To).reach(), from_reach: app(Side::From).reach(), shares: &shares };
+    let violations = safety::check(&plan, &rules);
+    if !violations.is_empty() {
+        return over(2, format!("the plan is not safe: {violations:?}\n{plan}"));
+    }
+    journal.record(What::Begun(Box::new(begun(&plan, inventory, request))));
+    let folder = Folder::create(incidents, &request.id).expect("a folder");
+    // Its rules take longer to compile than a run takes.
+    static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new(&[], std::iter::empty()));
+    let context = Context {
+        plan: &plan,
+        inventory,
+        facts: &facts,
+        fleet,
+        journal: &journal,
+        folder: &folder,
+        redactor: &REDACTOR,
+        interrupts: interrupts.clone(),
+        tenure: Tenure {
+            run: request.id.clone(),
+            holder: format!("op ({})", request.id),
+            takes_over: false,
+            number: None,
+        },
+        locks: Locks::default(),
+        seen_since: SeenSince::default(),
+        stopped: OnceLock::new(),
+    };
+    let consent = Confirmed::by_reason(&plan).expect("it has a reason");
+    let engine = execute(&context, &consent).await;
+    // The report and the messages take a moment.
+    engine.while_watched(tokio::time::sleep(std::time::Duration::from_millis(2500))).await;
+    engine.settle().await;
+    let was_interrupted = *interrupts.borrow() > 0;
+    let production = journal.production(Clone::clone);
+    let files = plan
+        .file_changes()
+        .filter(|(host, change)| {
+            change.is_needed() && matches!(production.balancer(host), Some(Balancer::Shifted | Balancer::Unknown))
+        })
+        .map(|(host, change)| (host.clone(), change.clone()))
+        .collect();
+    let said = teller.1.lock().expect("no test panics in there").clone();
+    let verdict = production.verdict(was_interrupted);
+    Ran { verdict, production, files, to: request.direction.colour(Side::To), undoes, was_refused: false, said }
+}
+
+fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
+    Begun {
+        id: plan.id.to_string(),
+        program: "simulation".into(),
+        service: plan.service.clone(),
+        environment: plan.environment.clone(),
+        reason: request.reason.clone(),
+        severity: None,
+        operator: request.operator.clone(),
+        laptop: "here".into(),
+        balancers: plan.balancers.clone(),
+        apps: inventory.with_role(Role::App).map(|host| host.name.clone()).collect(),
+        green_is_kept: request.from_is_kept,
+        undoes: request.undo.as_ref().map(|undo| undo.incident.to_string()),
+        direction: plan.direction,
+        traffic_stays: false,
+        restores: None,
+        oncall: None,
+        commander: None,
+        targets_ms: Default::default(),
+    }
+}
