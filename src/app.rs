@@ -13,21 +13,19 @@ use clap::CommandFactory;
 
 use crate::cli::{Backups, Cli, Command, RollbackFlags};
 use crate::engine::planner::{self, Refusal};
-use crate::engine::safety::{self, Rules};
-use crate::hosts::facts::{Facts, addresses};
+use crate::engine::safety;
+use crate::hosts::facts::Facts;
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::journal::Journal;
-use crate::nginx;
 use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Database, Inventory};
+use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
 use crate::nouns::plan::{Plan, RestoreWish};
 use crate::nouns::production::Verdict;
 use crate::nouns::request::Request;
-use crate::nouns::share::Share;
-use crate::nouns::side::{Direction, Side};
+use crate::nouns::side::Direction;
 use crate::steps::observe::observe;
 use crate::tell::manual;
 use crate::tell::terminal::{Ending, Terminal};
@@ -111,28 +109,10 @@ impl Session<'_> {
         let facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
         let plan = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template);
         let plan = plan.and_then(|plan| {
-            let (to, from) = (self.app(Side::To), self.app(Side::From));
-            let rules = Rules { to_reach: to.reach(), from_reach: from.reach(), shares: &|text| self.shares(text) };
-            let violations = safety::check(&plan, &rules);
+            let violations = safety::check(&plan, self.inventory());
             if violations.is_empty() { Ok(plan) } else { Err(violations.iter().map(refusal_of).collect()) }
         });
         (facts, plan)
-    }
-
-    fn app(&self, side: Side) -> &App {
-        self.inventory().app(self.request.direction.colour(side))
-    }
-
-    /// Of the traffic, what a text, as an nginx file, gives to each side.
-    fn shares(&self, text: &str) -> Option<(Share, Share)> {
-        let upstream = nginx::find_upstream(text, &self.inventory().nginx.upstream).ok()?;
-        let share = |side| Share::percent(nginx::share(&upstream, &addresses(self.app(side))));
-        // A server that belongs to neither is left alone, and says nothing of how the two share what is theirs.
-        match (share(Side::To)?, share(Side::From)?) {
-            (to, from) if to != Share::NONE && from == Share::NONE => Some((Share::ALL, from)),
-            (to, from) if to == Share::NONE && from != Share::NONE => Some((to, Share::ALL)),
-            both => Some(both),
-        }
     }
 
     fn show_plan(&self, plan: &Plan, journal: &Journal<'_>) {

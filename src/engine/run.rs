@@ -23,7 +23,7 @@ use crate::nouns::plan::{Action, Gate, Guard, Lane, LeftAs, Stage, StageName, St
 use crate::nouns::record::{AppState, Balancer, Status, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
-use crate::steps::context::{Context, Outcome};
+use crate::steps::context::Context;
 use crate::steps::drain::{self, Drained};
 use crate::steps::switch::{Switch, Way};
 use crate::steps::{lock, observe, start, stop, verify};
@@ -97,20 +97,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     async fn database(&self, known: oneshot::Sender<()>, safe: watch::Receiver<Option<bool>>) {
         let Some(database) = &self.run.inventory.database else { return };
         let loads = self.run.plan.lane(Lane::Database).flat_map(|stage| &stage.steps);
-        let Some(wish) = loads.into_iter().find_map(|step| match &step.action {
-            Action::Load { wish } => Some(wish),
-            Action::Lock { .. }
-            | Action::Start { .. }
-            | Action::Switch { .. }
-            | Action::Drain
-            | Action::Stop { .. }
-            | Action::Leave { .. }
-            | Action::Verify { .. }
-            | Action::Swap
-            | Action::TakeBack { .. } => None,
-        }) else {
-            return;
-        };
+        let Some(wish) = loads.into_iter().find_map(Step::loads) else { return };
         if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {
             self.run.replace_database(database, ready).await;
         }
@@ -207,7 +194,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let steps: Vec<&'a Step> = begin.into_iter().map(|(step, _)| step).collect();
         self.run.journal.record_all(steps.iter().filter_map(|step| self.intent(stage.name, step)));
         self.begun().extend(steps.iter().filter(|step| step.is_a_change()));
-        let done = join_all(steps.into_iter().map(|step| self.step(stage.name, step))).await;
+        let done = join_all(steps.into_iter().map(|step| self.step(stage.name, step, Way::Forth))).await;
         done.into_iter().all(|status| status != Status::Failed)
     }
 
@@ -239,18 +226,22 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         }
     }
 
-    /// One step, and its outcome on disk.
-    async fn step(&self, name: StageName, step: &Step) -> Status {
+    /// One step, or one that takes another back, and its outcome on disk.
+    async fn step(&self, name: StageName, step: &Step, way: Way) -> Status {
         let run = self.run;
+        let (started, stopped) = match way {
+            Way::Forth => (AppState::Started, AppState::Stopped),
+            Way::Back => (AppState::StartedAgain, AppState::StoppedAgain),
+        };
         let timed = run.journal.timed(name.word(), Some(&step.host));
         let outcome = match &step.action {
             Action::Lock { candidate } => lock::run(run, step, candidate.as_ref()).await,
-            Action::Start { side } => start::run(run, &step.host, *side, AppState::Started).await,
+            Action::Start { side } => start::run(run, &step.host, *side, started).await,
             Action::Switch { change, proof, share } => {
-                Switch { host: &step.host, change, proof, share: *share, way: Way::Forth }.run(run).await
+                Switch { host: &step.host, change, proof, share: *share, way }.run(run).await
             }
             Action::Drain => drain::run(run, &step.host).await,
-            Action::Stop { side, target } => stop::run(run, &step.host, *side, target, AppState::Stopped).await,
+            Action::Stop { side, target } => stop::run(run, &step.host, *side, target, stopped).await,
             Action::Leave { side, as_what } => {
                 let outcome = stop::left(run, &step.host, *side, as_what);
                 if *as_what == LeftAs::Down {
@@ -376,19 +367,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             return;
         }
         let begun: Vec<&Step> = self.begun().clone();
-        let starts = begun.into_iter().rev().filter_map(|step| match &step.action {
-            Action::Start { side } => Some((step, *side)),
-            Action::Lock { .. }
-            | Action::Switch { .. }
-            | Action::Drain
-            | Action::Stop { .. }
-            | Action::Leave { .. }
-            | Action::Verify { .. }
-            | Action::Load { .. }
-            | Action::Swap
-            | Action::TakeBack { .. } => None,
-        });
-        let starts: Vec<(&Step, Side)> = starts.collect();
+        let starts: Vec<(&Step, Side)> =
+            begun.into_iter().rev().filter_map(|step| Some((step, step.starts()?))).collect();
         self.look_at_who_may_need(&starts).await;
         join_all(starts.into_iter().map(|(step, side)| async move {
             match self.need_of(side, &step.host) {
@@ -408,7 +388,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             .flat_map(|(step, side)| {
                 let reach = self.run.app(*side).reach();
                 let all = self.run.plan.balancers.iter();
-                all.filter(move |balancer| reach == Reach::AnyBalancer || **balancer == step.host)
+                all.filter(move |balancer| reach.includes(balancer, &step.host))
             })
             .collect();
         let found = join_all(balancers.into_iter().map(|host| observe::found_now(self.run, host))).await;
@@ -419,8 +399,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     fn need_of(&self, side: Side, host: &HostName) -> Need {
         let (colour, reach) = (self.run.colour(side), self.run.app(side).reach());
         self.run.journal.production(|production| {
-            let mut senders =
-                production.balancers().filter(|(balancer, _)| reach == Reach::AnyBalancer || *balancer == host);
+            let mut senders = production.balancers().filter(|(balancer, _)| reach.includes(balancer, host));
             let mut is_found = false;
             let is_moved = senders.any(|(balancer, state)| {
                 is_found |= production.found_sending_to(balancer, colour);
@@ -436,58 +415,38 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
 
     /// Takes a step back, as the plan says. Whether that was done.
     pub(super) async fn undo(&self, step: &Step) -> bool {
-        let run = self.run;
-        let name = match &step.action {
-            Action::Start { .. } => StageName::Stop,
-            Action::Stop { .. } => StageName::Start,
-            Action::Switch { .. } => StageName::Switch,
-            Action::Lock { .. }
-            | Action::Drain
-            | Action::Leave { .. }
-            | Action::Verify { .. }
-            | Action::Load { .. }
-            | Action::Swap
-            | Action::TakeBack { .. } => return true,
-        };
         let why = match &step.undo {
             Undo::Does(action) => {
                 let back =
                     Step { action: action.as_ref().clone(), why: format!("takes back: {}", step.why), ..step.clone() };
-                run.journal.record_all(self.intent(name, &back));
-                let timed = run.journal.timed(name.word(), Some(&step.host));
-                let outcome = match action.as_ref() {
-                    Action::Switch { change, proof, share } => {
-                        Switch { host: &step.host, change, proof, share: *share, way: Way::Back }.run(run).await
-                    }
-                    Action::Stop { side, target } => {
-                        stop::run(run, &step.host, *side, target, AppState::StoppedAgain).await
-                    }
-                    Action::Start { side } => start::run(run, &step.host, *side, AppState::StartedAgain).await,
+                let name = match back.action {
+                    Action::Start { .. } => StageName::Start,
+                    Action::Stop { .. } => StageName::Stop,
                     Action::Lock { .. }
+                    | Action::Switch { .. }
                     | Action::Drain
                     | Action::Leave { .. }
                     | Action::Verify { .. }
                     | Action::Load { .. }
                     | Action::Swap
-                    | Action::TakeBack { .. } => Outcome::done("nothing to take back"),
+                    | Action::TakeBack { .. } => StageName::Switch,
                 };
-                let status = outcome.status;
-                timed.end_with(status, outcome.detail, outcome.follows);
-                return status == Status::Done;
+                self.run.journal.record_all(self.intent(name, &back));
+                return self.step(name, &back, Way::Back).await == Status::Done;
             }
             Undo::Impossible(why) => why.clone(),
             Undo::ByCommand(command) => command.clone(),
             Undo::Released | Undo::CopyIsDropped | Undo::NothingToUndo => return true,
         };
-        run.journal.note(format!("{}: cannot be taken back: {why}", step.host));
+        self.run.journal.note(format!("{}: cannot be taken back: {why}", step.host));
         self.say_what_runs(step, AppState::LeftRunning).await;
         false
     }
 
     /// What was started and is not stopped again may be down all the same: only the host knows.
     async fn say_what_runs(&self, step: &Step, if_it_runs: AppState) {
-        let Action::Start { side } = &step.action else { return };
-        let colour = self.run.colour(*side);
+        let Some(side) = step.starts() else { return };
+        let colour = self.run.colour(side);
         let seen = crate::steps::again::facts(self.run, &step.host).await;
         let state = match seen.as_ref().map(|seen| seen.app(colour)) {
             Some(app) if !app.port_is_open && app.is_running == Ok(false) => AppState::StoppedAgain,
@@ -591,10 +550,7 @@ struct View {
 impl View {
     /// The balancers that may still send to the side that traffic left, on that host.
     fn still_send(&self, reach: Reach, host: &HostName) -> Vec<&str> {
-        match reach {
-            Reach::OwnHost => self.not_there.get(host).into_iter().map(HostName::as_str).collect(),
-            Reach::AnyBalancer => self.not_there.iter().map(HostName::as_str).collect(),
-        }
+        self.not_there.iter().filter(|balancer| reach.includes(balancer, host)).map(HostName::as_str).collect()
     }
 
     /// Why it must not be stopped on that host.
@@ -616,7 +572,6 @@ impl View {
             }
         }
         // Where servers are local its own other colour takes its place, else any of them may.
-        let takes_its_place = |other: &HostName| reach == Reach::AnyBalancer || other == host;
-        self.ill.iter().find(|(other, _)| takes_its_place(other)).map(|(_, why)| why.clone())
+        self.ill.iter().find(|(other, _)| reach.includes(other, host)).map(|(_, why)| why.clone())
     }
 }

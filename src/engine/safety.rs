@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::hosts::facts::addresses;
+use crate::nginx;
 use crate::nouns::digest::sha256;
-use crate::nouns::inventory::Reach;
+use crate::nouns::inventory::{Inventory, Reach};
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{Action, Guard, LeftAs, Plan, StageName, Step, Undo};
 use crate::nouns::share::Share;
-use crate::nouns::side::Side;
+use crate::nouns::side::{Direction, Side};
 
 /// A rule that a plan breaks. A plan with one is never executed: it is a mistake in this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,17 +60,37 @@ impl fmt::Display for Violation {
 }
 
 /// What a plan is held against.
-pub struct Rules<'r> {
+struct Rules<'r> {
+    inventory: &'r Inventory,
+    direction: Direction,
     /// Which balancers can send to each side.
-    pub to_reach: Reach,
-    pub from_reach: Reach,
-    /// Of the traffic, what a text, as an nginx file, gives to the side that traffic goes to and to the other one;
-    /// `None` where it is not understood.
-    pub shares: &'r dyn Fn(&str) -> Option<(Share, Share)>,
+    to_reach: Reach,
+    from_reach: Reach,
+}
+
+impl Rules<'_> {
+    /// Of the traffic, what a text, as an nginx file, gives to the side that traffic goes to and to the other one; `None`
+    /// where it is not understood.
+    fn shares(&self, text: &str) -> Option<(Share, Share)> {
+        let upstream = nginx::find_upstream(text, &self.inventory.nginx.upstream).ok()?;
+        let share = |side| {
+            let app = self.inventory.app(self.direction.colour(side));
+            Share::percent(nginx::share(&upstream, &addresses(app)))
+        };
+        // A server that belongs to neither is left alone, and says nothing of how the two share what is theirs.
+        match (share(Side::To)?, share(Side::From)?) {
+            (to, from) if to != Share::NONE && from == Share::NONE => Some((Share::ALL, from)),
+            (to, from) if to == Share::NONE && from != Share::NONE => Some((to, Share::ALL)),
+            both => Some(both),
+        }
+    }
 }
 
 /// Every rule that the plan breaks.
-pub fn check(plan: &Plan, rules: &Rules<'_>) -> Vec<Violation> {
+pub fn check(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
+    let reach = |side: Side| inventory.app(plan.direction.colour(side)).reach();
+    let direction = plan.direction;
+    let rules = &Rules { inventory, direction, to_reach: reach(Side::To), from_reach: reach(Side::From) };
     let mut violations = Vec::new();
     for pair in plan.stages.windows(2) {
         if pair[0].name >= pair[1].name {
@@ -107,7 +129,7 @@ fn check_step(
             if !takes_it_back {
                 violations.push(Violation::SwitchWithoutUndo { host: host() });
             }
-            if (rules.shares)(&change.after).map(|(to, _)| to) != Some(*share) {
+            if rules.shares(&change.after).map(|(to, _)| to) != Some(*share) {
                 violations.push(Violation::ShareIsNotTheFiles { host: host() });
             }
         }
@@ -116,7 +138,7 @@ fn check_step(
                 violations.push(Violation::StopsUnguarded { app: host() });
             }
             for left in plan.left_out.iter().filter(|left| left.is_balancer && !left.is_there) {
-                if rules.from_reach == Reach::AnyBalancer || left.host == step.host {
+                if rules.from_reach.includes(&left.host, &step.host) {
                     violations.push(Violation::StopsUnderABalancer { app: host(), balancer: left.host.clone() });
                 }
             }
@@ -201,7 +223,7 @@ impl<'p> World<'p> {
             Reach::AnyBalancer => !who.is_empty(),
         };
         let is_served = |(balancer, text): &(&&'p HostName, &&str)| {
-            (rules.shares)(text).is_some_and(|(to, from)| {
+            rules.shares(text).is_some_and(|(to, from)| {
                 (to == Share::NONE || runs(&self.to_runs, rules.to_reach, balancer))
                     && (from == Share::NONE || runs(&self.from_runs, rules.from_reach, balancer))
                     && (to, from) != (Share::NONE, Share::NONE)

@@ -106,7 +106,6 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         }
     }
 
-    /// Whom to look at: nobody before traffic is anywhere.
     /// Where the traffic is back with whom it came from, it is asked whether he answers. He is not this run's to mend.
     pub(super) async fn look_at_what_was_put_back(&self) {
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));

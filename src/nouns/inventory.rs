@@ -217,6 +217,16 @@ pub enum Reach {
     AnyBalancer,
 }
 
+impl Reach {
+    /// Whether a balancer can send to a colour on that host.
+    pub fn includes(self, balancer: &HostName, app: &HostName) -> bool {
+        match self {
+            Reach::OwnHost => balancer == app,
+            Reach::AnyBalancer => true,
+        }
+    }
+}
+
 impl Inventory {
     pub fn app(&self, colour: Colour) -> &App {
         match colour {

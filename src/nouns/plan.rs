@@ -349,18 +349,8 @@ impl Plan {
 
     /// The nginx files that this plan changes or proves, by host.
     pub fn file_changes(&self) -> impl Iterator<Item = (&HostName, &FileChange)> {
-        self.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| match &step.action {
-            Action::Switch { change, .. } => Some((&step.host, change)),
-            Action::Lock { .. }
-            | Action::Start { .. }
-            | Action::Drain
-            | Action::Stop { .. }
-            | Action::Leave { .. }
-            | Action::Verify { .. }
-            | Action::Load { .. }
-            | Action::Swap
-            | Action::TakeBack { .. } => None,
-        })
+        let steps = self.stages.iter().flat_map(|stage| &stage.steps);
+        steps.filter_map(|step| step.switches().map(|change| (&step.host, change)))
     }
 }
 
@@ -433,19 +423,18 @@ impl Stage {
 
 impl Step {
     /// The side that it starts.
-    fn starts(&self) -> Option<Side> {
-        match self.action {
-            Action::Start { side } => Some(side),
-            Action::Lock { .. }
-            | Action::Switch { .. }
-            | Action::Drain
-            | Action::Stop { .. }
-            | Action::Leave { .. }
-            | Action::Verify { .. }
-            | Action::Load { .. }
-            | Action::Swap
-            | Action::TakeBack { .. } => None,
-        }
+    pub fn starts(&self) -> Option<Side> {
+        if let Action::Start { side } = self.action { Some(side) } else { None }
+    }
+
+    /// The file that it changes and proves.
+    pub fn switches(&self) -> Option<&FileChange> {
+        if let Action::Switch { change, .. } = &self.action { Some(change) } else { None }
+    }
+
+    /// The wish for a dump that it loads.
+    pub fn loads(&self) -> Option<&RestoreWish> {
+        if let Action::Load { wish } = &self.action { Some(wish) } else { None }
     }
 
     /// Whether it changes a host.

@@ -10,13 +10,11 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 use super::fleet::{Fleet, PATH};
 use rollback_prod::config::{Document, Reading, read};
 use rollback_prod::engine::run::execute;
-use rollback_prod::engine::safety::Rules;
 use rollback_prod::engine::{planner, safety};
-use rollback_prod::hosts::facts::addresses;
 use rollback_prod::hosts::program::Tenure;
 use rollback_prod::incident::folder::Folder;
 use rollback_prod::incident::journal::{Journal, Progress, Typed, Watcher};
-use rollback_prod::nginx::{self, Template};
+use rollback_prod::nginx::Template;
 use rollback_prod::nouns::clock::Clock;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::consent::Confirmed;
@@ -27,7 +25,6 @@ use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{Balancer, Begun, Entry, What};
 use rollback_prod::nouns::redact::Redactor;
 use rollback_prod::nouns::request::{Request, Undoing};
-use rollback_prod::nouns::share::Share;
 use rollback_prod::nouns::side::{Direction, Side};
 use rollback_prod::steps::context::{Context, Locks, SeenSince};
 use rollback_prod::steps::observe::observe;
@@ -188,14 +185,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             return over(1, why.join("; "));
         }
     };
-    let app = |side: Side| inventory.app(request.direction.colour(side));
-    let shares = |text: &str| {
-        let upstream = nginx::find_upstream(text, &inventory.nginx.upstream).ok()?;
-        let share = |side| Share::percent(nginx::share(&upstream, &addresses(app(side))));
-        Some((share(Side::To)?, share(Side::From)?))
-    };
-    let rules = Rules { to_reach: app(Side::To).reach(), from_reach: app(Side::From).reach(), shares: &shares };
-    let violations = safety::check(&plan, &rules);
+    let violations = safety::check(&plan, inventory);
     if !violations.is_empty() {
         return over(2, format!("the plan is not safe: {violations:?}\n{plan}"));
     }
