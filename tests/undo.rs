@@ -94,7 +94,8 @@ fn where_green_cannot_serve_blue_goes_on() {
     nobody_noticed(&counts, &scene);
     scene.holds(counts.green == 0, "nobody was sent to green");
     scene.holds(read(&lab, "web1", FILE) == now, "the file is as it was");
-    lab.sh("web1", "mv /opt/listings/bin/gone /opt/listings/bin/listings-green");
+    // As whoever mends it does: systemd counts the starts of a unit, and refuses those that come too often.
+    lab.sh("web1", "mv /opt/listings/bin/gone /opt/listings/bin/listings-green; systemctl reset-failed listings-green");
     undo(&lab, &[], "").exits(0);
 }
 
