@@ -5,7 +5,7 @@
 //! Each file that plays runs compiles this for itself and uses a part of it, hence the allowance below.
 #![allow(dead_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -523,18 +523,22 @@ impl World {
         self.answers(balancer, is_local).is_some()
     }
 
-    /// The balancers behind which nobody answers.
-    fn unserved(&self, is_local: bool) -> BTreeSet<HostName> {
-        let balancers = self.machines.iter().filter(|(_, machine)| machine.is_balancer).map(|(host, _)| host);
-        balancers.filter(|host| !self.somebody_serves(host, is_local)).cloned().collect()
+    /// Of the balancers that send to a host, those behind which nobody answers.
+    fn unserved(&self, app: &HostName, is_local: bool) -> BTreeSet<HostName> {
+        let balancers = self.within_reach(app, is_local).filter(|(_, machine)| machine.is_balancer);
+        balancers.map(|(host, _)| host).filter(|host| !self.somebody_serves(host, is_local)).cloned().collect()
     }
 
     fn apps<'w>(&'w self, balancer: &'w HostName, is_local: bool) -> impl Iterator<Item = &'w Machine> {
-        let all = match is_local {
-            true => self.machines.range::<HostName, _>(balancer..=balancer),
+        self.within_reach(balancer, is_local).map(|(_, machine)| machine).filter(|machine| machine.is_app)
+    }
+
+    /// Who sends to whom: within one host, or everybody to everybody.
+    fn within_reach(&self, host: &HostName, is_local: bool) -> btree_map::Range<'_, HostName, Machine> {
+        match is_local {
+            true => self.machines.range::<HostName, _>(host..=host),
             false => self.machines.range::<HostName, _>(..),
-        };
-        all.map(|(_, machine)| machine).filter(|machine| machine.is_app)
+        }
     }
 
     fn is_fenced(&mut self, host: &HostName, program: &Program, said: &mut Said) -> bool {
@@ -652,13 +656,12 @@ impl World {
         // A host that had no room for a lock, or whose answer about it was lost, cannot tell one run from another.
         let was_anothers = self.struck.iter().any(|fault| fault.starts_with("AnotherRun"));
         let cannot_tell = was_anothers && argument(program, "number").is_empty();
-        for (balancer, machine) in &self.machines {
-            let may_send = machine.is_balancer && (!is_local || balancer == host);
-            let (blue, green) = sides(&machine.loaded);
-            if may_send && !cannot_tell && if is_blue { blue } else { green } {
-                self.broken.push(format!("{colour} was stopped on {host} while {balancer} sent to it"));
-            }
-        }
+        let goes_there = |(blue, green): (bool, bool)| if is_blue { blue } else { green };
+        let sends = |machine: &Machine| machine.is_balancer && goes_there(sides(&machine.loaded));
+        let senders = self.within_reach(host, is_local).filter(|(_, machine)| !cannot_tell && sends(machine));
+        let broken = senders.map(|(from, _)| format!("{colour} was stopped on {host} while {from} sent to it"));
+        let broken: Vec<String> = broken.collect();
+        self.broken.extend(broken);
         // What does not run is not taken from anybody.
         if !is_blue && self.machines[host].green && !self.machines[host].blue_was_well {
             self.broken.push(format!("green was stopped on {host} and blue's last answer there was no good one"));
@@ -671,14 +674,14 @@ impl World {
             }
             Some(status) => status,
             None => {
-                let unserved = self.unserved(is_local);
+                let unserved = self.unserved(host, is_local);
                 let machine = self.machine(host);
                 if is_blue {
                     machine.blue = false
                 } else {
                     machine.green = false
                 }
-                for balancer in self.unserved(is_local).difference(&unserved).filter(|_| !cannot_tell) {
+                for balancer in self.unserved(host, is_local).difference(&unserved).filter(|_| !cannot_tell) {
                     self.broken.push(format!("a stop of {colour} on {host} left nobody serving behind {balancer}"));
                 }
                 0
