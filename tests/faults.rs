@@ -200,6 +200,19 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        // 4 where green was about to be stopped just then: it is left for whoever wonders why blue died.
+        name: "blue dies, and can be started",
+        moments: &[Drain, Stop, Verify],
+        users: Users::Cut,
+        exits: &[0, 4],
+        prepare: |lab, config| {
+            lab.sh(HOST, "mkdir -p /etc/systemd/system/listings-blue.service.d; printf '[Service]\\nRestart=no\\n' >/etc/systemd/system/listings-blue.service.d/no.conf; systemctl daemon-reload");
+            config
+        },
+        strike: Passing(|lab| drop(lab.sh(HOST, "systemctl kill -s KILL listings-blue"))),
+        mend: nothing,
+    },
+    Fault {
         name: "green will not die",
         moments: &[Observe],
         users: Users::Served,
@@ -300,6 +313,56 @@ const FAULTS: &[Fault] = &[
         mend: the_log_again,
     },
     Fault {
+        name: "lock forged",
+        moments: &[Observe],
+        users: Users::Served,
+        exits: &[0],
+        prepare: beside_a_stranger,
+        strike: Lasting(|lab| {
+            in_the_lock_s_place(
+                lab,
+                "mkdir -m 777 $d && echo mallory, since yesterday >$d/listings.9.1.lock; touch $d/listings.9.1.lock",
+            );
+        }),
+        mend: without_the_stranger,
+    },
+    Fault {
+        name: "lock is a link",
+        moments: &[Observe],
+        users: Users::Served,
+        exits: &[0],
+        prepare: beside_a_stranger,
+        strike: Lasting(|lab| in_the_lock_s_place(lab, "ln -s /etc $d")),
+        mend: without_the_stranger,
+    },
+    Fault {
+        name: "lock unreadable",
+        moments: &[Observe],
+        users: Users::Served,
+        exits: &[0],
+        prepare: beside_a_stranger,
+        strike: Lasting(|lab| in_the_lock_s_place(lab, "mkdir -m 000 $d")),
+        mend: without_the_stranger,
+    },
+    Fault {
+        name: "green's answers have no end",
+        moments: &[Observe],
+        users: Users::Cut,
+        exits: &[0],
+        prepare: green_s_health_is_asked,
+        strike: Lasting(|lab| green_answers(lab, HOST, ENDLESS_BODY)),
+        mend: |lab| green_answers_as_ever(lab, HOST),
+    },
+    Fault {
+        name: "green's heads have no end",
+        moments: &[Observe],
+        users: Users::Cut,
+        exits: &[0],
+        prepare: green_s_health_is_asked,
+        strike: Lasting(|lab| green_answers(lab, HOST, ENDLESS_HEAD)),
+        mend: |lab| green_answers_as_ever(lab, HOST),
+    },
+    Fault {
         name: "/proc hides others",
         moments: &[Observe, Switch, Drain],
         users: Users::Served,
@@ -359,6 +422,37 @@ const FAULTS: &[Fault] = &[
         mend: nothing,
     },
 ];
+
+/// An account without rights, and a lock that is where any account can make a folder: in the place that root makes, nobody
+/// else can.
+fn beside_a_stranger(lab: &Lab, config: String) -> String {
+    lab.sh(
+        HOST,
+        "useradd -m mallory; rm -rf /run/rollback-prod
+         printf 'deploy ALL=(ALL) NOPASSWD: ALL, !/usr/bin/install\\n' >/etc/sudoers.d/deploy",
+    );
+    config
+}
+
+/// Makes something, as that account, wherever the lock may come to be; `$d` is the folder that it would be in.
+fn in_the_lock_s_place(lab: &Lab, make: &str) {
+    let uid = lab.sh(HOST, "id -u deploy");
+    let text = format!("for b in /run/lock /dev/shm /tmp /var/tmp; do d=$b/rollback-prod-{uid}; {make}; done");
+    let output = lab.exec(HOST, &["runuser", "-u", "mallory", "--", "sh", "-c", &text]);
+    assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn without_the_stranger(lab: &Lab) {
+    write(lab, HOST, "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD:ALL\n");
+    lab.sh(
+        HOST,
+        "rm -rf /run/lock/rollback-prod-* /dev/shm/rollback-prod-* /tmp/rollback-prod-* /var/tmp/rollback-prod-*",
+    );
+}
+
+fn green_s_health_is_asked(_: &Lab, config: String) -> String {
+    config.replace("[green]\n", "[green]\nhealth = [\"http://127.0.0.1:8081/health\"]\n")
+}
 
 fn instead_of_the_log(lab: &Lab, make: &str) {
     lab.sh(HOST, &format!("cd /opt/listings/logs && mv green.log /root/ && runuser -u deploy -- {make}"));
@@ -480,6 +574,16 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     let text = read(lab, HOST, FILE);
     let wanted = rolled_back(file);
     holds(text == file || text == wanted, "the file is the old one or the new one");
+    // What was cut may need a moment to come back, but it comes back as the last words say; they cannot know what happens
+    // when all has been looked at.
+    let is_too_late = fault.users == Users::Cut && moment == Report;
+    let said_to_serve = ["blue", "green"].into_iter().find(|colour| {
+        let is_silent = production.contains("DOES NOT ANSWER") || production.contains("NOT KNOWN");
+        production.contains(&format!("on {colour} on 1 of 1")) && !is_silent && code != -1 && !is_too_late
+    });
+    if let Some(colour) = said_to_serve {
+        until(&format!("{name}: {colour} serves, as it says\n{said}"), || served_by(lab, HOST) == colour);
+    }
     let served = served_by(lab, HOST);
     let green_runs = unit(lab, HOST, "listings-green") == "active" || fault.name == "green is started again";
     match code {

@@ -353,34 +353,16 @@ fn an_endless_green_and_a_proc_that_hides_hold_up_nothing() {
     });
     let without = undisturbed(&lab, &file);
     for (name, answer) in [
-        (
-            "answers without end",
-            "c.sendall(b'HTTP/1.1 200 OK\\\\r\\\\n\\\\r\\\\n')\n  while 1: c.sendall(b'x' * 65536)",
-        ),
-        (
-            "headers without end",
-            "c.sendall(b'HTTP/1.1 200 OK\\\\r\\\\n')\n  while 1: c.sendall(b'X-A: b\\\\r\\\\n' * 1000)",
-        ),
+        ("answers without end", ENDLESS_BODY),
+        ("headers without end", ENDLESS_HEAD),
         (
             "an answer that drips",
-            "c.sendall(b'HTTP/1.1 200 OK\\\\r\\\\n\\\\r\\\\n')\n  while 1: c.sendall(b'x'); time.sleep(0.1)",
+            "c.sendall(b'HTTP/1.1 200 OK\\r\\n\\r\\n')\n  while 1: c.sendall(b'x'); time.sleep(0.1)",
         ),
     ] {
-        let server = format!(
-            "import socket, threading, time\ns = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
-             s.bind(('127.0.0.1', 8081)); s.listen(64)\ndef serve(c):\n try:\n  c.recv(4096)\n  {}\n except OSError: pass\n\
-             while 1: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n",
-            answer.replace("\\\\", "\\")
-        );
-        write(&lab, HOST, "/opt/listings/endless.py", &server);
-        lab.sh(
-            HOST,
-            "printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/python3 /opt/listings/endless.py\\n' >/etc/systemd/system/listings-green.service.d/endless.conf
-             systemctl daemon-reload; systemctl restart listings-green",
-        );
-        until("it listens", || lab.sh(HOST, "ss -Hltn 'sport = :8081'").contains("8081"));
+        green_answers(&lab, HOST, answer);
         let scene = rollback(&lab, &[]);
-        lab.sh(HOST, "rm /etc/systemd/system/listings-green.service.d/endless.conf; systemctl daemon-reload; systemctl stop listings-green");
+        green_answers_as_ever(&lab, HOST);
         done(&lab, name, &scene, without);
         back_to_green(&lab, HOST, &file);
     }

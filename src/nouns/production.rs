@@ -169,13 +169,27 @@ impl Production {
         self.balancer(host) == Some(Balancer::Shifted)
     }
 
-    /// What the run did to a colour on an app host; `None` where it did nothing.
+    /// What the run did to a colour on an app host; `None` where it did nothing. The side that all traffic is back with is
+    /// kept, and no leftover.
     pub fn app(&self, host: &HostName, colour: Colour) -> Option<AppState> {
         let now = self.hosts.get(host)?;
-        match colour {
+        let state = match colour {
             Colour::Blue => now.blue,
             Colour::Green => now.green,
-        }
+        };
+        let is_left = state == Some(AppState::LeftRunning) && self.direction().side(colour) == Side::From;
+        if is_left && !self.is_anything_moved() { Some(AppState::Kept) } else { state }
+    }
+
+    /// Whether some traffic is where this run sends it, or may be: moved by it, or all of it there before.
+    fn is_anything_moved(&self) -> bool {
+        let from = self.direction().colour(Side::From);
+        self.hosts.values().any(|now| match now.balancer {
+            Some((Balancer::Shifted | Balancer::Unknown, _)) => true,
+            Some((Balancer::Unchanged | Balancer::PutBack, _)) | None => {
+                now.found.and_then(|found| found.file).is_some_and(|file| !file.includes(from))
+            }
+        })
     }
 
     /// What is wrong with whoever should answer through or on that host; `None` while nothing is known to be.
@@ -290,8 +304,7 @@ impl Production {
     /// What became of a colour on its hosts; `None` where the run did nothing to it, or took back what it did.
     fn app_words(&self, colour: Colour) -> Option<String> {
         let is_to = self.direction().side(colour) == Side::To;
-        let serves =
-            self.hosts.values().any(|now| matches!(now.balancer, Some((Balancer::Shifted | Balancer::Unknown, _))));
+        let serves = self.is_anything_moved();
         let states: Vec<(&HostName, AppState)> = self
             .hosts
             .keys()

@@ -234,6 +234,36 @@ pub fn unit(lab: &Lab, host: &str, unit: &str) -> String {
     String::from_utf8_lossy(&lab.exec(host, &["systemctl", "is-active", unit]).stdout).trim().to_owned()
 }
 
+/// An answer whose body has no end, in Python, for [`green_answers`].
+pub const ENDLESS_BODY: &str = "c.sendall(b'HTTP/1.1 200 OK\\r\\n\\r\\n')\n  while 1: c.sendall(b'x' * 65536)";
+/// One whose head has none.
+pub const ENDLESS_HEAD: &str = "c.sendall(b'HTTP/1.1 200 OK\\r\\n')\n  while 1: c.sendall(b'X-A: b\\r\\n' * 1000)";
+
+/// Green becomes a program that gives this answer to whatever it is asked: lines of Python with the connection as `c`.
+#[track_caller]
+pub fn green_answers(lab: &Lab, host: &str, answer: &str) {
+    let server = format!(
+        "import socket, threading, time\ns = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+         s.bind(('127.0.0.1', 8081)); s.listen(64)\ndef serve(c):\n try:\n  c.recv(4096)\n  {answer}\n except OSError: pass\n\
+         while 1: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n"
+    );
+    write(lab, host, "/opt/listings/green.py", &server);
+    lab.sh(
+        host,
+        "mkdir -p /etc/systemd/system/listings-green.service.d
+         printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/python3 /opt/listings/green.py\\n' >/etc/systemd/system/listings-green.service.d/answers.conf
+         systemctl daemon-reload; systemctl restart listings-green",
+    );
+    until("it listens", || lab.sh(host, "ss -Hltn 'sport = :8081'").contains("8081"));
+}
+
+pub fn green_answers_as_ever(lab: &Lab, host: &str) {
+    lab.sh(
+        host,
+        "rm /etc/systemd/system/listings-green.service.d/answers.conf; systemctl daemon-reload; systemctl stop listings-green",
+    );
+}
+
 /// Where the locks of `deploy` are on a host: the newest, or what is no path.
 pub const LOCK: &str = "$(ls -d /run/rollback-prod/deploy/listings.*.lock 2>/dev/null | tail -n 1)";
 
