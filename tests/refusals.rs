@@ -376,6 +376,54 @@ fn blue_that_is_down_is_started_and_proven_first() {
 }
 
 #[test]
+fn what_was_started_for_nothing_is_stopped_again() {
+    let lab = Lab::up(&["web1", "web2"]);
+    lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    let stopped = || {
+        lab.sh("web1", "systemctl stop listings-blue; systemctl reset-failed listings-blue 2>/dev/null || true");
+        lab.sh("web2", "systemctl stop listings-blue; systemctl reset-failed listings-blue 2>/dev/null || true");
+    };
+    stopped();
+    // It could be started, by all that can be seen, and does not live.
+    lab.sh("web2", "cp /opt/listings/bin/listings-blue /root/; cp /bin/false /opt/listings/bin/listings-blue");
+    let scene = rollback(&lab, &[]);
+    scene
+        .exits(1)
+        .says("traffic of web1, web2 as it was: on green")
+        .says("web2: blue was started and is not well")
+        .never_says("STILL RUNNING");
+    for host in ["web1", "web2"] {
+        untouched(&lab, host, &scene);
+        scene.holds(unit(&lab, host, "listings-blue") != "active", &format!("blue of {host} is stopped again"));
+    }
+
+    // Somebody who changes his mind while they start.
+    lab.sh("web2", "cp /root/listings-blue /opt/listings/bin/listings-blue");
+    stopped();
+    for host in ["web1", "web2"] {
+        lab.sh(
+            host,
+            "mkdir -p /etc/systemd/system/listings-blue.service.d
+             printf '[Service]\\nExecStartPre=/bin/sleep 1\\n' >/etc/systemd/system/listings-blue.service.d/slow.conf
+             systemctl daemon-reload",
+        );
+    }
+    let known = incidents(&lab).len();
+    let mut running = begin(&lab, &[]);
+    until("blue is being started", || {
+        incidents(&lab).len() > known && newest_journal(&lab).iter().any(|entry| is(entry, "intent", "verify"))
+            || running.is_over()
+    });
+    running.signal(Signal::INT);
+    let (code, said) = (running.exit(), running.said());
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains("traffic of web1, web2 as it was: on green"), "{said}");
+    for host in ["web1", "web2"] {
+        assert!(served_by(&lab, host) == "green" && unit(&lab, host, "listings-blue") != "active", "{host}: {said}");
+    }
+}
+
+#[test]
 fn blue_that_is_a_plain_process_is_started_and_outlives_the_program() {
     let lab = Lab::up(&["web1"]);
     let start = "cd /opt/listings && ./bin/listings-blue --port=8080";

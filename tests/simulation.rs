@@ -23,8 +23,8 @@ use rollback_prod::nouns::record::Balancer;
 use rollback_prod::nouns::request::Undoing;
 
 const SEEDS: u64 = 10_000;
-/// The machine that runs the gate has two cores.
-const THREADS: u64 = 2;
+/// Two for each core of the machine that runs the gate: a run waits for its disk now and then.
+const THREADS: u64 = 4;
 
 /// The hosts before a run, and what may have changed them behind its back.
 struct Before {
@@ -180,7 +180,11 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
     let (down, cannot, half_dead) = (dice.below(4), dice.below(6), dice.below(10));
     let names: Vec<HostName> = inventory.hosts.iter().map(|host| host.name.clone()).collect();
     let only: Vec<HostName> = match dice.below(4) {
-        0 => vec![names[dice.below(names.len())].clone()],
+        0 => {
+            let at = dice.below(names.len());
+            let more = seed.is_multiple_of(3).then(|| &names[(at + 2) % names.len()]);
+            std::iter::once(&names[at]).chain(more).cloned().collect()
+        }
         _ => Vec::new(),
     };
     let fleet = Fleet::new(&inventory, &rewritten(&file, blue, green), dice);
@@ -202,10 +206,19 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
     }
 
     let before = Before::of(&fleet);
+    let ran_before: Vec<HostName> =
+        fleet.machines().iter().filter(|(_, machine)| machine.green).map(|(host, _)| host.clone()).collect();
     let first = run(&fleet, &inventory, incidents, &request(1, only.clone(), None)).await;
     let struck = fleet.struck();
     wrong.extend(fleet.broken());
     wrong.extend(lies(&fleet, &inventory, &before, &first, &struck).into_iter().map(|lie| format!("first run: {lie}")));
+    let names_apps = inventory.with_role(Role::App).any(|host| only.contains(&host.name));
+    let is_others = struck.iter().any(|fault| fault.starts_with("AnotherRun") || fault.starts_with("GreenDies"));
+    for host in ran_before.iter().filter(|host| names_apps && !only.contains(host) && !is_others) {
+        if !fleet.machines()[host].green {
+            wrong.push(format!("green of {host} was stopped, which --hosts does not name"));
+        }
+    }
     let is_plain = down == 0 && cannot == 0 && half_dead == 0 && only.is_empty();
     if struck.is_empty() && is_plain && first.verdict.exit != 0 {
         wrong.push(format!("nothing struck, and it ended with {}", first.verdict.exit));

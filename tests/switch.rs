@@ -567,6 +567,68 @@ fn green_is_left_running_under_a_balancer_that_nobody_listed() {
     forced.holds(unit(&lab, "web1", "listings-green") == "inactive", "--force stops it");
 }
 
+/// A balancer before two hosts with the application, and its file.
+fn in_front_of_two() -> (Lab, String) {
+    let lab = Lab::up(&["lb", "app1", "app2"]);
+    let (app1, app2) = (lab.ip("app1"), lab.ip("app2"));
+    let servers = |port: u16| format!("servers = [\"{app1}:{port}\", \"{app2}:{port}\"]");
+    lab.config_with(|text| {
+        text.replace("ssh = \"lb\"\n", "ssh = \"lb\"\nroles = [\"balancer\"]\n")
+            .replace("ssh = \"app1\"\n", "ssh = \"app1\"\nroles = [\"app\"]\n")
+            .replace("ssh = \"app2\"\n", "ssh = \"app2\"\nroles = [\"app\"]\n")
+            .replace("servers = [\"127.0.0.1:8080\"]", &servers(8080))
+            .replace("servers = [\"127.0.0.1:8081\"]", &servers(8081))
+    });
+    let line = |port: u16, words: &str| format!("server {app1}:{port} {words};\n    server {app2}:{port} {words};");
+    let file = read(&lab, "lb", FILE)
+        .replace("server 127.0.0.1:8080 down;", &line(8080, "down"))
+        .replace("server 127.0.0.1:8081 weight=100;", &line(8081, "weight=100"));
+    write(&lab, "lb", FILE, &file);
+    lab.sh("lb", "systemctl disable --now listings-blue listings-green; nginx -t && systemctl reload nginx");
+    for app in ["app1", "app2"] {
+        lab.sh(app, "systemctl disable --now nginx");
+    }
+    (lab, file)
+}
+
+#[test]
+fn an_app_outside_hosts_that_a_balancer_inside_sends_to_is_proven_too_and_its_green_goes_on() {
+    let (lab, file) = in_front_of_two();
+    lab.sh("app2", "systemctl stop listings-blue");
+    let load = lab.load("lb", "/");
+    let scene = rollback(&lab, &["--hosts", "lb,app1"]);
+    let counts = load.stop();
+    scene.exits(0).says("app2").says("blue started and proven");
+    nobody_noticed(&counts, &scene);
+    scene.holds(unit(&lab, "app2", "listings-blue") == "active", "blue of app2 runs: lb sends to it");
+    scene.holds(unit(&lab, "app2", "listings-green") == "active", "green of app2 was not meant");
+    scene.holds(unit(&lab, "app1", "listings-green") == "inactive", "green of app1 was");
+    scene.holds(served_by(&lab, "lb") == "blue", "blue serves");
+    rollback(&lab, &[]).exits(0);
+    scene.holds(unit(&lab, "app2", "listings-green") == "inactive", "green of app2, when it is meant");
+
+    // One that cannot be started: refused, and nothing was changed.
+    for app in ["app1", "app2"] {
+        lab.sh(app, "systemctl start listings-green");
+    }
+    until("green is up", || {
+        ["app1", "app2"]
+            .iter()
+            .all(|app| lab.exec(app, &["curl", "-fs", "http://127.0.0.1:8081/health"]).status.success())
+    });
+    write(&lab, "lb", FILE, &file);
+    lab.sh("lb", "systemctl reload nginx");
+    until("green serves", || served_by(&lab, "lb") == "green");
+    lab.sh("app2", "systemctl stop listings-blue; mv /opt/listings/bin/listings-blue /opt/listings/bin/away");
+    let load = lab.load("lb", "/");
+    let scene = rollback(&lab, &["--hosts", "lb,app1"]);
+    let counts = load.stop();
+    scene.exits(1).says("app2").says("nothing was changed");
+    nobody_noticed(&counts, &scene);
+    scene.holds(read(&lab, "lb", FILE) == file, "the file is as it was");
+    scene.holds(unit(&lab, "app1", "listings-green") == "active", "green goes on");
+}
+
 #[test]
 fn a_green_that_hangs_does_not_hold_up_the_rollback() {
     let lab = Lab::up(&["web1", "wget"]);

@@ -61,6 +61,32 @@ fn traffic_goes_back_to_green_and_nobody_notices() {
 }
 
 #[test]
+fn a_site_that_was_split_is_split_again_byte_for_byte() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let green_only = read(&lab, "web1", FILE);
+    // As a canary leaves it: blue was to be gone soon, or has just been given a little again.
+    for (blue, green) in [(1, 99), (10, 90)] {
+        let split = green_only
+            .replace("server 127.0.0.1:8080 down;", &format!("server 127.0.0.1:8080 weight={blue};"))
+            .replace("server 127.0.0.1:8081 weight=100;", &format!("server 127.0.0.1:8081 weight={green};"));
+        back_to_green(&lab, "web1", &green_only);
+        write(&lab, "web1", FILE, &split);
+        lab.sh("web1", "nginx -t && systemctl reload nginx");
+        rollback(&lab, &[]).exits(0).says("traffic on blue on 1 of 1 host");
+        let load = Load::start(&lab.ip("web1"), "GET", "/", 8);
+        let scene = undo(&lab, &[], "");
+        let counts = load.stop();
+        scene.exits(0).says(&format!("traffic on green {green} % and blue {blue} % on 1 of 1 host"));
+        nobody_noticed(&counts, &scene);
+        scene.holds(read(&lab, "web1", FILE) == split, "the file is as it was, byte for byte");
+        let load = Load::start(&lab.ip("web1"), "GET", "/", 8);
+        until("both serve", || load.counts().blue > 0 && load.counts().green > 0);
+        drop(load);
+    }
+}
+
+#[test]
 fn a_file_that_somebody_changed_meanwhile_keeps_what_they_changed() {
     let lab = Lab::up(&["web1"]);
     lab.config("");

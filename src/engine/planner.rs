@@ -192,6 +192,13 @@ impl<'a> Planner<'a> {
         (self.request.undo.is_none() && self.is_asked_for(app)) || self.is_sent_to(app)
     }
 
+    /// Whether an app host was asked for, so that what traffic leaves may be stopped there: by its name, or by no name of an
+    /// app host at all, where only balancers were named. What traffic goes to is another matter: [`Planner::is_needed`].
+    fn is_stop_asked_for(&self, app: &Host) -> bool {
+        self.is_asked_for(app)
+            || !self.inventory.with_role(Role::App).any(|host| self.request.only.contains(&host.name))
+    }
+
     /// Whether a balancer in scope can reach either colour on that host.
     fn is_sent_to(&self, app: &Host) -> bool {
         let is_any = [Side::To, Side::From].into_iter().any(|side| self.app(side).reach() == Reach::AnyBalancer);
@@ -676,6 +683,9 @@ impl<'a> Planner<'a> {
                 Some(_) => format!("{from} is left running"),
             };
             return left(LeftAs::Kept { why });
+        }
+        if !self.is_stop_asked_for(host) {
+            return left(LeftAs::Kept { why: "left out by --hosts".to_owned() });
         }
         self.doubt(host, doubts::serves_both(self.inventory, self.direction(), host, seen));
         if let Some(doubt) = doubts::names_nothing(app, host, theirs) {
