@@ -44,7 +44,7 @@ pub struct RollbackFlags {
     /// Severity for the report and the messages
     #[arg(long, value_name = "P0|P1|P2|P3", value_enum, ignore_case = true)]
     pub severity: Option<Severity>,
-    /// Only these hosts, by the names of the config
+    /// Only these hosts, by the names of the config; balancers alone stand for the apps that they send to, too
     #[arg(long, value_name = "a,b", value_delimiter = ',')]
     pub hosts: Vec<String>,
     /// Leave green running (drained) for diagnosis

@@ -442,6 +442,24 @@ fn blue_that_is_a_plain_process_is_started_and_outlives_the_program() {
 }
 
 #[test]
+fn a_plain_process_that_was_started_and_never_listens_is_ended_with_all_that_it_began() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace(
+            "run.systemd = \"listings-blue.service\"",
+            "run.process = { exe = \"/opt/listings/bin/listings-blue\", port = 8080, start = \"sleep 7654 & exec sleep 7655\" }",
+        )
+        .replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]")
+    });
+    lab.sh("web1", "systemctl disable --now listings-blue 2>/dev/null");
+    let scene = rollback(&lab, &[]);
+    scene.exits(1).says("on green").never_says("STARTED");
+    untouched(&lab, "web1", &scene);
+    let running = lab.sh("web1", "pgrep -fa '^sleep 765' || true");
+    scene.holds(running.is_empty(), &format!("nothing of it runs: {running}"));
+}
+
+#[test]
 fn blue_that_cannot_be_started_leaves_everything_as_it_was() {
     let lab = Lab::up(&["web1"]);
     lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));

@@ -1,7 +1,7 @@
 # Stops green: its unit or container, or the process that listens on its port, and only that one: pid, start time
 # and program are compared with what was seen before, in the same breath as the signal. Then its ports are watched.
 # Takes: service run holder number kind name file project=- pid started exe grace=20 ports watch=1 keep
-# pid, started and exe are a process's; grace and watch are seconds; ports (` 1F91 `) must stay closed that long; keep
+# pid, started and exe are a process's; without exe pid leads a session that this run began, and all of it ends; grace and watch are seconds; ports (` 1F91 `) must stay closed that long; keep
 # (` 1F90 `) are those of the other colour.
 # Sections: stop (what was said), shared (who serves both), left (who listens now). Exit: 0 stopped; 40 it is not the
 #   process that was seen; 41 it could not be stopped; 42 something listens on its port again; 43 whoever would be stopped
@@ -10,11 +10,25 @@
 # Its state stands behind its name, its start further on; of what is not there neither is.
 is_gone() {
   stat_of "$pid"
-  case $rp_stat in '' | Z*) return 0 ;; esac
+  case $rp_stat in
+    '' | Z*)
+      # A group's number is given to nobody else while somebody is in it.
+      [ -n "$exe" ] || ! kill -0 "-$pid" 2>/dev/null
+      return
+      ;;
+  esac
   # shellcheck disable=SC2086
   [ "$(set -- $rp_stat && printf '%s' "${20-}")" != "$started" ]
 }
-signal() { if [ -O "/proc/$pid" ] || [ "$rp_uid" = 0 ]; then kill "-$1" "$pid"; else as_root kill "-$1" "$pid"; fi; }
+signal() {
+  if [ -z "$exe" ]; then
+    kill "-$1" "-$pid"
+  elif [ -O "/proc/$pid" ] || [ "$rp_uid" = 0 ]; then
+    kill "-$1" "$pid"
+  else
+    as_root kill "-$1" "$pid"
+  fi
+}
 # wait_until SECONDS COMMAND…
 wait_until() {
   rp_until=$(($(date +%s) + $1))
@@ -30,7 +44,7 @@ stop_process() {
     printf 'it was gone already\n'
     return 0
   fi
-  case $(exe_of "$pid") in
+  case ${exe:+$(exe_of "$pid")} in
     "$exe" | "$exe (deleted)") ;;
     *)
       if is_gone; then return 0; fi

@@ -268,6 +268,8 @@ pub enum Target {
     Process { pid: u32, started: String, exe: String },
     /// Whatever the config's program listens with when it comes to it: a process that this run started is not there yet.
     Listener,
+    /// A session that this run began, by the process that leads it.
+    Session { pid: u32, started: String },
 }
 
 /// What must still be true when the step begins. The engine evaluates it, or the step itself does on its host in the same

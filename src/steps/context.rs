@@ -14,7 +14,7 @@ use crate::incident::journal::Journal;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Inventory};
 use crate::nouns::names::HostName;
-use crate::nouns::plan::Plan;
+use crate::nouns::plan::{Plan, Target};
 use crate::nouns::record::{Status, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::side::Side;
@@ -84,6 +84,8 @@ pub struct SeenSince {
     access_sizes: Mutex<BTreeMap<HostName, BTreeMap<String, u64>>>,
     /// The last look at what still reaches the side that traffic left; `None` where the host gave no answer.
     samples: Mutex<BTreeMap<HostName, Option<Sample>>>,
+    /// The sessions of plain processes that this run began, as what may be stopped.
+    sessions: Mutex<BTreeMap<HostName, Target>>,
     /// The number of each lock that is held.
     numbers: Mutex<BTreeMap<HostName, u64>>,
 }
@@ -197,6 +199,14 @@ impl SeenSince {
 
     pub fn samples(&self) -> BTreeMap<HostName, Option<Sample>> {
         locked(&self.samples).clone()
+    }
+
+    pub fn remember_session(&self, host: &HostName, session: Target) {
+        locked(&self.sessions).insert(host.clone(), session);
+    }
+
+    pub fn session(&self, host: &HostName) -> Option<Target> {
+        locked(&self.sessions).get(host).cloned()
     }
 
     pub fn remember_number(&self, host: &HostName, number: u64) {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::context::{Context, Outcome};
 use super::passes::{self, InARow};
 use super::verify;
+use crate::hosts::answer::Answer;
 use crate::hosts::program::{Arguments, Change, Script, Tenure, program, script};
 use crate::hosts::remote::Apply;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Run};
 use crate::nouns::names::HostName;
+use crate::nouns::plan::Target;
 use crate::nouns::record::{AppState, What};
 use crate::nouns::side::Side;
 
@@ -36,12 +38,24 @@ pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
     Change(program(START, arguments, Duration::from_secs(100)))
 }
 
+/// The session of a plain process, as `start.sh` tells it.
+fn session(answer: &Answer) -> Option<Target> {
+    let process = answer.text("process")?;
+    let (pid, started) = process.trim().split_once(' ')?;
+    Some(Target::Session { pid: pid.parse().ok()?, started: started.to_owned() })
+}
+
 /// Starts a side on a host; `as_what` is what it is then.
 pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side, as_what: AppState) -> Outcome {
     let colour = run.colour(side);
     let now = |state: AppState| What::App { host: host.clone(), colour, state };
     let said = match run.fleet.apply(host, &start(run.inventory, &run.tenure_on(host), colour)).await {
-        Ok(answer) if answer.status == 0 => None,
+        Ok(answer) if answer.status == 0 => {
+            if let Some(session) = session(&answer) {
+                run.seen_since.remember_session(host, session);
+            }
+            None
+        }
         Ok(answer) if answer.status == FENCED => {
             let other = answer.text("why").unwrap_or_default();
             return Outcome::failed(format!("another run took the lock: {other}; {colour} was not started"))

@@ -60,10 +60,17 @@ pub fn stop(inventory: &Inventory, tenure: &Tenure, colour: Colour, target: &Tar
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     arguments.run(&app.run);
-    if let Target::Process { pid, started, exe } = target {
-        arguments.set("pid", pid);
-        arguments.set("started", started);
-        arguments.set("exe", exe);
+    match target {
+        Target::Supervised | Target::Listener => {}
+        Target::Process { pid, started, exe } => {
+            arguments.set("pid", pid);
+            arguments.set("started", started);
+            arguments.set("exe", exe);
+        }
+        Target::Session { pid, started } => {
+            arguments.set("pid", pid);
+            arguments.set("started", started);
+        }
     }
     let grace = app.stop_timeout.as_secs().max(1);
     arguments.set("grace", grace);
@@ -89,8 +96,10 @@ pub async fn run<F: Apply>(
     let colour = run.colour(side);
     let now = |state: AppState| What::App { host: host.clone(), colour, state };
     let target = match target {
-        Target::Supervised | Target::Process { .. } => target.clone(),
-        Target::Listener => match listener(run, host, side).await {
+        Target::Supervised | Target::Process { .. } | Target::Session { .. } => target.clone(),
+        // One that does not listen, or not yet, runs all the same.
+        Target::Listener => match listener(run, host, side).await.map(|target| target.or(run.seen_since.session(host)))
+        {
             Ok(Some(target)) => target,
             Ok(None) => return Outcome::done(format!("nothing of {colour} listens")).then(now(as_what)),
             Err(why) => return Outcome::unknown(why).then(now(AppState::Unknown)),

@@ -265,7 +265,7 @@ impl Load {
     /// Enough that some request is in flight at every instant; few enough to leave the CPU to the hosts.
     pub const CONNECTIONS: usize = 8;
     pub const KEPT: usize = 20;
-    const PAUSE: Duration = Duration::from_millis(1);
+    const PAUSE: Duration = Duration::from_millis(4);
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     /// Starts `connections` senders; returns when the first answer, good or bad, is there.

@@ -45,7 +45,7 @@ pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     while !is_true() {
         assert!(Instant::now() < deadline, "after a minute it is still not so: {what}");
         // Short beside what is waited for, and long enough that many who wait leave the cores to the hosts.
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(15));
     }
 }
 
