@@ -191,7 +191,7 @@ const FAULTS: &[Fault] = &[
         users: Users::Cut,
         exits: &[0, 1, 3, 4],
         prepare: |lab, config| {
-            lab.sh(HOST, "mkdir -p /etc/systemd/system/listings-blue.service.d; printf '[Service]\\nRestart=no\\nExecStartPre=/usr/bin/test ! -e /run/blue-is-dead\\n' >/etc/systemd/system/listings-blue.service.d/no.conf; systemctl daemon-reload");
+            drop_in(lab, HOST, "listings-blue", "Restart=no\nExecStartPre=/usr/bin/test ! -e /run/blue-is-dead");
             config
         },
         strike: Lasting(|lab| drop(lab.sh(HOST, "touch /run/blue-is-dead; systemctl kill -s KILL listings-blue"))),
@@ -206,7 +206,7 @@ const FAULTS: &[Fault] = &[
         users: Users::Cut,
         exits: &[0, 4],
         prepare: |lab, config| {
-            lab.sh(HOST, "mkdir -p /etc/systemd/system/listings-blue.service.d; printf '[Service]\\nRestart=no\\n' >/etc/systemd/system/listings-blue.service.d/no.conf; systemctl daemon-reload");
+            drop_in(lab, HOST, "listings-blue", "Restart=no");
             config
         },
         strike: Passing(|lab| drop(lab.sh(HOST, "systemctl kill -s KILL listings-blue"))),
@@ -218,7 +218,7 @@ const FAULTS: &[Fault] = &[
         users: Users::Served,
         exits: &[0],
         prepare: |lab, config| {
-            green_unit(lab, "KillSignal=SIGCONT\nTimeoutStopSec=60");
+            drop_in(lab, HOST, "listings-green", "KillSignal=SIGCONT\nTimeoutStopSec=60");
             config.replace("listings-green.service\"\n", "listings-green.service\"\nstop_timeout = \"1s\"\n")
         },
         strike: Lasting(nothing),
@@ -242,7 +242,7 @@ const FAULTS: &[Fault] = &[
         exits: &[0, 1, 3, 4, 5],
         prepare: as_it_is,
         strike: Lasting(|lab| write(lab, HOST, "/etc/sudoers.d/deploy", "# nobody may do anything\n")),
-        mend: |lab| write(lab, HOST, "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD:ALL\n"),
+        mend: all_is_allowed,
     },
     Fault {
         name: "host key changed",
@@ -438,12 +438,15 @@ fn beside_a_stranger(lab: &Lab, config: String) -> String {
 fn in_the_lock_s_place(lab: &Lab, make: &str) {
     let uid = lab.sh(HOST, "id -u deploy");
     let text = format!("for b in /run/lock /dev/shm /tmp /var/tmp; do d=$b/rollback-prod-{uid}; {make}; done");
-    let output = lab.exec(HOST, &["runuser", "-u", "mallory", "--", "sh", "-c", &text]);
-    assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+    as_account(lab, HOST, "mallory", &text);
+}
+
+fn all_is_allowed(lab: &Lab) {
+    write(lab, HOST, "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD:ALL\n");
 }
 
 fn without_the_stranger(lab: &Lab) {
-    write(lab, HOST, "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD:ALL\n");
+    all_is_allowed(lab);
     lab.sh(
         HOST,
         "rm -rf /run/lock/rollback-prod-* /dev/shm/rollback-prod-* /tmp/rollback-prod-* /var/tmp/rollback-prod-*",
@@ -494,18 +497,6 @@ fn local_disk(lab: &Lab, program: &str, words: &[&str]) {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn green_unit(lab: &Lab, lines: &str) {
-    lab.sh(
-        HOST,
-        &format!(
-            "mkdir -p /etc/systemd/system/listings-green.service.d
-             printf '[Service]\\n%b\\n' '{}' >/etc/systemd/system/listings-green.service.d/test.conf
-             systemctl daemon-reload",
-            lines.replace('\n', "\\n")
-        ),
-    );
-}
-
 /// What one cell came to.
 struct Cell {
     fault: &'static str,
@@ -518,7 +509,7 @@ struct Cell {
 fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     // Each step takes long enough to be struck in the middle of it.
     install(lab, HOST, RELOAD, RELOADS);
-    green_unit(lab, if moment == Stop { "ExecStop=/bin/sleep 0.7" } else { "" });
+    drop_in(lab, HOST, "listings-green", if moment == Stop { "ExecStop=/bin/sleep 0.7" } else { "" });
     lab.sh(HOST, "rm -f /run/reload-began");
     let config = lab.config_with(|text| {
         let text = text

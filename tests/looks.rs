@@ -49,15 +49,9 @@ while True:
 /// Green as that web server, in the unit that the config names.
 fn green_is_shared_server(lab: &Lab, places: &str) {
     install(lab, "web1", "/opt/listings/shared.py", SHARED);
-    lab.sh(
-        "web1",
-        &format!(
-            "mkdir -p /etc/systemd/system/listings-green.service.d
-             printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/python3 /opt/listings/shared.py green {places}\\n' \
-               >/etc/systemd/system/listings-green.service.d/test.conf
-             systemctl daemon-reload; systemctl restart listings-green"
-        ),
-    );
+    let start = format!("ExecStart=\nExecStart=/usr/bin/python3 /opt/listings/shared.py green {places}");
+    drop_in(lab, "web1", "listings-green", &start);
+    lab.sh("web1", "systemctl restart listings-green");
 }
 
 /// Waits until an URL answers on the host itself.
@@ -159,10 +153,7 @@ fn a_green_that_takes_blues_place_before_the_stop_is_left_running() {
     // As a unit, and as a process: what the stop would end is looked at in the same breath.
     let exe = lab.sh("web1", "readlink -f /usr/bin/python3");
     // Blue goes in a moment, and stays away: it must not be missed for so long that it is started again.
-    let stays_away = "[Service]\nRestart=no\n";
-    lab.sh("web1", "mkdir -p /etc/systemd/system/listings-blue.service.d");
-    write(&lab, "web1", "/etc/systemd/system/listings-blue.service.d/test.conf", stays_away);
-    lab.sh("web1", "systemctl daemon-reload");
+    drop_in(&lab, "web1", "listings-blue", "Restart=no");
     for as_unit in [true, false] {
         green_is_shared_server(&lab, "127.0.0.1:8081 +127.0.0.1:8080");
         answers(&lab, "http://127.0.0.1:8081/");
@@ -304,12 +295,10 @@ fn a_blue_that_could_not_be_started_is_said_before_anything_is_changed() {
     let lab = Lab::up(&["web1"]);
     lab.config("");
     let bin = "/opt/listings/bin/listings-blue";
-    let drop_in = "/etc/systemd/system/listings-blue.service.d/test.conf";
     let service = |lines: &str| {
-        write(&lab, "web1", drop_in, &format!("[Service]\n{lines}\n"));
-        lab.sh("web1", "systemctl daemon-reload; systemctl reset-failed; systemctl stop listings-blue");
+        drop_in(&lab, "web1", "listings-blue", lines);
+        lab.sh("web1", "systemctl reset-failed; systemctl stop listings-blue");
     };
-    lab.sh("web1", "mkdir -p /etc/systemd/system/listings-blue.service.d");
     let refused = |what: &str| {
         for words in [&["check"][..], &["--reason", "x", "--dry-run"], &["--reason", "x"]] {
             let scene = run(&lab, words);
@@ -385,13 +374,13 @@ fn a_unit_that_has_failed_says_so_with_its_last_words() {
         given_up(&Answer { sections: sections(&output.stdout, &nonce), ..Answer::default() })
     };
     assert_eq!(supervisor(), None, "it runs");
-    lab.sh(
+    drop_in(
+        &lab,
         "web1",
-        "mkdir -p /etc/systemd/system/listings-blue.service.d
-         printf '[Service]\\nRestart=no\\nExecStart=\\nExecStart=/bin/sh -c \"echo no such port >&2; exit 7\"\\n' \
-           >/etc/systemd/system/listings-blue.service.d/test.conf
-         systemctl daemon-reload; systemctl restart listings-blue",
+        "listings-blue",
+        "Restart=no\nExecStart=\nExecStart=/bin/sh -c \"echo no such port >&2; exit 7\"",
     );
+    lab.sh("web1", "systemctl restart listings-blue");
     until("it has failed", || unit(&lab, "web1", "listings-blue") == "failed");
     let said = supervisor().unwrap_or_default();
     assert!(said.starts_with("its unit failed: exit-code, status 7; it said: "), "{said}");

@@ -42,11 +42,6 @@ fn lab() -> (Lab, String) {
     (lab, file)
 }
 
-fn as_account(lab: &Lab, account: &str, text: &str) {
-    let output = lab.exec(HOST, &["runuser", "-u", account, "--", "bash", "-c", text]);
-    assert!(output.status.success(), "{account}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// A process of an account that goes on until it is ended.
 fn goes_on(lab: &Lab, account: &str, name: &str, text: &str) {
     // In a file: systemd-run has a `$` of its own.
@@ -129,7 +124,7 @@ fn whatever_green_makes_of_its_log_costs_a_gap_and_nothing_else() {
         ("a socket", "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"green.log\")'", "it is a socket"),
     ] {
         lab.sh(HOST, &format!("mv {LOGS}/green.log /root/green.log"));
-        as_account(&lab, "greenapp", &format!("cd {LOGS}; {make}"));
+        as_account(&lab, HOST, "greenapp", &format!("cd {LOGS}; {make}"));
         let scene = rollback(&lab, &[]);
         lab.sh(HOST, &format!("rm -rf {LOGS}/green.log {LOGS}/sub; mv /root/green.log {LOGS}/green.log"));
         done(&lab, name, &scene, without);
@@ -168,6 +163,7 @@ fn whatever_green_makes_of_its_log_costs_a_gap_and_nothing_else() {
     lab.config("");
     as_account(
         &lab,
+        HOST,
         "greenapp",
         &format!(
             "cd {LOGS}; mv green.log green.today; ln -s green.today green.log; echo the cause of it >>green.today"
@@ -249,7 +245,7 @@ fn whatever_a_stranger_on_the_host_makes_the_rollback_is_done() {
         "forged records",
         &|| {
             as_account(
-                &lab,
+                &lab, HOST,
                 "mallory",
                 "for b in /run/lock /dev/shm /tmp /var/tmp; do d=$b/rollback-prod-listings-jobs-1000; mkdir -p $d/a.switch $d/b.switch
                  echo 1 >$d/a.switch/pid; mkfifo $d/b.switch/pid; chmod -R a+rwX $d; done",
@@ -381,7 +377,7 @@ fn an_endless_green_and_a_proc_that_hides_hold_up_nothing() {
 #[test]
 fn a_file_that_is_silent_takes_the_time_of_no_other() {
     let (lab, file) = lab();
-    as_account(&lab, "mallory", "mkfifo /home/mallory/fifo.log; chmod 755 /home/mallory");
+    as_account(&lab, HOST, "mallory", "mkfifo /home/mallory/fifo.log; chmod 755 /home/mallory");
     lab.sh(HOST, "for n in 1 2 3 4; do echo $n >/var/log/$n.log; done");
     // Not a byte comes of any file.
     install(&lab, HOST, "/usr/local/bin/gzip", "#!/bin/sh\nsleep 30\n");
@@ -433,7 +429,7 @@ fn check_names_what_the_folder_will_lack_and_the_command_that_mends_it() {
         ))
         .says("/var/log/nginx/error.log: it may not be read by deploy: ssh web1 sudo usermod -aG adm deploy")
         .says("sudo usermod -aG systemd-journal deploy");
-    as_account(&lab, "greenapp", &format!("mkfifo {LOGS}/green.log"));
+    as_account(&lab, HOST, "greenapp", &format!("mkfifo {LOGS}/green.log"));
     run(&lab, &["check"]).exits(0).says("green's log /opt/listings/logs/green.log is a FIFO and no file");
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use site::{answer, roll, serves, until};
+use site::{answer, drop_in, roll, serves, until, verify_within};
 use support::Scene;
 use support::lab::Lab;
 
@@ -60,12 +60,7 @@ fn is_open(lab: &Lab, host: &str, port: u16) -> bool {
 #[test]
 fn a_green_unit_that_always_restarts_is_stopped_and_stays_stopped() {
     let lab = Lab::up(&["web1"]);
-    lab.sh(
-        "web1",
-        "mkdir -p /etc/systemd/system/listings-green.service.d
-         printf '[Service]\\nRestart=always\\nRestartSec=50ms\\n' >/etc/systemd/system/listings-green.service.d/a.conf
-         systemctl daemon-reload",
-    );
+    drop_in(&lab, "web1", "listings-green", "Restart=always\nRestartSec=50ms");
     // It does come back when it is only killed: the reason that the unit is stopped and not its process.
     let before = pid_on(&lab, "web1", 8081);
     lab.sh("web1", &format!("kill {before}"));
@@ -97,13 +92,13 @@ fn a_stubborn_green_unit_is_killed_after_the_stop_timeout_and_not_after_systemds
 #[test]
 fn a_green_unit_in_a_restart_loop_is_stopped_too() {
     let lab = Lab::up(&["web1"]);
-    lab.sh(
+    drop_in(
+        &lab,
         "web1",
-        "mkdir -p /etc/systemd/system/listings-green.service.d
-         printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nExecStart=\\nExecStart=/bin/false\\nRestart=always\\nRestartSec=1\\n' \
-           >/etc/systemd/system/listings-green.service.d/a.conf
-         systemctl daemon-reload; systemctl restart listings-green",
+        "listings-green",
+        "ExecStart=\nExecStart=/bin/false\nRestart=always\nRestartSec=1\n[Unit]\nStartLimitIntervalSec=0",
     );
+    lab.sh("web1", "systemctl restart listings-green");
     until("it waits for its restart", || {
         lab.sh("web1", "systemctl show -p SubState --value listings-green") == "auto-restart"
     });
@@ -281,8 +276,7 @@ fn blue_as_a_process_outlives_the_line_and_the_program_that_started_it() {
 fn blue_that_cannot_be_started_leaves_green_serving() {
     let lab = Lab::up(&["web1"]);
     lab.sh("web1", "systemctl stop listings-blue; chmod 0 /opt/listings/bin/listings-blue");
-    let config =
-        lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    let config = lab.config_with(|text| verify_within(&text, "2s"));
     let scene = roll(&lab, &config);
     scene.exits(1).says("blue");
     scene.holds(answer(&lab, "web1") == "green", "green serves");

@@ -267,12 +267,8 @@ fn no_sudoers_line_is_printed_that_nothing_makes_use_of() {
         scene.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).map(str::to_owned).collect();
     write(&lab, "web1", "/etc/sudoers.d/deploy", &format!("{}\n", granted.join("\n")));
     // Blue has to be started, and green to be killed.
-    lab.sh(
-        "web1",
-        "systemctl stop listings-blue; mkdir -p /etc/systemd/system/listings-green.service.d
-         printf '[Service]\nKillSignal=SIGCONT\nTimeoutStopSec=60\n' >/etc/systemd/system/listings-green.service.d/test.conf
-         systemctl daemon-reload",
-    );
+    lab.sh("web1", "systemctl stop listings-blue");
+    drop_in(&lab, "web1", "listings-green", "KillSignal=SIGCONT\nTimeoutStopSec=60");
     rollback(&lab, &[]).exits(0).says("green stopped");
     // Green has to be started again.
     run(&lab, &["undo"]).exits(0);
@@ -378,10 +374,11 @@ fn blue_that_is_down_is_started_and_proven_first() {
 #[test]
 fn what_was_started_for_nothing_is_stopped_again() {
     let lab = Lab::up(&["web1", "web2"]);
-    lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    lab.config_with(|text| verify_within(&text, "2s"));
     let stopped = || {
-        lab.sh("web1", "systemctl stop listings-blue; systemctl reset-failed listings-blue 2>/dev/null || true");
-        lab.sh("web2", "systemctl stop listings-blue; systemctl reset-failed listings-blue 2>/dev/null || true");
+        for host in ["web1", "web2"] {
+            lab.sh(host, "systemctl stop listings-blue; systemctl reset-failed listings-blue 2>/dev/null || true");
+        }
     };
     stopped();
     // It could be started, by all that can be seen, and does not live.
@@ -401,12 +398,7 @@ fn what_was_started_for_nothing_is_stopped_again() {
     lab.sh("web2", "cp /root/listings-blue /opt/listings/bin/listings-blue");
     stopped();
     for host in ["web1", "web2"] {
-        lab.sh(
-            host,
-            "mkdir -p /etc/systemd/system/listings-blue.service.d
-             printf '[Service]\\nExecStartPre=/bin/sleep 1\\n' >/etc/systemd/system/listings-blue.service.d/slow.conf
-             systemctl daemon-reload",
-        );
+        drop_in(&lab, host, "listings-blue", "ExecStartPre=/bin/sleep 1");
     }
     let known = incidents(&lab).len();
     let mut running = begin(&lab, &[]);
@@ -445,11 +437,10 @@ fn blue_that_is_a_plain_process_is_started_and_outlives_the_program() {
 fn a_plain_process_that_was_started_and_never_listens_is_ended_with_all_that_it_began() {
     let lab = Lab::up(&["web1"]);
     lab.config_with(|text| {
-        text.replace(
+        verify_within(&text, "2s").replace(
             "run.systemd = \"listings-blue.service\"",
             "run.process = { exe = \"/opt/listings/bin/listings-blue\", port = 8080, start = \"sleep 7654 & exec sleep 7655\" }",
         )
-        .replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]")
     });
     lab.sh("web1", "systemctl disable --now listings-blue 2>/dev/null");
     let scene = rollback(&lab, &[]);
@@ -462,7 +453,7 @@ fn a_plain_process_that_was_started_and_never_listens_is_ended_with_all_that_it_
 #[test]
 fn blue_that_cannot_be_started_leaves_everything_as_it_was() {
     let lab = Lab::up(&["web1"]);
-    lab.config_with(|text| text.replace("timeout = \"10s\"\n\n[evidence]", "timeout = \"2s\"\n\n[evidence]"));
+    lab.config_with(|text| verify_within(&text, "2s"));
     lab.sh("web1", "systemctl stop listings-blue; mv /opt/listings/bin/listings-blue /opt/listings/bin/away");
     let before = read(&lab, "web1", FILE);
     let scene = rollback(&lab, &[]);

@@ -206,15 +206,13 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
     }
 
     let before = Before::of(&fleet);
-    let ran_before: Vec<HostName> =
-        fleet.machines().iter().filter(|(_, machine)| machine.green).map(|(host, _)| host.clone()).collect();
     let first = run(&fleet, &inventory, incidents, &request(1, only.clone(), None)).await;
     let struck = fleet.struck();
     wrong.extend(fleet.broken());
     wrong.extend(lies(&fleet, &inventory, &before, &first, &struck).into_iter().map(|lie| format!("first run: {lie}")));
     let names_apps = inventory.with_role(Role::App).any(|host| only.contains(&host.name));
     let is_others = struck.iter().any(|fault| fault.starts_with("AnotherRun") || fault.starts_with("GreenDies"));
-    for host in ran_before.iter().filter(|host| names_apps && !only.contains(host) && !is_others) {
+    for host in before.green.iter().filter(|host| names_apps && !only.contains(host) && !is_others) {
         if !fleet.machines()[host].green {
             wrong.push(format!("green of {host} was stopped, which --hosts does not name"));
         }

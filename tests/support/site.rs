@@ -234,6 +234,27 @@ pub fn unit(lab: &Lab, host: &str, unit: &str) -> String {
     String::from_utf8_lossy(&lab.exec(host, &["systemctl", "is-active", unit]).stdout).trim().to_owned()
 }
 
+/// Gives a unit these lines of `[Service]` on top of its own, in the place of those that it had before.
+#[track_caller]
+pub fn drop_in(lab: &Lab, host: &str, unit: &str, lines: &str) {
+    let folder = format!("/etc/systemd/system/{unit}.service.d");
+    lab.sh(host, &format!("mkdir -p {folder}"));
+    write(lab, host, &format!("{folder}/test.conf"), &format!("[Service]\n{lines}\n"));
+    lab.sh(host, "systemctl daemon-reload");
+}
+
+/// Does something on a host as an account of it.
+#[track_caller]
+pub fn as_account(lab: &Lab, host: &str, account: &str, text: &str) {
+    let output = lab.exec(host, &["runuser", "-u", account, "--", "bash", "-c", text]);
+    assert!(output.status.success(), "{account}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The config's text with another limit for a verification, and for a start that does not come up.
+pub fn verify_within(text: &str, limit: &str) -> String {
+    text.replace("timeout = \"10s\"\n\n[evidence]", &format!("timeout = \"{limit}\"\n\n[evidence]"))
+}
+
 /// An answer whose body has no end, in Python, for [`green_answers`].
 pub const ENDLESS_BODY: &str = "c.sendall(b'HTTP/1.1 200 OK\\r\\n\\r\\n')\n  while 1: c.sendall(b'x' * 65536)";
 /// One whose head has none.
@@ -248,20 +269,14 @@ pub fn green_answers(lab: &Lab, host: &str, answer: &str) {
          while 1: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n"
     );
     write(lab, host, "/opt/listings/green.py", &server);
-    lab.sh(
-        host,
-        "mkdir -p /etc/systemd/system/listings-green.service.d
-         printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/python3 /opt/listings/green.py\\n' >/etc/systemd/system/listings-green.service.d/answers.conf
-         systemctl daemon-reload; systemctl restart listings-green",
-    );
+    drop_in(lab, host, "listings-green", "ExecStart=\nExecStart=/usr/bin/python3 /opt/listings/green.py");
+    lab.sh(host, "systemctl restart listings-green");
     until("it listens", || lab.sh(host, "ss -Hltn 'sport = :8081'").contains("8081"));
 }
 
 pub fn green_answers_as_ever(lab: &Lab, host: &str) {
-    lab.sh(
-        host,
-        "rm /etc/systemd/system/listings-green.service.d/answers.conf; systemctl daemon-reload; systemctl stop listings-green",
-    );
+    drop_in(lab, host, "listings-green", "");
+    lab.sh(host, "systemctl stop listings-green");
 }
 
 /// Where the locks of `deploy` are on a host: the newest, or what is no path.
