@@ -16,6 +16,7 @@ mod variables;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -92,7 +93,7 @@ pub struct Understood {
 /// All problems of both files, the base's first, each file's by line.
 pub fn read(reading: &Reading) -> Result<Understood, Vec<Problem>> {
     let mut findings = findings::Findings::new(&reading.base, reading.overlay.as_ref());
-    let inventory = check::tree(reading, &schema(), &mut findings).and_then(|tree| {
+    let inventory = check::tree(reading, &SCHEMA, &mut findings).and_then(|tree| {
         let written = check::written(&tree, &mut findings)?;
         meaning::inventory(&written, &tree, reading, &mut findings)
     });
@@ -118,12 +119,12 @@ pub fn overlay_path(base: &Path, environment: &Environment) -> PathBuf {
 
 /// The JSON Schema of `rollback.toml`, for editors; `docs/rollback.schema.json` is this text.
 pub fn schema_json() -> String {
-    format!("{:#}\n", schema())
+    format!("{:#}\n", *SCHEMA)
 }
 
 /// The schema that the documents are checked against: no references and no nulls (TOML has neither).
 /// Draft 7, because the editors' TOML plug-ins speak it.
-fn schema() -> Value {
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<RollbackToml>().to_value();
     remove_nulls(&mut schema);
@@ -136,7 +137,7 @@ fn schema() -> Value {
         }
     }
     schema
-}
+});
 
 /// An `Option` is a key that may be left out, not a key that may be `null`.
 fn remove_nulls(schema: &mut Value) {

@@ -131,10 +131,17 @@ fn what_would_not_survive_a_swap_is_refused_before_anything_is_loaded() {
     finishes(&lab);
 }
 
-/// The same with a dump that takes a while to load, small enough for a test, and what the live database is meanwhile.
+/// A dump that takes a while to load, small enough for a test.
 fn ready_for_a_long_load() -> (Lab, String) {
+    ready_with(150_000)
+}
+
+/// The same host with so many orders more in its newest dump, and what the live database is meanwhile.
+fn ready_with(orders: u32) -> (Lab, String) {
     let lab = ready();
-    sql(&lab, "INSERT INTO orders SELECT i, NULL, repeat(md5(i::text), 12) FROM generate_series(10001, 160000) i");
+    let last = 10_000 + orders;
+    let rows = format!("SELECT i, NULL, repeat(md5(i::text), 12) FROM generate_series(10001, {last}) i");
+    sql(&lab, &format!("INSERT INTO orders {rows}"));
     dump(&lab, NAME, "b.sql.gz", 100);
     sql(&lab, "DELETE FROM listings WHERE id = 77777; INSERT INTO listings VALUES (88888, 'later', '2026-11-21')");
     let before = state(&lab);
@@ -210,7 +217,7 @@ fn a_load_that_is_killed_on_its_host_leaves_a_whole_database_and_the_next_one_fi
 
 #[test]
 fn a_swap_that_is_killed_at_any_moment_happened_or_did_not_and_the_next_one_finishes() {
-    let (lab, before) = ready_for_a_long_load();
+    let (lab, before) = ready_with(100);
     for ms in [0, 10, 20, 40, 60, 90, 130] {
         let live = oid(&lab, NAME);
         let run = asked(&lab);
