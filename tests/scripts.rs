@@ -19,7 +19,7 @@ use rollback_prod::incident::capture;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::{Environment, IncidentId, RemotePath, UnitName};
-use rollback_prod::nouns::plan::{FileChange, Mark, Proof, Target};
+use rollback_prod::nouns::plan::{FileChange, Mark, Proof, StandsIn, Target};
 use rollback_prod::nouns::record::Swap;
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::{drain, lock, scripts, start, stop, switch, verify};
@@ -150,6 +150,22 @@ fn every_script_is_read_by_every_shell() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success() && said.is_empty(), "{shell:?} {}: {said}", path.display());
         }
+    }
+}
+
+/// One that is defined again would take the other's place for everybody who calls it.
+#[test]
+fn every_function_of_a_script_is_defined_once() {
+    for (name, parts) in scripts() {
+        let framework = ["answered", "rp_main", "rp_call"].map(str::to_owned);
+        let own = parts.iter().flat_map(|part| part.lines()).filter_map(|line| {
+            let (function, _) = line.trim_start().split_once("() {")?;
+            function.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| function.to_owned())
+        });
+        let mut functions: Vec<String> = framework.into_iter().chain(own).collect();
+        functions.sort();
+        let twice: Vec<&[String]> = functions.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty(), "{name}: {twice:?}");
     }
 }
 
@@ -370,8 +386,10 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(programs::compare(inventory, database, "direct", "copy", Some("live")));
     let mut apply = |change: Change| programs.push(change.program().clone());
     apply(lock::prepare(inventory, &tenure, Some(&change)));
-    for mark in [Mark::Header("x: y".into()), Mark::Body("blue".into())] {
+    for stands_in in [StandsIn::Header, StandsIn::Body] {
+        let mark = Mark { of: Colour::Blue, stands_in, ours: "x: y".into(), theirs: "x: z".into() };
         let proof = Proof {
+            who: "blue".into(),
             pidfile: "/run/nginx.pid".into(),
             error_logs: vec!["/var/log/nginx/error.log".into()],
             access_logs: vec!["/var/log/nginx/access.log".into()],

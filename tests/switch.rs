@@ -772,6 +772,110 @@ fn a_body_tells_blue_where_nginx_hides_the_instance_header() {
     scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
 }
 
+/// An application whose answers to `/` bear a header that changes after so many of them, as one does that names the
+/// process which gave it.
+const ANSWERS_OF_SEVERAL: &str = r#"
+import http.server, sys
+asked, steady = 0, int(sys.argv[2])
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        global asked
+        asked += self.path == "/"
+        self.send_response(200)
+        self.send_header("X-Worker", "%s-%d" % (sys.argv[1], asked > steady))
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+    def log_message(self, *words): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[3])), Answer).serve_forever()
+"#;
+
+#[test]
+fn a_mark_that_blue_itself_does_not_keep_is_none() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    install(&lab, "web1", "/opt/listings/several.py", ANSWERS_OF_SEVERAL);
+    for (colour, port) in [("blue", 8080), ("green", 8081)] {
+        // It is asked twice before the switch.
+        let steady = if colour == "blue" { 2 } else { 1000 };
+        let start = format!("ExecStart=\nExecStart=/usr/bin/python3 /opt/listings/several.py {colour} {steady} {port}");
+        drop_in(&lab, "web1", &format!("listings-{colour}"), &start);
+    }
+    lab.sh("web1", "systemctl restart listings-blue listings-green");
+    until("both listen", || lab.sh("web1", "ss -Hltn '( sport = :8080 or sport = :8081 )' | wc -l").trim() == "2");
+    lab.sh("web1", "systemctl restart nginx");
+    let worker = || get(&lab.ip("web1"), "/").header("X-Worker");
+    assert_eq!(worker(), "green-0");
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0).never_says("look alike");
+    scene.holds(worker() == "blue-1", "blue serves, with another mark than it had");
+}
+
+#[test]
+fn an_answer_with_greens_mark_is_never_blues() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // The file is loaded and its upstream is switched, but the site passes to another one.
+    write(&lab, "web1", "/etc/nginx/conf.d/other.conf", "upstream other { server 127.0.0.1:8081; }\n");
+    lab.sh(
+        "web1",
+        &format!("sed -i 's|http://listings_backend|http://other|' {FILE}; nginx -t && systemctl reload nginx"),
+    );
+    let before = read(&lab, "web1", FILE);
+    let scene = rollback(&lab, &[]);
+    scene.exits(3).says("still bear the mark of the side that must not serve").says("put back, as it was: on green");
+    scene.holds(read(&lab, "web1", FILE) == before, "the file is as it was");
+    scene.holds(served_by(&lab, "web1") == "green", "green serves");
+    scene.holds(unit(&lab, "web1", "listings-green") == "active", "green was not stopped");
+}
+
+#[test]
+fn a_file_of_the_same_name_that_nginx_does_not_load_is_refused_and_the_loaded_one_named() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let loaded = "/etc/nginx/sites-enabled/listings";
+    // A copy where others have a link.
+    lab.sh("web1", &format!("rm {loaded}; cp {FILE} {loaded}; nginx -t && systemctl reload nginx"));
+    let before = read(&lab, "web1", FILE);
+    for words in [&["--dry-run"][..], &[]] {
+        let scene = rollback(&lab, words);
+        scene.exits(1).says(&format!("nginx does not read {FILE}")).says(&format!("nginx.file = \"{loaded}\""));
+    }
+    assert_eq!(read(&lab, "web1", FILE), before);
+    assert_eq!(served_by(&lab, "web1"), "green");
+
+    // As it says. The other copy is as it was.
+    lab.config_with(|text| text.replace(FILE, loaded));
+    let load = Load::start(&lab.ip("web1"), "GET", "/", FEW);
+    let scene = rollback(&lab, &[]);
+    nobody_noticed(&load.stop(), &scene);
+    scene.exits(0);
+    scene.holds(read(&lab, "web1", loaded) == rolled_back(&before), "the file that is loaded is right");
+    scene.holds(read(&lab, "web1", FILE) == before, "the other one is as it was");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+}
+
+#[test]
+fn a_file_that_nginx_reads_by_another_name_is_the_same_file() {
+    let lab = Lab::up(&["web1"]);
+    // The config goes through a link of a folder, nginx through one of the file that is called otherwise.
+    lab.config_with(|text| text.replace(FILE, "/srv/nginx/listings"));
+    lab.sh(
+        "web1",
+        &format!(
+            "ln -s /etc/nginx/sites-available /srv/nginx; rm /etc/nginx/sites-enabled/listings
+             ln -s {FILE} /etc/nginx/sites-enabled/00-shop; nginx -t && systemctl reload nginx"
+        ),
+    );
+    let before = read(&lab, "web1", FILE);
+    let scene = rollback(&lab, &["--keep-green"]);
+    scene.exits(0).never_says("another file sends to green");
+    scene.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file behind the links is right");
+    scene.holds(lab.sh("web1", "readlink /etc/nginx/sites-enabled/00-shop").trim() == FILE, "the link is a link");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+}
+
 #[test]
 fn hosts_that_are_odd_each_in_their_own_way_are_all_switched() {
     let lab = Lab::up(&["fish", "wget", "noisy", "bare"]);

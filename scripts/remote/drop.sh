@@ -3,14 +3,15 @@
 # run and oid may be nothing; holder and number too, of what is done under no lock.
 # Exit: 0 it is gone; 63 it is not what it was to be; 64 it cannot be dropped; 93 as in switch.sh
 if fenced "$service" "$holder" "$number"; then return 93; fi
-children_of() {
+# children_of_threads PID: the kernel's list, which lib.sh reads, has those of one thread, and a load has several.
+children_of_threads() {
   cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{
     pid = $1; sub(/^.*\) /, ""); split($0, f, " ")
     if (f[2] == parent) print pid }'
 }
 # kill_tree PID: it and everything it began; the elder first, so that none begins another.
 kill_tree() {
-  rp_children=$(children_of "$1")
+  rp_children=$(children_of_threads "$1")
   kill -KILL "$1" 2>/dev/null
   for rp_child in $rp_children; do kill_tree "$rp_child"; done
 }

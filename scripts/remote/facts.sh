@@ -57,6 +57,14 @@ nginx_facts() {
   if [ -z "$pidfile" ]; then
     pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
   fi
+  # Of the files that it loads those that are ours, whatever they are called: a name alone proves nothing.
+  section nginx.same
+  printf '%s\n' "$kept" | while IFS= read -r line; do
+    case $line in '# configuration file '*) line=${line#'# configuration file '} line=${line%:} ;; *) continue ;; esac
+    # dash, bash, ksh and busybox all know it.
+    # shellcheck disable=SC3013
+    if [ "$line" -ef "$nginx_file" ]; then printf '%s\n' "$line"; fi
+  done
   section nginx.pidfile
   printf '%s' "$pidfile"
   master=$(nginx_master "$pidfile")

@@ -120,14 +120,14 @@ fetch_all() {
       rp_left=$((rp_left - 1))
       rp_next=
       if [ "$rp_left" -gt 0 ]; then rp_next="\\n$rp_nonce ${1%%"$rp_unit"*}\\n"; fi
-      curl_says write-out "\\n$rp_nonce $rp_name.code\\n%{http_code} %{errormsg}$rp_next"
+      printf 'write-out = "%s"\n' "\\n$rp_nonce $rp_name.code\\n%{http_code} %{errormsg}$rp_next"
       printf '%s\n' silent show-error include 'noproxy = "*"' 'header = "Connection: close"' "max-time = $rp_wait"
-      [ "$rp_host" = - ] || curl_says header "Host: $(for_curl "$rp_host")"
+      [ "$rp_host" = - ] || curl_says header "Host: $rp_host"
       case $rp_url in
         unix:*)
           rp_path=${rp_url#unix:}
-          curl_says unix-socket "$(for_curl "${rp_path%%:*}")"
-          curl_says url "$(for_curl "http://localhost${rp_path#*:}")"
+          curl_says unix-socket "${rp_path%%:*}"
+          curl_says url "http://localhost${rp_path#*:}"
           ;;
         https://*)
           split_https
@@ -135,14 +135,14 @@ fetch_all() {
           printf 'http1.1\n'
           [ "$rp_trusts" = no ] || printf 'insecure\n'
           if [ "$rp_host" = - ]; then
-            curl_says url "$(for_curl "$rp_url")"
+            curl_says url "$rp_url"
           else
             # The name that the certificate must have, and that nginx picks the site by, is not the place we connect to.
-            curl_says connect-to "$(for_curl "${rp_host%:*}:$rp_port:$rp_at:$rp_port")"
-            curl_says url "$(for_curl "https://${rp_host%:*}:$rp_port$rp_path")"
+            curl_says connect-to "${rp_host%:*}:$rp_port:$rp_at:$rp_port"
+            curl_says url "https://${rp_host%:*}:$rp_port$rp_path"
           fi
           ;;
-        *) curl_says url "$(for_curl "$rp_url")" ;;
+        *) curl_says url "$rp_url" ;;
       esac
       if [ "$rp_left" -gt 0 ]; then printf 'next\n'; fi
     done | curl -q -K - 2>/dev/null
@@ -169,15 +169,15 @@ fetch_all() {
     printf 'wget'
   done
 }
-# curl_says OPTION VALUE: a line of curl's config.
-curl_says() { printf '%s = "%s"\n' "$1" "$2"; }
-# for_curl TEXT: as it stands in quotes there. A newline would be a line of its own.
-for_curl() {
-  case $1 in
+# curl_says OPTION VALUE: a line of curl's config. What stands in quotes there is escaped; a newline would
+# be a line of its own. Without a program where there is nothing to escape: a host is asked often, and each costs.
+curl_says() {
+  rp_value=$2
+  case $rp_value in
     *'"'* | *\\* | *'
-'*) printf '%s' "$1" | tr -d '\n' | sed 's/[\\"]/\\&/g' ;;
-    *) printf '%s' "$1" ;;
+'*) rp_value=$(printf '%s' "$rp_value" | tr -d '\n' | sed 's/[\\"]/\\&/g') ;;
   esac
+  printf '%s = "%s"\n' "$1" "$rp_value"
 }
 split_get() {
   rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}

@@ -1,11 +1,12 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
 # Takes: root_shell=no service run holder number live before after test reload pidfile log... access... probe probe_host=- limit=10
-# Takes: passes=3 header body
-# root_shell=yes: sudo allows one. What tells blue's answer is header (a line of the head) or body (the whole body);
-#   without it an answer counts once the old workers have stopped accepting.
+# Takes: passes=3 who header other_header body other_body get...
+# root_shell=yes: sudo allows one. who is the side that shall answer. What tells its answers is header (a line of the head)
+#   or body (the whole body), and other_header or other_body what tells those of the side that must not any more; without
+#   it an answer counts once the old workers have stopped accepting. A get `direct` asks a server of who without nginx.
 # Sections: steps (what was done), test, reload, access (sizes of the logs), why, put_back. Exit:
-#   0 blue serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
+#   0 who serves, proven; 10 the file was changed by somebody else; 11 nginx is not running here;
 #   12 the new file could not be written beside the old one (10 to 12: nothing was changed)
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
 #   30 the old file could not be put back; 91 the job was killed; 93 the lock is another run's by now (section why):
@@ -74,33 +75,56 @@ look() {
   done
 }
 
-# answered_by_blue: whether blue answers the probe $passes times in a row.
-answered_by_blue() {
+# is_served: whether the probe is answered by who, $passes times in a row.
+is_served() {
   set --
   rp_n=0
   while [ "$rp_n" -lt "$passes" ]; do
     rp_n=$((rp_n + 1))
     set -- "$@" "probe${rp_unit}2$rp_unit$probe_host$rp_unit$probe"
   done
-  # What comes after plenty is not judged: a page without end is no answer of blue's.
-  fetch_all "$@" | nonce=$rp_nonce header=$header body=$body need=$passes plenty=$rp_plenty awk '
-    BEGIN { nonce = ENVIRON["nonce"]; plenty = ENVIRON["plenty"] + 0; header = tolower(ENVIRON["header"]); body = ENVIRON["body"]; need = ENVIRON["need"] + 0 }
+  rp_judged=$(fetch_all "$@" | judged probe)
+  rp_good=${rp_judged%% *}
+  case $rp_judged in *' other') rp_seen=other ;; *) rp_seen= ;; esac
+  [ "$rp_good" = "$passes" ]
+}
+
+# is_no_mark: whether who itself gives an answer without it, as one does that puts the number of its process there.
+is_no_mark() {
+  case $(with_get fetch_all | judged direct) in *' unmarked'*) ;; *) return 1 ;; esac
+}
+
+# judged NAME: of the answers on standard input to gets of that name, how many are good; behind it `unmarked` where one
+# that came has not the mark, and `other` where one has the other side's. What comes after plenty is not judged: a page
+# without end is no answer of anybody.
+judged() {
+  nonce=$rp_nonce name=$1 header=$header other_header=$other_header body=$body other_body=$other_body plenty=$rp_plenty awk '
+    BEGIN {
+      nonce = ENVIRON["nonce"]; name = ENVIRON["name"]; plenty = ENVIRON["plenty"] + 0
+      header = tolower(ENVIRON["header"]); other_header = tolower(ENVIRON["other_header"])
+      body = ENVIRON["body"]; other_body = ENVIRON["other_body"]
+    }
     function judge(code) {
       if (code == "wget") code = status
       if (code + 0 < 200 || code + 0 >= 500) return
-      if (header != "" && !marked) return
-      if (body != "" && text != body) return
+      if (is_other || (other_body != "" && text == other_body)) { other = 1; return }
+      if ((header != "" && !marked) || (body != "" && text != body)) { unmarked = 1; return }
       good++
     }
     { gsub(/\r/, ""); plenty -= length($0) + 1; if (plenty < 0) exit }
     expecting { judge($1); expecting = 0; next }
-    $1 == nonce && $2 == "probe" { inhead = 1; marked = 0; text = ""; lines = 0; status = 0; next }
-    $1 == nonce && $2 == "probe.code" { sub(/\n$/, "", text); expecting = 1; next }
+    $1 == nonce && $2 == name { inhead = 1; marked = 0; is_other = 0; text = ""; status = 0; next }
+    $1 == nonce && $2 == name ".code" { sub(/\n$/, "", text); expecting = 1; next }
     inhead && /^HTTP\// { status = $2 }
     inhead && $0 == "" { inhead = 0; next }
-    inhead { if (tolower($0) == header) marked = 1; next }
+    inhead {
+      line = tolower($0)
+      if (line == header) marked = 1
+      if (other_header != "" && line == other_header) is_other = 1
+      next
+    }
     { text = text $0 "\n" }
-    END { exit good == need ? 0 : 1 }'
+    END { print good + 0 (unmarked ? " unmarked" : "") (other ? " other" : "") }'
 }
 
 # took_it: whether nginx has complained since before the reload; the only place where it says that it goes on as before.
@@ -134,13 +158,13 @@ is_applied() {
     cause='nginx started no new workers'
     return 1
   fi
-  cause='the probe was not answered by blue'
+  cause="the probe was not answered by $who"
 }
 
 proven() {
   rp_until=
   rp_round=0
-  applied=no
+  applied=no rp_seen=
   while :; do
     # The old workers accept for another 0.1 s: time to see whether the configuration was taken at all. Once it was,
     # an answer with blue's mark is all that is missing, and the quickest thing to see.
@@ -149,15 +173,16 @@ proven() {
       took_it || return 1
     fi
     if [ "$applied" = yes ]; then
-      if [ -n "$header$body" ] && answered_by_blue; then return 0; fi
+      if [ -n "$header$body" ] && is_served; then return 0; fi
       if [ -z "$header$body" ] || [ "$rp_round" -gt 8 ]; then
         look
         if [ "$old_accepts" = no ]; then
-          # Only workers of the new configuration accept, and it sends to nobody but blue: any answer is blue's.
-          # (A mark can change under us: a header that holds the pid of one of blue's processes.)
-          header='' body=''
-          if answered_by_blue; then return 0; fi
-          cause='blue does not answer the probe through nginx'
+          # Only workers of the new configuration accept, and it sends to nobody but who: any answer is theirs, but for one
+          # with the other side's mark, which disproves.
+          if [ -n "$header$body" ] && is_no_mark; then header='' body=''; fi
+          cause="$who does not answer the probe through nginx"
+          if [ -z "$header$body" ] && is_served; then return 0; fi
+          [ "$rp_seen" != other ] || cause="answers through nginx still bear the mark of the side that must not serve"
         fi
       fi
     fi

@@ -383,7 +383,13 @@ impl<'a> Planner<'a> {
                 host.name
             ));
         }
+        let who = |share| match share {
+            Share::ALL => to.to_string(),
+            Share::NONE => from.to_string(),
+            _ => format!("{to} or {from}"),
+        };
         let proof = Proof {
+            who: who(share),
             pidfile: nginx.pidfile.clone(),
             error_logs: nginx.error_logs.clone(),
             access_logs: nginx.access_logs.clone(),
@@ -396,18 +402,18 @@ impl<'a> Planner<'a> {
             Share::NONE => format!("{from} alone, as before the incident"),
             split => format!("{to} {split}, {from} {}, as before the incident", split.rest()),
         };
-        let who = if share == Share::NONE { from } else { to };
-        let why = if is_needed {
-            format!("{path}: {words}; test, reload, wait until {who} answers")
-        } else {
-            format!("{path} says so already: test, reload, wait until {who} answers")
+        let wait = format!("test, reload, wait until {} answers", proof.who);
+        let why = match is_needed {
+            true => format!("{path}: {words}; {wait}"),
+            false => format!("{path} says so already: {wait}"),
         };
+        let before = self.share_of(&change.before).unwrap_or(Share::NONE);
         let undo = match is_needed {
             false => Undo::NothingToUndo,
             true => Undo::Does(Box::new(Action::Switch {
                 change: change.reversed(),
-                proof: Proof { mark: None, ..proof.clone() },
-                share: self.share_of(&change.before).unwrap_or(Share::NONE),
+                proof: Proof { who: who(before), mark: None, ..proof.clone() },
+                share: before,
             })),
         };
         Some(vec![
@@ -457,8 +463,15 @@ impl<'a> Planner<'a> {
                 self.refuse_unknown(host, not_known);
             }
         } else if nginx.is_loaded == Ok(false) {
-            let hint = format!("ssh {} grep -rn include /etc/nginx", host.ssh);
-            self.refuse(Some(host), format!("nginx does not read {path}: no include names it"), Some(hint));
+            let upstream = &self.inventory.nginx.upstream;
+            let (why, hint) = match nginx.defined_in.as_slice() {
+                [] => ("no include names it".to_owned(), format!("ssh {} grep -rn include /etc/nginx", host.ssh)),
+                [read, ..] => (
+                    format!("the upstream {upstream} that it serves is in {read}, which is another file"),
+                    format!("in the config: nginx.file = \"{read}\""),
+                ),
+            };
+            self.refuse(Some(host), format!("nginx does not read {path}: {why}"), Some(hint));
         } else if let Err(not_known) = &nginx.is_loaded {
             self.notes.push(format!("{}: whether nginx reads {path} is not known: {not_known}", host.name));
         }

@@ -18,6 +18,9 @@ pub const SCRIPTS: &[Script] = &[FACTS];
 /// What a question that reads files and asks local ports may take: an earlier run's step may be waited for.
 const FACTS_LIMIT: Duration = Duration::from_secs(60);
 
+/// So many servers of a colour are plenty to compare.
+pub const MOST_DIRECT: usize = 4;
+
 /// Everything about a host in one question.
 pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Question {
     let from = inventory.app(direction.colour(Side::From));
@@ -69,9 +72,9 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         let path = path_of(inventory.nginx.probe.as_str());
         let probe_host = inventory.nginx.probe_host.as_deref();
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
-            // Two answers of a lone server show what changes between answers; four servers are plenty to compare.
+            // Two answers of a lone server show what changes between answers.
             let times = if direction.side(colour) == Side::To && app.servers.len() == 1 { 2 } else { 1 };
-            for server in app.servers.iter().take(4) {
+            for server in app.servers.iter().take(MOST_DIRECT) {
                 for _ in 0..times {
                     arguments.get(
                         &format!("{colour}.direct"),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::Reach;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
@@ -241,6 +242,8 @@ impl FileChange {
 /// How it is proven that a balancer serves as it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Proof {
+    /// Who shall answer, in words: a colour, or both.
+    pub who: String,
     pub pidfile: String,
     pub error_logs: Vec<String>,
     pub access_logs: Vec<String>,
@@ -250,12 +253,23 @@ pub struct Proof {
 
 /// What an answer of one colour has and one of the other has not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// Whose answers have it.
+    pub of: Colour,
+    pub stands_in: StandsIn,
+    pub ours: String,
+    /// What stands there in an answer of the other colour: an answer with it is never one of ours.
+    pub theirs: String,
+}
+
+/// Where a mark is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mark {
-    /// A line of the head, as `Name: value`.
-    Header(String),
-    /// The whole body.
-    Body(String),
+pub enum StandsIn {
+    /// A line of the head, as `Name: value`, in any case.
+    Header,
+    /// The whole body, without the newlines at its end.
+    Body,
 }
 
 /// What exactly is stopped.

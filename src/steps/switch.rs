@@ -8,11 +8,13 @@ use super::again::{self, Fetched};
 use super::context::{Context, Outcome};
 use super::observe;
 use crate::hosts::answer::{Answer, Failure};
-use crate::hosts::program::{Arguments, Change, Script, Tenure, UNIT, program, script};
+use crate::hosts::facts::direct_url;
+use crate::hosts::program::{Arguments, Change, PATIENCE, Script, Tenure, UNIT, program, script};
+use crate::hosts::question::{MOST_DIRECT, path_of};
 use crate::hosts::remote::{Apply, Ask};
 use crate::nouns::inventory::Inventory;
 use crate::nouns::names::HostName;
-use crate::nouns::plan::{FileChange, Mark, Proof};
+use crate::nouns::plan::{FileChange, Proof, StandsIn};
 use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
@@ -122,10 +124,18 @@ pub fn switch(
     arguments.set("probe_host", nginx.probe_host.as_deref().unwrap_or("-"));
     arguments.set("limit", SWITCH_LIMIT_SECONDS);
     arguments.set("passes", PROBE_PASSES);
-    match &proof.mark {
-        Some(Mark::Header(line)) => arguments.set("header", line),
-        Some(Mark::Body(body)) => arguments.set("body", body),
-        None => {}
+    arguments.set("who", &proof.who);
+    if let Some(mark) = &proof.mark {
+        let (ours, theirs) = match mark.stands_in {
+            StandsIn::Header => ("header", "other_header"),
+            StandsIn::Body => ("body", "other_body"),
+        };
+        arguments.set(ours, &mark.ours);
+        arguments.set(theirs, &mark.theirs);
+        let (host, path) = (nginx.probe_host.as_deref(), path_of(nginx.probe.as_str()));
+        for server in inventory.app(mark.of).servers.iter().take(MOST_DIRECT) {
+            arguments.get("direct", PATIENCE, host, &direct_url(server.as_str(), path));
+        }
     }
     // The proof, the put-back with a test and a reload of its own, and a host that is busy.
     Change(program(SWITCH, arguments, Duration::from_secs(SWITCH_LIMIT_SECONDS + 50)))

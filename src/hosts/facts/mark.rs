@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::Get;
-use crate::nouns::plan::Mark;
+use crate::nouns::colour::Colour;
+use crate::nouns::plan::{Mark, StandsIn};
 use crate::nouns::side::Side;
 
 /// Header names whose values differ from answer to answer or from server to server for reasons of their own.
@@ -30,27 +31,34 @@ const VOLATILE: &[&str] = &[
 /// What an answer of the side that traffic goes to has and one of the other has not: a header of the same name with
 /// another value, or the body. It must not change from answer to answer, and nginx must pass it on: the probe's answer has
 /// one or the other.
-pub(super) fn mark(to: &[Get], from: &[Get], probe: &Get) -> Option<Mark> {
+pub(super) fn mark(of: Colour, to: &[Get], from: &[Get], probe: &Get) -> Option<Mark> {
     let first = |gets: &[Get]| gets.first().filter(|get| get.status != 0).cloned();
     let (t, f) = (first(to)?, first(from)?);
-    let header = t.head.iter().find(|line| {
-        let Some((name, value)) = line.split_once(':') else { return false };
+    let header = t.head.iter().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
         let same_name = |other: &&String| other.split_once(':').is_some_and(|(n, _)| n.eq_ignore_ascii_case(name));
-        let Some(theirs) = f.head.iter().find(same_name) else { return false };
+        let theirs = f.head.iter().find(same_name)?;
         let differs = theirs.split_once(':').is_some_and(|(_, v)| v.trim() != value.trim());
         let is_steady = to.iter().all(|get| get.head.contains(line));
         let is_passed_on = probe.head.iter().any(|l| l.eq_ignore_ascii_case(line) || l.eq_ignore_ascii_case(theirs));
-        !VOLATILE.contains(&name.to_ascii_lowercase().as_str()) && differs && is_steady && is_passed_on
+        let is_mark = !VOLATILE.contains(&name.to_ascii_lowercase().as_str()) && differs && is_steady && is_passed_on;
+        is_mark.then(|| Mark { of, stands_in: StandsIn::Header, ours: line.clone(), theirs: theirs.clone() })
     });
-    if let Some(line) = header {
-        return Some(Mark::Header(line.clone()));
+    if header.is_some() {
+        return header;
     }
-    let body = t.body.trim_end_matches('\n');
+    let (ours, theirs) = (t.body.trim_end_matches('\n'), f.body.trim_end_matches('\n'));
     let is_steady = to.len() > 1 && to.iter().all(|get| get.body == t.body);
     let is_passed_on = probe.body == t.body || probe.body == f.body;
     // A page is compared whole by a shell on the host; beyond a few KiB it is not a mark but a page.
-    let is_usable = !body.is_empty() && body.len() <= 4096 && !body.contains(['\0', '\r']) && t.status < 300;
-    (is_usable && is_steady && is_passed_on && t.body != f.body).then(|| Mark::Body(body.to_owned()))
+    let is_usable = |body: &str| body.len() <= 4096 && !body.contains(['\0', '\r']);
+    let is_mark = !ours.is_empty() && t.status < 300 && is_usable(ours) && is_usable(theirs) && ours != theirs;
+    (is_mark && is_steady && is_passed_on).then(|| Mark {
+        of,
+        stands_in: StandsIn::Body,
+        ours: ours.to_owned(),
+        theirs: theirs.to_owned(),
+    })
 }
 
 /// How far an answer through nginx came from.
@@ -112,9 +120,10 @@ fn returned_by(site: &str, status: u16) -> Vec<&str> {
 
 /// Whose answer it is, where that can be told.
 pub(super) fn answered_by(probe: &Get, mark: Option<&Mark>) -> Option<Side> {
-    let is_marked = match mark? {
-        Mark::Header(line) => probe.head.iter().any(|l| l.eq_ignore_ascii_case(line)),
-        Mark::Body(body) => probe.body.trim_end_matches('\n') == body,
+    let mark = mark?;
+    let is_marked = match mark.stands_in {
+        StandsIn::Header => probe.head.iter().any(|line| line.eq_ignore_ascii_case(&mark.ours)),
+        StandsIn::Body => probe.body.trim_end_matches('\n') == mark.ours,
     };
     // A mark is only one if the probe's answer has that of the one or of the other.
     Some(if is_marked { Side::To } else { Side::From })
@@ -151,24 +160,34 @@ mod tests {
         let blue = [get(&["Date: 1", "X-Instance: blue"], "x"), get(&["Date: 2", "X-Instance: blue"], "x")];
         let green = [get(&["Date: 3", "X-Instance: green"], "x")];
         let probe = get(&["Server: nginx", "x-instance: green"], "x");
-        let found = mark(&blue, &green, &probe);
-        assert_eq!(found, Some(Mark::Header("X-Instance: blue".into())));
+        let found = mark(Colour::Blue, &blue, &green, &probe);
+        let in_header = |ours: &str, theirs: &str| Mark {
+            of: Colour::Blue,
+            stands_in: StandsIn::Header,
+            ours: ours.into(),
+            theirs: theirs.into(),
+        };
+        assert_eq!(found, Some(in_header("X-Instance: blue", "X-Instance: green")));
         assert_eq!(answered_by(&probe, found.as_ref()), Some(Side::From));
     }
 
     #[test]
     fn a_header_that_changes_or_that_nginx_drops_is_no_mark() {
         let counting = [get(&["X-Count: 1"], "same"), get(&["X-Count: 2"], "same")];
-        assert_eq!(mark(&counting, &[get(&["X-Count: 9"], "same")], &get(&["X-Count: 9"], "same")), None);
+        assert_eq!(mark(Colour::Blue, &counting, &[get(&["X-Count: 9"], "same")], &get(&["X-Count: 9"], "same")), None);
         let servers = [get(&["Server: a"], "same"), get(&["Server: a"], "same")];
-        assert_eq!(mark(&servers, &[get(&["Server: b"], "same")], &get(&["Server: nginx"], "same")), None);
+        assert_eq!(
+            mark(Colour::Blue, &servers, &[get(&["Server: b"], "same")], &get(&["Server: nginx"], "same")),
+            None
+        );
     }
 
     #[test]
     fn bodies_are_the_mark_where_heads_are_alike() {
         let blue = [get(&[], "blue\n"), get(&[], "blue\n")];
-        let found = mark(&blue, &[get(&[], "green\n")], &get(&[], "blue\n"));
-        assert_eq!(found, Some(Mark::Body("blue".into())));
+        let found = mark(Colour::Blue, &blue, &[get(&[], "green\n")], &get(&[], "blue\n"));
+        let found_in = found.as_ref().map(|mark| (mark.stands_in, mark.ours.as_str(), mark.theirs.as_str()));
+        assert_eq!(found_in, Some((StandsIn::Body, "blue", "green")));
         assert_eq!(answered_by(&get(&[], "blue\n"), found.as_ref()), Some(Side::To));
     }
 

@@ -24,8 +24,10 @@ pub struct NginxFacts {
     pub sha256: Option<String>,
     /// Whether the configuration that is on disk now passes nginx's own test.
     pub is_valid: Result<(), NotKnown>,
-    /// Whether nginx reads the file at all.
+    /// Whether nginx reads the file at all: this one, not one of its name.
     pub is_loaded: Result<bool, NotKnown>,
+    /// The files that nginx reads in which an upstream of the config's name begins, as nginx names them.
+    pub defined_in: Vec<String>,
     pub pidfile: String,
     pub master: Option<u32>,
     pub workers: usize,
@@ -84,7 +86,9 @@ pub(super) fn read(
         .filter_map(|line| line.strip_prefix("# configuration file "))
         .map(|line| line.trim_end_matches(':'))
         .collect();
-    // nginx names the file as its include does, which may be the link; the other name is the config's own.
+    // nginx names the file as its include does, which may be a link to it: what counts is that it is the same file.
+    let same = text("nginx.same");
+    let same: Vec<&str> = same.lines().collect();
     let is_loaded = match (&is_valid, &path, files.is_empty()) {
         (Err(err), _, _) => Err(err.clone()),
         (_, Err(err), _) => Err(err.clone()),
@@ -92,8 +96,7 @@ pub(super) fn read(
             Err(NotKnown { why: format!("{test} cannot be turned into a dump of what is loaded"), hint: None })
         }
         (Ok(()), Ok(path), false) => {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            Ok(files.iter().any(|file| *file == path || *file == configured || file.rsplit('/').next() == Some(name)))
+            Ok(files.iter().any(|file| *file == path || *file == configured || same.contains(file)))
         }
     };
     let logs = |directive: &str| -> Vec<String> {
@@ -113,7 +116,7 @@ pub(super) fn read(
         gets.get(&format!("{colour}.direct")).map(Vec::as_slice).unwrap_or_default()
     };
     let (to, from) = (direct(Side::To), direct(Side::From));
-    let mark = mark(to, from, &probe);
+    let mark = mark(direction.colour(Side::To), to, from, &probe);
     let both: Vec<&Get> = to.iter().chain(from).collect();
     let probe_origin = origin(&probe, &both, mark.as_ref(), file.as_deref().unwrap_or_default());
     let error_logs = match logs("error_log ") {
@@ -121,13 +124,14 @@ pub(super) fn read(
         none if none.is_empty() => vec!["/var/log/nginx/error.log".to_owned()],
         some => some,
     };
-    let own: Vec<&str> = path.iter().map(String::as_str).chain([configured]).collect();
+    let own: Vec<&str> = path.iter().map(String::as_str).chain([configured]).chain(same.iter().copied()).collect();
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(text.as_bytes())),
         stat: text("nginx.stat").trim().to_owned(),
         text: file,
         is_valid,
         is_loaded,
+        defined_in: defined_in(&dump, &inventory.nginx.upstream),
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),
         workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),
@@ -138,7 +142,7 @@ pub(super) fn read(
             .filter_map(|line| line.strip_prefix("mention "))
             .filter(|line| {
                 let file = line.split_whitespace().next().unwrap_or("");
-                !own.iter().any(|own| *own == file || own.rsplit('/').next() == file.rsplit('/').next())
+                !own.contains(&file)
             })
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect(),
@@ -153,6 +157,23 @@ pub(super) fn read(
         mark,
         path,
     }
+}
+
+/// Of the files of a dump those in which that upstream begins.
+fn defined_in(dump: &str, upstream: &str) -> Vec<String> {
+    let mut file = "";
+    let mut found: Vec<String> = Vec::new();
+    for line in dump.lines() {
+        if let Some(name) = line.strip_prefix("# configuration file ") {
+            file = name.trim_end_matches(':');
+        } else if let Some(rest) = line.trim_start().strip_prefix("upstream") {
+            let name = rest.split('{').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+            if name.eq_ignore_ascii_case(upstream) && !found.iter().any(|known| known == file) {
+                found.push(file.to_owned());
+            }
+        }
+    }
+    found
 }
 
 /// The line of nginx's or sudo's complaint that says most.
