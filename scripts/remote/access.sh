@@ -8,7 +8,8 @@ count() {
 }
 compared() {
   path=${1%%"$rp_unit"*} size=${1#*"$rp_unit"}
-  now=$(size_of "$path")
+  read_size "$path"
+  now=$rp_size
   if [ -z "$now" ]; then
     printf '%s unreadable\n' "$path"
     return 0

@@ -26,7 +26,10 @@ measured() {
         printf '%s %s folder %s\n' "$((${size%%[!0-9]*} * 1024))" "${stat%% *}" "$path"
         ;;
       # Whoever opens a FIFO is held there.
-      *' regular'*) printf '%s %s file %s\n' "$(size_of "$path")" "${stat%% *}" "$path" ;;
+      *' regular'*)
+        read_size "$path"
+        printf '%s %s file %s\n' "$rp_size" "${stat%% *}" "$path"
+        ;;
     esac
   done
 }

@@ -18,7 +18,8 @@ kill_tree() {
 if [ -n "$run" ] && find_load "$run"; then
   if [ -r "$folder/pid" ] && [ ! -e "$folder/status" ]; then
     read -r pid started <"$folder/pid"
-    if [ "$(started_at "$pid")" = "$started" ]; then kill_tree "$pid"; fi
+    read_start "$pid"
+    if [ "$rp_start" = "$started" ]; then kill_tree "$pid"; fi
   fi
   rm -rf "$folder"
   rmdir "${folder%/*}" 2>/dev/null

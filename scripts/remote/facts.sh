@@ -59,21 +59,20 @@ nginx_facts() {
   fi
   # Of the files that it loads those that are ours, whatever they are called: a name alone proves nothing.
   section nginx.same
-  printf '%s\n' "$kept" | while IFS= read -r line; do
+  IFS='
+'
+  set -f
+  for line in $kept; do
     case $line in '# configuration file '*) line=${line#'# configuration file '} line=${line%:} ;; *) continue ;; esac
     # dash, bash, ksh and busybox all know it.
     # shellcheck disable=SC3013
     if [ "$line" -ef "$nginx_file" ]; then printf '%s\n' "$line"; fi
   done
+  set +f
+  unset IFS
   section nginx.pidfile
   printf '%s' "$pidfile"
-  master=$(nginx_master "$pidfile")
-  section nginx.master
-  printf '%s' "$master"
-  if [ -n "$master" ]; then
-    section nginx.workers
-    nginx_workers "$master"
-  fi
+  tell_nginx "$pidfile"
 }
 
 local_facts() {
@@ -195,9 +194,9 @@ local_facts() {
   log_facts() {
     if [ -f "$1" ]; then
       if [ -r "$1" ]; then
-        printf 'readable %s\n' "$(size_of "$1")"
+        stat -L -c 'readable %s' "$1" 2>/dev/null
       else
-        printf 'not readable %s\n' "$(stat -L -c '%A %G' "$1" 2>/dev/null | sed -n 's/^....r.* //p')"
+        stat -L -c 'not readable %A %G' "$1" 2>/dev/null || printf 'not readable\n'
       fi
     elif rp_seen=$(stat -L -c %F "$1" 2>/dev/null || as_root stat -L -c %F "$1" 2>/dev/null); then
       case $rp_seen in regular*) printf 'not readable\n' ;; *) printf 'no file: %s\n' "$rp_seen" ;; esac

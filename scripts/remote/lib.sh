@@ -83,11 +83,12 @@ run_words() {
 # read_whole FILE: its bytes, also where only root may read it.
 read_whole() { if [ -r "$1" ]; then cat "$1"; else as_root cat "$1"; fi; }
 
-# size_of FILE: its bytes, of the file behind a link, also where only root may look; nothing where nobody may, or where
-# it is no file. Never opened: whoever opens a FIFO is held there.
-size_of() {
-  rp_stat=$(stat -L -c '%s %F' "$1" 2>/dev/null || as_root stat -L -c '%s %F' "$1" 2>/dev/null) || return 0
-  case $rp_stat in *' regular'*) printf '%s' "${rp_stat%% *}" ;; esac
+# read_size FILE: its bytes into $rp_size, of the file behind a link, also where only root may look; nothing where nobody
+# may, or where it is no file. Never opened: whoever opens a FIFO is held there.
+read_size() {
+  rp_size=
+  rp_stat=$(stat -L -c '%s %F' "$1" 2>/dev/null) || rp_stat=$(as_root stat -L -c '%s %F' "$1" 2>/dev/null) || return 0
+  case $rp_stat in *' regular'*) rp_size=${rp_stat%% *} ;; esac
 }
 
 # tail_of BYTES FILE: `tail -c BYTES` of a file of nginx, also where only root may read. Of nothing else than a file: a
@@ -252,10 +253,10 @@ is_master() {
   case $rp_title in *nginx*) ;; *) return 1 ;; esac
 }
 
-# nginx_master PIDFILE: the pid of the running master, or nothing. Where neither we nor root for us may read the file, it
+# read_master PIDFILE: the pid of the running master into $rp_master, or nothing. Where neither we nor root for us may read the file, it
 # is the only master that there is.
-nginx_master() {
-  rp_pid=
+read_master() {
+  rp_master='' rp_pid=
   if [ -r "$1" ]; then
     { IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ]; } || return 0
   elif [ "$sudo" = yes ] && [ "$rp_uid" != 0 ] && [ -n "$1" ]; then
@@ -265,7 +266,7 @@ nginx_master() {
     '') ;;
     *[!0-9]*) return 0 ;;
     *)
-      if is_master "$rp_pid" "$1"; then printf '%s' "$rp_pid"; fi
+      if is_master "$rp_pid" "$1"; then rp_master=$rp_pid; fi
       return 0
       ;;
   esac
@@ -282,7 +283,7 @@ nginx_master() {
   done
   # shellcheck disable=SC2086 # pids
   set -- $rp_masters
-  if [ "$#" = 1 ]; then printf '%s' "$1"; fi
+  [ "$#" != 1 ] || rp_master=$1
 }
 
 # children_of PID: their pids, into $rp_children. Where the kernel lists them it may leave one out while another ends,
@@ -307,29 +308,44 @@ children_of() {
     if (f[2] == parent) print pid }')
 }
 
-# nginx_workers MASTER: a line for each of its children that is one: PID open|closing.
-nginx_workers() {
+# read_workers MASTER: those of its children that are one: who accepts into $rp_open, who shuts down into $rp_closing.
+read_workers() {
+  rp_open='' rp_closing=
   children_of "$1"
   for rp_pid in $rp_children; do
     read_title "$rp_pid"
     case $rp_title in
-      *'shutting down'*) printf '%s closing\n' "$rp_pid" ;;
+      *'shutting down'*) rp_closing="$rp_closing $rp_pid" ;;
       *'cache manager'* | *'cache loader'*) ;;
-      *nginx*) printf '%s open\n' "$rp_pid" ;;
+      *nginx*) rp_open="$rp_open $rp_pid" ;;
     esac
   done
 }
+# tell_nginx PIDFILE: the sections nginx.master, and nginx.workers with a line for each: PID open|closing.
+tell_nginx() {
+  read_master "$1"
+  section nginx.master
+  printf '%s' "$rp_master"
+  [ -n "$rp_master" ] || return 0
+  read_workers "$rp_master"
+  section nginx.workers
+  for rp_pid in $rp_open; do printf '%s open\n' "$rp_pid"; done
+  for rp_pid in $rp_closing; do printf '%s closing\n' "$rp_pid"; done
+}
 
-# last_emerg LOG…: the newest line of each log that nginx itself calls [emerg], so that a new one is seen. A reload that
-# nginx accepts and then does not apply says so nowhere else. Only where the level stands: a request for `/[emerg]` that
-# failed is logged with these letters, too, and anybody can send it.
-last_emerg() {
+# read_emerg LOG…: the newest line of each log that nginx itself calls [emerg] into $rp_emerg, so that a new one is seen. A
+# reload that nginx accepts and then does not apply says so nowhere else. Only where the level stands: a request for
+# `/[emerg]` that failed is logged with these letters, too, and anybody can send it.
+read_emerg() {
+  rp_emerg=
   for rp_log in "$@"; do
     rp_tail=$(tail_of 65536 "$rp_log")
     case $rp_tail in
       *'[emerg]'*)
-        printf '%s\n' "$rp_tail" |
-          awk '/^[0-9\/]+ [0-9:]+ \[emerg\] / { last = substr($0, 1, 1024) } END { if (last != "") print last }'
+        rp_line=$(printf '%s\n' "$rp_tail" |
+          awk '/^[0-9\/]+ [0-9:]+ \[emerg\] / { last = substr($0, 1, 1024) } END { if (last != "") print last }')
+        [ -z "$rp_line" ] || rp_emerg="$rp_emerg$rp_line
+"
         ;;
     esac
   done
@@ -375,17 +391,18 @@ listeners() {
 described() {
   while read -r rp_port rp_pid rp_address; do
     if is_hidden "$rp_pid"; then
-      rp_groups=$(of_proc "$rp_pid" cgroup | fields)
+      rp_groups=$(of_proc "$rp_pid" cgroup | { read_fields && printf '%s' "$rp_groups"; })
     else
-      rp_groups=$(fields <"/proc/$rp_pid/cgroup")
+      read_fields <"/proc/$rp_pid/cgroup"
     fi
-    rp_program=$(exe_of "$rp_pid")
+    read_program "$rp_pid"
     case $rp_program in
       *"$rp_unit"* | *'
 '*) rp_program='?' ;;
     esac
     read_chain "$rp_pid"
-    printf '%s\n' "$rp_port$rp_unit$rp_chain$rp_unit$rp_address$rp_unit$rp_program$rp_unit$(started_at "$rp_pid")$rp_unit$rp_groups"
+    read_start "$rp_pid"
+    printf '%s\n' "$rp_port$rp_unit$rp_chain$rp_unit$rp_address$rp_unit$rp_program$rp_unit$rp_start$rp_unit$rp_groups"
   done 2>/dev/null
 }
 # read_chain PID: it and its parents, as far as they have any below the first process, into $rp_chain.
@@ -399,12 +416,15 @@ read_chain() {
     rp_chain=$rp_chain,$rp_parent
   done
 }
-# fields: the lines of a cgroup file on one, each with a `|` behind it. A name with a `|` in it would be two.
-fields() {
+# read_fields: the lines of a cgroup file on one, each with a `|` behind it, into $rp_groups. A name with a `|` in it would
+# be two.
+read_fields() {
+  rp_groups=
   while IFS= read -r rp_group; do
     case $rp_group in *'|'* | *"$rp_unit"*) rp_group='?' ;; esac
-    printf '%s|' "$rp_group"
+    rp_groups="$rp_groups$rp_group|"
   done
+  return 0
 }
 # stat_of PID: what stands behind its name in /proc/PID/stat, into $rp_stat. The name may hold anything, a newline, too.
 stat_of() {
@@ -416,15 +436,19 @@ stat_of() {
   fi
   rp_stat=${rp_stat##*) }
 }
-# started_at PID: its start in clock ticks after boot, which tells it from a later process of the same number.
-started_at() {
+# read_start PID: its start in clock ticks after boot, which tells it from a later process of the same number, into
+# $rp_start; nothing of what is not there.
+read_start() {
   stat_of "$1"
   # shellcheck disable=SC2086
   set -- $rp_stat
-  printf '%s' "${20-}"
+  rp_start=${20-}
 }
-# exe_of PID: its program, or `?`; that of another user's process is shown to root alone.
-exe_of() { readlink "/proc/$1/exe" 2>/dev/null || as_root readlink "/proc/$1/exe" 2>/dev/null || printf '?'; }
+# read_program PID: its program into $rp_program, or `?`; that of another user's process is shown to root alone.
+read_program() {
+  rp_program=$(readlink "/proc/$1/exe" 2>/dev/null) || rp_program=$(as_root readlink "/proc/$1/exe" 2>/dev/null) ||
+    rp_program='?'
+}
 find_listeners() {
   # shellcheck disable=SC2012
   {

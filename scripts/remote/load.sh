@@ -150,5 +150,6 @@ job() {
   printf '%s\n' "$?" >"$folder/status.new"
   mv -f "$folder/status.new" "$folder/status"
 ) </dev/null >/dev/null 2>&1 3<&- &
-printf '%s %s\n' "$!" "$(started_at "$!")" >"$folder/pid"
+read_start "$!"
+printf '%s %s\n' "$!" "$rp_start" >"$folder/pid"
 printf now

@@ -6,7 +6,8 @@ find_load "$run" || return 92
 alive=no
 if [ -r "$folder/pid" ]; then
   read -r pid started <"$folder/pid"
-  if [ "$(started_at "$pid")" = "$started" ]; then alive=yes; fi
+  read_start "$pid"
+  if [ "$rp_start" = "$started" ]; then alive=yes; fi
 fi
 section progress
 cat "$folder/progress" 2>/dev/null

@@ -10,10 +10,4 @@ if [ -n "$paths" ]; then
   section unix
   awk -v paths="$paths" '$6 == "03" && index(paths, " " $8 " ") { print $8 }' /proc/net/unix 2>/dev/null
 fi
-if [ -n "$pidfile" ]; then
-  master=$(nginx_master "$pidfile")
-  section nginx.master
-  printf '%s' "$master"
-  section nginx.workers
-  [ -z "$master" ] || nginx_workers "$master"
-fi
+[ -z "$pidfile" ] || tell_nginx "$pidfile"

@@ -31,7 +31,8 @@ case $kind in
     printf 'started as process %s' "$rp_pid"
     if has setsid; then
       section process
-      printf '%s %s' "$rp_pid" "$(started_at "$rp_pid")"
+      read_start "$rp_pid"
+      printf '%s %s' "$rp_pid" "$rp_start"
     fi
     ;;
 esac || rp_started=$?

@@ -44,7 +44,9 @@ stop_process() {
     printf 'it was gone already\n'
     return 0
   fi
-  case ${exe:+$(exe_of "$pid")} in
+  rp_program=
+  [ -z "$exe" ] || read_program "$pid"
+  case $rp_program in
     "$exe" | "$exe (deleted)") ;;
     *)
       if is_gone; then return 0; fi
@@ -153,8 +155,9 @@ stop() {
         listeners "$ports" | while read -r port rp_p rp_address; do
           stat_of "$rp_p"
           rp_parent=${rp_stat#* } rp_parent=${rp_parent%% *}
+          read_program "$rp_p"
           printf 'port %s: pid %s %s, started by pid %s %s\n' "$((0x$port))" "$rp_p" \
-            "$(exe_of "$rp_p")" "$rp_parent" "$(of_proc "$rp_parent" cmdline | head -c 1024)"
+            "$rp_program" "$rp_parent" "$(of_proc "$rp_parent" cmdline | head -c 1024)"
         done
         return 42
       fi

@@ -20,11 +20,11 @@ old=$folder/.$name.rollback-prod-before
 # on_file COMMAND…: as root, unless the file and its folder are ours anyway: facts.sh asks for no right then.
 on_file() { if [ -w "$folder" ] && [ -O "$live" ]; then "$@"; else as_root "$@"; fi; }
 
-text_of() {
+# same FILE TEXT: whether it says that, to the last newline.
+same() {
   rp_text=$(read_whole "$1" && printf x) || return 1
-  printf '%s' "${rp_text%x}"
+  [ "$rp_text" = "${2}x" ]
 }
-same() { [ "$(text_of "$1" && printf x)" = "${2}x" ]; }
 
 # Without a program where we may write it ourselves.
 write_new() {
@@ -62,16 +62,12 @@ give_up() {
   return 30
 }
 
-open_workers() {
-  nginx_workers "$1" | while read -r rp_w rp_state; do
-    case $rp_state in open) printf '%s ' "$rp_w" ;; esac
-  done
-}
 # look: is there a worker that was not there before, and does one from before still accept?
 look() {
   is_new=no old_accepts=no
-  for rp_w in $(open_workers "$master"); do
-    case " $workers_before " in *" $rp_w "*) old_accepts=yes ;; *) is_new=yes ;; esac
+  read_workers "$master"
+  for rp_w in $rp_open; do
+    case "$workers_before " in *" $rp_w "*) old_accepts=yes ;; *) is_new=yes ;; esac
   done
 }
 
@@ -129,7 +125,7 @@ judged() {
 
 # took_it: whether nginx has complained since before the reload; the only place where it says that it goes on as before.
 took_it() {
-  rp_emerg=$(with_log last_emerg)
+  with_log read_emerg
   [ "$rp_emerg" != "$emerg_before" ] || return 0
   # Of several logs, and where an old line was pushed out of what is looked at: only what was not there before is new.
   rp_new=$(printf '%s\n' "$rp_emerg" | while IFS= read -r rp_line; do
@@ -149,7 +145,8 @@ $rp_line
 
 # is_applied: the same master has workers that were not there before, and has not complained.
 is_applied() {
-  if [ "$(nginx_master "$pidfile")" != "$master" ]; then
+  read_master "$pidfile"
+  if [ "$rp_master" != "$master" ]; then
     cause='nginx has another master than before'
     return 1
   fi
@@ -161,41 +158,45 @@ is_applied() {
   cause="the probe was not answered by $who"
 }
 
+# is_who: whether the probe is answered by who and nobody else. Once no worker from before accepts any answer is theirs that
+# the new configuration sends to, which is nobody but who, but for one with the other side's mark, which disproves.
+is_who() {
+  if [ -n "$header$body" ] && is_served; then return 0; fi
+  [ "$old_accepts" = no ] || return 1
+  if [ -n "$header$body" ] && is_no_mark; then header='' body=''; fi
+  cause="$who does not answer the probe through nginx"
+  if [ -z "$header$body" ] && is_served; then return 0; fi
+  [ "$rp_seen" != other ] || cause="answers through nginx still bear the mark of the side that must not serve"
+  return 1
+}
+
 proven() {
   rp_until=
   rp_round=0
   applied=no rp_seen=
   while :; do
-    # The old workers accept for another 0.1 s: time to see whether the configuration was taken at all. Once it was,
-    # an answer with blue's mark is all that is missing, and the quickest thing to see.
-    if [ "$applied" = no ]; then
+    if [ "$applied" = yes ]; then
+      look
+    else
       if is_applied; then applied=yes; fi
       took_it || return 1
     fi
-    if [ "$applied" = yes ]; then
-      if [ -n "$header$body" ] && is_served; then return 0; fi
-      if [ -z "$header$body" ] || [ "$rp_round" -gt 8 ]; then
-        look
-        if [ "$old_accepts" = no ]; then
-          # Only workers of the new configuration accept, and it sends to nobody but who: any answer is theirs, but for one
-          # with the other side's mark, which disproves.
-          if [ -n "$header$body" ] && is_no_mark; then header='' body=''; fi
-          cause="$who does not answer the probe through nginx"
-          if [ -z "$header$body" ] && is_served; then return 0; fi
-          [ "$rp_seen" != other ] || cause="answers through nginx still bear the mark of the side that must not serve"
-        fi
-      fi
-    fi
     rp_round=$((rp_round + 1))
-    # A bound in seconds of the host's own clock; each round asks, so it cannot spin.
+    # Workers from before accept for another 0.1 s after a reload, and on an idle host they take every request of it: until
+    # then there is nothing to ask, and looking costs nothing. Should one accept for longer, a mark tells who answers.
+    if [ "$applied$old_accepts" = yesyes ] && [ "$rp_round" -lt 20 ]; then
+      pause 0.005
+      continue
+    fi
+    if [ "$applied" = yes ] && is_who; then return 0; fi
+    # A bound in seconds of the host's own clock; each round pauses, so it cannot spin.
     rp_now=$(date +%s)
     [ -n "$rp_until" ] || rp_until=$((rp_now + limit))
     if [ "$rp_now" -ge "$rp_until" ]; then
       took_it
       return 1
     fi
-    # Asking takes long enough to be no busy loop for the moment that it usually lasts.
-    [ "$rp_round" -lt 12 ] || pause 0.02
+    pause 0.02
   done
 }
 
@@ -210,7 +211,8 @@ switch() {
   elif [ "$current" != "${before}x" ]; then
     return 10
   fi
-  master=$(nginx_master "$pidfile")
+  read_master "$pidfile"
+  master=$rp_master
   [ -n "$master" ] || return 11
   # Written while we look at what is: the disk need not wait for the processes, nor they for it.
   writer=
@@ -218,8 +220,10 @@ switch() {
     write_beside &
     writer=$!
   fi
-  workers_before=$(open_workers "$master")
-  emerg_before=$(with_log last_emerg)
+  read_workers "$master"
+  workers_before=$rp_open
+  with_log read_emerg
+  emerg_before=$rp_emerg
   if [ "$is_needed" = yes ]; then
     if ! wait "$writer"; then
       on_file rm -f "$new" "$old" 2>/dev/null
@@ -246,7 +250,7 @@ switch() {
 }
 
 measured() {
-  rp_size=$(size_of "$1")
+  read_size "$1"
   [ -z "$rp_size" ] || printf '%s %s\n' "$1" "$rp_size"
 }
 

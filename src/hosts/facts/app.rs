@@ -221,9 +221,13 @@ fn log_size(said: &str) -> Result<u64, NoLog> {
         (Some("directory"), _) => NoLog::Is("a folder"),
         (Some("socket"), _) => NoLog::Is("a socket"),
         (Some(_), _) => NoLog::Is("a device"),
-        // Root's group is no group to be put into.
-        (None, Some(group)) => NoLog::Closed {
-            group: Some(group.trim()).filter(|group| !matches!(*group, "" | "root" | "UNKNOWN")).map(str::to_owned),
+        // `-rw-r----- adm`; root's group is no group to be put into.
+        (None, Some(whose)) => NoLog::Closed {
+            group: whose
+                .trim()
+                .split_once(' ')
+                .filter(|(mode, group)| mode.as_bytes().get(4) == Some(&b'r') && !matches!(*group, "root" | "UNKNOWN"))
+                .map(|(_, group)| group.to_owned()),
         },
         (None, None) if said.is_empty() => NoLog::NotAsked,
         (None, None) => NoLog::Missing,
