@@ -319,6 +319,12 @@ fn a_blue_that_could_not_be_started_is_said_before_anything_is_changed() {
     lab.sh("web1", "mkdir -m 700 -p /root/env; touch /root/env/there");
     service("EnvironmentFile=-/nowhere/env\nEnvironmentFile=/root/env/there\nWorkingDirectory=-/nowhere");
     run(&lab, &["check"]).exits(0);
+    // Debian's named names an rndc for its reload that another package brings; it starts without.
+    service("ExecReload=/usr/sbin/rndc reload\nExecStop=/usr/sbin/rndc stop\nExecCondition=/bin/true");
+    run(&lab, &["check"]).exits(0);
+    // Debian's samba has one, and is skipped without a failure where it is not there.
+    service("ExecCondition=/usr/share/samba/is-configured nmb");
+    refused("its program /usr/share/samba/is-configured is not there");
     service("EnvironmentFile=/root/env/missing");
     refused("the file /root/env/missing is not there");
     service("WorkingDirectory=/opt/listings/gone");

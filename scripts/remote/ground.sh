@@ -42,15 +42,15 @@ lacks_program() {
 }
 
 lacks_of_unit() {
-  rp_shown=$(systemctl show -p User,DynamicUser,RootDirectory,RootImage,ExecStart,ExecStartPre,WorkingDirectory,EnvironmentFiles,NeedDaemonReload \
+  rp_shown=$(systemctl show -p User,DynamicUser,RootDirectory,RootImage,ExecCondition,ExecStart,ExecStartPre,WorkingDirectory,EnvironmentFiles,NeedDaemonReload \
     "$1" 2>/dev/null) || return 0
   # Its files are in another root than ours.
   case $rp_shown in *RootDirectory=/* | *RootImage=/*) return 0 ;; esac
   rp_lacks=$(printf '%s\n' "$rp_shown" | while IFS= read -r rp_property; do
     rp_value=${rp_property#*=}
     case $rp_property in
-      ExecStart*'ignore_errors=yes'*) ;;
-      ExecStart*)
+      ExecCondition=*'ignore_errors=yes'* | ExecStart*'ignore_errors=yes'*) ;;
+      ExecCondition=* | ExecStart*)
         rp_value=${rp_value#*path=}
         lacks_program "${rp_value%% ;*}"
         ;;
@@ -67,13 +67,14 @@ lacks_of_unit() {
   done)
   printf '%s\n' "$rp_lacks"
   # What else systemd itself would refuse: of this unit and of those that it requires. Warnings name a file and a line; what
-  # only root may see is no error; a file that is not loaded yet says nothing about what would be started.
+  # only root may see is no error; a file that is not loaded yet says nothing about what would be started. Of commands that
+  # are not there those of the start were looked at above; one for the reload or the stop keeps nothing from starting.
   case $rp_shown in *NeedDaemonReload=yes*) return 0 ;; esac
   if [ -z "$rp_lacks" ] && has systemd-analyze && has timeout; then
     timeout 5 systemd-analyze verify --man=no --generators=no --recursive-errors=one "$1" 2>&1 |
       while IFS= read -r rp_line; do
         case $rp_line in
-          *'Permission denied'*) ;;
+          *'Permission denied'* | *': Command '*' is not executable: '*) ;;
           "$1: "*) printf 'systemd %s\n' "${rp_line#"$1: "}" ;;
         esac
       done
