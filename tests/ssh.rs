@@ -717,6 +717,32 @@ fn a_line_that_died_before_the_lock_is_made_again_and_one_that_dies_with_it_is_s
     });
 }
 
+/// It changed nothing, so there is nothing to not know.
+#[test]
+fn a_question_that_the_line_was_cut_under_is_asked_once_more() {
+    let lab = Lab::up(&["web1"]);
+    let slow = "#!/bin/sh\n[ -e /tmp/asked ] || { touch /tmp/asked; sleep 60; }\nexec /usr/bin/curl \"$@\"\n";
+    lab.sh("web1", &format!("printf '%s' '{slow}' >/usr/local/bin/curl; chmod 755 /usr/local/bin/curl"));
+    let inventory = inventory(&lab.config(""));
+    let host = &inventory.hosts[0];
+    let facts = question::facts(&inventory, Direction::to(Colour::Blue), host);
+    let asked = async {
+        let fleet = Ssh::new(&inventory).expect("a folder for sockets");
+        let answer = fleet.ask(&host.name, &facts).await;
+        (answer, fleet.round_trips(&host.name))
+    };
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| tokio::runtime::Runtime::new().expect("a runtime").block_on(asked));
+        until("it is under way", || lab.exec("web1", &["test", "-e", "/tmp/asked"]).status.success());
+        let cut = Instant::now();
+        lab.sh("web1", "pkill -KILL -f '^sshd: deploy'");
+        let (answer, round_trips) = asking.join().expect("it is not what panics");
+        assert_eq!(answer.expect("over a new line").status, 0);
+        assert_eq!(round_trips, 2, "not more often");
+        assert!(cut.elapsed() < Duration::from_secs(10), "at once");
+    });
+}
+
 #[test]
 fn a_run_that_is_killed_in_the_switch_lets_the_step_finish() {
     let lab = Lab::up(&["web1"]);

@@ -317,7 +317,12 @@ impl Ssh {
 
 impl Ask for Ssh {
     async fn ask(&self, host: &HostName, question: &Question) -> Result<Answer, Failure> {
-        self.gather(host, question.program()).await
+        let deadline = Instant::now() + question.program().limit;
+        match self.gather(host, question.program()).await {
+            // It changed nothing, so it is asked once more where the line was cut under it; what took too long is not.
+            Err(Failure::Unknown { .. }) if Instant::now() < deadline => self.gather(host, question.program()).await,
+            answered => answered,
+        }
     }
 
     async fn stream(
