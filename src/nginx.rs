@@ -2,8 +2,10 @@
 //! in it, and writes the block that sends everything to one colour. Reads what nginx itself would read
 //! (`ngx_conf_read_token`), keeps every byte that is not a weight, and parses again what it wrote.
 //!
-//! The story of a rewrite is here. `grammar` reads a file, `block` is what the template gets, `proof` reads
-//! what the template gave, and `text` has the places and the words of refusals.
+//! `site` knows the layouts: where a service's traffic is decided by weights the story of a rewrite is here, where by a word
+//! in `word`. `grammar` reads a file, `passes` says which of it leads to an upstream, `wish` how each
+//! server shall stand, `block` is what the template gets, `proof` reads what the template gave, and `text` has the places
+//! and the words of refusals.
 //!
 //! Never: opens a file, follows an `include`, runs nginx, or guesses. What is not understood is refused
 //! with its line. Whether the whole configuration is good is `nginx -t`'s word, whether it serves is the
@@ -11,19 +13,26 @@
 
 mod block;
 mod grammar;
+mod passes;
 mod proof;
+mod site;
 mod text;
+mod wish;
+mod word;
 
 use std::ops::Range;
 
 use tera::Tera;
 
 use crate::nouns::colour::Colour;
+use crate::nouns::inventory::NginxContext;
 pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
-use grammar::{Parsed, Word, normal_address};
+use grammar::{Parsed, normal_address};
 use proof::{Expected, template_error};
+pub use site::Site;
 use text::{first_difference, is_space, listed, place, refused, refused_at, spliced};
+use wish::{FULL_WEIGHT, NO_WEIGHT, Wish};
 
 /// Where and why a file was not understood, or a template or its result refused.
 ///
@@ -59,7 +68,7 @@ pub struct Server {
     /// All but `weight=` and `down`, in order, as written. `backup` is among them.
     pub parameters: Vec<String>,
     /// 1 where none is written. 0 is read, though nginx refuses it: a runbook may have left it there.
-    pub weight: u32,
+    pub weight: u64,
     pub is_down: bool,
     pub is_backup: bool,
     pub line: usize,
@@ -85,6 +94,19 @@ pub struct WeightHeader {
     pub line: usize,
 }
 
+/// An upstream block by its name, and where it stands where one of that name stands in `http` and in `stream`.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    pub name: &'a str,
+    pub context: Option<NginxContext>,
+}
+
+impl<'a> From<&'a str> for Named<'a> {
+    fn from(name: &'a str) -> Self {
+        Named { name, context: None }
+    }
+}
+
 /// What the block shall say. Addresses as in the config.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedBlock<'a> {
@@ -102,7 +124,7 @@ pub struct Template {
 }
 
 /// The file as it shall be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rewritten {
     pub text: String,
     /// Servers of neither colour that take traffic (neither down nor backup), with their lines in the
@@ -110,22 +132,27 @@ pub struct Rewritten {
     pub strangers: Vec<Server>,
     /// Servers of the serving colour that the block lacked.
     pub added: Vec<String>,
+    /// The only server of a block, of the other colour, where another one stands in its place now.
+    pub replaced: Vec<String>,
+    /// Lines that still send some requests to the other colour: an entry of a map, a `set` inside an `if`.
+    pub exceptions: Vec<usize>,
     pub changed: bool,
 }
 
 /// The upstream `name` in `text`: at top level, in `http` or in `stream`. Upper and lower case are one to
 /// nginx here. A name that stands twice is refused with both lines; one that is not there, with the
 /// upstreams and includes that are.
-pub fn find_upstream(text: &str, name: &str) -> Result<Upstream, NotUnderstood> {
+pub fn find_upstream<'a>(text: &str, named: impl Into<Named<'a>>) -> Result<Upstream, NotUnderstood> {
     let file = Parsed::from_text(text)?;
-    let block = file.upstream_named(name)?;
+    let block = file.upstream_named(named.into())?;
     file.upstream(block)
 }
 
-/// Every `add_header X-Blue-Weight` and `X-Green-Weight`, in any case, anywhere in the file.
-pub fn weight_headers(text: &str) -> Result<Vec<WeightHeader>, NotUnderstood> {
+/// Every `add_header X-Blue-Weight` and `X-Green-Weight`, in any case, in the parts of the file that pass requests to that
+/// upstream; not one whose value is a variable's.
+pub fn weight_headers(text: &str, upstream: &str) -> Result<Vec<WeightHeader>, NotUnderstood> {
     let file = Parsed::from_text(text)?;
-    let places = weight_header_places(&file)?;
+    let places = file.weight_headers_of(upstream)?;
     Ok(places
         .into_iter()
         .map(|(colour, word)| WeightHeader { colour, value: word.value.clone(), line: file.line_of(word.span.start) })
@@ -139,15 +166,16 @@ pub fn include_lines(text: &str) -> Vec<String> {
 
 /// Writes the block so that one colour takes everything, and the weight headers to match.
 ///
-/// The serving colour gets `weight=100`, no `down`, no `backup`, and `max_fails=0`: beside a `down` server
-/// nginx does not treat the survivor as a lone one, and after a single dropped connection it would answer
-/// 502 for `fail_timeout`. The other colour gets `down`; nginx refuses `weight=0`.
-pub fn rewrite(
+/// Of a block of one server the address changes and nothing else. In every other block the serving colour gets
+/// `weight=100`, or keeps the weights that tell its servers apart, and no `down`; the other colour gets `down`, for nginx
+/// refuses `weight=0`. A server that is left alone gets `max_fails=0`; see [`Wish::is_lone`].
+pub fn rewrite<'a>(
     text: &str,
-    upstream: &str,
+    upstream: impl Into<Named<'a>>,
     wanted: &WantedBlock<'_>,
     template: &Template,
 ) -> Result<Rewritten, NotUnderstood> {
+    let upstream = upstream.into();
     let first = rewrite_once(text, upstream, wanted, template)?;
     // A template that adds a line of its own would add it again at every rollback, and `changed` would
     // never be false again.
@@ -168,23 +196,18 @@ pub fn serving(upstream: &Upstream, blue: &[String], green: &[String]) -> Servin
     let takes = |addresses: &[String]| {
         upstream.servers.iter().any(|server| server.takes_traffic() && server.is_one_of(addresses))
     };
-    match (takes(blue), takes(green)) {
-        (true, true) => Serving::Both,
-        (true, false) => Serving::Blue,
-        (false, true) => Serving::Green,
-        (false, false) => Serving::Neither,
-    }
+    Serving::of(takes(blue), takes(green))
 }
 
 /// Percent of the weight that takes traffic which belongs to these addresses, 0 to 100. Rounded, but 100 is
 /// said only of all of it, and 0 only of none.
 pub fn share(upstream: &Upstream, servers: &[String]) -> u32 {
-    let mut total = 0_u64;
-    let mut ours = 0_u64;
+    let mut total = 0_u128;
+    let mut ours = 0_u128;
     for server in upstream.servers.iter().filter(|server| server.takes_traffic()) {
-        total += u64::from(server.weight);
+        total += u128::from(server.weight);
         if server.is_one_of(servers) {
-            ours += u64::from(server.weight);
+            ours += u128::from(server.weight);
         }
     }
     if ours == 0 {
@@ -253,33 +276,28 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// Percent, as the weight headers tell it. To nginx any number above 0 would do.
-const FULL_WEIGHT: u32 = 100;
-/// For the weight headers and the template. In a server line nginx refuses it, and `down` is written.
-const NO_WEIGHT: u32 = 0;
-
 fn rewrite_once(
     text: &str,
-    name: &str,
+    named: Named<'_>,
     wanted: &WantedBlock<'_>,
     template: &Template,
 ) -> Result<Rewritten, NotUnderstood> {
     refuse_impossible(wanted)?;
     let file = Parsed::from_text(text)?;
-    let block = file.upstream_named(name)?;
+    let block = file.upstream_named(named)?;
     let upstream = file.upstream(block)?;
     refuse_what_cannot_be_switched(&file, block, &upstream, wanted)?;
 
-    let missing = missing_servers(&upstream, wanted);
-    let rendered = template.render(&BlockAsWanted::new(&file, block, &upstream, wanted, &missing))?;
-    Expected { file: &file, block, before: &upstream, wanted, missing: &missing, template }.check(&rendered)?;
+    let wish = Wish::new(&upstream, wanted);
+    refuse_a_server_of_another_block(&file, block, &upstream, &wish)?;
+    let rendered = template.render(&BlockAsWanted::new(&file, block, &upstream, &wish))?;
+    Expected { file: &file, block, before: &upstream, wish: &wish, template }.check(&rendered)?;
 
     let mut edits = vec![(upstream.span.clone(), rendered)];
-    for (colour, word) in weight_header_places(&file)? {
+    for (colour, word) in file.weight_headers_of(&upstream.name)? {
         let value = if colour == wanted.serve { FULL_WEIGHT } else { NO_WEIGHT }.to_string();
-        if word.value != value && !upstream.span.contains(&word.span.start) {
-            let quote = word.quote.map(String::from).unwrap_or_default();
-            edits.push((word.span.clone(), format!("{quote}{value}{quote}")));
+        if word.value != value {
+            edits.push((word.span.clone(), word.like(&value)));
         }
     }
     edits.sort_by_key(|(span, _)| span.start);
@@ -294,7 +312,14 @@ fn rewrite_once(
             .filter(|server| server.takes_traffic() && wanted.colour_of(&server.address).is_none())
             .cloned()
             .collect(),
-        added: missing,
+        exceptions: Vec::new(),
+        replaced: wish
+            .replacement()
+            .and(upstream.servers.first())
+            .map(|only| only.address.clone())
+            .into_iter()
+            .collect(),
+        added: wish.missing,
     })
 }
 
@@ -375,35 +400,31 @@ fn refuse_what_cannot_be_switched(
     Ok(())
 }
 
-fn missing_servers(upstream: &Upstream, wanted: &WantedBlock<'_>) -> Vec<String> {
-    let mut missing: Vec<String> = Vec::new();
-    for address in wanted.addresses(wanted.serve) {
-        let stands = upstream.servers.iter().any(|server| same_address(&server.address, address));
-        if !stands && !missing.iter().any(|known| same_address(known, address)) {
-            missing.push(address.clone());
+/// A server that this block lacks and another one has: what is switched there is which block is passed to, and blue's server
+/// in green's block would make both the same for good.
+fn refuse_a_server_of_another_block(
+    file: &Parsed<'_>,
+    block: usize,
+    upstream: &Upstream,
+    wish: &Wish<'_>,
+) -> Result<(), NotUnderstood> {
+    let is_new = |address: &str| {
+        let is_it = |new: &str| same_address(new, address);
+        wish.missing.iter().any(|new| is_it(new)) || wish.replacement().is_some_and(is_it)
+    };
+    let blocks = file.statements.iter().enumerate().filter(|(index, other)| *index != block && other.is_upstream());
+    for (index, other) in blocks {
+        for server in file.servers_in(index) {
+            let Some(address) = server.words.get(1).filter(|word| is_new(&word.value)) else { continue };
+            return Err(file.refused(
+                server.span.start,
+                format!(
+                    "{}'s server {} is not in the upstream \"{}\" but in \"{}\": what is switched here is which of them is \
+                     passed to",
+                    wish.wanted.serve, address.value, upstream.name, other.words[1].value
+                ),
+            ));
         }
     }
-    missing
-}
-
-/// The words that hold the values of the weight headers.
-fn weight_header_places<'f>(file: &'f Parsed<'_>) -> Result<Vec<(Colour, &'f Word)>, NotUnderstood> {
-    let mut places = Vec::new();
-    for statement in file.statements.iter().filter(|statement| statement.name() == "add_header") {
-        let name = statement.words.get(1).map_or("", |word| word.value.as_str());
-        let colour = if name.eq_ignore_ascii_case("X-Blue-Weight") {
-            Colour::Blue
-        } else if name.eq_ignore_ascii_case("X-Green-Weight") {
-            Colour::Green
-        } else {
-            continue;
-        };
-        match statement.words.get(2) {
-            Some(word) => places.push((colour, word)),
-            None => {
-                return Err(file.refused(statement.span.start, format!("add_header {name} without a value")));
-            }
-        }
-    }
-    Ok(places)
+    Ok(())
 }

@@ -12,6 +12,7 @@ pub mod consent;
 pub mod digest;
 pub mod inventory;
 pub mod names;
+pub mod octets;
 pub mod plan;
 pub mod production;
 pub mod record;

@@ -425,7 +425,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     (
         "[nginx]\nfile = \"/etc/nginx/conf.d/listings.conf\"\nupstream = \"listings_backend\"\n",
         "",
-        &["rollback.toml:1:1: missing [nginx]: it needs file and upstream"],
+        &["rollback.toml:1:1: missing [nginx]: it needs file"],
     ),
     (
         "upstream = \"listings_backend\"\n",

@@ -1,15 +1,17 @@
 //! Holds `nginx.rs` to its word: a table of exact texts, site files as people write them, blocks and damage
 //! nobody would think of, and what the real nginx says about the result.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
 use rollback_prod::nginx::{
-    Rewritten, Serving, Template, Upstream, UpstreamContext, WantedBlock, find_upstream, include_lines, rewrite,
-    same_address, serving, share, weight_headers,
+    Rewritten, Server, Serving, Template, Upstream, UpstreamContext, WantedBlock, find_upstream, include_lines,
+    rewrite, same_address, serving, share, weight_headers,
 };
 use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::octets::{bytes_of, text_of};
 use rollback_prod::nouns::plan::FileChange;
 
 const NAME: &str = "listings_backend";
@@ -132,27 +134,44 @@ fn assert_sound(what: &str, before: &str, after: &str, name: &str, wanted: &Want
             "{what}: no {address}\n{after}"
         );
     }
+    let only = matches!((old.servers.as_slice(), serve), ([only], [_]) if only.takes_traffic());
+    let own = |addresses: &[String]| weights_of_its_own(&old, addresses);
+    let has_plain = of(&old, serve).any(|server| !server.is_backup);
+    let is_lone = new.servers.iter().filter(|server| !server.is_down).count() == 1;
+    let weights = |upstream: &Upstream, addresses: &[String]| -> Vec<u64> {
+        let mut weights: Vec<u64> = of(upstream, addresses).map(|server| server.weight).collect();
+        weights.sort_unstable();
+        weights
+    };
+    for side in [serve, rest].into_iter().filter(|side| own(side)) {
+        // What was added has the least of them.
+        let (then, now) = (weights(&old, side), weights(&new, side));
+        let added = vec![then[0]; now.len() - then.len()];
+        assert_eq!(now, [added, then].concat(), "{what}: the weights of a side stay\n{after}");
+    }
     for server in &new.servers {
         let is_in = |addresses: &[String]| addresses.iter().any(|address| same_address(address, &server.address));
-        if is_in(serve) {
-            assert!(server.weight == 100 && !server.is_down && !server.is_backup, "{what}: {server:?}\n{after}");
+        if is_in(serve) && only {
+            assert!(server.takes_traffic() && server.weight == old.servers[0].weight, "{what}: {server:?}\n{after}");
+        } else if is_in(serve) {
+            assert!(!server.is_down && (!server.is_backup || has_plain), "{what}: {server:?}\n{after}");
+            assert!(server.weight == 100 || own(serve), "{what}: {server:?}\n{after}");
             let last = server.parameters.iter().rfind(|word| word.contains("max_fails=")).map(String::as_str);
-            assert!(matches!(last, Some("max_fails=0" | "\"max_fails=0\"" | "'max_fails=0'")), "{what}: {server:?}");
+            let is_unfailing = matches!(last, Some("max_fails=0" | "\"max_fails=0\"" | "'max_fails=0'"));
+            assert!(is_unfailing || !is_lone, "{what}: {server:?}");
         } else if is_in(rest) {
-            assert!(server.is_down && server.weight == 1, "{what}: {server:?}\n{after}");
+            assert!(server.is_down && (server.weight == 1 || own(rest)), "{what}: {server:?}\n{after}");
         } else {
-            let same = |other: &&rollback_prod::nginx::Server| {
+            let same = |other: &&Server| {
                 (&other.address, &other.parameters, other.weight, other.is_down)
                     == (&server.address, &server.parameters, server.weight, server.is_down)
             };
             assert!(old.servers.iter().any(|other| same(&other)), "{what}: stranger changed: {server:?}\n{after}");
         }
     }
-    for header in weight_headers(after).expect("it was parsed above") {
-        // In front of the block and behind it; inside it nginx knows no headers.
-        let is_inside = (new.line..=line_of(after, new.span().end)).contains(&header.line);
+    for header in weight_headers(after, name).expect("it was parsed above") {
         let value = if header.colour == wanted.serve { "100" } else { "0" };
-        assert!(header.value == value || is_inside, "{what}: {header:?}\n{after}");
+        assert!(header.value == value, "{what}: {header:?}\n{after}");
     }
     if !headers_are_plain(before) {
         return;
@@ -166,13 +185,19 @@ fn assert_sound(what: &str, before: &str, after: &str, name: &str, wanted: &Want
     assert_same(&format!("{what}: behind the block"), &new_text.1, &old_text.1);
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset].matches('\n').count() + 1
+fn of<'u>(upstream: &'u Upstream, addresses: &'u [String]) -> impl Iterator<Item = &'u Server> {
+    let is_of = |server: &&Server| addresses.iter().any(|address| same_address(address, &server.address));
+    upstream.servers.iter().filter(is_of)
+}
+
+fn weights_of_its_own(upstream: &Upstream, addresses: &[String]) -> bool {
+    let weights: BTreeSet<u64> = of(upstream, addresses).map(|server| server.weight).collect();
+    weights.len() > 1 && !weights.contains(&0)
 }
 
 /// Whether `without_weights` can see what changes: damage also makes `'2;5'`, or a comment before the value.
 fn headers_are_plain(text: &str) -> bool {
-    weight_headers(text).expect("it was rewritten").iter().all(|header| {
+    weight_headers(text, NAME).expect("it was rewritten").iter().all(|header| {
         let line = text.split('\n').nth(header.line - 1).unwrap_or_default();
         let name = format!("x-{}-weight", header.colour);
         let is_plain = !header.value.is_empty() && header.value.chars().all(|c| c.is_alphanumeric() || c == '$');
@@ -262,43 +287,58 @@ const CASES: &[Case] = &[
     },
     Case {
         claim: "a missing server of blue is added after the last server",
-        before: "upstream listings_backend {\n    keepalive 4;\n    server 127.0.0.1:8081; # green  \n    # the end\n}\n",
-        after: "upstream listings_backend {\n    keepalive 4;\n    server 127.0.0.1:8081 down; # green  \n    server 127.0.0.1:8080 weight=100 max_fails=0;\n    # the end\n}\n",
+        before: "upstream listings_backend {\n    keepalive 4;\n    server 10.0.0.9 down;\n    server 127.0.0.1:8081; # green  \n    # the end\n}\n",
+        after: "upstream listings_backend {\n    keepalive 4;\n    server 10.0.0.9 down;\n    server 127.0.0.1:8081 down; # green  \n    server 127.0.0.1:8080 weight=100 max_fails=0;\n    # the end\n}\n",
     },
     Case {
         claim: "a missing server is added to a block of one line",
-        before: "upstream listings_backend { server 127.0.0.1:8081; }",
-        after: "upstream listings_backend { server 127.0.0.1:8081 down; server 127.0.0.1:8080 weight=100 max_fails=0; }",
+        before: "upstream listings_backend { server 127.0.0.1:8081 backup; }",
+        after: "upstream listings_backend { server 127.0.0.1:8081 down backup; server 127.0.0.1:8080 weight=100 max_fails=0; }",
     },
     Case {
         claim: "a missing server is added where there is no space at all",
-        before: "upstream listings_backend{server 127.0.0.1:8081;}",
+        before: "upstream listings_backend{server 127.0.0.1:8081 down;}",
         after: "upstream listings_backend{server 127.0.0.1:8081 down;server 127.0.0.1:8080 weight=100 max_fails=0;}",
+    },
+    Case {
+        claim: "the only server of a block gives its place away, and nothing else of the line changes",
+        before: "upstream listings_backend {\n    server 127.0.0.1:8081; # the one that the deploy edits\n    keepalive 4;\n}\n",
+        after: "upstream listings_backend {\n    server 127.0.0.1:8080; # the one that the deploy edits\n    keepalive 4;\n}\n",
+    },
+    Case {
+        claim: "the only server's quotes, weight and parameters stay, but for one that lets nobody in",
+        before: "upstream listings_backend{server  \"127.0.0.1:8081\"  weight=5 drain\tmax_fails=2 ;}",
+        after: "upstream listings_backend{server  \"127.0.0.1:8080\"  weight=5\tmax_fails=2 ;}",
+    },
+    Case {
+        claim: "a survivor with somebody to turn to keeps its way of finding out",
+        before: "upstream listings_backend {\n  server 127.0.0.1:8080 down max_fails=2;\n  server 127.0.0.1:8081;\n  server 10.0.0.9 backup;\n}",
+        after: "upstream listings_backend {\n  server 127.0.0.1:8080 weight=100 max_fails=2;\n  server 127.0.0.1:8081 down;\n  server 10.0.0.9 backup;\n}",
     },
     Case {
         claim: "a stranger stays byte for byte",
         before: "upstream listings_backend {\n  server\t10.0.0.9  \"weight=3\"  max_fails=2 ; # ours?\n  server 127.0.0.1:8080;\n  server 10.0.0.8 down;\n}",
-        after: "upstream listings_backend {\n  server\t10.0.0.9  \"weight=3\"  max_fails=2 ; # ours?\n  server 127.0.0.1:8080 weight=100 max_fails=0;\n  server 10.0.0.8 down;\n}",
+        after: "upstream listings_backend {\n  server\t10.0.0.9  \"weight=3\"  max_fails=2 ; # ours?\n  server 127.0.0.1:8080 weight=100;\n  server 10.0.0.8 down;\n}",
     },
     Case {
         claim: "weight headers keep quotes, always and place",
-        before: "upstream listings_backend { server 127.0.0.1:8080; server 127.0.0.1:8081; }\nadd_header X-Blue-Weight 0 always; add_header  'x-green-weight'\t\"100\"  always ; # X-Blue-Weight 7\nadd_header X-Blue-Weightless 3;",
-        after: "upstream listings_backend { server 127.0.0.1:8080 weight=100 max_fails=0; server 127.0.0.1:8081 down; }\nadd_header X-Blue-Weight 100 always; add_header  'x-green-weight'\t\"0\"  always ; # X-Blue-Weight 7\nadd_header X-Blue-Weightless 3;",
+        before: "upstream listings_backend { server 127.0.0.1:8080; server 127.0.0.1:8081; }\nserver { proxy_pass http://listings_backend; add_header X-Blue-Weight 0 always; add_header  'x-green-weight'\t\"100\"  always ; # X-Blue-Weight 7\nadd_header X-Blue-Weightless 3;}",
+        after: "upstream listings_backend { server 127.0.0.1:8080 weight=100 max_fails=0; server 127.0.0.1:8081 down; }\nserver { proxy_pass http://listings_backend; add_header X-Blue-Weight 100 always; add_header  'x-green-weight'\t\"0\"  always ; # X-Blue-Weight 7\nadd_header X-Blue-Weightless 3;}",
     },
     Case {
         claim: "an upstream inside http is found, and its indentation stays",
-        before: "http {\n\tupstream listings_backend {\n\t\tserver 127.0.0.1:8081;\n\t}\n}\n",
+        before: "http {\n\tupstream listings_backend {\n\t\tserver 127.0.0.1:8081 weight=0;\n\t}\n}\n",
         after: "http {\n\tupstream listings_backend {\n\t\tserver 127.0.0.1:8081 down;\n\t\tserver 127.0.0.1:8080 weight=100 max_fails=0;\n\t}\n}\n",
     },
     Case {
         claim: "a byte order mark and CRLF stay",
-        before: "\u{feff}upstream listings_backend {\r\n  server 127.0.0.1:8081; # g\r\n\r\n}\r\n",
+        before: "\u{feff}upstream listings_backend {\r\n  server 127.0.0.1:8081 down; # g\r\n\r\n}\r\n",
         after: "\u{feff}upstream listings_backend {\r\n  server 127.0.0.1:8081 down; # g\r\n  server 127.0.0.1:8080 weight=100 max_fails=0;\r\n\r\n}\r\n",
     },
     Case {
         claim: "a name in other case and in quotes is the same upstream",
-        before: "upstream 'Listings_Backend' { server 127.0.0.1:8080; }",
-        after: "upstream 'Listings_Backend' { server 127.0.0.1:8080 weight=100 max_fails=0; }",
+        before: "upstream 'Listings_Backend' { server 127.0.0.1:8081; }",
+        after: "upstream 'Listings_Backend' { server 127.0.0.1:8080; }",
     },
 ];
 
@@ -346,8 +386,83 @@ fn strangers_that_take_traffic_are_reported() {
 
 #[test]
 fn added_servers_are_reported() {
+    let written = to(Colour::Blue, "upstream listings_backend { server 127.0.0.1:8081 down; }").unwrap();
+    assert_eq!((written.added, written.replaced), (owned(BLUE), Vec::new()));
     let written = to(Colour::Blue, "upstream listings_backend { server 127.0.0.1:8081; }").unwrap();
-    assert_eq!(written.added, BLUE);
+    assert_eq!((written.added, written.replaced), (Vec::new(), owned(GREEN)));
+}
+
+/// 8 and 1 are what two machines can bear: 6 of 23 public upstreams with several servers have such weights.
+#[test]
+fn the_weights_of_a_sides_own_servers_stay() {
+    let wanted = |serve, green: &'static [&'static str]| (serve, owned(&["b1", "b2", "b3"]), owned(green));
+    for (claim, (serve, blue, green), before, after) in [
+        (
+            "there",
+            wanted(Colour::Blue, &["g1", "g2"]),
+            "server b1 weight=8 down; server b2 weight=1 max_fails=3 down; server b3 down weight=2; server g1 weight=5; server g2;",
+            "server b1 weight=8; server b2 weight=1 max_fails=3; server b3 weight=2; server g1 weight=5 down; server g2 down;",
+        ),
+        (
+            "and back",
+            wanted(Colour::Green, &["g1", "g2"]),
+            "server b1 weight=8; server b2 weight=1 max_fails=3; server b3 weight=2; server g1 weight=5 down; server g2 down;",
+            "server b1 weight=8 down; server b2 weight=1 down max_fails=3; server b3 weight=2 down; server g1 weight=5; server g2;",
+        ),
+        (
+            "a server that was missing gets no more than any of them",
+            wanted(Colour::Blue, &["g1"]),
+            "server b1 weight=8; server b2 weight=3; server g1;",
+            "server b1 weight=8; server b2 weight=3; server g1 down; server b3 weight=3;",
+        ),
+        (
+            "weights that are all the same say nothing",
+            wanted(Colour::Blue, &["g1"]),
+            "server b1 weight=4; server b2 weight=4; server b3 weight=4; server g1 weight=8;",
+            "server b1 weight=100; server b2 weight=100; server b3 weight=100; server g1 down;",
+        ),
+        (
+            "nor does what a runbook left",
+            wanted(Colour::Blue, &["g1"]),
+            "server b1 weight=4; server b2 weight=0; server b3 weight=4; server g1;",
+            "server b1 weight=100; server b2 weight=100; server b3 weight=100; server g1 down;",
+        ),
+        (
+            "a side's own way out stays",
+            wanted(Colour::Blue, &["g1"]),
+            "server b1; server b2 backup; server b3 down backup; server g1;",
+            "server b1 weight=100; server b2 weight=100 backup; server b3 weight=100 backup; server g1 down;",
+        ),
+    ] {
+        let block = |servers: &str| format!("upstream u {{ {servers} }}");
+        let wanted = WantedBlock { serve, blue: &blue, green: &green };
+        let written =
+            rewrite(&block(before), "u", &wanted, &Template::built_in()).unwrap_or_else(|err| panic!("{claim}: {err}"));
+        assert_same(claim, &written.text, &block(after));
+        assert_sound(claim, &block(before), &written.text, "u", &wanted);
+    }
+}
+
+#[test]
+fn a_server_that_stands_in_another_upstream_is_no_drift() {
+    let text = "upstream blue { server 127.0.0.1:8080; }\nupstream listings_backend {\n  server 127.0.0.1:8081;\n}";
+    assert_eq!(
+        refusal_of(text),
+        "line 1, column 17: blue's server 127.0.0.1:8080 is not in the upstream \"listings_backend\" but in \"blue\": what is \
+         switched here is which of them is passed to"
+    );
+}
+
+#[test]
+fn any_bytes_beside_the_block_stay() {
+    let text = text_of(
+        b"# caf\xe9 \x07\nlog_format x '\x1b[1m$status';\nupstream listings_backend { server 127.0.0.1:8081; }\n",
+    );
+    let written = to(Colour::Blue, &text).unwrap();
+    let after =
+        b"# caf\xe9 \x07\nlog_format x '\x1b[1m$status';\nupstream listings_backend { server 127.0.0.1:8080; }\n";
+    assert_eq!(bytes_of(&written.text), after);
+    assert!(!diff(&text, &written.text, "x").contains(['\x07', '\x1b']));
 }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -433,12 +548,57 @@ fn addresses_are_compared_as_nginx_does() {
     }
 }
 
+/// (line, value) of each that is found.
 #[test]
-fn weight_headers_are_found_anywhere() {
-    let text = "add_header x-blue-weight '5';\nhttp { server { location / {\nif ($a) { add_header \"X-GREEN-Weight\" 9 always; } } } }";
-    let found: Vec<(Colour, String, usize)> =
-        weight_headers(text).unwrap().into_iter().map(|header| (header.colour, header.value, header.line)).collect();
-    assert_eq!(found, [(Colour::Blue, "5".to_owned(), 1), (Colour::Green, "9".to_owned(), 3)]);
+fn weight_headers_are_those_of_the_servers_that_pass_to_the_upstream() {
+    for (claim, text, expected) in [
+        (
+            "at any depth, in any case and quotes",
+            "http { server { add_header x-blue-weight '5'; location / { proxy_pass http://u/x?y;\nif ($a) { add_header \"X-GREEN-Weight\" 9 always; } } } }",
+            vec![(1, "5"), (2, "9")],
+        ),
+        ("of another service, never", "server { add_header X-Blue-Weight 5; proxy_pass http://other; }", vec![]),
+        (
+            "of a location that passes elsewhere, neither",
+            "server { location / { proxy_pass https://U:80; }\nlocation /x { fastcgi_pass other; add_header X-Blue-Weight 5; }\nadd_header X-Green-Weight 1; }",
+            vec![(3, "1")],
+        ),
+        (
+            "what a variable says is no number of ours",
+            "server { proxy_pass http://u; add_header X-Blue-Weight $w; }",
+            vec![],
+        ),
+        ("outside of every server", "add_header X-Blue-Weight 5; server { proxy_pass http://u; }", vec![]),
+        (
+            "by way of variables",
+            "map $host $side { default blue; x green; }\nserver { set $to ${side}_u; grpc_pass grpc://$to; add_header X-Blue-Weight 5; }\nupstream blue_u { server x; }",
+            vec![],
+        ),
+        (
+            "by way of variables that end there",
+            "map $host $side { default other; x u; }\nserver { set $to ${side}; grpc_pass grpc://$to; add_header X-Blue-Weight 5; }",
+            vec![(2, "5")],
+        ),
+        (
+            "variables in a ring end",
+            "server { set $a $b; set $b $a; proxy_pass http://$a; add_header X-Blue-Weight 5; }",
+            vec![],
+        ),
+        (
+            "what is passed on stands in another file, and can be nobody else's",
+            "upstream u { server x; }\nserver { include proxy.conf; add_header X-Blue-Weight 5; }",
+            vec![(2, "5")],
+        ),
+        (
+            "but could be another's",
+            "upstream u { server x; } upstream v { server x; }\nserver { include proxy.conf; add_header X-Blue-Weight 5; }",
+            vec![],
+        ),
+    ] {
+        let found = weight_headers(text, "u").unwrap_or_else(|error| panic!("{claim}: {error}"));
+        let found: Vec<(usize, &str)> = found.iter().map(|header| (header.line, header.value.as_str())).collect();
+        assert_eq!(found, expected, "{claim}");
+    }
 }
 
 #[test]
@@ -515,8 +675,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "line 3, column 1: unexpected end of file, expecting \"}\" (the Lua block that begins at line 1 is not closed)",
         ),
         ("upstream a b { }", "line 1, column 1: an upstream has exactly one name"),
-        ("a;\0", "line 1, column 3: control character \\u{0}, which has no place in a configuration"),
-        ("a \u{1b}[31m;", "line 1, column 3: control character \\u{1b}, which has no place in a configuration"),
+        ("a;\0", "line 1, column 3: a NUL character, which has no place in a configuration"),
         ("upstream listings_backend { server; }", "line 1, column 29: a server without an address"),
         (
             "upstream listings_backend { server a weight=x; }",
@@ -537,8 +696,8 @@ fn what_is_not_understood_is_refused_with_its_place() {
 
 #[test]
 fn an_excerpt_moves_no_terminal() {
-    let error = find_upstream("a;\nb \u{1b}[2J;\n", "u").unwrap_err();
-    assert_eq!((error.line, error.excerpt.as_str()), (2, "b \\u{1b}[2J;"));
+    let error = find_upstream("a;\nb \u{1b}[2J;}\n", "u").unwrap_err();
+    assert_eq!((error.line, error.excerpt.as_str()), (2, "b \\u{1b}[2J;}"));
 }
 
 #[test]
@@ -644,7 +803,7 @@ fn a_plain_template_keeps_crlf() {
 
 #[test]
 fn nothing_is_escaped_whatever_the_template_is_called() {
-    let text = "upstream listings_backend { server \"127.0.0.1:8080\"; }";
+    let text = "upstream listings_backend { server \"127.0.0.1:8080\" down; }";
     let built_in = include_str!("../templates/upstream.conf.tera");
     let written = with(Colour::Blue, text, &Template::parse("upstream.html", built_in).unwrap()).unwrap();
     assert!(written.text.contains("server \"127.0.0.1:8080\" weight=100"), "{}", written.text);
@@ -716,7 +875,7 @@ fn a_template_that_loses_or_invents_something_is_refused() {
         (format!("{blue} keepalive 8; {green} }} upstream listings_backend {{"), "does not render exactly one block"),
         (format!("{blue} keepalive 8; {green} }} include /etc/passwd; x {{"), "does not render exactly one block"),
         (format!("{blue} keepalive 8; {green} }}"), "unexpected \"}\""),
-        (format!("{blue} keepalive 8; {green} x \u{7}"), "control character"),
+        (format!("{blue} keepalive 8; {green} x \0"), "a NUL character"),
         (
             format!("{blue} keepalive 8; server 127.0.0.1:8081 down weight= fail_timeout=1s;"),
             "\"weight=\" is no weight",
@@ -1021,7 +1180,10 @@ proptest! {
                 prop_assert!(!again.changed && again.added.is_empty());
                 prop_assert_eq!(written.changed, written.text != text);
             }
-            Err(error) => prop_assert!(error.what.contains("drifted"), "{}\n{}", error, text),
+            Err(error) => {
+                let is_known = error.what.contains("drifted") || error.what.contains("what is switched here");
+                prop_assert!(is_known, "{}\n{}", error, text);
+            }
         }
     }
 
@@ -1046,7 +1208,7 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (blue, green) = (owned(site.blue), owned(site.green));
         let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
-        let _ = (weight_headers(&text), include_lines(&text), find_upstream(&text, NAME));
+        let _ = (weight_headers(&text, NAME), include_lines(&text), find_upstream(&text, NAME));
         match rewrite(&text, NAME, &wanted, &Template::built_in()) {
             Ok(written) => {
                 assert_sound(site.name, &text, &written.text, NAME, &wanted);
@@ -1168,7 +1330,7 @@ fn nginx_agrees_about_its_own_grammar() {
         assert_eq!(accepted, expected, "{text}: {said}");
         let ours = match text.contains("upstream") {
             true => find_upstream(text, "a").is_ok(),
-            false => weight_headers(text).is_ok(),
+            false => weight_headers(text, "u").is_ok(),
         };
         assert_eq!(ours, expected, "{text}");
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{
-    App, Channel, Contacts, Evidence, Host, Inventory, Nginx, Notify, Role, Run, Secret, SshSettings, Targets, Verify,
+    App, Channel, Contacts, Evidence, Host, Inventory, Layout, Nginx, Notify, Role, Run, Secret, SshSettings, Targets,
+    Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
 use rollback_prod::tell::message::Message;
@@ -447,7 +448,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         ssh: SshSettings { config: None, connect_timeout: Duration::from_secs(1), at_once: 32, options: vec![] },
         nginx: Nginx {
             file: RemotePath::new("/etc/nginx/x").expect("a path"),
-            upstream: "x".into(),
+            layout: Layout::Weights { upstreams: vec!["x".into()], context: None },
             template: None,
             probe: HttpUrl::new("http://127.0.0.1/").expect("a URL"),
             probe_host: None,

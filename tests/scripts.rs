@@ -329,7 +329,7 @@ servers = ["127.0.0.1:8080"]
 health = ["http://127.0.0.1:8080/health"]
 run.systemd = "listings-blue.service"
 [green]
-servers = ["127.0.0.1:8081", "unix:/run/green.sock"]
+servers = ["127.0.0.1:8081", "unix:/run/green.sock", "green.internal:8085"]
 health = ["http://127.0.0.1:8081/health"]
 log = "/var/log/green.log"
 {run}

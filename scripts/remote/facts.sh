@@ -1,7 +1,7 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
-# Takes: service nginx_file dump mark... right... colour... evidence... ports get...
+# Takes: service nginx_file dump mark... name... right... colour... evidence... ports get...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
-# a get is what fetch_all in lib.sh takes; a mark is a server of green. Always ends with 0: a question that cannot be
+# a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name. Always ends with 0: a question that cannot be
 # answered is a section that says so.
 green_marks=
 add_mark() {
@@ -73,6 +73,16 @@ nginx_facts() {
   section nginx.pidfile
   printf '%s' "$pidfile"
   tell_nginx "$pidfile"
+}
+
+# kept_names NAME…: those that this host knows by itself, whoever is there.
+kept_names() {
+  [ "$#" -gt 0 ] || return 0
+  section nginx.names
+  names=" $* " awk '{
+    sub(/#.*/, "")
+    for (i = 2; i <= NF; i++) if (index(ENVIRON["names"], " " $i " ")) print $i
+  }' /etc/hosts 2>/dev/null
 }
 
 local_facts() {
@@ -168,6 +178,7 @@ local_facts() {
     printf '%s' "$resolved"
     ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
     ask nginx.text read_whole "$resolved"
+    with_name kept_names
   fi
 
   # journalctl reads what we may read of these, and says nothing of the rest.

@@ -22,6 +22,8 @@ pub mod default {
     pub const PROBE: &str = "http://127.0.0.1/";
     /// nginx's master runs as root nearly everywhere, and a deploy user does not.
     pub const SUDO: bool = true;
+    /// The pair in one upstream, which every other layout is a way around.
+    pub const SWITCH: &str = "weights";
     /// What nginx's own documentation names.
     pub const TEST: &str = "nginx -t";
     /// Through systemd, so that a failed reload is known to `systemctl status` too.
@@ -157,14 +159,33 @@ impl Default for SshTable {
 /// The balancer, and the block that is changed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["file", "upstream"]))]
+#[schemars(extend("required" = ["file"]))]
 pub struct NginxTable {
-    /// The file on the hosts that holds the upstream block.
+    /// The file on the hosts that says who serves.
     #[schemars(example = &"/etc/nginx/sites-available/listings")]
     pub file: Option<String>,
+    /// In which way it says so: by the weights in an upstream block, or by the word that a variable is given.
+    #[schemars(with = "SwitchName")]
+    pub switch: String,
     /// The name of the upstream block.
     #[schemars(example = &"listings_backend")]
     pub upstream: Option<String>,
+    /// Instead of it: the names of several blocks that belong to one service. `blue.servers` and `green.servers` name their
+    /// servers in the same order.
+    #[schemars(example = ["api", "web"])]
+    pub upstreams: Option<Vec<String>>,
+    /// Which one is meant where a block of that name stands in `http` and in `stream`.
+    #[schemars(with = "ContextName")]
+    pub context: Option<String>,
+    /// With `switch = "variable"`: what the variable is given for blue.
+    #[schemars(example = &"listings_blue")]
+    pub blue: Option<String>,
+    /// With `switch = "variable"`: what the variable is given for green.
+    #[schemars(example = &"listings_green")]
+    pub green: Option<String>,
+    /// With `switch = "variable"`: the variable. Left out: the only one that is given such a word.
+    #[schemars(example = &"active")]
+    pub variable: Option<String>,
     /// A template of your own for the block, relative to this file. Left out: the built-in one.
     #[schemars(example = &"templates/upstream.conf.tera")]
     pub template: Option<String>,
@@ -185,7 +206,13 @@ impl Default for NginxTable {
     fn default() -> Self {
         Self {
             file: None,
+            switch: default::SWITCH.into(),
             upstream: None,
+            upstreams: None,
+            context: None,
+            blue: None,
+            green: None,
+            variable: None,
             template: None,
             probe: default::PROBE.into(),
             probe_host: None,
@@ -194,6 +221,26 @@ impl Default for NginxTable {
             reload: default::RELOAD.into(),
         }
     }
+}
+
+/// In which way nginx's file says who serves.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a list for the schema")]
+pub enum SwitchName {
+    /// By the weights in an upstream block.
+    Weights,
+    /// By the word that `set` or a map's default gives a variable.
+    Variable,
+}
+
+/// Where an upstream block stands.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a list for the schema")]
+pub enum ContextName {
+    Http,
+    Stream,
 }
 
 /// One colour of the application.

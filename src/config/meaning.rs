@@ -1,12 +1,13 @@
 //! From the file as written to the [`Inventory`]: words, durations, sizes, addresses, and what must hold between them.
 //! Every problem points at the value that has it.
 //!
-//! `words` reads one value at a time; `hosts`, `colours` and `channels` are the tables that are more than their values.
+//! `words` reads one value at a time; `hosts`, `nginx`, `colours` and `channels` are the tables that are more than their values.
 //! Never looks at the documents' text, and never asks anything but what [`Reading`] holds.
 
 mod channels;
 mod colours;
 mod hosts;
+mod nginx;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use super::value::size;
 use super::{Problem, Reading};
 use crate::config::meaning::words::optional;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Contacts, Database, Evidence, Inventory, Nginx, Run, Targets, Verify};
+use crate::nouns::inventory::{Contacts, Database, Evidence, Inventory, Run, Targets, Verify};
 use crate::nouns::names::{ContainerName, RemotePath, ServiceName, UnitName};
 
 /// What is kept or measured, not waited for. Ten years: past that it is a slip.
@@ -122,37 +123,6 @@ impl Meaning<'_, '_, '_> {
             [first, second, ..] => {
                 let what = format!("{}: {} and {} exclude each other", label(path), first.key, second.key);
                 self.findings.problem(second.place, what);
-                None
-            }
-        }
-    }
-
-    fn nginx(&mut self, nginx: &file::NginxTable) -> Option<Nginx> {
-        let file = nginx.file.as_ref().and_then(|word| self.word("nginx.file", word, RemotePath::new));
-        let upstream = nginx.upstream.as_ref().and_then(|name| self.nginx_word("nginx.upstream", name));
-        let template = optional(&nginx.template, |text| self.template(text));
-        let probe = self.url("nginx.probe", &nginx.probe);
-        let probe_host = optional(&nginx.probe_host, |name| self.nginx_word("nginx.probe_host", name));
-        let test = self.command("nginx.test", &nginx.test);
-        let reload = self.command("nginx.reload", &nginx.reload);
-        Some(Nginx {
-            file: file?,
-            upstream: upstream?,
-            template: template.ok()?,
-            probe: probe?,
-            probe_host: probe_host.ok()?,
-            sudo: nginx.sudo,
-            test: test?,
-            reload: reload?,
-        })
-    }
-
-    fn template(&mut self, text: &str) -> Option<(PathBuf, String)> {
-        let path = self.local_path("nginx.template", text)?;
-        match (self.reading.read_file)(&path) {
-            Ok(template) => Some((path, template)),
-            Err(error) => {
-                self.wrong("nginx.template", format!("cannot read {}", path.display())).hint = Some(error.to_string());
                 None
             }
         }

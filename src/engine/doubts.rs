@@ -1,8 +1,11 @@
 //! What speaks against beginning, or for saying something first, that the planner need not know how to tell: from facts to
 //! refusals, hints and notes. Pure, and never decides what is done instead.
 
-use crate::hosts::facts::{AppFacts, Lack, Listener, Origin, Seen};
+use crate::hosts::facts::{AppFacts, Lack, Listener, NginxFacts, Origin, Seen};
+use crate::nginx::Rewritten;
+use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Run};
+use crate::nouns::names::ServerAddress;
 use crate::nouns::side::{Direction, Side};
 
 /// A reason against beginning: what is so, and the command to type.
@@ -198,6 +201,44 @@ pub fn probe_notes(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<Strin
     if is_asked_on_the_host(inventory.nginx.probe.as_str()) {
         let name = host.name.as_str();
         notes.push(format!("{name}: the probe's certificate is not verified, since it does not leave the host"));
+    }
+    notes
+}
+
+/// What an operator should know of a balancer's file as it will be: what is unlike the usual pair of servers, and what it
+/// may cost later.
+pub fn file_notes(
+    inventory: &Inventory,
+    to: Colour,
+    host: &Host,
+    nginx: &NginxFacts,
+    after: &Rewritten,
+) -> Vec<String> {
+    let from = to.other();
+    let mut notes = Vec::new();
+    for added in &after.added {
+        notes.push(format!("{}: {to}'s server {added} is not in the block and is added", host.name));
+    }
+    for only in &after.replaced {
+        let why = "the only one of its block, is replaced by";
+        notes.push(format!("{}: {from}'s server {only}, {why} {to}'s", host.name));
+    }
+    for line in &after.exceptions {
+        notes.push(format!(
+            "{}: line {line} still sends some requests to {from}, and {from} will be stopped",
+            host.name
+        ));
+    }
+    let is_only_looked_up =
+        |server: &&ServerAddress| server.name().is_some_and(|name| !nginx.kept_names.iter().any(|kept| kept == name));
+    for server in inventory.app(from).servers.iter().filter(is_only_looked_up) {
+        if after.text.contains(server.as_str()) {
+            notes.push(format!(
+                "{}: {from}'s server {server} stays in the file and is a name that is not in /etc/hosts: should it go with \
+                 {from}, nginx refuses its next reload and its next start (\"host not found in upstream\"); write its address",
+                host.name
+            ));
+        }
     }
     notes
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::doubts::{self, Doubt};
 use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, must_be_stopped};
-use crate::nginx::{self, Serving, Template, WantedBlock};
+use crate::nginx::{Serving, Site, Template};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Reach, Role, Run};
 use crate::nouns::names::HostName;
@@ -89,6 +89,15 @@ struct Planner<'a> {
     in_scope: BTreeSet<&'a HostName>,
     refusals: Vec<Refusal>,
     notes: Vec<String>,
+}
+
+/// A balancer's file as it shall be.
+struct Shift {
+    change: FileChange,
+    /// What the side that traffic goes to gets then.
+    share: Share,
+    /// How the file says it.
+    says: String,
 }
 
 /// A host that this run is about, and what was seen there.
@@ -371,7 +380,7 @@ impl<'a> Planner<'a> {
         if !self.moves_traffic() {
             return Some(vec![(StageName::Lock, lock(None))]);
         }
-        let (change, share) = self.change(host, path, text)?;
+        let Shift { change, share, says } = self.change(host, nginx, path, text)?;
         self.notes.extend(doubts::probe_notes(self.inventory, host, seen));
         if share == Share::ALL
             && nginx.mark.is_none()
@@ -397,14 +406,9 @@ impl<'a> Planner<'a> {
             mark: nginx.mark.clone().filter(|_| share == Share::ALL),
         };
         let is_needed = change.is_needed();
-        let words = match share {
-            Share::ALL => format!("{to} weight=100, {from} down"),
-            Share::NONE => format!("{from} alone, as before the incident"),
-            split => format!("{to} {split}, {from} {}, as before the incident", split.rest()),
-        };
         let wait = format!("test, reload, wait until {} answers", proof.who);
         let why = match is_needed {
-            true => format!("{path}: {words}; {wait}"),
+            true => format!("{path}: {says}; {wait}"),
             false => format!("{path} says so already: {wait}"),
         };
         let before = self.share_of(&change.before).unwrap_or(Share::NONE);
@@ -414,6 +418,7 @@ impl<'a> Planner<'a> {
                 change: change.reversed(),
                 proof: Proof { who: who(before), mark: None, ..proof.clone() },
                 share: before,
+                says: format!("{}, as before", self.shared(before)),
             })),
         };
         Some(vec![
@@ -421,7 +426,7 @@ impl<'a> Planner<'a> {
             (
                 StageName::Switch,
                 step(
-                    Action::Switch { change, proof, share },
+                    Action::Switch { change, proof, share, says },
                     Guard::FileIsUnchanged { sha256: nginx.sha256.clone().unwrap_or_default() },
                     undo,
                     why,
@@ -463,11 +468,10 @@ impl<'a> Planner<'a> {
                 self.refuse_unknown(host, not_known);
             }
         } else if nginx.is_loaded == Ok(false) {
-            let upstream = &self.inventory.nginx.upstream;
             let (why, hint) = match nginx.defined_in.as_slice() {
                 [] => ("no include names it".to_owned(), format!("ssh {} grep -rn include /etc/nginx", host.ssh)),
                 [read, ..] => (
-                    format!("the upstream {upstream} that it serves is in {read}, which is another file"),
+                    format!("the upstream that it serves is in {read}, which is another file"),
                     format!("in the config: nginx.file = \"{read}\""),
                 ),
             };
@@ -490,11 +494,9 @@ impl<'a> Planner<'a> {
     }
 
     /// The file as it shall be, and the share that this gives to the side that traffic goes to.
-    fn change(&mut self, host: &Host, path: &str, text: &str) -> Option<(FileChange, Share)> {
-        let inventory = self.inventory;
-        let (blue, green) = (facts::addresses(&inventory.blue), facts::addresses(&inventory.green));
-        let wanted = WantedBlock { serve: self.colour(Side::To), blue: &blue, green: &green };
-        let rewritten = match nginx::rewrite(text, &inventory.nginx.upstream, &wanted, self.template) {
+    fn change(&mut self, host: &Host, nginx: &NginxFacts, path: &str, text: &str) -> Option<Shift> {
+        let to = self.colour(Side::To);
+        let rewritten = match self.site().rewrite(text, to, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {
                 let excerpt = if not_understood.excerpt.is_empty() {
@@ -511,7 +513,8 @@ impl<'a> Planner<'a> {
         if let Some(before) = self.before_the_incident(host, text) {
             // What stood there before may be any share; nobody else than its own text says which.
             let share = self.share_of(&before).unwrap_or(Share::ALL);
-            return Some((change(before), share));
+            let says = format!("{}, as before the incident", self.shared(share));
+            return Some(Shift { change: change(before), share, says });
         }
         for stranger in &rewritten.strangers {
             let why = format!(
@@ -520,17 +523,28 @@ impl<'a> Planner<'a> {
             );
             self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
         }
-        for added in &rewritten.added {
-            let to = self.colour(Side::To);
-            self.notes.push(format!("{}: {to}'s server {added} is not in the block and is added", host.name));
+        self.notes.extend(doubts::file_notes(self.inventory, to, host, nginx, &rewritten));
+        let says = self.site().says(to, &rewritten);
+        Some(Shift { change: change(rewritten.text), share: Share::ALL, says })
+    }
+
+    /// Who gets how much.
+    fn shared(&self, share: Share) -> String {
+        let (to, from) = (self.colour(Side::To), self.colour(Side::From));
+        match share {
+            Share::ALL => format!("{to} alone"),
+            Share::NONE => format!("{from} alone"),
+            split => format!("{to} {split}, {from} {}", split.rest()),
         }
-        Some((change(rewritten.text), Share::ALL))
+    }
+
+    fn site(&self) -> Site<'a> {
+        Site::of(self.inventory)
     }
 
     /// What a text, as an nginx file, gives to the side that traffic goes to; `None` where it is not understood.
     fn share_of(&self, text: &str) -> Option<Share> {
-        let upstream = nginx::find_upstream(text, &self.inventory.nginx.upstream).ok()?;
-        Share::percent(nginx::share(&upstream, &facts::addresses(self.app(Side::To))))
+        Share::percent(self.site().share(text, self.colour(Side::To)).ok()?)
     }
 
     fn check_space(&mut self, host: &Host, seen: &Seen, path: &str) {

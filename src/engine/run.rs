@@ -19,6 +19,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Host, Reach, Role};
 use crate::nouns::names::HostName;
+use crate::nouns::octets::bytes_of;
 use crate::nouns::plan::{Action, Gate, Guard, Lane, LeftAs, Stage, StageName, Step, Undo};
 use crate::nouns::record::{AppState, Balancer, Status, What};
 use crate::nouns::share::Share;
@@ -237,8 +238,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let outcome = match &step.action {
             Action::Lock { candidate } => lock::run(run, step, candidate.as_ref()).await,
             Action::Start { side } => start::run(run, &step.host, *side, started).await,
-            Action::Switch { change, proof, share } => {
-                Switch { host: &step.host, change, proof, share: *share, way }.run(run).await
+            Action::Switch { change, proof, share, says } => {
+                Switch { host: &step.host, change, proof, share: *share, says, way }.run(run).await
             }
             Action::Drain => drain::run(run, &step.host).await,
             Action::Stop { side, target } => stop::run(run, &step.host, *side, target, stopped).await,
@@ -481,7 +482,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             let keep = |which: &str, text: &str| {
                 let file = format!("{host}.nginx.{which}.conf");
                 let of = format!("{} {which}", change.path);
-                evidence::keep_whole(self.run.folder, self.run.journal, Some(host), &file, &of, text.as_bytes());
+                evidence::keep_whole(self.run.folder, self.run.journal, Some(host), &file, &of, &bytes_of(text));
             };
             keep("before", &change.before);
             if self.run.is_shifted(host) {

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::hosts::facts::addresses;
-use crate::nginx;
+use crate::nginx::Site;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Inventory, Reach};
 use crate::nouns::names::HostName;
+use crate::nouns::octets::bytes_of;
 use crate::nouns::plan::{Action, Guard, LeftAs, Plan, StageName, Step, Undo};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
@@ -72,11 +72,8 @@ impl Rules<'_> {
     /// Of the traffic, what a text, as an nginx file, gives to the side that traffic goes to and to the other one; `None`
     /// where it is not understood.
     fn shares(&self, text: &str) -> Option<(Share, Share)> {
-        let upstream = nginx::find_upstream(text, &self.inventory.nginx.upstream).ok()?;
-        let share = |side| {
-            let app = self.inventory.app(self.direction.colour(side));
-            Share::percent(nginx::share(&upstream, &addresses(app)))
-        };
+        let site = Site::of(self.inventory);
+        let share = |side| Share::percent(site.share(text, self.direction.colour(side)).ok()?);
         // A server that belongs to neither is left alone, and says nothing of how the two share what is theirs.
         match (share(Side::To)?, share(Side::From)?) {
             (to, from) if to != Share::NONE && from == Share::NONE => Some((Share::ALL, from)),
@@ -116,7 +113,7 @@ fn check_step(
     match &step.action {
         Action::Switch { change, share, .. } => {
             let is_guarded = matches!(&step.guard, Guard::FileIsUnchanged { sha256: known }
-                if *known == sha256(change.before.as_bytes()));
+                if *known == sha256(&bytes_of(&change.before)));
             if !is_guarded {
                 violations.push(Violation::FileWithoutGuard { host: host() });
             }

@@ -8,7 +8,7 @@ use super::program::{
 };
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Role, Run};
-use crate::nouns::names::RemotePath;
+use crate::nouns::names::{RemotePath, ServerAddress};
 use crate::nouns::side::{Direction, Side};
 
 const GROUND: &str = include_str!("../../scripts/remote/ground.sh");
@@ -35,6 +35,9 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
         for server in addresses(from) {
             arguments.set("mark", server);
+        }
+        for name in from.servers.iter().filter_map(ServerAddress::name) {
+            arguments.set("name", name);
         }
         if inventory.nginx.sudo {
             for words in [&inventory.nginx.test, &dump_words(&inventory.nginx.test), &inventory.nginx.reload] {

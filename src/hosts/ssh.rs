@@ -25,6 +25,7 @@ use super::program::{Change, Nonce, Program, Question, random, shell_text};
 use super::remote::{Apply, Ask, Held};
 use crate::nouns::inventory::{Host, Inventory, Role, SshSettings};
 use crate::nouns::names::HostName;
+use crate::nouns::octets::bytes_of;
 
 /// An answer that is not a stream is held in memory; no honest one comes near this.
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
@@ -451,9 +452,9 @@ fn bootstrap(seal: &Nonce) -> String {
 }
 
 /// A text as [`bootstrap`] takes it.
-fn sealed(text: &str, seal: &Nonce) -> String {
-    let end = format!("#end-{seal}");
-    format!("{}\n{text}{end}", text.len() + end.len())
+fn sealed(text: &str, seal: &Nonce) -> Vec<u8> {
+    let (text, end) = (bytes_of(text), format!("#end-{seal}"));
+    [format!("{}\n", text.len() + end.len()).as_bytes(), &text, end.as_bytes()].concat()
 }
 
 /// A shell on a new channel of a connection.
@@ -587,7 +588,7 @@ impl Shell {
         deadline: Instant,
     ) -> Result<Answer, Lost> {
         let sent = async {
-            self.input.write_all(sealed(text, &self.seal).as_bytes()).await?;
+            self.input.write_all(&sealed(text, &self.seal)).await?;
             self.input.write_all(cargo).await?;
             self.input.flush().await
         };

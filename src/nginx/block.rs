@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::grammar::{Parsed, Statement, Word, bare, says_share, weight_of};
+use super::grammar::{Parsed, Statement, Word, bare, says_share};
 use super::text::is_space;
-use super::{FULL_WEIGHT, NO_WEIGHT, Upstream, WantedBlock};
+use super::wish::{NO_WEIGHT, Stand, Wish};
+use super::{Server, Upstream, same_address};
 use crate::nouns::colour::Colour;
 
 /// The context of the template: the block as it shall be, in pieces that give the block again when they are
@@ -37,7 +38,7 @@ enum Item<'a> {
         address: String,
         parameters: Vec<String>,
         colour: Option<Colour>,
-        weight: u32,
+        weight: u64,
         down: bool,
         words: Vec<ServerWord>,
         last: String,
@@ -76,13 +77,7 @@ struct ServerWord {
 }
 
 impl<'a> BlockAsWanted<'a> {
-    pub(super) fn new(
-        file: &Parsed<'a>,
-        block: usize,
-        upstream: &Upstream,
-        wanted: &WantedBlock<'_>,
-        missing: &[String],
-    ) -> BlockAsWanted<'a> {
+    pub(super) fn new(file: &Parsed<'a>, block: usize, upstream: &Upstream, wish: &Wish<'_>) -> BlockAsWanted<'a> {
         let statement = &file.statements[block];
         let written = &file.text[statement.span.clone()];
         let layout = Layout::of(file, block);
@@ -93,13 +88,17 @@ impl<'a> BlockAsWanted<'a> {
         };
 
         let mut items = Vec::new();
+        let mut servers = upstream.servers.iter();
         let mut after_last_server = None;
         for piece in &layout.pieces {
             items.push(match piece.what {
-                PieceKind::Statement(index) if file.statements[index].name() == "server" => {
-                    server_item(file, &file.statements[index], piece.line, wanted)
-                }
-                PieceKind::Statement(_) => Item::Directive { line: piece.line },
+                PieceKind::Statement(index) => match (file.statements[index].name(), servers.as_slice()) {
+                    ("server", [server, ..]) => {
+                        servers.next();
+                        server_item(file, &file.statements[index], piece.line, server, wish)
+                    }
+                    (_, _) => Item::Directive { line: piece.line },
+                },
                 PieceKind::Comment => Item::Comment { line: piece.line },
                 PieceKind::Blank => Item::Blank { line: piece.line },
             });
@@ -108,13 +107,13 @@ impl<'a> BlockAsWanted<'a> {
             }
         }
         if let Some((place, line)) = after_last_server {
-            let added = missing.iter().map(|address| added_item(address, line, wanted.serve));
+            let added = wish.missing.iter().map(|address| added_item(address, line, wish));
             items.splice(place..place, added);
         }
 
         BlockAsWanted {
             name: &file.text[statement.words[1].span.clone()],
-            serve: wanted.serve,
+            serve: wish.wanted.serve,
             indent: indent_before(file.text, upstream.span.start),
             newline,
             opening: layout.opening,
@@ -139,7 +138,13 @@ impl<'a> BlockAsWanted<'a> {
     }
 }
 
-fn server_item<'a>(file: &Parsed<'a>, statement: &Statement, line: Line<'a>, wanted: &WantedBlock<'_>) -> Item<'a> {
+fn server_item<'a>(
+    file: &Parsed<'a>,
+    statement: &Statement,
+    line: Line<'a>,
+    server: &Server,
+    wish: &Wish<'_>,
+) -> Item<'a> {
     let mut cursor = statement.span.start;
     let mut words: Vec<(&Word, ServerWord)> = Vec::new();
     for word in &statement.words {
@@ -151,29 +156,44 @@ fn server_item<'a>(file: &Parsed<'a>, statement: &Statement, line: Line<'a>, wan
     // The semicolon is the statement's last byte.
     let last = file.text[cursor..statement.span.end - 1].to_owned();
 
-    let address = file.text[statement.words[1].span.clone()].to_owned();
-    let colour = wanted.colour_of(&address);
-    let (words, last) = match colour {
-        Some(colour) if colour == wanted.serve => serving_words(words, last),
-        Some(_) => downed_words(words, last),
-        None => (words.into_iter().map(|(_, word)| word).collect(), last),
+    let stand = wish.stand(server);
+    let (words, last) = match stand {
+        Stand::Stranger => (words.into_iter().map(|(_, word)| word).collect(), last),
+        Stand::Only => only_words(words, last, wish),
+        Stand::Serves { is_own, may_be_backup, .. } => serving_words(words, last, wish, is_own, may_be_backup),
+        Stand::Down { keeps_weight } => downed_words(words, last, keeps_weight),
     };
-    let (weight, down) = match colour {
-        Some(colour) if colour == wanted.serve => (FULL_WEIGHT, false),
-        Some(_) => (NO_WEIGHT, true),
-        None => (weight_of(statement).unwrap_or(1), statement.words.iter().any(|word| word.value == "down")),
+    let (weight, down) = match stand {
+        Stand::Stranger | Stand::Only => (server.weight, server.is_down),
+        Stand::Serves { weight, .. } => (weight, false),
+        Stand::Down { .. } => (NO_WEIGHT, true),
+    };
+    // A weight that stays beside a `down` is a word like any other.
+    let is_share = |value: &str| match stand {
+        Stand::Down { keeps_weight: true } => value == "down",
+        Stand::Stranger | Stand::Only | Stand::Serves { .. } | Stand::Down { .. } => says_share(value),
     };
     let parameters = words
         .iter()
         .skip(2)
-        .filter(|word| !word.is_share && !says_share(&bare(&word.text)))
+        .filter(|word| !word.is_share && !is_share(&bare(&word.text)))
         .map(|word| word.text.clone())
         .collect();
-    Item::Server { line, address, parameters, colour, weight, down, words, last }
+    let address = words.get(1).map(|word| word.text.clone()).unwrap_or_default();
+    Item::Server {
+        line,
+        address,
+        parameters,
+        colour: wish.wanted.colour_of(&server.address),
+        weight,
+        down,
+        words,
+        last,
+    }
 }
 
 /// The server line that was missing: indented and ended like the last one.
-fn added_item<'a>(address: &str, model: Line<'a>, colour: Colour) -> Item<'a> {
+fn added_item<'a>(address: &str, model: Line<'a>, wish: &Wish<'_>) -> Item<'a> {
     // What else stands at the end of the model's line, trailing spaces, is not copied.
     let end = if model.end.ends_with("\r\n") {
         "\r\n"
@@ -184,38 +204,61 @@ fn added_item<'a>(address: &str, model: Line<'a>, colour: Colour) -> Item<'a> {
     };
     let word =
         |before: &str, text: &str, is_share| ServerWord { before: before.to_owned(), text: text.to_owned(), is_share };
+    let parameters: Vec<String> = wish.is_lone.then(|| "max_fails=0".to_owned()).into_iter().collect();
+    let mut words = vec![word("", "server", false), word(" ", address, false), word(" ", "", true)];
+    words.extend(parameters.iter().map(|parameter| word(" ", parameter, false)));
     Item::Server {
         line: Line { line: 0, indent: model.indent, text: "", comment: "", end },
         address: address.to_owned(),
-        parameters: vec!["max_fails=0".to_owned()],
-        colour: Some(colour),
-        weight: FULL_WEIGHT,
+        parameters,
+        colour: Some(wish.wanted.serve),
+        weight: wish.added_weight(),
         down: false,
-        words: vec![
-            word("", "server", false),
-            word(" ", address, false),
-            word(" ", "", true),
-            word(" ", "max_fails=0", false),
-        ],
+        words,
         last: String::new(),
     }
 }
 
-fn serving_words(words: Vec<(&Word, ServerWord)>, last: String) -> (Vec<ServerWord>, String) {
+/// With another address in the place of its own, and its quotes.
+fn only_words(words: Vec<(&Word, ServerWord)>, last: String, wish: &Wish<'_>) -> (Vec<ServerWord>, String) {
     let mut line = WordLine::default();
-    let mut is_shared = false;
-    let mut is_unfailing = false;
+    for (index, (word, written)) in words.into_iter().enumerate() {
+        match wish.instead {
+            Some(ours) if index == 1 && !same_address(&word.value, ours) => {
+                line.push(ServerWord { text: word.like(ours), ..written });
+            }
+            // A draining server gets nobody new.
+            _ if index > 1 && word.value == "drain" => line.drop(written),
+            _ => line.push(written),
+        }
+    }
+    let last = line.orphaned + &last;
+    (line.words, last)
+}
+
+fn serving_words(
+    words: Vec<(&Word, ServerWord)>,
+    last: String,
+    wish: &Wish<'_>,
+    is_own: bool,
+    may_be_backup: bool,
+) -> (Vec<ServerWord>, String) {
+    let mut line = WordLine::default();
+    let mut is_shared = is_own;
+    let mut is_unfailing = !wish.is_lone;
     for (word, written) in words {
         let value = word.value.as_str();
         if line.has_no_address() {
             line.push(written);
+        } else if is_own && says_share(value) {
+            if value == "down" { line.drop(written) } else { line.push(written) }
         } else if says_share(value) {
             let stays = value == "weight=100";
             line.keep_first(&mut is_shared, ServerWord { is_share: !stays, ..written });
-        } else if value.starts_with("max_fails=") {
+        } else if wish.is_lone && value.starts_with("max_fails=") {
             let text = if value == "max_fails=0" { written.text } else { "max_fails=0".to_owned() };
             line.keep_first(&mut is_unfailing, ServerWord { text, ..written });
-        } else if value == "backup" || value == "drain" {
+        } else if (value == "backup" && !may_be_backup) || value == "drain" {
             // A backup alone is "no servers"; a draining server gets nobody new.
             line.drop(written);
         } else {
@@ -228,12 +271,16 @@ fn serving_words(words: Vec<(&Word, ServerWord)>, last: String) -> (Vec<ServerWo
     line.finish(is_shared, last)
 }
 
-fn downed_words(words: Vec<(&Word, ServerWord)>, last: String) -> (Vec<ServerWord>, String) {
+/// Where the weight is kept, `down` stands behind it.
+fn downed_words(words: Vec<(&Word, ServerWord)>, last: String, keeps_weight: bool) -> (Vec<ServerWord>, String) {
     let mut line = WordLine::default();
     let mut is_shared = false;
     for (word, written) in words {
         if line.has_no_address() {
             line.push(written);
+        } else if keeps_weight && word.value.starts_with("weight=") {
+            line.push(written);
+            line.share_at = line.words.len();
         } else if says_share(&word.value) {
             let stays = word.value == "down";
             line.keep_first(&mut is_shared, ServerWord { is_share: !stays, ..written });
@@ -251,6 +298,8 @@ struct WordLine {
     words: Vec<ServerWord>,
     /// Comments that stood before a word that went.
     orphaned: String,
+    /// Where the share goes if it stands nowhere yet, if not after `server ADDRESS`.
+    share_at: usize,
 }
 
 impl WordLine {
@@ -283,8 +332,7 @@ impl WordLine {
     fn finish(mut self, is_shared: bool, last: String) -> (Vec<ServerWord>, String) {
         if !is_shared {
             let share = ServerWord { before: " ".to_owned(), text: String::new(), is_share: true };
-            // After `server ADDRESS`.
-            self.words.insert(2, share);
+            self.words.insert(self.share_at.max(2), share);
         }
         (self.words, self.orphaned + &last)
     }

@@ -8,7 +8,8 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use super::text::{end_of_file, line_number, listed, refused, refused_at};
-use super::{NotUnderstood, Server, Upstream, UpstreamContext};
+use super::{Named, NotUnderstood, Server, Upstream, UpstreamContext};
+use crate::nouns::inventory::NginxContext;
 
 /// A file, read. Statements stand in one flat list, each with its parent: a thousand nested blocks cost no
 /// stack, neither to build nor to drop.
@@ -36,6 +37,14 @@ pub(super) struct Word {
     pub(super) quote: Option<char>,
 }
 
+impl Word {
+    /// Another value in the same quotes.
+    pub(super) fn like(&self, value: &str) -> String {
+        let quote = self.quote.map(String::from).unwrap_or_default();
+        format!("{quote}{value}{quote}")
+    }
+}
+
 impl Statement {
     pub(super) fn name(&self) -> &str {
         &self.words[0].value
@@ -59,13 +68,9 @@ impl Statement {
 
 impl<'a> Parsed<'a> {
     pub(super) fn from_text(text: &'a str) -> Result<Parsed<'a>, NotUnderstood> {
-        let is_allowed = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
-        if let Some((offset, c)) = text.char_indices().find(|(_, c)| !is_allowed(*c)) {
-            return Err(refused_at(
-                text,
-                offset,
-                format!("control character {}, which has no place in a configuration", c.escape_unicode()),
-            ));
+        // nginx ends a word there, and a shell drops it.
+        if let Some(offset) = text.find('\0') {
+            return Err(refused_at(text, offset, "a NUL character, which has no place in a configuration".to_owned()));
         }
         let mut line_starts = vec![0];
         line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
@@ -118,11 +123,20 @@ impl<'a> Parsed<'a> {
     }
 
     /// The index of its statement.
-    pub(super) fn upstream_named(&self, name: &str) -> Result<usize, NotUnderstood> {
+    pub(super) fn upstream_named(&self, named: Named<'_>) -> Result<usize, NotUnderstood> {
+        let name = named.name;
+        let is_there = |found: UpstreamContext| {
+            let wanted = match named.context {
+                None => return true,
+                Some(NginxContext::Http) => UpstreamContext::Http,
+                Some(NginxContext::Stream) => UpstreamContext::Stream,
+            };
+            found == wanted || found == UpstreamContext::Bare
+        };
         let upstreams: Vec<usize> = (0..self.statements.len())
             .filter(|index| {
                 let statement = &self.statements[*index];
-                statement.is_upstream() && self.context_of(statement).is_some()
+                statement.is_upstream() && self.context_of(statement).is_some_and(is_there)
             })
             .collect();
         // nginx compares the names of upstreams without case, as hosts.
@@ -147,9 +161,11 @@ impl<'a> Parsed<'a> {
             [first, second, ..] => {
                 let first_line = self.line_of(self.statements[*first].span.start);
                 let second_start = self.statements[*second].span.start;
+                let contexts = [first, second].map(|index| self.context_of(&self.statements[*index]));
+                let way_out = if contexts[0] == contexts[1] { "" } else { ": nginx.context = \"http\" or \"stream\"" };
                 let what = format!(
                     "the upstream \"{name}\" stands twice, at line {first_line} and at line {}; \
-                     it is not said which one serves",
+                     it is not said which one serves{way_out}",
                     self.line_of(second_start)
                 );
                 Err(self.refused(second_start, what))
@@ -197,7 +213,7 @@ impl<'a> Parsed<'a> {
 }
 
 /// The last `weight=` counts, as it does for nginx. The word itself where it is not a number.
-pub(super) fn weight_of(statement: &Statement) -> Result<u32, &Word> {
+pub(super) fn weight_of(statement: &Statement) -> Result<u64, &Word> {
     let mut weight = 1;
     for word in statement.words.iter().skip(2) {
         if let Some(number) = word.value.strip_prefix("weight=") {

@@ -7,16 +7,15 @@ use std::fmt::Write as _;
 
 use super::grammar::{Parsed, Statement, says_share};
 use super::text::{excerpt, listed};
-use super::{FULL_WEIGHT, NotUnderstood, Server, Template, Upstream, WantedBlock, same_address};
-use crate::nouns::colour::Colour;
+use super::wish::{Stand, Wish};
+use super::{NotUnderstood, Server, Template, Upstream, same_address};
 
 /// What the rendered block is held against: the block as it was, and what was asked for.
 pub(super) struct Expected<'a> {
     pub(super) file: &'a Parsed<'a>,
     pub(super) block: usize,
     pub(super) before: &'a Upstream,
-    pub(super) wanted: &'a WantedBlock<'a>,
-    pub(super) missing: &'a [String],
+    pub(super) wish: &'a Wish<'a>,
     pub(super) template: &'a Template,
 }
 
@@ -80,23 +79,22 @@ impl Expected<'_> {
             }
         };
         for (server, written) in self.before.servers.iter().zip(self.file.servers_in(self.block)) {
-            let (now, now_written) = take(&server.address)?;
-            match self.wanted.colour_of(&server.address) {
-                Some(colour) => {
-                    self.is_as_wanted(after, colour, now, now_written)?;
-                    self.parameters_are_kept(after, colour, written, now, now_written)?;
+            let (now, now_written) = take(self.wish.instead.unwrap_or(&server.address))?;
+            let stand = self.wish.stand(server);
+            if stand == Stand::Stranger {
+                if self.file.text[written.span.clone()] != after.text[now_written.span.clone()] {
+                    let what = format!("changes server {}, which is neither blue nor green", now.address);
+                    return Err(self.refused(after, now.line, &what));
                 }
-                None => {
-                    if self.file.text[written.span.clone()] != after.text[now_written.span.clone()] {
-                        let what = format!("changes server {}, which is neither blue nor green", now.address);
-                        return Err(self.refused(after, now.line, &what));
-                    }
-                }
+            } else {
+                self.is_as_wanted(after, stand, now, now_written)?;
+                self.parameters_are_kept(after, stand, written, now, now_written)?;
             }
         }
-        for address in self.missing {
+        let added = Stand::Serves { weight: self.wish.added_weight(), is_own: false, may_be_backup: false };
+        for address in &self.wish.missing {
             let (now, now_written) = take(address)?;
-            self.is_as_wanted(after, self.wanted.serve, now, now_written)?;
+            self.is_as_wanted(after, added, now, now_written)?;
         }
         match rendered.first() {
             Some((extra, _)) => Err(self.refused(
@@ -111,28 +109,42 @@ impl Expected<'_> {
     fn is_as_wanted(
         &self,
         after: &Parsed<'_>,
-        colour: Colour,
+        stand: Stand,
         server: &Server,
         written: &Statement,
     ) -> Result<(), NotUnderstood> {
-        let address = &server.address;
+        let Server { address, weight, is_down, is_backup, .. } = server;
+        let serve = self.wish.wanted.serve;
         // The last one counts, as it does for nginx.
         let max_fails = written.words.iter().rev().find_map(|word| word.value.strip_prefix("max_fails="));
-        let wrong = if colour != self.wanted.serve {
-            (!server.is_down).then(|| format!("leaves {colour}'s server {address} in service; it must be down"))
-        } else if server.is_down {
-            Some(format!("renders {colour}'s server {address} down, and it is the one to serve"))
-        } else if server.is_backup {
-            Some(format!("renders {colour}'s server {address} as backup, and it is the one to serve"))
-        } else if server.weight != FULL_WEIGHT {
-            Some(format!("gives {colour}'s server {address} weight={}, not weight={FULL_WEIGHT}", server.weight))
-        } else if max_fails != Some("0") {
-            Some(format!(
-                "renders {colour}'s server {address} without max_fails=0; beside a down server one dropped \
-                 connection would cost 502 for all"
-            ))
-        } else {
-            None
+        let as_one_that_serves = |may_be_backup: bool| {
+            if *is_down {
+                Some(format!("renders {serve}'s server {address} down, and it is the one to serve"))
+            } else if *is_backup && !may_be_backup {
+                Some(format!("renders {serve}'s server {address} as backup, and it is the one to serve"))
+            } else {
+                None
+            }
+        };
+        let wrong = match stand {
+            Stand::Stranger => None,
+            Stand::Only => as_one_that_serves(false),
+            Stand::Down { .. } => {
+                (!is_down).then(|| format!("leaves {}'s server {address} in service; it must be down", serve.other()))
+            }
+            Stand::Serves { weight: wanted, may_be_backup, .. } => as_one_that_serves(may_be_backup)
+                .or_else(|| {
+                    (*weight != wanted)
+                        .then(|| format!("gives {serve}'s server {address} weight={weight}, not weight={wanted}"))
+                })
+                .or_else(|| {
+                    (self.wish.is_lone && max_fails != Some("0")).then(|| {
+                        format!(
+                            "renders {serve}'s server {address} without max_fails=0; beside a down server one dropped \
+                             connection would cost 502 for all"
+                        )
+                    })
+                }),
         };
         match wrong {
             Some(what) => Err(self.refused(after, server.line, &what)),
@@ -143,18 +155,27 @@ impl Expected<'_> {
     fn parameters_are_kept(
         &self,
         after: &Parsed<'_>,
-        colour: Colour,
+        stand: Stand,
         written: &Statement,
         now: &Server,
         now_written: &Statement,
     ) -> Result<(), NotUnderstood> {
+        let is_ours = |value: &str| match stand {
+            Stand::Stranger => false,
+            Stand::Only => value == "drain" || value == "weight=1",
+            Stand::Down { keeps_weight } => value == "down" || (!keeps_weight && says_share(value)),
+            Stand::Serves { is_own, may_be_backup, .. } => {
+                value == "down"
+                    || (!is_own && says_share(value))
+                    || (self.wish.is_lone && value.starts_with("max_fails="))
+                    || (value == "backup" && !may_be_backup)
+                    || value == "drain"
+            }
+        };
         let mut left: Vec<&str> = now_written.words.iter().skip(2).map(|word| word.value.as_str()).collect();
         for word in written.words.iter().skip(2) {
             let value = word.value.as_str();
-            let is_ours = says_share(value)
-                || (colour == self.wanted.serve
-                    && (value.starts_with("max_fails=") || value == "backup" || value == "drain"));
-            if is_ours {
+            if is_ours(value) {
                 continue;
             }
             match left.iter().position(|other| *other == value) {

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::NotUnderstood;
+use crate::nouns::octets::shown;
 
 /// Edits must be sorted and apart.
 pub(super) fn spliced(text: &str, edits: &[(Range<usize>, String)]) -> String {
@@ -56,15 +57,8 @@ pub(super) fn line_number(text: &str, offset: usize) -> usize {
 
 /// A line as it can be shown: no control characters but tabs, at most 160 characters.
 pub(super) fn excerpt(line: &str) -> String {
-    let mut shown = String::new();
-    for c in line.chars().take(160) {
-        if c.is_control() && c != '\t' {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    let line: String = line.chars().take(160).collect();
+    shown(&line)
 }
 
 /// `"a", "b" and 3 more`: a refusal is read by a person.

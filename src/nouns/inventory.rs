@@ -64,10 +64,35 @@ pub struct SshSettings {
     pub options: Vec<String>,
 }
 
+/// In which way nginx's configuration says who serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// By the weights of the servers of one or several upstreams, all in one file.
+    Weights { upstreams: Vec<String>, context: Option<NginxContext> },
+    /// By one word: what a variable is given.
+    Word(SideWords),
+}
+
+/// Which of two upstreams of one name, in a file with both kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NginxContext {
+    Http,
+    Stream,
+}
+
+/// What a variable is given for each side; mostly an upstream's name, or the start of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideWords {
+    pub blue: String,
+    pub green: String,
+    /// The variable, without `$`; `None` is the only one that is given such a word.
+    pub variable: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Nginx {
     pub file: RemotePath,
-    pub upstream: String,
+    pub layout: Layout,
     /// The template of the block as read from the laptop: its path and text; `None` is the built-in one.
     pub template: Option<(PathBuf, String)>,
     pub probe: HttpUrl,

@@ -193,6 +193,13 @@ impl ServerAddress {
         }
     }
 
+    /// The name of a TCP server where it is one that has to be looked up, and no address.
+    pub fn name(&self) -> Option<&str> {
+        let host = self.host();
+        let is_address = host.parse::<std::net::IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost");
+        (self.unix_path().is_none() && !is_address).then_some(host)
+    }
+
     /// The path of a unix socket; `None` for a TCP server.
     pub fn unix_path(&self) -> Option<&str> {
         self.0.strip_prefix("unix:")

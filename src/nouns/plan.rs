@@ -11,6 +11,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::Reach;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
+use crate::nouns::octets;
 use crate::nouns::record::{StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
@@ -164,11 +165,12 @@ pub enum Action {
     Start {
         side: Side,
     },
-    /// Traffic is shared out anew; `share` is what the side that it goes to gets.
+    /// Traffic is shared out anew; `share` is what the side that it goes to gets, `says` how the file says so.
     Switch {
         change: FileChange,
         proof: Proof,
         share: Share,
+        says: String,
     },
     /// What still reaches the side that traffic left is counted until nothing does.
     Drain,
@@ -232,10 +234,11 @@ impl FileChange {
         if !self.is_needed() {
             return String::new();
         }
-        similar::TextDiff::from_lines(&self.before, &self.after)
+        let diff = similar::TextDiff::from_lines(&self.before, &self.after)
             .unified_diff()
             .header(&format!("{} (now)", self.path), &format!("{} (after)", self.path))
-            .to_string()
+            .to_string();
+        octets::shown(&diff)
     }
 }
 

@@ -52,6 +52,15 @@ pub enum Serving {
 }
 
 impl Serving {
+    pub fn of(blue: bool, green: bool) -> Serving {
+        match (blue, green) {
+            (true, true) => Serving::Both,
+            (true, false) => Serving::Blue,
+            (false, true) => Serving::Green,
+            (false, false) => Serving::Neither,
+        }
+    }
+
     /// Whether that colour gets any.
     pub fn includes(self, colour: Colour) -> bool {
         match self {

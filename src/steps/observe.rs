@@ -8,8 +8,9 @@ use crate::hosts::facts::{self, Asked, Facts, HostFacts};
 use crate::hosts::question;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
-use crate::nginx::{find_upstream, share};
+use crate::nginx::Site;
 use crate::nouns::clock::Clock;
+use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::record::{Status, StepWord, Traffic, What};
@@ -53,8 +54,7 @@ async fn observe_host<F: Ask>(
 /// What a balancer's file says and who answers through it, as far as that is known.
 pub fn traffic(inventory: &Inventory, facts: &HostFacts) -> Option<Traffic> {
     let nginx = facts.seen.as_ref().ok()?.nginx.as_ref()?;
-    let upstream = nginx.text.as_ref().ok().and_then(|text| find_upstream(text, &inventory.nginx.upstream).ok());
-    let blue = upstream.map(|upstream| share(&upstream, &facts::addresses(&inventory.blue)));
+    let blue = nginx.text.as_ref().ok().and_then(|text| Site::of(inventory).share(text, Colour::Blue).ok());
     Some(Traffic {
         file: facts::serving(inventory, nginx),
         blue: blue.and_then(Share::percent).unwrap_or(Share::NONE),

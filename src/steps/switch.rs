@@ -148,6 +148,8 @@ pub struct Switch<'s> {
     pub proof: &'s Proof,
     /// What the side that the plan goes to gets.
     pub share: Share,
+    /// How the file says it then.
+    pub says: &'s str,
     pub way: Way,
 }
 
@@ -216,7 +218,7 @@ impl Switch<'_> {
         let put_back = |detail: String| Outcome::failed(detail).then(self.now(self.way.put_back()));
         let path = &self.change.path;
         match Ended::with(answer.status) {
-            Ended::Proven => Outcome::done(self.words(run)).then(self.now(self.way.done())),
+            Ended::Proven => Outcome::done(self.says).then(self.now(self.way.done())),
             Ended::FileChanged => not_begun(format!("{path} changed since it was read")),
             Ended::NginxDown => not_begun("nginx is not running there".to_owned()),
             Ended::NotWritten => not_begun(format!("the new file cannot be written beside {path}: {}", said("steps"))),
@@ -252,15 +254,6 @@ impl Switch<'_> {
                 Outcome::failed("read again: the switch did not begin").then(self.now(self.way.not_begun()))
             }
             Some(_) | None => self.unknown("read again: what is served is not known".to_owned()),
-        }
-    }
-
-    fn words<F>(&self, run: &Context<'_, F>) -> String {
-        let (to, from) = (run.colour(Side::To), run.colour(Side::From));
-        match self.share {
-            Share::ALL => format!("{to} 100, {from} down"),
-            Share::NONE => format!("{from} 100, {to} down"),
-            split => format!("{to} {split}, {from} {}", split.rest()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The same rollback as commands to type by hand, from the config alone: for the night on which this program is what
 //! does not work. Pure; connects to nobody, so it says what to look at where the program would look itself.
 
-use crate::nouns::inventory::{App, Database, Host, Inventory, Role, Run};
+use crate::nouns::inventory::{App, Database, Host, Inventory, Layout, Role, Run};
 
 /// Commands for each host, in the order in which they are safe.
 pub fn manual(inventory: &Inventory) -> String {
@@ -28,13 +28,7 @@ pub fn manual(inventory: &Inventory) -> String {
         );
         command(&mut text, host, &sudo(inventory, &format!("cp {} {}", quoted(nginx.file.as_str()), copy(inventory))));
         command(&mut text, host, &sudo(inventory, &format!("vi {}", quoted(nginx.file.as_str()))));
-        comment(&mut text, &format!("in `upstream {}` the servers must read:", nginx.upstream));
-        for server in &inventory.blue.servers {
-            comment(&mut text, &format!("    server {server} weight=100 max_fails=0;"));
-        }
-        for server in &inventory.green.servers {
-            comment(&mut text, &format!("    server {server} down;      # nginx refuses weight=0"));
-        }
+        what_the_file_must_say(&mut text, inventory);
         command(&mut text, host, &test);
         command(&mut text, host, &reload);
         let probe_host = nginx.probe_host.as_ref().map_or(String::new(), |name| format!(" -H 'Host: {name}'"));
@@ -88,6 +82,32 @@ pub fn manual(inventory: &Inventory) -> String {
         command(&mut text, host, &format!("{test} && {reload}"));
     }
     text
+}
+
+fn what_the_file_must_say(text: &mut String, inventory: &Inventory) {
+    match &inventory.nginx.layout {
+        Layout::Weights { upstreams, .. } => {
+            let names: Vec<String> = upstreams.iter().map(|name| format!("`upstream {name}`")).collect();
+            comment(text, &format!("in {} the servers must read:", names.join(" and ")));
+            // Of several each is the other's way out, and what counts failures is how nginx finds it.
+            let alone = if inventory.blue.servers.len() == 1 { " max_fails=0" } else { "" };
+            for server in &inventory.blue.servers {
+                comment(text, &format!("    server {server} weight=100{alone};"));
+            }
+            for server in &inventory.green.servers {
+                comment(text, &format!("    server {server} down;      # nginx refuses weight=0"));
+            }
+            comment(text, "where there is only one: blue's address in its place, and nothing else");
+        }
+        Layout::Word(words) => {
+            let variable = words.variable.as_ref().map_or("the variable".to_owned(), |name| format!("${name}"));
+            let (blue, green) = (&words.blue, &words.green);
+            comment(
+                text,
+                &format!("what {variable} is given, by `set` or a map's default: \"{blue}\" instead of \"{green}\""),
+            );
+        }
+    }
 }
 
 /// Where the copy lies: in a folder where nobody else can make it first, or put another in its place.

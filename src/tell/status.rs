@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::hosts::facts::{self, AppFacts, Facts, NginxFacts, Seen};
-use crate::nginx;
+use crate::hosts::facts::{AppFacts, Facts, NginxFacts, Seen};
+use crate::nginx::Site;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::production::who_serves;
@@ -74,12 +74,10 @@ fn weights(inventory: &Inventory, nginx: &NginxFacts) -> String {
         Ok(text) => text,
         Err(not_known) => return not_known.why.clone(),
     };
-    match nginx::find_upstream(text, &inventory.nginx.upstream) {
-        Err(not_understood) => not_understood.to_string(),
-        Ok(upstream) => {
-            let share = |colour: Colour| nginx::share(&upstream, &facts::addresses(inventory.app(colour)));
-            format!("blue {} %, green {} %", share(Colour::Blue), share(Colour::Green))
-        }
+    let site = Site::of(inventory);
+    match (site.share(text, Colour::Blue), site.share(text, Colour::Green)) {
+        (Ok(blue), Ok(green)) => format!("blue {blue} %, green {green} %"),
+        (Err(not_understood), _) | (_, Err(not_understood)) => not_understood.to_string(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Meaning;
 use super::words::optional;
-use crate::config::check::nearest;
 use crate::config::file::{self, default};
 use crate::config::value::refused_ssh_option;
 use crate::nouns::inventory::{Host, Role, SshSettings};
@@ -63,19 +62,8 @@ impl Meaning<'_, '_, '_> {
     }
 
     fn role(&mut self, path: &str, word: &str) -> Option<Role> {
-        match word {
-            "balancer" => Some(Role::Balancer),
-            "app" => Some(Role::App),
-            "database" => Some(Role::Database),
-            _ => {
-                let hint = match nearest(word, default::ROLES.into_iter()) {
-                    Some(near) => format!("did you mean {near:?}?"),
-                    None => format!("known: {}", default::ROLES.join(", ")),
-                };
-                self.wrong(path, format!("unknown role {word:?}")).hint = Some(hint);
-                None
-            }
-        }
+        let known = [("balancer", Role::Balancer), ("app", Role::App), ("database", Role::Database)];
+        self.one_of(path, "role", word, &known)
     }
 
     pub(super) fn ssh(&mut self, ssh: &file::SshTable) -> Option<SshSettings> {

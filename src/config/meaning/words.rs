@@ -7,6 +7,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::Meaning;
+use crate::config::check::nearest;
 use crate::config::findings::readable;
 use crate::config::value::host_of_url;
 use crate::nouns::names::{BadWord, HttpUrl};
@@ -130,6 +131,30 @@ impl Meaning<'_, '_, '_> {
             return None;
         }
         Some(words)
+    }
+
+    /// One of the words that are known there.
+    pub(super) fn one_of<T: Copy>(&mut self, path: &str, kind: &str, word: &str, known: &[(&str, T)]) -> Option<T> {
+        let found = known.iter().find(|(name, _)| *name == word).map(|(_, means)| *means);
+        if found.is_none() {
+            let names = || known.iter().map(|(name, _)| *name);
+            let hint = match nearest(word, names()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("known: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            self.wrong(path, format!("unknown {kind} {word:?}")).hint = Some(hint);
+        }
+        found
+    }
+
+    /// A key that is needed by what others say. One that stands there all the same is wrong, and reported as that.
+    pub(super) fn missing(&mut self, path: &str, example: &str) {
+        if self.is_written(path) {
+            return;
+        }
+        let table = path.rsplit_once('.').map_or("", |(table, _)| table);
+        let place = self.tree.nearest(table).place;
+        self.findings.problem(place, format!("missing key {path}")).hint = Some(format!("for example {example:?}"));
     }
 
     /// A word that stands in nginx's configuration without quotes.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::mark::{Origin, answered_by, mark, only_one_answers, origin};
-use super::{Get, NotKnown, addresses};
+use super::{Get, NotKnown};
 use crate::hosts::answer::Answer;
-use crate::nginx;
+use crate::nginx::{Serving, Site};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
-use crate::nouns::inventory::{Host, Inventory};
+use crate::nouns::inventory::{Host, Inventory, Layout};
+use crate::nouns::octets::{bytes_of, text_of};
 use crate::nouns::plan::Mark;
 use crate::nouns::side::{Direction, Side};
 
@@ -26,7 +27,8 @@ pub struct NginxFacts {
     pub is_valid: Result<(), NotKnown>,
     /// Whether nginx reads the file at all: this one, not one of its name.
     pub is_loaded: Result<bool, NotKnown>,
-    /// The files that nginx reads in which an upstream of the config's name begins, as nginx names them.
+    /// The files that nginx reads in which an upstream of the config's name begins, as nginx names them; none where no
+    /// upstream is what is changed.
     pub defined_in: Vec<String>,
     pub pidfile: String,
     pub master: Option<u32>,
@@ -35,6 +37,8 @@ pub struct NginxFacts {
     pub access_logs: Vec<String>,
     /// Lines of other files that name a server of the side that traffic leaves.
     pub mentions: Vec<String>,
+    /// Of the names of the side that traffic leaves those that the host's own file of names has, whoever is there.
+    pub kept_names: Vec<String>,
     /// The answer of the probe, and whose it is as far as it can be told.
     pub probe: Get,
     pub probe_answered_by: Option<Colour>,
@@ -62,10 +66,7 @@ pub(super) fn read(
     };
     let file = match (&path, answer.bytes("nginx.text"), answer.status_of("nginx.text")) {
         (Err(err), _, _) => Err(err.clone()),
-        (Ok(_), Some(bytes), Some(0)) => String::from_utf8(bytes.to_vec()).map_err(|_| NotKnown {
-            why: format!("{configured} is not UTF-8 text"),
-            hint: hint(&format!("file {configured}")),
-        }),
+        (Ok(_), Some(bytes), Some(0)) => Ok(text_of(bytes)),
         (Ok(path), said, _) => Err(NotKnown {
             why: format!("{path} cannot be read: {}", String::from_utf8_lossy(said.unwrap_or_default()).trim()),
             hint: hint(&format!("ls -l {path}")),
@@ -126,12 +127,15 @@ pub(super) fn read(
     };
     let own: Vec<&str> = path.iter().map(String::as_str).chain([configured]).chain(same.iter().copied()).collect();
     NginxFacts {
-        sha256: file.as_ref().ok().map(|text| sha256(text.as_bytes())),
+        sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
         stat: text("nginx.stat").trim().to_owned(),
         text: file,
         is_valid,
         is_loaded,
-        defined_in: defined_in(&dump, &inventory.nginx.upstream),
+        defined_in: match &inventory.nginx.layout {
+            Layout::Weights { upstreams, .. } => upstreams.first().map_or(Vec::new(), |name| defined_in(&dump, name)),
+            Layout::Word(_) => Vec::new(),
+        },
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),
         workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),
@@ -146,6 +150,7 @@ pub(super) fn read(
             })
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect(),
+        kept_names: text("nginx.names").lines().map(str::to_owned).collect(),
         probe_answered_by: match probe_origin {
             Origin::NginxItself => None,
             Origin::App | Origin::NotKnown => answered_by(&probe, mark.as_ref())
@@ -185,8 +190,7 @@ fn complaint(said: &str) -> String {
 }
 
 /// Whether the file's upstream sends to blue, green, both or neither; `None` where the file is not understood.
-pub fn serving(inventory: &Inventory, nginx: &NginxFacts) -> Option<nginx::Serving> {
+pub fn serving(inventory: &Inventory, nginx: &NginxFacts) -> Option<Serving> {
     let text = nginx.text.as_ref().ok()?;
-    let upstream = nginx::find_upstream(text, &inventory.nginx.upstream).ok()?;
-    Some(nginx::serving(&upstream, &addresses(&inventory.blue), &addresses(&inventory.green)))
+    Site::of(inventory).serving(text).ok()
 }

@@ -1,0 +1,177 @@
+//! Responsible for: the layout in which one word says who serves: what `set` or a `map`'s default gives the variable that
+//! requests are passed by. Finds the places of the word, says whose it is, and changes it.
+//!
+//! Never: touches what says so for some requests only: an entry of a map, a `set` inside an `if`.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::NotUnderstood;
+use super::grammar::{Parsed, Statement, Word};
+use super::passes::is_named;
+use super::text::{listed, refused};
+use super::wish::{FULL_WEIGHT, NO_WEIGHT};
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::SideWords;
+use crate::nouns::share::Serving;
+
+/// The words of a config, to be found in a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words<'a>(pub(super) &'a SideWords);
+
+/// Where a word stands that decides for every request.
+pub(super) struct Places<'f> {
+    variable: String,
+    words: Vec<(Colour, &'f Word)>,
+    /// The lines that decide for some requests, and what each of them says.
+    exceptions: Vec<(Colour, usize)>,
+}
+
+impl Words<'_> {
+    pub(super) fn of(&self, colour: Colour) -> &str {
+        match colour {
+            Colour::Blue => &self.0.blue,
+            Colour::Green => &self.0.green,
+        }
+    }
+
+    fn colour_of(&self, word: &str) -> Option<Colour> {
+        [Colour::Blue, Colour::Green].into_iter().find(|colour| self.of(*colour) == word)
+    }
+
+    pub(super) fn find<'f>(&self, file: &'f Parsed<'_>) -> Result<Places<'f>, NotUnderstood> {
+        let mut found: Vec<(&str, Colour, &Word, bool)> = Vec::new();
+        for (index, statement) in file.statements.iter().enumerate() {
+            for (variable, word, is_for_all) in given(file, index, statement) {
+                if self.0.variable.as_ref().is_none_or(|wanted| wanted == variable)
+                    && let Some(colour) = self.colour_of(&word.value)
+                {
+                    found.push((variable, colour, word, is_for_all));
+                }
+            }
+        }
+        let variables: BTreeSet<&str> = found.iter().filter(|(.., for_all)| *for_all).map(|found| found.0).collect();
+        let variable = match variables.iter().collect::<Vec<_>>().as_slice() {
+            [one] => **one,
+            [] => {
+                let of = self.0.variable.as_ref().map(|name| format!(" ${name}")).unwrap_or_default();
+                return Err(refused(format!(
+                    "no `set` and no default of a `map` gives a variable{of} \"{}\" or \"{}\" in this file",
+                    self.0.blue, self.0.green
+                )));
+            }
+            [first, second, ..] => {
+                return Err(refused(format!(
+                    "\"{}\" or \"{}\" is what ${first} and ${second} are given; in the config: nginx.variable = \"{first}\"",
+                    self.0.blue, self.0.green
+                )));
+            }
+        };
+        let of_it = || found.iter().filter(|(name, ..)| *name == variable);
+        Ok(Places {
+            words: of_it().filter(|(.., for_all)| *for_all).map(|(_, colour, word, _)| (*colour, *word)).collect(),
+            exceptions: of_it()
+                .filter(|(.., for_all)| !for_all)
+                .map(|(_, colour, word, _)| (*colour, file.line_of(word.span.start)))
+                .collect(),
+            variable: variable.to_owned(),
+        })
+    }
+
+    /// The edits that make every request go to that side.
+    pub(super) fn edits(
+        &self,
+        file: &Parsed<'_>,
+        places: &Places<'_>,
+        serve: Colour,
+    ) -> Result<Vec<(Range<usize>, String)>, NotUnderstood> {
+        let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+        for (_, word) in places.words.iter().filter(|(colour, _)| *colour != serve) {
+            edits.push((word.span.clone(), word.like(self.of(serve))));
+        }
+        for name in [Colour::Blue, Colour::Green].into_iter().flat_map(|colour| self.upstreams(file, places, colour)) {
+            for (colour, word) in file.weight_headers_of(&name)? {
+                let value = if colour == serve { FULL_WEIGHT } else { NO_WEIGHT }.to_string();
+                let is_new = !edits.iter().any(|(span, _)| *span == word.span);
+                if word.value != value && is_new {
+                    edits.push((word.span.clone(), word.like(&value)));
+                }
+            }
+        }
+        edits.sort_by_key(|(span, _)| span.start);
+        Ok(edits)
+    }
+
+    /// The upstreams that requests are passed to while the variable has the word of that side.
+    pub(super) fn upstreams(&self, file: &Parsed<'_>, places: &Places<'_>, colour: Colour) -> Vec<String> {
+        let word = self.of(colour);
+        let mut names = file.passed_by(&places.variable, word);
+        // It may be passed on in another file.
+        if names.is_empty() {
+            names.push(word.to_owned());
+        }
+        names
+    }
+
+    /// A side whose upstream has none of its servers is not what the config takes it for.
+    pub(super) fn refuse_another_sides_servers(
+        &self,
+        file: &Parsed<'_>,
+        places: &Places<'_>,
+        serve: Colour,
+        addresses: &[String],
+    ) -> Result<(), NotUnderstood> {
+        let names = self.upstreams(file, places, serve);
+        for (index, statement) in file.statements.iter().enumerate().filter(|(_, statement)| statement.is_upstream()) {
+            if !names.iter().any(|name| is_named(name, &statement.words[1].value)) {
+                continue;
+            }
+            let upstream = file.upstream(index)?;
+            if !upstream.servers.iter().any(|server| server.takes_traffic() && server.is_one_of(addresses)) {
+                let has: Vec<&str> = upstream.servers.iter().map(|server| server.address.as_str()).collect();
+                return Err(file.refused(
+                    statement.span.start,
+                    format!(
+                        "the upstream \"{}\" that \"{}\" stands for has {}, and none that serves is {serve}'s: {}",
+                        upstream.name,
+                        self.of(serve),
+                        listed(&has, "no server"),
+                        listed(addresses, "nothing"),
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Places<'_> {
+    pub(super) fn serving(&self) -> Serving {
+        let says = |colour: Colour| self.words.iter().any(|(found, _)| *found == colour);
+        Serving::of(says(Colour::Blue), says(Colour::Green))
+    }
+
+    /// What still goes to the side that traffic leaves.
+    pub(super) fn exceptions_to(&self, serve: Colour) -> Vec<usize> {
+        self.exceptions.iter().filter(|(colour, _)| *colour != serve).map(|(_, line)| *line).collect()
+    }
+}
+
+/// The words that a statement gives a variable, with its name, and whether for every request.
+fn given<'f>(file: &'f Parsed<'_>, index: usize, statement: &'f Statement) -> Vec<(&'f str, &'f Word, bool)> {
+    let name = |word: &'f Word| word.value.strip_prefix('$');
+    match (statement.name(), statement.words.as_slice()) {
+        ("set", [_, variable, word]) => {
+            name(variable).map(|name| (name, word, !file.is_inside_an_if(statement))).into_iter().collect()
+        }
+        ("map" | "split_clients" | "geo", [_, .., variable]) if statement.body.is_some() => {
+            let Some(name) = name(variable) else { return Vec::new() };
+            let entries = file.children(index).filter_map(|entry| match entry.words.as_slice() {
+                [key, word] => Some((name, word, key.value == "default" && statement.name() != "split_clients")),
+                _ => None,
+            });
+            entries.collect()
+        }
+        (_, _) => Vec::new(),
+    }
+}

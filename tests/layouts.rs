@@ -1,0 +1,309 @@
+//! The layouts in which shops keep blue and green, each on a real host: the rollback, what users notice of it, and the way
+//! back to the byte. And the same as texts, for what a host need not be booted for.
+
+#[path = "support/site.rs"]
+mod site;
+mod support;
+
+use std::path::Path;
+
+use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::nginx::{Serving, Site, Template};
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::inventory::Inventory;
+use rollback_prod::nouns::names::Environment;
+use site::{FILE, back_to_green, nobody_noticed, program, rollback, served_by, unit, write};
+use support::Scene;
+use support::lab::{Lab, SITE};
+
+/// A layout as a shop has it: the file of nginx, and what the config says of it.
+struct Layout {
+    name: &'static str,
+    /// The keys of `[nginx]` that are not those of the lab's own layout.
+    nginx: &'static str,
+    /// With green serving.
+    file: String,
+    /// With blue serving.
+    after: String,
+}
+
+/// The site below what decides; `PASS` is where requests go.
+fn server(pass: &str) -> String {
+    format!(
+        "server {{\n    listen 80;\n    server_name {SITE};\n    location / {{\n        \
+         proxy_pass {pass};\n        proxy_set_header Host $host;\n    }}\n}}\n"
+    )
+}
+
+const TWO: &str =
+    "upstream shop_blue { server 127.0.0.1:8080; keepalive 8; }\nupstream shop_green { server 127.0.0.1:8081; }\n";
+
+fn layouts() -> Vec<Layout> {
+    let layout = |name, nginx, file: String, (green, blue): (&str, &str)| {
+        assert!(file.contains(green), "{name}: {file}");
+        Layout { name, nginx, after: file.replace(green, blue), file }
+    };
+    vec![
+        layout(
+            "one server that the deploy edits",
+            "upstream = \"listings_backend\"",
+            format!(
+                "upstream listings_backend {{\n    server 127.0.0.1:8081; # caf\u{e9}\n    keepalive 8;\n}}\n{}",
+                server("http://listings_backend")
+            ),
+            ("127.0.0.1:8081;", "127.0.0.1:8080;"),
+        ),
+        layout(
+            "a variable that set gives",
+            "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"",
+            format!(
+                "{TWO}{}",
+                server("http://$active").replace("location /", "set $active shop_green;\n    location /")
+            ),
+            ("set $active shop_green;", "set $active shop_blue;"),
+        ),
+        layout(
+            "a variable that a map gives",
+            "switch = \"variable\"\nblue = \"blue\"\ngreen = \"green\"\nvariable = \"side\"",
+            format!(
+                "{TWO}map $cookie_preview $side {{\n    default green;  # who serves\n    on      blue;\n}}\n{}",
+                server("http://shop_$side")
+            ),
+            ("default green;", "default blue;"),
+        ),
+        layout(
+            "several upstreams of one service",
+            "upstreams = [\"api\", \"web\"]",
+            format!(
+                "upstream api {{ server 127.0.0.1:8081; }}\nupstream web {{\n    server 127.0.0.1:8082 down;\n    \
+                 server 127.0.0.1:8083 weight=100;\n}}\n{}",
+                server("http://web")
+                    .replace("location /", "location /api {\n        proxy_pass http://api;\n    }\n    location /")
+            ),
+            (
+                "8081; }\nupstream web {\n    server 127.0.0.1:8082 down;\n    server 127.0.0.1:8083 weight=100;",
+                "8080; }\nupstream web {\n    server 127.0.0.1:8082 weight=100 max_fails=0;\n    server 127.0.0.1:8083 down;",
+            ),
+        ),
+        layout(
+            "machines that bear different loads",
+            "upstream = \"listings_backend\"",
+            format!(
+                "upstream listings_backend {{\n    server 127.0.0.1:8080 weight=8 down;\n    server 127.0.0.1:8082 down;\n    \
+                 server 127.0.0.1:8081 weight=8;\n    server 127.0.0.1:8083;\n}}\n{}",
+                server("http://listings_backend")
+            ),
+            (
+                "weight=8 down;\n    server 127.0.0.1:8082 down;\n    server 127.0.0.1:8081 weight=8;\n    server 127.0.0.1:8083;",
+                "weight=8;\n    server 127.0.0.1:8082;\n    server 127.0.0.1:8081 weight=8 down;\n    server 127.0.0.1:8083 down;",
+            ),
+        ),
+    ]
+}
+
+/// Both units with a second server each, as a pre-forking one has them.
+const TWO_PORTS: &str = r#"
+    for pair in blue:8080:8082 green:8081:8083; do
+      colour=${pair%%:*} rest=${pair#*:}
+      printf '#!/bin/sh\ntrap "kill 0" TERM\n/opt/listings/bin/listings-%s --port %s & /opt/listings/bin/listings-%s --port %s & wait\n' \
+        $colour ${rest%:*} $colour ${rest#*:} >/opt/listings/bin/both-$colour
+      chmod 755 /opt/listings/bin/both-$colour
+      sed -i "s|^ExecStart=.*|ExecStart=/opt/listings/bin/both-$colour|" /etc/systemd/system/listings-$colour.service
+    done
+    systemctl daemon-reload
+    systemctl restart listings-blue"#;
+
+impl Layout {
+    fn config(&self, text: &str) -> String {
+        let text = text.replace("upstream = \"listings_backend\"", self.nginx);
+        assert!(text.contains(self.nginx), "{text}");
+        // One that has both has both on every host.
+        if !self.file.contains("8083") {
+            return text;
+        }
+        text.replace("servers = [\"127.0.0.1:8080\"]", "servers = [\"127.0.0.1:8080\", \"127.0.0.1:8082\"]")
+            .replace("servers = [\"127.0.0.1:8081\"]", "servers = [\"127.0.0.1:8081\", \"127.0.0.1:8083\"]")
+    }
+}
+
+/// The config as the program reads it, of a service whose `[nginx]` has these keys besides.
+fn inventory(nginx: &str, blue: &str, green: &str) -> Inventory {
+    let text = format!(
+        "service = \"listings\"\n[[host]]\nname = \"web1\"\nssh = \"web1\"\n[nginx]\nfile = \"/etc/nginx/x\"\n{nginx}\n\
+         [blue]\nservers = [{blue}]\nrun.systemd = \"blue\"\n[green]\nservers = [{green}]\nrun.systemd = \"green\"\n"
+    );
+    let reading = Reading {
+        base: Document { path: "rollback.toml".into(), text },
+        overlay: None,
+        environment: Environment::new("prod").expect("a word"),
+        home: None,
+        variable: &|_| None,
+        read_file: &|_: &Path| Err(std::io::Error::other("there is none")),
+    };
+    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+}
+
+const VARIABLE: &str = "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
+
+/// Who serves by the text, and what a rollback to blue makes of it: the text, or the words of the refusal.
+fn judged(nginx: &str, text: &str) -> (Option<Serving>, Result<(String, Vec<usize>), String>) {
+    let inventory =
+        inventory(nginx, "\"127.0.0.1:8080\", \"127.0.0.1:8082\"", "\"127.0.0.1:8081\", \"127.0.0.1:8083\"");
+    let site = Site::of(&inventory);
+    let rewritten = site.rewrite(text, Colour::Blue, &Template::built_in()).map_err(|refusal| refusal.to_string());
+    if let Ok(rewritten) = &rewritten {
+        assert_eq!(site.serving(&rewritten.text), Ok(Serving::Blue), "{}", rewritten.text);
+        let again = site.rewrite(&rewritten.text, Colour::Blue, &Template::built_in()).expect("what we wrote is read");
+        assert!(!again.changed && again.text == rewritten.text, "twice is once: {}", again.text);
+        // The first way there and back leaves `max_fails=0` on what served alone; from then on nothing.
+        let to = |serve, text: &str| site.rewrite(text, serve, &Template::built_in()).expect("there is a way").text;
+        let there_and_back = |text: &str| to(Colour::Blue, &to(Colour::Green, text));
+        let once = there_and_back(&rewritten.text);
+        assert_eq!(there_and_back(&once), once, "there and back is the same");
+    }
+    (site.serving(text).ok(), rewritten.map(|rewritten| (rewritten.text, rewritten.exceptions)))
+}
+
+#[test]
+fn one_word_is_found_wherever_it_decides_and_nowhere_else() {
+    for (claim, text, serving, expected) in [
+        (
+            "in every server, and in quotes",
+            "server { set $a 'shop_green'; }\nserver { set $a shop_green; set $b other; }",
+            Some(Serving::Green),
+            Ok(("server { set $a 'shop_blue'; }\nserver { set $a shop_blue; set $b other; }", vec![])),
+        ),
+        (
+            "what is on its way between the two",
+            "server { set $a shop_blue; }\nserver { set $a shop_green; }",
+            Some(Serving::Both),
+            Ok(("server { set $a shop_blue; }\nserver { set $a shop_blue; }", vec![])),
+        ),
+        (
+            "not where it decides for some requests",
+            "map $cookie_x $a {\n default shop_green;\n beta shop_green;\n old shop_blue; }\nserver { if ($http_y) {\n set $a shop_green; } }",
+            Some(Serving::Green),
+            Ok((
+                "map $cookie_x $a {\n default shop_blue;\n beta shop_green;\n old shop_blue; }\nserver { if ($http_y) {\n set $a shop_green; } }",
+                vec![3, 6],
+            )),
+        ),
+        (
+            "headers that tell the weights of both",
+            "upstream shop_blue { server 127.0.0.1:8080; } upstream shop_green { server 127.0.0.1:8081; }\n\
+             server { set $a shop_green; proxy_pass http://$a; add_header X-Blue-Weight 0; add_header X-Green-Weight 100; }",
+            Some(Serving::Green),
+            Ok((
+                "upstream shop_blue { server 127.0.0.1:8080; } upstream shop_green { server 127.0.0.1:8081; }\n\
+                 server { set $a shop_blue; proxy_pass http://$a; add_header X-Blue-Weight 100; add_header X-Green-Weight 0; }",
+                vec![],
+            )),
+        ),
+        (
+            "two variables with such words",
+            "server { set $a shop_green; set $b shop_blue; }",
+            None,
+            Err("\"shop_blue\" or \"shop_green\" is what $a and $b are given; in the config: nginx.variable = \"a\""),
+        ),
+        (
+            "none",
+            "server { set $a elsewhere; if ($x) { set $a shop_green; } }",
+            None,
+            Err("no `set` and no default of a `map` gives a variable \"shop_blue\" or \"shop_green\" in this file"),
+        ),
+        (
+            "an upstream that has other servers than the config takes it for",
+            "upstream shop_blue { server 127.0.0.1:9090; server 127.0.0.1:8080 down; }\nserver { set $a shop_green; }",
+            Some(Serving::Green),
+            Err("line 1, column 1: the upstream \"shop_blue\" that \"shop_blue\" stands for has \"127.0.0.1:9090\", \
+                 \"127.0.0.1:8080\", and none that serves is blue's: \"127.0.0.1:8080\", \"127.0.0.1:8082\""),
+        ),
+    ] {
+        let expected = expected.map(|(text, lines)| (text.to_owned(), lines)).map_err(str::to_owned);
+        assert_eq!(judged(VARIABLE, text), (serving, expected), "{claim}");
+    }
+}
+
+#[test]
+fn several_upstreams_are_one_service() {
+    const API_WEB: &str = "upstreams = [\"api\", \"web\"]";
+    for (claim, text, serving, expected) in [
+        (
+            "each with both sides",
+            "upstream api { server 127.0.0.1:8080 down; server 127.0.0.1:8081; } upstream web { server 127.0.0.1:8082 down; server 127.0.0.1:8083; }",
+            Some(Serving::Green),
+            Ok("upstream api { server 127.0.0.1:8080 weight=100 max_fails=0; server 127.0.0.1:8081 down; } \
+                upstream web { server 127.0.0.1:8082 weight=100 max_fails=0; server 127.0.0.1:8083 down; }"),
+        ),
+        (
+            "each with one server, which is told by its place in the list",
+            "upstream web { server 127.0.0.1:8083; } upstream api { server 127.0.0.1:8081; }",
+            Some(Serving::Green),
+            Ok("upstream web { server 127.0.0.1:8082; } upstream api { server 127.0.0.1:8080; }"),
+        ),
+        (
+            "one that was switched and one that was not",
+            "upstream api { server 127.0.0.1:8080; } upstream web { server 127.0.0.1:8083; }",
+            Some(Serving::Both),
+            Ok("upstream api { server 127.0.0.1:8080; } upstream web { server 127.0.0.1:8082; }"),
+        ),
+        (
+            "one with nobody that we know",
+            "upstream api { server 127.0.0.1:8080; } upstream web { server 10.0.0.1; }",
+            None,
+            Err(
+                "which servers of each side belong to the upstream \"web\" is not known: it has \"10.0.0.1\"; blue.servers and \
+                 green.servers must name them in the same order",
+            ),
+        ),
+        (
+            "one that is not there",
+            "upstream api { server 127.0.0.1:8080; }",
+            None,
+            Err("no upstream \"web\" in this file; it has \"api\""),
+        ),
+    ] {
+        let expected = expected.map(|text| (text.to_owned(), vec![])).map_err(str::to_owned);
+        assert_eq!(judged(API_WEB, text), (serving, expected), "{claim}");
+    }
+}
+
+#[test]
+fn of_two_upstreams_of_one_name_the_config_says_which() {
+    let text = "http { upstream u { server 10.0.0.1; } }\nstream { upstream u { server 127.0.0.1:8081; server 127.0.0.1:8083; } }";
+    let twice = "line 2, column 10: the upstream \"u\" stands twice, at line 1 and at line 2; it is not said which one serves: \
+                 nginx.context = \"http\" or \"stream\"";
+    assert_eq!(judged("upstream = \"u\"", text), (None, Err(twice.to_owned())));
+    let in_stream = "upstream = \"u\"\ncontext = \"stream\"";
+    let (serving, written) = judged(in_stream, text);
+    let (written, _) = written.expect("it is written");
+    assert_eq!(serving, Some(Serving::Green));
+    assert!(written.starts_with("http { upstream u { server 10.0.0.1; } }\n"), "{written}");
+    // A file that is included knows no context.
+    assert_eq!(judged(in_stream, "upstream u { server 127.0.0.1:8083; }").0, Some(Serving::Green));
+}
+
+#[test]
+fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", TWO_PORTS);
+    for layout in layouts() {
+        lab.config_with(|text| layout.config(&text));
+        back_to_green(&lab, "web1", &layout.file);
+        let load = lab.load("web1", "/");
+        let scene = rollback(&lab, &[]);
+        scene.exits(0).says("production: traffic on blue on 1 of 1 host; green stopped");
+        scene.holds(
+            site::read(&lab, "web1", FILE) == layout.after,
+            &format!("{}: one word of the file changes", layout.name),
+        );
+        scene.holds(served_by(&lab, "web1") == "blue" && unit(&lab, "web1", "listings-green") != "active", layout.name);
+        let undo = Scene::of(&mut program(&lab, &["undo"]), lab.folder());
+        let counts = load.stop();
+        undo.exits(0);
+        undo.holds(site::read(&lab, "web1", FILE) == layout.file, &format!("{}: the file is the old one", layout.name));
+        undo.holds(served_by(&lab, "web1") == "green", layout.name);
+        nobody_noticed(&counts, &scene);
+    }
+    write(&lab, "web1", FILE, "");
+}
