@@ -12,8 +12,7 @@ use rollback_prod::nginx::{Serving, Site, Template};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::Environment;
-use site::{FILE, back_to_green, nobody_noticed, program, rollback, served_by, unit, write};
-use support::Scene;
+use site::{FILE, back_to_green, nobody_noticed, rollback, served_by, unit};
 use support::lab::{Lab, SITE};
 
 /// A layout as a shop has it: the file of nginx, and what the config says of it.
@@ -298,12 +297,74 @@ fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
             &format!("{}: one word of the file changes", layout.name),
         );
         scene.holds(served_by(&lab, "web1") == "blue" && unit(&lab, "web1", "listings-green") != "active", layout.name);
-        let undo = Scene::of(&mut program(&lab, &["undo"]), lab.folder());
+        let undo = site::run(&lab, &["undo"]);
         let counts = load.stop();
         undo.exits(0);
         undo.holds(site::read(&lab, "web1", FILE) == layout.file, &format!("{}: the file is the old one", layout.name));
         undo.holds(served_by(&lab, "web1") == "green", layout.name);
         nobody_noticed(&counts, &scene);
     }
-    write(&lab, "web1", FILE, "");
+}
+
+/// A name server that knows one name, until it is killed; its pid.
+const NAMES: &str = r#"
+cat >/tmp/names.py <<'PY'
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53))
+while 1:
+    q, peer = s.recvfrom(512)
+    end = q.index(b'\0', 12) + 5
+    is_a = q[end - 4:end - 2] == b'\0\1'
+    answer = b'\xc0\x0c\0\1\0\1\0\0\0\1\0\4\x7f\0\0\1' if is_a else b''
+    s.sendto(q[:2] + b'\x81\x80\0\1\0' + bytes([is_a]) + b'\0\0\0\0' + q[12:end] + answer, peer)
+PY
+echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+python3 /tmp/names.py >/dev/null 2>&1 & echo $! >/tmp/names.pid
+for n in $(seq 100); do getent hosts green.shop.internal && break; sleep 0.02; done"#;
+
+#[test]
+fn a_name_that_may_go_with_green_is_said_beforehand() {
+    let lab = Lab::up(&["web1"]);
+    let with_name =
+        |text: String| text.replace("servers = [\"127.0.0.1:8081\"]", "servers = [\"green.shop.internal:8081\"]");
+    lab.config_with(with_name);
+    lab.sh("web1", NAMES);
+    let file = site::read(&lab, "web1", FILE).replace("127.0.0.1:8081", "green.shop.internal:8081");
+    back_to_green(&lab, "web1", &file);
+    let note = "green's server green.shop.internal:8081 stays in the file and is a name that is not in /etc/hosts";
+    rollback(&lab, &["--dry-run"]).exits(0).says(note);
+    lab.sh("web1", "echo '127.0.0.1 other green.shop.internal' >>/etc/hosts");
+    rollback(&lab, &["--dry-run"]).exits(0).never_says(note);
+    lab.sh("web1", "sed -i /green.shop.internal/d /etc/hosts");
+    rollback(&lab, &[]).exits(0).says(note);
+    // And so it is.
+    lab.sh("web1", "nginx -t && kill $(cat /tmp/names.pid)");
+    let said = lab.exec("web1", &["nginx", "-t"]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("host not found in upstream \"green.shop.internal:8081\""), "{said}");
+}
+
+#[test]
+fn a_file_with_any_bytes_is_put_back_to_the_byte() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // Latin-1, what shells use inside themselves, and what moves a terminal; none of it a word of nginx.
+    lab.sh(
+        "web1",
+        r#"printf '# caf\351 \201\210\377 \001\177\033[2J\nlog_format odd "\033[1m\302$status\001";\n' >/tmp/odd
+           cat /etc/nginx/sites-available/listings >>/tmp/odd && cp /tmp/odd /etc/nginx/sites-available/listings
+           nginx -t && systemctl reload nginx"#,
+    );
+    let scene = rollback(&lab, &[]);
+    scene.exits(0);
+    let expected = "sed -e 's/server 127.0.0.1:8080 down/server 127.0.0.1:8080 weight=100 max_fails=0/' \
+                    -e 's/8081 weight=100/8081 down/' -e 's/Blue-Weight 0/Blue-Weight 100/' -e 's/Green-Weight 100/Green-Weight 0/' \
+                    /tmp/odd | cmp - /etc/nginx/sites-available/listings";
+    lab.sh("web1", expected);
+    scene.never_says("\u{1b}[2J");
+    let kept = site::incidents(&lab).pop().expect("an incident").join("web1.nginx.before.conf");
+    let kept = std::fs::read(kept).expect("what was there is kept");
+    scene.holds(kept.starts_with(b"# caf\xe9 \x81\x88\xff \x01\x7f\x1b[2J\n"), "byte for byte");
+    site::run(&lab, &["undo"]).exits(0);
+    lab.sh("web1", "cmp /tmp/odd /etc/nginx/sites-available/listings");
 }
