@@ -109,7 +109,7 @@ impl Session<'_> {
         let facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
         let plan = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template);
         let plan = plan.and_then(|plan| {
-            let violations = safety::check(&plan, self.inventory());
+            let violations = safety::check(&plan, self.inventory(), &facts);
             if violations.is_empty() { Ok(plan) } else { Err(violations.iter().map(refusal_of).collect()) }
         });
         (facts, plan)

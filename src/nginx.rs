@@ -30,7 +30,7 @@ pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
 use grammar::{Parsed, normal_address};
 use proof::{Expected, template_error};
-pub use site::Site;
+pub use site::{SideTexts, Site};
 use text::{first_difference, is_space, listed, place, refused, refused_at, spliced};
 use wish::{FULL_WEIGHT, NO_WEIGHT, Wish};
 

@@ -8,11 +8,11 @@ mod support;
 use std::path::Path;
 
 use rollback_prod::config::{Document, Reading, read};
-use rollback_prod::nginx::{Serving, Site, Template};
+use rollback_prod::nginx::{Serving, SideTexts, Site, Template};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::Environment;
-use site::{FILE, back_to_green, nobody_noticed, rollback, served_by, unit};
+use site::{FILE, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until};
 use support::lab::{Lab, SITE};
 
 /// A layout as a shop has it: the file of nginx, and what the config says of it.
@@ -144,11 +144,16 @@ fn inventory(nginx: &str, blue: &str, green: &str) -> Inventory {
 
 const VARIABLE: &str = "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
 
-/// Who serves by the text, and what a rollback to blue makes of it: the text, or the words of the refusal.
-fn judged(nginx: &str, text: &str) -> (Option<Serving>, Result<(String, Vec<usize>), String>) {
+/// What a rollback to blue makes of a text, and the lines that decide otherwise for some requests; or the words of the
+/// refusal.
+type Judged = Result<(String, Vec<usize>), String>;
+
+/// Who serves by the text, and what becomes of it.
+fn judged(nginx: &str, text: &str) -> (Option<Serving>, Judged) {
     let inventory =
         inventory(nginx, "\"127.0.0.1:8080\", \"127.0.0.1:8082\"", "\"127.0.0.1:8081\", \"127.0.0.1:8083\"");
-    let site = Site::of(&inventory);
+    let texts = SideTexts::default();
+    let site = Site::of(&inventory, &texts);
     let rewritten = site.rewrite(text, Colour::Blue, &Template::built_in()).map_err(|refusal| refusal.to_string());
     if let Ok(rewritten) = &rewritten {
         assert_eq!(site.serving(&rewritten.text), Ok(Serving::Blue), "{}", rewritten.text);
@@ -367,4 +372,80 @@ fn a_file_with_any_bytes_is_put_back_to_the_byte() {
     scene.holds(kept.starts_with(b"# caf\xe9 \x81\x88\xff \x01\x7f\x1b[2J\n"), "byte for byte");
     site::run(&lab, &["undo"]).exits(0);
     lab.sh("web1", "cmp /tmp/odd /etc/nginx/sites-available/listings");
+}
+
+/// Both files of a shop whose deploy keeps one for each side, and the one that nginx reads.
+const SIDE_FILES: &str = r#"
+cd /etc/nginx/sites-available
+for pair in blue:8080 green:8081; do
+  sed -e '/server 127.0.0.1/d' -e "s/keepalive 16;/server 127.0.0.1:${pair#*:};\n    keepalive 16;/" -e '/Weight/d' \
+    listings >shop-${pair%:*}.conf
+done
+rm /etc/nginx/sites-enabled/listings"#;
+
+/// The rollback and the way back, under load; `says` is what decides in a host's file.
+#[track_caller]
+fn there_and_back(lab: &Lab, says: &str, (green, blue): (&str, &str)) {
+    lab.sh("web1", "nginx -t && systemctl reload nginx");
+    assert_eq!(lab.sh("web1", says), green);
+    until("green serves", || served_by(lab, "web1") == "green");
+    let load = lab.load("web1", "/");
+    let scene = rollback(lab, &[]);
+    scene.exits(0);
+    scene.holds(lab.sh("web1", says) == blue, "the file says blue");
+    scene.holds(served_by(lab, "web1") == "blue" && leftovers(lab, "web1").is_empty(), &leftovers(lab, "web1"));
+    let undo = site::run(lab, &["undo"]);
+    let counts = load.stop();
+    undo.exits(0);
+    undo.holds(lab.sh("web1", says) == green, "the file says green again");
+    undo.holds(served_by(lab, "web1") == "green" && leftovers(lab, "web1").is_empty(), &leftovers(lab, "web1"));
+    nobody_noticed(&counts, &scene);
+}
+
+#[test]
+fn a_link_is_turned_and_turned_back_and_nobody_notices() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace("sites-available/listings\"", "sites-enabled/listings\"").replace(
+            "upstream = \"listings_backend\"",
+            "switch = \"link\"\nblue = \"/etc/nginx/sites-available/shop-blue.conf\"\n\
+             green = \"/etc/nginx/sites-available/shop-green.conf\"",
+        )
+    });
+    lab.sh("web1", SIDE_FILES);
+    lab.sh("web1", "ln -s ../sites-available/shop-green.conf /etc/nginx/sites-enabled/listings");
+    let says = "readlink /etc/nginx/sites-enabled/listings";
+    let green = "../sites-available/shop-green.conf";
+    there_and_back(&lab, says, (green, "/etc/nginx/sites-available/shop-blue.conf"));
+    // A file of blue's that sends to green is none.
+    lab.sh("web1", "cp /etc/nginx/sites-available/shop-green.conf /etc/nginx/sites-available/shop-blue.conf");
+    rollback(&lab, &[]).exits(1).says("blue's file /etc/nginx/sites-available/shop-blue.conf sends to green");
+    lab.sh("web1", "ln -sfn ../sites-available/listings /etc/nginx/sites-enabled/listings");
+    rollback(&lab, &[]).exits(1).says("points at \"../sites-available/listings\", which is neither blue's file");
+    lab.sh("web1", "rm /etc/nginx/sites-enabled/listings; cp /etc/nginx/sites-available/shop-green.conf /etc/nginx/sites-enabled/listings");
+    rollback(&lab, &[]).exits(1).says("/etc/nginx/sites-enabled/listings is no link");
+}
+
+#[test]
+fn a_file_that_is_a_copy_becomes_the_other_and_nobody_notices() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| {
+        text.replace("sites-available/listings\"", "conf.d/active.conf\"").replace(
+            "upstream = \"listings_backend\"",
+            "switch = \"file\"\nblue = \"/etc/nginx/sites-available/shop-blue.conf\"\n\
+             green = \"/etc/nginx/sites-available/shop-green.conf\"",
+        )
+    });
+    lab.sh("web1", SIDE_FILES);
+    lab.sh("web1", "cp /etc/nginx/sites-available/shop-green.conf /etc/nginx/conf.d/active.conf");
+    let says = "for c in blue green; do cmp -s /etc/nginx/conf.d/active.conf /etc/nginx/sites-available/shop-$c.conf && echo $c; done; true";
+    there_and_back(&lab, says, ("green", "blue"));
+    // Somebody changed the copy since: it is still known by its servers, and put back as it was.
+    lab.sh("web1", "echo '# by hand' >>/etc/nginx/conf.d/active.conf");
+    rollback(&lab, &[]).exits(0);
+    assert_eq!(lab.sh("web1", says), "blue");
+    site::run(&lab, &["undo"]).exits(0);
+    assert_eq!(lab.sh("web1", "tail -n 1 /etc/nginx/conf.d/active.conf"), "# by hand");
+    lab.sh("web1", "rm /etc/nginx/sites-available/shop-blue.conf");
+    rollback(&lab, &[]).exits(1).says("what /etc/nginx/sites-available/shop-blue.conf says is not known");
 }

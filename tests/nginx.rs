@@ -686,8 +686,8 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "line 1, column 38: \"weight=+1\" is no weight that nginx knows",
         ),
         (
-            "upstream listings_backend { server 127.0.0.1:8080; }\nadd_header X-Blue-Weight;",
-            "line 2, column 1: add_header X-Blue-Weight without a value",
+            "upstream listings_backend { server 127.0.0.1:8080; }\nserver { proxy_pass http://listings_backend; add_header X-Blue-Weight; }",
+            "line 2, column 46: add_header X-Blue-Weight without a value",
         ),
     ] {
         assert_eq!(refusal_of(text), expected, "{text:?}");

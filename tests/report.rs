@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use rollback_prod::hosts::facts::{AppFacts, Facts, Get, HostFacts, NginxFacts, NotKnown, Seen, Supervision};
+use rollback_prod::nginx::SideTexts;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::names::{HostName, IncidentId};
 use rollback_prod::nouns::plan::{Action, FileChange, Gate, Guard, LeftOut, Plan, Proof, Stage, StageName, Step, Undo};
@@ -190,6 +191,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
                 access_logs: vec![],
                 mentions: vec![],
                 kept_names: vec![],
+                side_texts: SideTexts::default(),
                 probe: Get::default(),
                 probe_origin: Default::default(),
                 probe_answered_by: Some(Colour::Green),

@@ -302,16 +302,19 @@ fn what_is_not_given_is_what_the_script_says() {
     }
 }
 
-/// A config with everything that a script can be given, and what it is built from, once for each way to run a colour.
+/// A config with everything that a script can be given, and what it is built from, once for each way to run a colour and
+/// each form of nginx's file.
 fn every_program() -> Vec<Program> {
+    let weights = "upstream = \"listings_backend\"";
+    let link = "switch = \"link\"\nblue = \"blue.conf\"\ngreen = \"green.conf\"";
     let green = [
-        "run.systemd = \"listings-green.service\"",
-        "run.docker = \"green\"",
-        "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }",
-        "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }",
+        (weights, "run.systemd = \"listings-green.service\""),
+        (link, "run.docker = \"green\""),
+        (weights, "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }"),
+        (weights, "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }"),
     ];
     let mut programs = Vec::new();
-    for run in green {
+    for (layout, run) in green {
         let text = format!(
             r#"service = "listings"
 [[host]]
@@ -320,7 +323,7 @@ ssh = "web1"
 roles = ["balancer", "app", "database"]
 [nginx]
 file = "/etc/nginx/sites-available/listings"
-upstream = "listings_backend"
+{layout}
 probe = "http://127.0.0.1/"
 probe_host = "listings.example.com"
 sudo = true

@@ -1,6 +1,6 @@
 # The candidate nginx file is tested without being put in place: in a mount namespace of its own, where a copy in
 # memory lies over the live file. Only asks; leaves nothing behind.
-# candidate LIVE TEST-WORDS TEXT: a section "candidate" with what the test said, and its status:
+# candidate LIVE TEST-WORDS TEXT SOURCE: what is tested is TEXT, or the file SOURCE where there is one; a section "candidate" with what the test said, and its status:
 #   0 nginx accepts it; 1 nginx refuses it; 75 it could not be tested here (no right to a mount namespace)
 
 # What runs inside. It says first, with a word that nobody else says, that it has begun: what was said before is sudo's and
@@ -17,7 +17,7 @@ candidate() {
   # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
   if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   rp_status=0
-  rp_said=$(printf '%s' "$3" | in_namespace "$1" "$2" 2>&1) || rp_status=$?
+  rp_said=$(if [ -n "$4" ]; then read_whole "$4"; else printf '%s' "$3"; fi | in_namespace "$1" "$2" 2>&1) || rp_status=$?
   case $rp_said in
     *"$rp_mounted"*)
       if [ "$rp_status" != 0 ]; then

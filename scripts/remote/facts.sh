@@ -1,5 +1,5 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
-# Takes: service nginx_file dump mark... name... right... colour... evidence... ports get...
+# Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... evidence... ports get...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name. Always ends with 0: a question that cannot be
 # answered is a section that says so.
@@ -30,7 +30,7 @@ records "$service" | while IFS= read -r job; do
 done
 
 resolved=
-[ -z "$nginx_file" ] || resolved=$(readlink -f "$nginx_file")
+[ -z "$nginx_file" ] || resolved=$(live_place "$nginx_file")
 
 # nginx_facts: what nginx itself says it has loaded, and whether it runs.
 nginx_facts() {
@@ -107,9 +107,14 @@ local_facts() {
   # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
   # file and its folder are ours.
   file_rights() {
-    if [ -z "$resolved" ] || { [ -w "${resolved%/*}" ] && [ -O "$resolved" ]; }; then return 0; fi
+    if [ -z "$resolved" ] || may_replace "$resolved"; then return 0; fi
     new=${resolved%/*}/.${resolved##*/}.rollback-prod
     old=$new-before
+    if [ "$form" = link ]; then
+      for target in "$blue" "$green"; do printf '%s\n' "ln -sfn $target $new" "ln -sfn $target $old"; done
+      printf '%s\n' "mv -f $new $resolved" "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
+      return 0
+    fi
     printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
       "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
     if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
@@ -177,7 +182,9 @@ local_facts() {
     section nginx.link
     printf '%s' "$resolved"
     ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
-    ask nginx.text read_whole "$resolved"
+    ask nginx.text says "$resolved"
+    [ -z "$blue_file" ] || ask nginx.blue read_whole "$blue_file"
+    [ -z "$green_file" ] || ask nginx.green read_whole "$green_file"
     with_name kept_names
   fi
 

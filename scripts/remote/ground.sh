@@ -111,7 +111,8 @@ lacks_of() {
     process)
       [ "$5" = - ] || lacks_file folder "$5" || :
       [ "$6" = - ] || lacks_program "$6"
-      [ "$7" = "$6" ] || lacks_program "$7"
+      # Another program is started with it: an interpreter, which need not be allowed to run it.
+      [ "$7" = "$6" ] || lacks_file program "$7" || :
       ;;
   esac
 }

@@ -1,5 +1,6 @@
 # Shared by every script that runs on a host; sent in front of it. POSIX sh only, nothing installed.
-# Takes: sudo=no
+# Takes: sudo=no script...
+# A script is what a process of the config is known by, where it is no program of the kernel's; see read_program.
 # What a script takes is set before it begins, with what it was given or what stands behind the `=`: a word as the variable
 # of that name, a list (`log...`) as a function: `with_log COMMAND…` runs COMMAND with all values of the list behind it. No
 # name of ours begins with with_ or rp_, and no script looks at its own $1.
@@ -82,6 +83,18 @@ run_words() {
 
 # read_whole FILE: its bytes, also where only root may read it.
 read_whole() { if [ -r "$1" ]; then cat "$1"; else as_root cat "$1"; fi; }
+
+# live_place FILE: the file behind all links. A link that is itself what is changed stays where it is.
+live_place() {
+  case ${form-} in
+    link) rp_folder=$(readlink -f "${1%/*}/") && printf '%s/%s' "${rp_folder%/}" "${1##*/}" ;;
+    *) readlink -f "$1" ;;
+  esac
+}
+# says FILE: what decides in it: its bytes, or where it points.
+says() { case ${form-} in link) readlink -n "$1" ;; *) read_whole "$1" ;; esac; }
+# may_replace FILE: whether it can be replaced without root: its folder is ours to write, and the owner of the file would stay.
+may_replace() { [ -w "${1%/*}/" ] && { [ "${form-}" = link ] || [ -O "$1" ]; }; }
 
 # read_size FILE: its bytes into $rp_size, of the file behind a link, also where only root may look; nothing where nobody
 # may, or where it is no file. Never opened: whoever opens a FIFO is held there.
@@ -209,9 +222,9 @@ if [ -d /proc/self ] && [ ! -d /proc/1 ]; then rp_hidden=yes; fi
 # is_hidden PID: whether root must be asked for it, should it be there at all.
 is_hidden() { [ "$rp_hidden" = yes ] && [ ! -d "/proc/$1" ]; }
 
-# of_proc PID FILE: what /proc says of it, as text.
+# of_proc PID FILE [SIGN]: what /proc says of it, as text; what ends its words is a blank, or SIGN.
 of_proc() {
-  if is_hidden "$1"; then as_root cat "/proc/$1/$2"; else cat "/proc/$1/$2"; fi 2>/dev/null | tr '\0' ' '
+  if is_hidden "$1"; then as_root cat "/proc/$1/$2"; else cat "/proc/$1/$2"; fi 2>/dev/null | tr '\0' "${3:- }"
 }
 
 # read_title PID: the start of its command line into $rp_title, as far as there is one.
@@ -385,9 +398,9 @@ listeners() {
     fi
   done
 }
-# described: "HEXPORT PID ADDRESS" lines in; HEXPORT, PID[,PARENT…], ADDRESS, PROGRAM, START-TIME and CGROUPS out, with
-# unit separators between: a process chooses the names of its program and of its cgroup, and those may hold blanks, newlines
-# and what ends a field here.
+# described: "HEXPORT PID ADDRESS" lines in; HEXPORT, PID[,PARENT…], ADDRESS, PROGRAM, START-TIME, CGROUPS and the parent's
+# name out, with unit separators between: a process chooses its names and that of its cgroup, and those may hold blanks,
+# newlines and what ends a field here.
 described() {
   while read -r rp_port rp_pid rp_address; do
     if is_hidden "$rp_pid"; then
@@ -402,7 +415,8 @@ described() {
     esac
     read_chain "$rp_pid"
     read_start "$rp_pid"
-    printf '%s\n' "$rp_port$rp_unit$rp_chain$rp_unit$rp_address$rp_unit$rp_program$rp_unit$rp_start$rp_unit$rp_groups"
+    read_parent_name
+    printf '%s\n' "$rp_port$rp_unit$rp_chain$rp_unit$rp_address$rp_unit$rp_program$rp_unit$rp_start$rp_unit$rp_groups$rp_unit$rp_parent_name"
   done 2>/dev/null
 }
 # read_chain PID: it and its parents, as far as they have any below the first process, into $rp_chain.
@@ -415,6 +429,14 @@ read_chain() {
     [ "$rp_parent" -gt 1 ] || break
     rp_chain=$rp_chain,$rp_parent
   done
+}
+# read_parent_name: how the nearest parent in $rp_chain calls itself, into $rp_parent_name.
+read_parent_name() {
+  rp_parent_name=
+  case $rp_chain in *,*) ;; *) return 0 ;; esac
+  rp_parent=${rp_chain#*,}
+  { IFS= read -r rp_parent_name <"/proc/${rp_parent%%,*}/comm" || :; } 2>/dev/null
+  case $rp_parent_name in *"$rp_unit"*) rp_parent_name='?' ;; esac
 }
 # read_fields: the lines of a cgroup file on one, each with a `|` behind it, into $rp_groups. A name with a `|` in it would
 # be two.
@@ -448,6 +470,31 @@ read_start() {
 read_program() {
   rp_program=$(readlink "/proc/$1/exe" 2>/dev/null) || rp_program=$(as_root readlink "/proc/$1/exe" 2>/dev/null) ||
     rp_program='?'
+  with_script read_script "$1"
+}
+# read_script PID FILE…: of an interpreter that was started with one of the files, that file into $rp_program. What the
+# kernel runs by itself is known by itself, and a process's arguments are its own to write.
+read_script() {
+  rp_interpreter=$1
+  shift
+  [ "$#" -gt 0 ] || return 0
+  for rp_script in "$@"; do
+    case $rp_program in "$rp_script" | "$rp_script (deleted)") return 0 ;; esac
+  done
+  rp_cwd=$(readlink "/proc/$rp_interpreter/cwd" 2>/dev/null || as_root readlink "/proc/$rp_interpreter/cwd" 2>/dev/null)
+  rp_words=$(of_proc "$rp_interpreter" cmdline '\n')
+  for rp_script in "$@"; do
+    rp_short=${rp_script#"$rp_cwd"/}
+    if printf '%s\n' "$rp_words" | grep -qFx -e "$rp_script" -e "$rp_short" -e "./$rp_short" && ! is_machine_code "$rp_script"; then
+      rp_program=$rp_script
+      return 0
+    fi
+  done
+}
+is_machine_code() {
+  rp_line=
+  { IFS= read -r rp_line <"$1" || :; } 2>/dev/null
+  case $rp_line in ?ELF*) return 0 ;; *) return 1 ;; esac
 }
 find_listeners() {
   # shellcheck disable=SC2012

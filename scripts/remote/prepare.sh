@@ -1,6 +1,6 @@
 # Takes the service's lock on this host and tests the candidate. The lock lives as long as this channel: while the
 # laptop is there it sends a beat every other second; when it dies, the channel ends and the lock is gone with it.
-# Takes: service holder take_over=no live test text
+# Takes: service holder take_over=no live test text source
 # take_over=yes takes it also from a live run; live, test and text are of a file that will change.
 # Sections: lock (held | stale HOLDER | taken HOLDER | busy HOLDER | none WHY), number (of the lock that was taken), note
 #   (a line about what was found), candidate. Exit: 0; 20 another run holds the lock.
@@ -187,7 +187,7 @@ if [ -n "$live" ]; then
     } </dev/null >/dev/null 2>&1 3<&- &
     beats=$!
   fi
-  candidate "$live" "$test" "$text"
+  candidate "$live" "$test" "$text" "$source"
   # It ignores the other signals, as we do.
   [ -z "$lock" ] || kill -KILL "$beats" 2>/dev/null
 fi

@@ -1,6 +1,6 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
-# Takes: root_shell=no service run holder number live before after test reload pidfile log... access... probe probe_host=- limit=10
+# Takes: root_shell=no service run holder number form=content live before after test reload pidfile log... access... probe probe_host=- limit=10
 # Takes: passes=3 who header other_header body other_body get...
 # root_shell=yes: sudo allows one. who is the side that shall answer. What tells its answers is header (a line of the head)
 #   or body (the whole body), and other_header or other_body what tells those of the side that must not any more; without
@@ -18,11 +18,11 @@ new=$folder/.$name.rollback-prod
 old=$folder/.$name.rollback-prod-before
 
 # on_file COMMAND…: as root, unless the file and its folder are ours anyway: facts.sh asks for no right then.
-on_file() { if [ -w "$folder" ] && [ -O "$live" ]; then "$@"; else as_root "$@"; fi; }
+on_file() { if may_replace "$live"; then "$@"; else as_root "$@"; fi; }
 
 # same FILE TEXT: whether it says that, to the last newline.
 same() {
-  rp_text=$(read_whole "$1" && printf x) || return 1
+  rp_text=$(says "$1" && printf x) || return 1
   [ "$rp_text" = "${2}x" ]
 }
 
@@ -31,6 +31,10 @@ write_new() {
   if [ -w "$new" ]; then printf '%s' "$after" >"$new"; else printf '%s' "$after" | as_root tee "$new" >/dev/null; fi
 }
 write_beside() {
+  if [ "$form" = link ]; then
+    on_file ln -sfn "$after" "$new" && on_file ln -sfn "$before" "$old"
+    return
+  fi
   on_file cp -a "$live" "$new" || return 1
   write_new || return 1
   same "$new" "$after" || return 1
@@ -204,7 +208,7 @@ switch() {
   section steps
   replaced=no
   is_needed=yes
-  current=$(read_whole "$live" && printf x)
+  current=$(says "$live" && printf x)
   if [ "$current" = "${after}x" ]; then
     is_needed=no
     printf 'the file already says so\n'

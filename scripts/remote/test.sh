@@ -1,3 +1,3 @@
 # The dry run's half of prepare.sh: tests the candidate, takes nothing.
-# Takes: live test text
-candidate "$live" "$test" "$text"
+# Takes: live test text source
+candidate "$live" "$test" "$text" "$source"

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::doubts::{self, Doubt};
-use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, must_be_stopped};
+use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first_of, must_be_stopped};
 use crate::nginx::{Serving, Site, Template};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Reach, Role, Run};
@@ -411,7 +411,7 @@ impl<'a> Planner<'a> {
             true => format!("{path}: {says}; {wait}"),
             false => format!("{path} says so already: {wait}"),
         };
-        let before = self.share_of(&change.before).unwrap_or(Share::NONE);
+        let before = self.share_of(nginx, &change.before).unwrap_or(Share::NONE);
         let undo = match is_needed {
             false => Undo::NothingToUndo,
             true => Undo::Does(Box::new(Action::Switch {
@@ -496,7 +496,7 @@ impl<'a> Planner<'a> {
     /// The file as it shall be, and the share that this gives to the side that traffic goes to.
     fn change(&mut self, host: &Host, nginx: &NginxFacts, path: &str, text: &str) -> Option<Shift> {
         let to = self.colour(Side::To);
-        let rewritten = match self.site().rewrite(text, to, self.template) {
+        let rewritten = match self.site(nginx).rewrite(text, to, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {
                 let excerpt = if not_understood.excerpt.is_empty() {
@@ -512,7 +512,7 @@ impl<'a> Planner<'a> {
         let change = |after: String| FileChange { path: path.to_owned(), before: text.to_owned(), after };
         if let Some(before) = self.before_the_incident(host, text) {
             // What stood there before may be any share; nobody else than its own text says which.
-            let share = self.share_of(&before).unwrap_or(Share::ALL);
+            let share = self.share_of(nginx, &before).unwrap_or(Share::ALL);
             let says = format!("{}, as before the incident", self.shared(share));
             return Some(Shift { change: change(before), share, says });
         }
@@ -524,7 +524,7 @@ impl<'a> Planner<'a> {
             self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
         }
         self.notes.extend(doubts::file_notes(self.inventory, to, host, nginx, &rewritten));
-        let says = self.site().says(to, &rewritten);
+        let says = self.site(nginx).says(to, &rewritten);
         Some(Shift { change: change(rewritten.text), share: Share::ALL, says })
     }
 
@@ -538,13 +538,16 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn site(&self) -> Site<'a> {
-        Site::of(self.inventory)
+    fn site<'s>(&self, nginx: &'s NginxFacts) -> Site<'s>
+    where
+        'a: 's,
+    {
+        Site::of(self.inventory, &nginx.side_texts)
     }
 
     /// What a text, as an nginx file, gives to the side that traffic goes to; `None` where it is not understood.
-    fn share_of(&self, text: &str) -> Option<Share> {
-        Share::percent(self.site().share(text, self.colour(Side::To)).ok()?)
+    fn share_of(&self, nginx: &NginxFacts, text: &str) -> Option<Share> {
+        Share::percent(self.site(nginx).share(text, self.colour(Side::To)).ok()?)
     }
 
     fn check_space(&mut self, host: &Host, seen: &Seen, path: &str) {
@@ -722,11 +725,22 @@ impl<'a> Planner<'a> {
         let is_own_host = app.reach() == Reach::OwnHost;
         let may_send = |balancer: &&&HostName| !is_own_host || ***balancer == host.name;
         let still: Vec<&str> = not_there.iter().filter(may_send).map(|balancer| balancer.as_str()).collect();
-        let target = match (still.is_empty(), &app.run, theirs.listeners.first()) {
+        let target = match (still.is_empty(), &app.run, first_of(&theirs.listeners)) {
             (false, _, _) => Err(format!("{} may still send to it", still.join(", "))),
             (true, Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. }, _) => Ok(Target::Supervised),
             (true, Run::Process { exe, .. }, Some(listener)) if theirs.listener_is_ours == Ok(true) => {
-                Ok(Target::Process { pid: listener.pid, started: listener.started.clone(), exe: exe.to_string() })
+                match listener.restarted_by() {
+                    None => Ok(Target::Process {
+                        pid: listener.pid,
+                        started: listener.started.clone(),
+                        exe: exe.to_string(),
+                    }),
+                    Some(supervisor) => Err(format!(
+                        "pid {} is kept running by {supervisor}, which would start it again; say how it is stopped: \
+                         [{from}] run.command",
+                        listener.pid
+                    )),
+                }
             }
             (true, Run::Process { exe, .. }, Some(listener)) => {
                 Err(format!("pid {} on its port is {}, not {exe}", listener.pid, listener.exe))

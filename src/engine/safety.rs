@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::hosts::facts::Facts;
 use crate::nginx::Site;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Inventory, Reach};
@@ -62,6 +63,7 @@ impl fmt::Display for Violation {
 /// What a plan is held against.
 struct Rules<'r> {
     inventory: &'r Inventory,
+    facts: &'r Facts,
     direction: Direction,
     /// Which balancers can send to each side.
     to_reach: Reach,
@@ -71,8 +73,8 @@ struct Rules<'r> {
 impl Rules<'_> {
     /// Of the traffic, what a text, as an nginx file, gives to the side that traffic goes to and to the other one; `None`
     /// where it is not understood.
-    fn shares(&self, text: &str) -> Option<(Share, Share)> {
-        let site = Site::of(self.inventory);
+    fn shares(&self, balancer: &HostName, text: &str) -> Option<(Share, Share)> {
+        let site = Site::of(self.inventory, &self.facts.seen(balancer)?.nginx.as_ref()?.side_texts);
         let share = |side| Share::percent(site.share(text, self.direction.colour(side)).ok()?);
         // A server that belongs to neither is left alone, and says nothing of how the two share what is theirs.
         match (share(Side::To)?, share(Side::From)?) {
@@ -84,10 +86,10 @@ impl Rules<'_> {
 }
 
 /// Every rule that the plan breaks.
-pub fn check(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
+pub fn check(plan: &Plan, inventory: &Inventory, facts: &Facts) -> Vec<Violation> {
     let reach = |side: Side| inventory.app(plan.direction.colour(side)).reach();
     let direction = plan.direction;
-    let rules = &Rules { inventory, direction, to_reach: reach(Side::To), from_reach: reach(Side::From) };
+    let rules = &Rules { inventory, facts, direction, to_reach: reach(Side::To), from_reach: reach(Side::From) };
     let mut violations = Vec::new();
     for pair in plan.stages.windows(2) {
         if pair[0].name >= pair[1].name {
@@ -126,7 +128,7 @@ fn check_step(
             if !takes_it_back {
                 violations.push(Violation::SwitchWithoutUndo { host: host() });
             }
-            if rules.shares(&change.after).map(|(to, _)| to) != Some(*share) {
+            if rules.shares(&step.host, &change.after).map(|(to, _)| to) != Some(*share) {
                 violations.push(Violation::ShareIsNotTheFiles { host: host() });
             }
         }
@@ -220,7 +222,7 @@ impl<'p> World<'p> {
             Reach::AnyBalancer => !who.is_empty(),
         };
         let is_served = |(balancer, text): &(&&'p HostName, &&str)| {
-            rules.shares(text).is_some_and(|(to, from)| {
+            rules.shares(balancer, text).is_some_and(|(to, from)| {
                 (to == Share::NONE || runs(&self.to_runs, rules.to_reach, balancer))
                     && (from == Share::NONE || runs(&self.from_runs, rules.from_reach, balancer))
                     && (to, from) != (Share::NONE, Share::NONE)

@@ -23,7 +23,7 @@ pub use self::host::{BegunState, BegunStep, Lock, rights_to_stop};
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
 pub use self::nginx::{NginxFacts, serving};
-pub use self::sockets::{Listener, Socket, read_listeners, sockets};
+pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};

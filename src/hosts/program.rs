@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::nouns::inventory::{Inventory, Run};
+use crate::nouns::inventory::{Inventory, Layout, Nginx, Run};
 use crate::nouns::names::IncidentId;
 
 /// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach it as
@@ -97,7 +97,13 @@ pub struct Arguments(Vec<(&'static str, String)>);
 impl Arguments {
     pub fn new(inventory: &Inventory) -> Arguments {
         let sudo = if inventory.nginx.sudo { "yes" } else { "no" };
-        Arguments(vec![("sudo", sudo.to_owned())])
+        let mut arguments = Arguments(vec![("sudo", sudo.to_owned())]);
+        for app in [&inventory.blue, &inventory.green] {
+            if let Run::Process { exe, .. } = &app.run {
+                arguments.set("script", exe);
+            }
+        }
+        arguments
     }
 
     /// Of a list: one more value.
@@ -108,6 +114,14 @@ impl Arguments {
     /// A question over HTTP; see `fetch_all` in `lib.sh`.
     pub fn get(&mut self, name: &str, seconds: u64, host: Option<&str>, url: &str) {
         self.set("get", format!("{name}{UNIT}{seconds}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
+    }
+
+    /// What of nginx's file decides; see `says` in `lib.sh`.
+    pub fn form(&mut self, nginx: &Nginx) {
+        match nginx.layout {
+            Layout::Link(_) => self.set("form", "link"),
+            Layout::Weights { .. } | Layout::Word(_) | Layout::Copy(_) => {}
+        }
     }
 
     /// Whose change it is; see `fenced` in `lib.sh`.

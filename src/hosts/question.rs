@@ -32,6 +32,13 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
     arguments.set("service", &inventory.service);
     if host.is(Role::Balancer) {
         arguments.set("nginx_file", &inventory.nginx.file);
+        arguments.form(&inventory.nginx);
+        if let Some(files) = inventory.nginx.side_files() {
+            arguments.set("blue", &files.blue);
+            arguments.set("green", &files.green);
+            arguments.set("blue_file", inventory.nginx.beside(&files.blue));
+            arguments.set("green_file", inventory.nginx.beside(&files.green));
+        }
         arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
         for server in addresses(from) {
             arguments.set("mark", server);

@@ -186,7 +186,7 @@ impl<'a> Parsed<'a> {
         })
     }
 
-    fn server(&self, statement: &Statement) -> Result<Server, NotUnderstood> {
+    pub(super) fn server(&self, statement: &Statement) -> Result<Server, NotUnderstood> {
         let start = statement.span.start;
         let [_, address, parameters @ ..] = statement.words.as_slice() else {
             return Err(self.refused(start, "a server without an address".to_owned()));

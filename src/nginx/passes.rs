@@ -91,6 +91,27 @@ impl Parsed<'_> {
         names
     }
 
+    /// Where anything is sent by this file: servers of its upstreams that take traffic, and what is passed to directly.
+    pub(super) fn sent_to(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (index, statement) in self.statements.iter().enumerate() {
+            if statement.is_upstream() {
+                let servers = self.upstream(index).map(|upstream| upstream.servers).unwrap_or_default();
+                found.extend(servers.into_iter().filter(super::Server::takes_traffic).map(|server| server.address));
+            } else if statement.name() == "server" && statement.body.is_none() && statement.parent.is_none() {
+                // An upstream's servers, in a file that is included there.
+                found.extend(
+                    self.server(statement).ok().filter(super::Server::takes_traffic).map(|server| server.address),
+                );
+            } else if is_pass(statement) {
+                let target = &statement.words[1].value;
+                let place = target.split_once("://").map_or(target.as_str(), |(_, rest)| rest);
+                found.push(place.split(['/', '?']).next().unwrap_or_default().to_owned());
+            }
+        }
+        found
+    }
+
     pub(super) fn is_inside_an_if(&self, statement: &Statement) -> bool {
         let mut around = statement.parent.map(|index| &self.statements[index]);
         while let Some(block) = around {

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use super::grammar::Parsed;
 use super::text::{listed, refused, spliced};
 use super::word::Words;
@@ -12,14 +14,31 @@ use super::{
     Named, NotUnderstood, Rewritten, Template, WantedBlock, find_upstream, rewrite, same_address, serving, share,
 };
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Inventory, Layout, NginxContext};
+use crate::nouns::inventory::{Inventory, Layout, Nginx, NginxContext, SideFiles};
 use crate::nouns::share::Serving;
 
 /// How a service's configuration says who serves.
 pub struct Site<'a> {
-    layout: &'a Layout,
+    nginx: &'a Nginx,
     blue: Vec<String>,
     green: Vec<String>,
+    texts: &'a SideTexts,
+}
+
+/// What the files of the two sides say, where the layout has some and they could be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SideTexts {
+    pub blue: Option<String>,
+    pub green: Option<String>,
+}
+
+impl SideTexts {
+    pub fn of(&self, colour: Colour) -> Option<&str> {
+        match colour {
+            Colour::Blue => self.blue.as_deref(),
+            Colour::Green => self.green.as_deref(),
+        }
+    }
 }
 
 /// One upstream among those of a service, and whose servers belong to it.
@@ -30,9 +49,10 @@ struct Block<'s> {
 }
 
 impl<'a> Site<'a> {
-    pub fn of(inventory: &'a Inventory) -> Site<'a> {
+    /// As a host has it whose files of the two sides say this.
+    pub fn of(inventory: &'a Inventory, texts: &'a SideTexts) -> Site<'a> {
         let addresses = |colour| inventory.app(colour).servers.iter().map(ToString::to_string).collect();
-        Site { layout: &inventory.nginx.layout, blue: addresses(Colour::Blue), green: addresses(Colour::Green) }
+        Site { nginx: &inventory.nginx, blue: addresses(Colour::Blue), green: addresses(Colour::Green), texts }
     }
 
     /// Who serves, by what the text says.
@@ -40,7 +60,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// [`NotUnderstood`].
     pub fn serving(&self, text: &str) -> Result<Serving, NotUnderstood> {
-        match self.layout {
+        match &self.nginx.layout {
             Layout::Weights { upstreams, context } => {
                 let of_block =
                     |block: Block<'_>| Ok(serving(&find_upstream(text, block.named)?, &block.blue, &block.green));
@@ -50,6 +70,8 @@ impl<'a> Site<'a> {
                 Ok(Serving::of(takes(Colour::Blue), takes(Colour::Green)))
             }
             Layout::Word(words) => Ok(Words(words).find(&Parsed::from_text(text)?)?.serving()),
+            Layout::Link(files) => self.pointed_at(files, text).map(Serving::only),
+            Layout::Copy(files) => self.copied(files, text),
         }
     }
 
@@ -58,7 +80,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// [`NotUnderstood`].
     pub fn share(&self, text: &str, colour: Colour) -> Result<u32, NotUnderstood> {
-        match self.layout {
+        match &self.nginx.layout {
             Layout::Weights { upstreams, context } => {
                 let of_block =
                     |block: Block<'_>| Ok(share(&find_upstream(text, block.named)?, block.addresses(colour)));
@@ -68,7 +90,7 @@ impl<'a> Site<'a> {
                 let mean = each.iter().sum::<u32>() / u32::try_from(each.len().max(1)).unwrap_or(1);
                 Ok(if all(0) || all(100) { mean } else { mean.clamp(1, 99) })
             }
-            Layout::Word(_) => Ok(match self.serving(text)? {
+            Layout::Word(_) | Layout::Link(_) | Layout::Copy(_) => Ok(match self.serving(text)? {
                 Serving::Both => 50,
                 one if one.includes(colour) => 100,
                 _ => 0,
@@ -81,7 +103,7 @@ impl<'a> Site<'a> {
     /// # Errors
     /// [`NotUnderstood`].
     pub fn rewrite(&self, text: &str, serve: Colour, template: &Template) -> Result<Rewritten, NotUnderstood> {
-        match self.layout {
+        match &self.nginx.layout {
             Layout::Weights { upstreams, context } => {
                 let mut all = Rewritten { text: text.to_owned(), ..Rewritten::default() };
                 for block in self.blocks(text, upstreams, *context)? {
@@ -96,19 +118,35 @@ impl<'a> Site<'a> {
                 Ok(all)
             }
             Layout::Word(words) => self.with_another_word(Words(words), text, serve),
+            Layout::Link(files) => {
+                let is_there = self.pointed_at(files, text)? == serve;
+                self.refuse_another_sides_file(files, serve)?;
+                let after = if is_there { text } else { files.of(serve) };
+                Ok(Rewritten { text: after.to_owned(), changed: !is_there, ..Rewritten::default() })
+            }
+            Layout::Copy(files) => {
+                self.copied(files, text)?;
+                self.refuse_another_sides_file(files, serve)?;
+                let Some(after) = self.texts.of(serve) else {
+                    return Err(refused(format!("what {} says is not known", self.nginx.beside(files.of(serve)))));
+                };
+                Ok(Rewritten { text: after.to_owned(), changed: after != text, ..Rewritten::default() })
+            }
         }
     }
 
     /// In a few words how it is said that a side serves alone.
     pub fn says(&self, serve: Colour, rewritten: &Rewritten) -> String {
         let rest = serve.other();
-        match self.layout {
+        match &self.nginx.layout {
             Layout::Weights { .. } if !rewritten.replaced.is_empty() => format!("{serve} in the place of {rest}"),
             Layout::Weights { .. } => format!("{serve} 100, {rest} down"),
             Layout::Word(words) => {
                 let words = Words(words);
                 format!("\"{}\" instead of \"{}\"", words.of(serve), words.of(rest))
             }
+            Layout::Link(files) => format!("points at {} instead of {}", files.of(serve), files.of(rest)),
+            Layout::Copy(files) => format!("what {} says instead of {}", files.of(serve), files.of(rest)),
         }
     }
 
@@ -147,6 +185,50 @@ impl<'a> Site<'a> {
             Ok(Block { named: named(name), blue: blue.into(), green: green.into() })
         };
         upstreams.iter().map(block).collect()
+    }
+
+    /// Whose file a link names.
+    fn pointed_at(&self, files: &SideFiles, target: &str) -> Result<Colour, NotUnderstood> {
+        let is_of = |colour: &Colour| self.nginx.beside(files.of(*colour)) == self.nginx.beside(target);
+        [Colour::Blue, Colour::Green].into_iter().find(is_of).ok_or_else(|| {
+            refused(format!(
+                "points at {target:?}, which is neither blue's file {:?} nor green's {:?}",
+                files.blue, files.green
+            ))
+        })
+    }
+
+    /// Whose file a text is a copy of; where it is changed since, whose servers it names.
+    fn copied(&self, files: &SideFiles, text: &str) -> Result<Serving, NotUnderstood> {
+        let both = [Colour::Blue, Colour::Green];
+        if let Some(colour) = both.into_iter().find(|colour| self.texts.of(*colour) == Some(text)) {
+            return Ok(Serving::only(colour));
+        }
+        let sent_to = Parsed::from_text(text)?.sent_to();
+        let names = |ours: &[String]| ours.iter().any(|ours| sent_to.iter().any(|other| same_address(ours, other)));
+        match Serving::of(names(&self.blue), names(&self.green)) {
+            Serving::Neither => Err(refused(format!(
+                "is neither what {} says nor what {} does, and names no server of theirs",
+                files.blue, files.green
+            ))),
+            serving => Ok(serving),
+        }
+    }
+
+    /// A file of blue's that sends to green alone is green's, whatever it is called.
+    fn refuse_another_sides_file(&self, files: &SideFiles, serve: Colour) -> Result<(), NotUnderstood> {
+        let Some(text) = self.texts.of(serve) else { return Ok(()) };
+        let (ours, theirs) = match serve {
+            Colour::Blue => (&self.blue, &self.green),
+            Colour::Green => (&self.green, &self.blue),
+        };
+        let sent_to = Parsed::from_text(text)?.sent_to();
+        let names = |side: &[String]| side.iter().any(|one| sent_to.iter().any(|other| same_address(one, other)));
+        if names(theirs) && !names(ours) {
+            let (path, rest) = (self.nginx.beside(files.of(serve)), serve.other());
+            return Err(refused(format!("{serve}'s file {path} sends to {rest}: {}", listed(&sent_to, ""))));
+        }
+        Ok(())
     }
 
     fn with_another_word(&self, words: Words<'_>, text: &str, serve: Colour) -> Result<Rewritten, NotUnderstood> {

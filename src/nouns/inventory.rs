@@ -71,6 +71,27 @@ pub enum Layout {
     Weights { upstreams: Vec<String>, context: Option<NginxContext> },
     /// By one word: what a variable is given.
     Word(SideWords),
+    /// By where a link points: to one of two files.
+    Link(SideFiles),
+    /// By a file that is the same as one of two others.
+    Copy(SideFiles),
+}
+
+/// The file of each side, as the config names it: a path, or a name in the folder of `nginx.file`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideFiles {
+    pub blue: String,
+    pub green: String,
+}
+
+impl SideFiles {
+    /// As the config names it, which is what a link says.
+    pub fn of(&self, colour: Colour) -> &str {
+        match colour {
+            Colour::Blue => &self.blue,
+            Colour::Green => &self.green,
+        }
+    }
 }
 
 /// Which of two upstreams of one name, in a file with both kinds.
@@ -249,6 +270,31 @@ impl Reach {
             Reach::OwnHost => balancer == app,
             Reach::AnyBalancer => true,
         }
+    }
+}
+
+impl Nginx {
+    /// The files of the two sides, where the layout has some.
+    pub fn side_files(&self) -> Option<&SideFiles> {
+        match &self.layout {
+            Layout::Link(files) | Layout::Copy(files) => Some(files),
+            Layout::Weights { .. } | Layout::Word(_) => None,
+        }
+    }
+
+    /// The path of what is named beside `file`, as a link there would name it; without `..`.
+    pub fn beside(&self, name: &str) -> String {
+        let folder = self.file.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let before = if name.starts_with('/') { "" } else { folder };
+        let mut steps: Vec<&str> = Vec::new();
+        for step in before.split('/').chain(name.split('/')) {
+            match step {
+                "" | "." => {}
+                ".." => drop(steps.pop()),
+                step => steps.push(step),
+            }
+        }
+        format!("/{}", steps.join("/"))
     }
 }
 

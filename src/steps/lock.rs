@@ -9,7 +9,7 @@ use super::context::{Context, Outcome};
 use crate::hosts::answer::Answer;
 use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, UNIT, program, script};
 use crate::hosts::remote::Apply;
-use crate::nouns::inventory::Inventory;
+use crate::nouns::inventory::{Inventory, Layout};
 use crate::nouns::plan::{FileChange, StageName, Step};
 use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
@@ -40,7 +40,11 @@ pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChang
 fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChange) {
     arguments.set("live", &change.path);
     arguments.set("test", inventory.nginx.test.join(UNIT));
-    arguments.set("text", &change.after);
+    match inventory.nginx.layout {
+        // Tested is what it points at, in the place of what it points at now.
+        Layout::Link(_) => arguments.set("source", inventory.nginx.beside(&change.after)),
+        Layout::Weights { .. } | Layout::Word(_) | Layout::Copy(_) => arguments.set("text", &change.after),
+    }
 }
 
 /// Takes it, for as long as the run lasts.

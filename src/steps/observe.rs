@@ -54,7 +54,8 @@ async fn observe_host<F: Ask>(
 /// What a balancer's file says and who answers through it, as far as that is known.
 pub fn traffic(inventory: &Inventory, facts: &HostFacts) -> Option<Traffic> {
     let nginx = facts.seen.as_ref().ok()?.nginx.as_ref()?;
-    let blue = nginx.text.as_ref().ok().and_then(|text| Site::of(inventory).share(text, Colour::Blue).ok());
+    let blue =
+        nginx.text.as_ref().ok().and_then(|text| Site::of(inventory, &nginx.side_texts).share(text, Colour::Blue).ok());
     Some(Traffic {
         file: facts::serving(inventory, nginx),
         blue: blue.and_then(Share::percent).unwrap_or(Share::NONE),

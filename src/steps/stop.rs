@@ -7,7 +7,7 @@ use super::again::{self, Fetched};
 use super::context::{Context, Outcome};
 use super::verify;
 use crate::hosts::answer::{Answer, Failure};
-use crate::hosts::facts::must_be_stopped;
+use crate::hosts::facts::{Listener, first_of, must_be_stopped};
 use crate::hosts::program::{Arguments, Change, Script, Tenure, hex_ports, program, script};
 use crate::hosts::remote::Apply;
 use crate::nouns::colour::Colour;
@@ -163,8 +163,8 @@ async fn read_again<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side,
 async fn listener<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side) -> Result<Option<Target>, String> {
     let Run::Process { exe, .. } = &run.app(side).run else { return Ok(Some(Target::Supervised)) };
     let pulse = verify::pulse(run, host, side).await.map_err(|failure| failure.to_string())?;
-    let ours = pulse.listeners.into_iter().find(|listener| listener.exe == exe.as_str());
-    Ok(ours.map(|listener| Target::Process { pid: listener.pid, started: listener.started, exe: listener.exe }))
+    let ours: Vec<Listener> = pulse.listeners.into_iter().filter(|listener| listener.exe == exe.as_str()).collect();
+    Ok(first_of(&ours).cloned().map(|first| Target::Process { pid: first.pid, started: first.started, exe: first.exe }))
 }
 
 /// Nothing is stopped, and what that leaves is told.

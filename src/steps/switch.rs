@@ -108,6 +108,7 @@ pub fn switch(
     arguments.set("service", &inventory.service);
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
+    arguments.form(nginx);
     arguments.set("live", &change.path);
     arguments.set("before", &change.before);
     arguments.set("after", &change.after);

@@ -99,6 +99,13 @@ fn what_the_file_must_say(text: &mut String, inventory: &Inventory) {
             }
             comment(text, "where there is only one: blue's address in its place, and nothing else");
         }
+        Layout::Link(files) => {
+            comment(text, &format!("instead of the editor: ln -sfn {} {}", files.blue, inventory.nginx.file));
+        }
+        Layout::Copy(files) => {
+            let blue = inventory.nginx.beside(&files.blue);
+            comment(text, &format!("instead of the editor: cp {blue} {}", inventory.nginx.file));
+        }
         Layout::Word(words) => {
             let variable = words.variable.as_ref().map_or("the variable".to_owned(), |name| format!("${name}"));
             let (blue, green) = (&words.blue, &words.green);

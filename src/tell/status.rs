@@ -74,7 +74,7 @@ fn weights(inventory: &Inventory, nginx: &NginxFacts) -> String {
         Ok(text) => text,
         Err(not_known) => return not_known.why.clone(),
     };
-    let site = Site::of(inventory);
+    let site = Site::of(inventory, &nginx.side_texts);
     match (site.share(text, Colour::Blue), site.share(text, Colour::Green)) {
         (Ok(blue), Ok(green)) => format!("blue {blue} %, green {green} %"),
         (Err(not_understood), _) | (_, Err(not_understood)) => not_understood.to_string(),

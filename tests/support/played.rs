@@ -185,7 +185,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             return over(1, why.join("; "));
         }
     };
-    let violations = safety::check(&plan, inventory);
+    let violations = safety::check(&plan, inventory, &facts);
     if !violations.is_empty() {
         return over(2, format!("the plan is not safe: {violations:?}\n{plan}"));
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::words::optional;
 use super::{Meaning, file};
-use crate::nouns::inventory::{Layout, Nginx, NginxContext, SideWords};
+use crate::nouns::inventory::{Layout, Nginx, NginxContext, SideFiles, SideWords};
 use crate::nouns::names::RemotePath;
 
 /// The values of `nginx.switch`.
@@ -12,6 +12,8 @@ use crate::nouns::names::RemotePath;
 enum Switch {
     Weights,
     Variable,
+    Link,
+    File,
 }
 
 impl Meaning<'_, '_, '_> {
@@ -36,7 +38,12 @@ impl Meaning<'_, '_, '_> {
     }
 
     fn layout(&mut self, nginx: &file::NginxTable) -> Option<Layout> {
-        let known = [("weights", Switch::Weights), ("variable", Switch::Variable)];
+        let known = [
+            ("weights", Switch::Weights),
+            ("variable", Switch::Variable),
+            ("link", Switch::Link),
+            ("file", Switch::File),
+        ];
         match self.one_of("nginx.switch", "layout", &nginx.switch, &known)? {
             Switch::Weights => {
                 self.excluded_by("weights", &["blue", "green", "variable"]);
@@ -47,16 +54,13 @@ impl Meaning<'_, '_, '_> {
             }
             Switch::Variable => {
                 self.excluded_by("variable", &["upstream", "upstreams", "context", "template"]);
-                let blue = self.side_word("nginx.blue", &nginx.blue);
-                let green = self.side_word("nginx.green", &nginx.green);
+                let words = self.sides(nginx, "", Self::nginx_word);
                 let variable = optional(&nginx.variable, |name| self.nginx_word("nginx.variable", name));
-                let (blue, green) = (blue?, green?);
-                if blue == green {
-                    self.wrong("nginx.green", format!("{green:?} is blue's word, too"));
-                    return None;
-                }
+                let (blue, green) = words?;
                 Some(Layout::Word(SideWords { blue, green, variable: variable.ok()? }))
             }
+            Switch::Link => self.side_files("link", nginx).map(Layout::Link),
+            Switch::File => self.side_files("file", nginx).map(Layout::Copy),
         }
     }
 
@@ -89,14 +93,55 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn side_word(&mut self, path: &str, word: &Option<String>) -> Option<String> {
-        match word {
-            Some(word) => self.nginx_word(path, word),
-            None => {
-                self.missing(path, &format!("listings_{}", path.trim_start_matches("nginx.")));
-                None
+    fn side_files(&mut self, layout: &str, nginx: &file::NginxTable) -> Option<SideFiles> {
+        self.excluded_by(layout, &["upstream", "upstreams", "context", "template", "variable"]);
+        let (blue, green) = self.sides(nginx, ".conf", Self::side_file)?;
+        for (colour, name) in [("blue", &blue), ("green", &green)] {
+            let file = nginx.file.as_deref().unwrap_or_default();
+            if name == file || file.strip_suffix(name.as_str()).is_some_and(|folder| folder.ends_with('/')) {
+                self.wrong(&format!("nginx.{colour}"), format!("{name:?} is nginx.file itself"));
+                return None;
             }
         }
+        Some(SideFiles { blue, green })
+    }
+
+    /// A path on the hosts, or a name in the folder of `nginx.file`.
+    fn side_file(&mut self, path: &str, text: &str) -> Option<String> {
+        if text.starts_with('-') {
+            self.wrong(path, format!("{text:?} starts with a dash, which ln would read as an option"));
+            return None;
+        }
+        let name = if text.contains('/') { text.to_owned() } else { format!("/{text}") };
+        let path = self.word(path, &name, RemotePath::new)?;
+        let name = path.as_str();
+        Some(if text.contains('/') { name } else { &name[1..] }.to_owned())
+    }
+
+    /// What the two sides are told apart by; `suffix` makes an example of each.
+    fn sides(
+        &mut self,
+        nginx: &file::NginxTable,
+        suffix: &str,
+        read: fn(&mut Self, &str, &str) -> Option<String>,
+    ) -> Option<(String, String)> {
+        let mut side = |colour: &str, word: &Option<String>| {
+            let path = format!("nginx.{colour}");
+            match word {
+                Some(word) => read(self, &path, word),
+                None => {
+                    self.missing(&path, &format!("listings_{colour}{suffix}"));
+                    None
+                }
+            }
+        };
+        let (blue, green) = (side("blue", &nginx.blue), side("green", &nginx.green));
+        let (blue, green) = (blue?, green?);
+        if blue == green {
+            self.wrong("nginx.green", format!("{green:?} is blue's, too"));
+            return None;
+        }
+        Some((blue, green))
     }
 
     /// Keys that mean something in other layouts only.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::mark::{Origin, answered_by, mark, only_one_answers, origin};
 use super::{Get, NotKnown};
 use crate::hosts::answer::Answer;
-use crate::nginx::{Serving, Site};
+use crate::nginx::{Serving, SideTexts, Site};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Host, Inventory, Layout};
@@ -21,7 +21,10 @@ pub struct NginxFacts {
     pub path: Result<String, NotKnown>,
     /// `user:group mode links`, as stat says.
     pub stat: String,
+    /// What decides in it: its bytes; of a link that is itself what is changed, where it points.
     pub text: Result<String, NotKnown>,
+    /// The files of the two sides, in a layout that has some.
+    pub side_texts: SideTexts,
     pub sha256: Option<String>,
     /// Whether the configuration that is on disk now passes nginx's own test.
     pub is_valid: Result<(), NotKnown>,
@@ -57,6 +60,7 @@ pub(super) fn read(
     let text = |name: &str| answer.text(name).unwrap_or_default();
     let hint = |command: &str| Some(format!("ssh {} {command}", host.ssh));
     let configured = inventory.nginx.file.as_str();
+    let is_link = matches!(inventory.nginx.layout, Layout::Link(_));
     let path = match text("nginx.link") {
         path if path.starts_with('/') && answer.status_of("nginx.stat") == Some(0) => Ok(path),
         _ => Err(NotKnown {
@@ -67,6 +71,9 @@ pub(super) fn read(
     let file = match (&path, answer.bytes("nginx.text"), answer.status_of("nginx.text")) {
         (Err(err), _, _) => Err(err.clone()),
         (Ok(_), Some(bytes), Some(0)) => Ok(text_of(bytes)),
+        (Ok(path), ..) if is_link => {
+            Err(NotKnown { why: format!("{path} is no link"), hint: hint(&format!("ls -l {path}")) })
+        }
         (Ok(path), said, _) => Err(NotKnown {
             why: format!("{path} cannot be read: {}", String::from_utf8_lossy(said.unwrap_or_default()).trim()),
             hint: hint(&format!("ls -l {path}")),
@@ -129,12 +136,13 @@ pub(super) fn read(
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
         stat: text("nginx.stat").trim().to_owned(),
+        side_texts: SideTexts { blue: side_text(answer, Colour::Blue), green: side_text(answer, Colour::Green) },
         text: file,
         is_valid,
         is_loaded,
         defined_in: match &inventory.nginx.layout {
             Layout::Weights { upstreams, .. } => upstreams.first().map_or(Vec::new(), |name| defined_in(&dump, name)),
-            Layout::Word(_) => Vec::new(),
+            Layout::Word(_) | Layout::Link(_) | Layout::Copy(_) => Vec::new(),
         },
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),
@@ -162,6 +170,11 @@ pub(super) fn read(
         mark,
         path,
     }
+}
+
+fn side_text(answer: &Answer, colour: Colour) -> Option<String> {
+    let name = format!("nginx.{colour}");
+    answer.bytes(&name).filter(|_| answer.status_of(&name) == Some(0)).map(text_of)
 }
 
 /// Of the files of a dump those in which that upstream begins.
@@ -192,5 +205,5 @@ fn complaint(said: &str) -> String {
 /// Whether the file's upstream sends to blue, green, both or neither; `None` where the file is not understood.
 pub fn serving(inventory: &Inventory, nginx: &NginxFacts) -> Option<Serving> {
     let text = nginx.text.as_ref().ok()?;
-    Site::of(inventory).serving(text).ok()
+    Site::of(inventory, &nginx.side_texts).serving(text).ok()
 }

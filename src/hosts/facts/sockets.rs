@@ -18,6 +18,8 @@ pub struct Listener {
     /// In clock ticks after boot: tells a pid from a later one of the same number.
     pub started: String,
     pub cgroup: String,
+    /// How the nearest of its parents calls itself.
+    pub parent_name: String,
     /// Whether its unit ends with it. Only asked where a unit holds several who listen on our ports.
     pub leads_its_unit: bool,
 }
@@ -47,10 +49,26 @@ impl Listener {
         !id.is_empty() && self.groups().any(|path| names(path) && !path.starts_with("/user.slice/"))
     }
 
+    /// Who starts it again when it ends, where its parent is known for that.
+    pub fn restarted_by(&self) -> Option<String> {
+        // A `systemd` that is not the first process is a user's.
+        const SUPERVISORS: &[&str] =
+            &["PM2", "supervisord", "runsv", "s6-supervise", "supervise", "circusd", "nodemon", "systemd"];
+        let is_one = SUPERVISORS.iter().any(|name| self.parent_name.starts_with(name));
+        let parent = self.parents.first().filter(|_| is_one)?;
+        Some(format!("{} (pid {parent})", self.parent_name))
+    }
+
     /// How people call it: `pid 812 /usr/bin/python3.11 on port 8081`.
     pub fn describe(&self) -> String {
         format!("pid {} {} on port {}", self.pid, self.exe, self.port)
     }
+}
+
+/// Of those that listen the one that the others come from: a pre-forking server's workers end with it, and not it with them.
+pub fn first_of(listeners: &[Listener]) -> Option<&Listener> {
+    let is_among = |pid: &u32| listeners.iter().any(|other| other.pid == *pid);
+    listeners.iter().find(|listener| !listener.parents.iter().any(is_among))
 }
 
 /// One line of `connections` in lib.sh.
@@ -130,7 +148,8 @@ pub fn sockets(said: &str) -> Vec<Socket> {
         .collect()
 }
 
-/// Reads what `described` prints: HEXPORT, PID[,PARENT…], ADDRESS, EXE, STARTED and CGROUP, with unit separators between.
+/// Reads what `described` prints: HEXPORT, PID[,PARENT…], ADDRESS, EXE, STARTED, CGROUP and the parent's name, with unit
+/// separators between.
 pub fn read_listeners(said: &str) -> Vec<Listener> {
     said.lines()
         .filter_map(|line| {
@@ -146,6 +165,7 @@ pub fn read_listeners(said: &str) -> Vec<Listener> {
                 exe: words.next()?,
                 started: words.next()?,
                 cgroup: words.next()?,
+                parent_name: words.next().unwrap_or_default(),
                 leads_its_unit: false,
             })
         })
