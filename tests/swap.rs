@@ -80,18 +80,6 @@ fn what_cannot_be_swapped_is_not() {
     refused(&lab, run, &before, "already exists");
     sql_in(&lab, "postgres", &format!("DROP DATABASE {kept}"));
 
-    // A session that does not end: its process is stopped, as one in an endless system call would be.
-    let run = asked(&lab);
-    lab.sh(
-        "web1",
-        "cd /; (sudo -u postgres psql -d listings_prod -c 'SELECT pg_sleep(300)' >/dev/null 2>&1 &) ; sleep 0.5",
-    );
-    let stuck = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(300)%' AND pid <> pg_backend_pid()";
-    let pid = sql_in(&lab, "postgres", stuck);
-    lab.sh("web1", &format!("kill -STOP {pid}"));
-    refused(&lab, run, &before, "being accessed by other users");
-    lab.sh("web1", &format!("kill -CONT {pid}"));
-
     // Somebody else replaced the live database meanwhile.
     let run = asked(&lab);
     sql_in(&lab, "postgres", "ALTER DATABASE listings_prod RENAME TO aside");
@@ -109,6 +97,23 @@ fn what_cannot_be_swapped_is_not() {
     let (exit, said) = run.answer("RESTORE\n");
     assert_eq!(exit, 0, "{said}");
     finishes(&lab);
+}
+
+/// Its process is stopped, as one in an endless system call would be.
+#[test]
+fn a_session_that_does_not_end_keeps_the_database_that_it_is_in() {
+    let lab = ready();
+    let before = state(&lab);
+    let run = asked(&lab);
+    lab.sh(
+        "web1",
+        "cd /; (sudo -u postgres psql -d listings_prod -c 'SELECT pg_sleep(300)' >/dev/null 2>&1 &) ; sleep 0.5",
+    );
+    let stuck = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(300)%' AND pid <> pg_backend_pid()";
+    let pid = sql_in(&lab, "postgres", stuck);
+    lab.sh("web1", &format!("kill -STOP {pid}"));
+    refused(&lab, run, &before, "being accessed by other users");
+    lab.sh("web1", &format!("kill -CONT {pid}"));
 }
 
 #[test]
@@ -217,8 +222,18 @@ fn a_load_that_is_killed_on_its_host_leaves_a_whole_database_and_the_next_one_fi
 
 #[test]
 fn a_swap_that_is_killed_at_any_moment_happened_or_did_not_and_the_next_one_finishes() {
+    // Each moment is a whole restore, and the others have ended long before the last of seven.
+    let moments = [&[0, 40, 130][..], &[10, 60], &[20, 90]];
+    std::thread::scope(|scope| {
+        let hosts: Vec<_> =
+            moments.iter().map(|moments| scope.spawn(|| a_swap_that_is_killed_after(moments))).collect();
+        hosts.into_iter().for_each(|host| host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    });
+}
+
+fn a_swap_that_is_killed_after(moments: &[u64]) {
     let (lab, before) = ready_with(100);
-    for ms in [0, 10, 20, 40, 60, 90, 130] {
+    for ms in moments.iter().copied() {
         let live = oid(&lab, NAME);
         let run = asked(&lab);
         let killer = std::thread::scope(|scope| {
