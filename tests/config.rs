@@ -617,7 +617,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     (
         "run.systemd = \"listings-green.service\"",
         "run = {}",
-        &["rollback.toml:13:7: green.run: one of systemd, docker, compose or process is needed"],
+        &["rollback.toml:13:7: green.run: one of systemd, docker, compose, process or command is needed"],
     ),
     (
         "run.systemd = \"listings-green.service\"",

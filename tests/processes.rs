@@ -253,6 +253,117 @@ fn another_users_program_on_greens_port_is_never_killed_through_sudo() {
     serves(&lab, "web1", "blue", &scene);
 }
 
+/// A server of a few lines, as an application in Python is; `gunicorn` runs it too.
+const SCRIPT: &str = r#"#!/usr/bin/env python3
+def app(environ, start_response):
+    start_response("200 OK", [("X-Instance", "green")])
+    return [b"green\n"]
+if __name__ == "__main__":
+    from wsgiref.simple_server import make_server
+    make_server("127.0.0.1", 8081, app).serve_forever()
+"#;
+
+#[test]
+fn a_green_that_an_interpreter_runs_is_known_by_its_script() {
+    let lab = Lab::up(&["web1"]);
+    site::install(&lab, "web1", "/opt/listings/green.py", SCRIPT);
+    lab.sh("web1", "chown deploy /opt/listings/green.py; ln -s /opt/listings/green.py /opt/listings/other.py");
+    let starts = [
+        // As the kernel starts it, as people do, and from its own folder.
+        "/opt/listings/green.py",
+        "python3 -u /opt/listings/green.py",
+        "cd /opt/listings && exec python3 ./green.py",
+        // A server that forks: its workers listen too, and end with it.
+        "cd /opt/listings && exec gunicorn -w 3 -b 127.0.0.1:8081 green:app",
+    ];
+    for start in starts {
+        let exe = if start.contains("gunicorn") { "/usr/bin/gunicorn" } else { "/opt/listings/green.py" };
+        let process = format!("run.process = {{ exe = \"{exe}\", port = 8081, start = \"{start}\" }}");
+        let config = lab.config_with(|text| text.replace(GREEN_UNIT, &process));
+        lab.sh("web1", "systemctl stop listings-green");
+        start_by_hand(&lab, "web1", start);
+        pid_on(&lab, "web1", 8081);
+        let scene = roll(&lab, &config);
+        scene.exits(0);
+        serves(&lab, "web1", "blue", &scene);
+        scene.holds(!is_open(&lab, "web1", 8081), &format!("{start}: green is stopped"));
+        scene.holds(lab.sh("web1", "pgrep -f 'green[.]py|green[:]app' || true").is_empty(), "with all of its workers");
+        let undo = site::run(&lab, &["undo"]);
+        undo.exits(0);
+        serves(&lab, "web1", "green", &undo);
+        roll(&lab, &config).exits(0);
+        site::back_to_green(&lab, "web1", &site::kept(&lab, "web1.nginx.before.conf"));
+    }
+    // Another script of the same interpreter is another program.
+    lab.sh("web1", "systemctl stop listings-green");
+    start_by_hand(&lab, "web1", "python3 /opt/listings/other.py");
+    pid_on(&lab, "web1", 8081);
+    let process = "run.process = { exe = \"/opt/listings/green.py\", port = 8081 }";
+    let scene = roll(&lab, &lab.config_with(|text| text.replace(GREEN_UNIT, process)));
+    scene.exits(4).says("on its port is /usr/bin/python3").says("not /opt/listings/green.py");
+    scene.holds(is_open(&lab, "web1", 8081), "and is not touched");
+}
+
+/// supervisord with both colours, each a plain process to everybody else.
+const SUPERVISED: &str = r#"
+systemctl disable --now listings-blue listings-green 2>/dev/null
+cat >/opt/listings/supervisord.conf <<'CONF'
+[supervisord]
+logfile=/opt/listings/supervisord.log
+pidfile=/opt/listings/supervisord.pid
+[unix_http_server]
+file=/opt/listings/supervisor.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix:///opt/listings/supervisor.sock
+[program:blue]
+command=/opt/listings/bin/listings-blue --port 8080
+autostart=false
+[program:green]
+command=/opt/listings/bin/listings-green --port 8081 --log /opt/listings/logs/green.log
+autorestart=true
+CONF
+runuser -u deploy -- supervisord -c /opt/listings/supervisord.conf"#;
+
+fn supervised(colour: &str) -> String {
+    let word =
+        |verb| format!("[\"supervisorctl\", \"-c\", \"/opt/listings/supervisord.conf\", \"{verb}\", \"{colour}\"]");
+    format!("run.command = {{ start = {}, stop = {}, status = {} }}", word("start"), word("stop"), word("status"))
+}
+
+#[test]
+fn what_a_supervisor_keeps_is_stopped_through_it_and_never_beside_it() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", SUPERVISED);
+    let green = pid_on(&lab, "web1", 8081);
+    // As a plain process it would be there again in a second: who starts it is named, and what to say instead.
+    let blue = supervised("blue");
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, GREEN_PROCESS).replace(BLUE_UNIT, &blue));
+    let before = site::read(&lab, "web1", site::FILE);
+    let scene = roll(&lab, &config);
+    scene.exits(4).says("is kept running by supervisord (pid ").says("[green] run.command");
+    serves(&lab, "web1", "blue", &scene);
+    scene.holds(lives(&lab, "web1", green), "it is left alone");
+    site::run(&lab, &["undo"]).exits(0);
+    assert_eq!(site::read(&lab, "web1", site::FILE), before);
+
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, &supervised("green")).replace(BLUE_UNIT, &blue));
+    site::run(&lab, &["check"]).exits(0);
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("green stopped").says("supervisorctl -c /opt/listings/supervisord.conf stop green");
+    serves(&lab, "web1", "blue", &scene);
+    scene.holds(!is_open(&lab, "web1", 8081), "it stays away");
+    let undo = site::run(&lab, &["undo"]);
+    undo.exits(0);
+    serves(&lab, "web1", "green", &undo);
+
+    // A supervisor that does not answer is not one that says no.
+    lab.sh("web1", "kill $(cat /opt/listings/supervisord.pid); while [ -e /opt/listings/supervisor.sock ]; do sleep 0.1; done");
+    let scene = roll(&lab, &config);
+    scene.exits(1).says("blue cannot be judged: `supervisorctl").says("no such file");
+}
+
 #[test]
 fn blue_as_a_process_outlives_the_line_and_the_program_that_started_it() {
     let lab = Lab::up(&["web1"]);

@@ -311,6 +311,7 @@ fn every_program() -> Vec<Program> {
         (weights, "run.systemd = \"listings-green.service\""),
         (link, "run.docker = \"green\""),
         (weights, "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }"),
+        (weights, "run.command = { start = [\"a\"], stop = [\"b\", \"c d\"], status = [\"e\"] }"),
         (weights, "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }"),
     ];
     let mut programs = Vec::new();

@@ -1,5 +1,5 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
-# Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... evidence... ports get...
+# Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status... evidence... ports get...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name. Always ends with 0: a question that cannot be
 # answered is a section that says so.
@@ -263,6 +263,9 @@ local_facts() {
       "$2"
   }
 
+  # asked_of COLOUR WORD…: what its supervisor says of it.
+  asked_of() { ask "${1%%"$rp_unit"*}.status" run_plainly 5 "${1#*"$rp_unit"}"; }
+
   units='' kinds='' to='' to_ports='' to_run='' rp_sockets=''
   wanted() {
     section evidence
@@ -271,6 +274,7 @@ local_facts() {
   }
   with_evidence each wanted
   with_colour each colour
+  with_status each asked_of
   # shellcheck disable=SC2086 # the names of one or two units
   [ -z "$units" ] || ask units systemctl show -p LoadState,ActiveState,SubState,ControlGroup $units
   if [ -n "$ports" ]; then

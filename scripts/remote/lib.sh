@@ -64,9 +64,19 @@ as_root() {
 rp_unit=$(printf '\037')
 # run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it. Not with our own umask: nginx
 # makes its pid file even when it only tests, and one that root alone may read would stay so when it is started.
-run_words() {
-  rp_words=$1
+run_words() { words_by as_root "$@"; }
+# run_plainly SECONDS WORDS: the same as the account that we are, and for so long at most. What a supervisor's command is run
+# as is written in it.
+run_plainly() {
+  rp_seconds=$1
   shift
+  words_by in_time "$@"
+}
+in_time() { if has timeout; then timeout "$rp_seconds" "$@"; else "$@"; fi; }
+# words_by RUNNER WORDS EXTRA…
+words_by() {
+  rp_by=$1 rp_words=$2
+  shift 2
   IFS=$rp_unit
   set -f
   # Deliberately unquoted: the unit separator is the only character that splits here.
@@ -76,7 +86,7 @@ run_words() {
   unset IFS
   umask 022
   rp_run=0
-  as_root "$@" || rp_run=$?
+  "$rp_by" "$@" || rp_run=$?
   umask 077
   return "$rp_run"
 }

@@ -15,6 +15,7 @@ case $kind in
     compose_of "$file" "$project" start "$name" 2>&1 ||
       compose_of "$file" "$project" up -d --no-deps "$name" 2>&1
     ;;
+  command) run_plainly 90 "$start" 2>&1 ;;
   process)
     # What the operator wrote, as a process of its own that no line and no terminal can take down.
     exec 4>/dev/null

@@ -1,8 +1,8 @@
 # Stops green: its unit or container, or the process that listens on its port, and only that one: pid, start time
 # and program are compared with what was seen before, in the same breath as the signal. Then its ports are watched.
-# Takes: service run holder number kind name file project=- pid started exe grace=20 ports watch=1 keep
+# Takes: service run holder number kind name file project=- pid started exe words status grace=20 ports watch=1 keep
 # pid, started and exe are a process's; without exe pid leads a session that this run began, and all of it ends; grace and
-# watch are seconds; ports (` 1F91 `) must stay closed that long; keep (` 1F90 `) are those of the other colour.
+# watch are seconds; words and status are a supervisor's commands; ports (` 1F91 `) must stay closed that long; keep (` 1F90 `) are those of the other colour.
 # Sections: stop (what was said), shared (who serves both), left (who listens now). Exit: 0 stopped; 40 it is not the
 #   process that was seen; 41 it could not be stopped; 42 something listens on its port again; 43 whoever would be stopped
 #   serves the other colour too: nothing was stopped; 91, 93 as in switch.sh
@@ -77,6 +77,14 @@ stop_unit() {
   wait_until 5 unit_is_down || return 41
 }
 
+stop_by_command() {
+  run_plainly "$grace" "$words" || { printf 'its command ended with %s\n' "$?" && return 41; }
+  if wait_until 5 is_said_to_be_down; then return 0; fi
+  printf 'its supervisor says that it still runs\n'
+  return 41
+}
+is_said_to_be_down() { ! run_plainly 5 "$status" >/dev/null 2>&1; }
+
 # What would end with it, as a part of control groups: the unit's own group, also where the process is what its unit
 # lives by; the container's number.
 group_of_all() {
@@ -141,6 +149,7 @@ stop() {
     docker) docker stop -t "$grace" "$name" || return 41 ;;
     compose) compose_of "$file" "$project" stop -t "$grace" "$name" || return 41 ;;
     process) stop_process ;;
+    command) stop_by_command ;;
   esac || return
   [ -n "$ports" ] || return 0
   # A supervisor would start it again: the port must close and stay closed.

@@ -263,7 +263,7 @@ pub struct AppTable {
     /// Its log, saved before it stops.
     #[schemars(example = &"/opt/listings/logs/green.log")]
     pub log: Option<String>,
-    /// What keeps it running: exactly one of `systemd`, `docker`, `compose`, `process`.
+    /// What keeps it running: exactly one of `systemd`, `docker`, `compose`, `process`, `command`.
     #[schemars(example = serde_json::json!({ "systemd": "listings-green.service" }))]
     pub run: Option<RunTable>,
     /// After SIGTERM this long, then SIGKILL.
@@ -291,6 +291,24 @@ pub struct RunTable {
     pub compose: Option<ComposeTable>,
     /// A process that nothing supervises, known by its program and its port.
     pub process: Option<ProcessTable>,
+    /// A supervisor of any kind, told by its own commands.
+    pub command: Option<CommandTable>,
+}
+
+/// A supervisor of any kind, told by its own commands: words, run without a shell and without sudo.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["start", "stop", "status"]))]
+pub struct CommandTable {
+    /// Starts it.
+    #[schemars(example = ["supervisorctl", "start", "listings-green"])]
+    pub start: Option<Vec<String>>,
+    /// Stops it, and returns when it has stopped.
+    #[schemars(example = ["supervisorctl", "stop", "listings-green"])]
+    pub stop: Option<Vec<String>>,
+    /// Ends with 0 where it runs, with 4 where that cannot be said, and with anything else where it does not.
+    #[schemars(example = ["supervisorctl", "status", "listings-green"])]
+    pub status: Option<Vec<String>>,
 }
 
 /// A service of docker compose.

@@ -11,7 +11,7 @@ use super::findings::{Findings, Place, SourceIndex, readable};
 
 /// Keys of one table that exclude each other. An overlay that names one takes the others away.
 pub(super) const ALTERNATIVES: [&[&str]; 4] = [
-    &["systemd", "docker", "compose", "process"],
+    &["systemd", "docker", "compose", "process", "command"],
     &["webhook_env", "webhook"],
     &["smtp_env", "smtp"],
     &["url_env", "url"],

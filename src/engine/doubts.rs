@@ -74,6 +74,8 @@ fn ends_with(run: &Run, stopped: &AppFacts, kept: &Listener) -> Option<String> {
             let unit = kept.unit().filter(|_| stopped.leads_its_unit && kept.unit() == stopped.unit())?;
             Some(format!("{} is the main process of {unit}, which holds both", stopped.describe()))
         }),
+        // Only the supervisor knows what ends with it.
+        Run::Command(_) => None,
     }
 }
 
@@ -89,7 +91,7 @@ pub fn names_nothing(app: &App, host: &Host, facts: &AppFacts) -> Option<Doubt> 
         Run::Compose { file, service, .. } => {
             (format!("no container of compose service {service}"), format!("docker compose -f {file} ps --all"))
         }
-        Run::Process { .. } => return None,
+        Run::Process { .. } | Run::Command(_) => return None,
     };
     let why = match (&app.run, runs) {
         (Run::Systemd(_), Some(unit)) => format!("{what}; {unit} runs that port"),

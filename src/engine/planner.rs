@@ -664,7 +664,7 @@ impl<'a> Planner<'a> {
             return Undo::Impossible(format!("sudo does not allow {right}"));
         }
         let target = match app.run {
-            Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => Target::Supervised,
+            Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => Target::Supervised,
             Run::Process { .. } => Target::Listener,
         };
         Undo::Does(Box::new(Action::Stop { side, target }))
@@ -727,7 +727,9 @@ impl<'a> Planner<'a> {
         let still: Vec<&str> = not_there.iter().filter(may_send).map(|balancer| balancer.as_str()).collect();
         let target = match (still.is_empty(), &app.run, first_of(&theirs.listeners)) {
             (false, _, _) => Err(format!("{} may still send to it", still.join(", "))),
-            (true, Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. }, _) => Ok(Target::Supervised),
+            (true, Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_), _) => {
+                Ok(Target::Supervised)
+            }
             (true, Run::Process { exe, .. }, Some(listener)) if theirs.listener_is_ours == Ok(true) => {
                 match listener.restarted_by() {
                     None => Ok(Target::Process {
@@ -760,7 +762,7 @@ impl<'a> Planner<'a> {
             Run::Process { start: None, .. } => {
                 Undo::Impossible(format!("the config does not say how to start it ([{from}] run.process.start)"))
             }
-            Run::Process { .. } | Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => {
+            Run::Process { .. } | Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => {
                 Undo::Does(Box::new(Action::Start { side: Side::From }))
             }
         };
@@ -769,11 +771,7 @@ impl<'a> Planner<'a> {
             action: Action::Stop { side: Side::From, target },
             guard: Guard::NobodyNeedsIt { reach: app.reach() },
             undo,
-            why: format!(
-                "{}: SIGTERM, after {} s SIGKILL, then its port must stay closed",
-                app.run.describe(),
-                app.stop_timeout.as_secs_f64()
-            ),
+            why: format!("{}: {}, then its port must stay closed", app.run.describe(), how_it_is_stopped(app)),
         }
     }
 
@@ -904,6 +902,16 @@ impl Stages {
     }
 }
 
+fn how_it_is_stopped(app: &App) -> String {
+    let grace = app.stop_timeout.as_secs_f64();
+    match &app.run {
+        Run::Command(commands) => format!("`{}`, {grace} s at most", commands.stop.join(" ")),
+        Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } => {
+            format!("SIGTERM, after {grace} s SIGKILL")
+        }
+    }
+}
+
 /// The command that tells more about a colour on a host.
 fn start_hint(host: &Host, run: &Run, verb: &str) -> Option<String> {
     match run {
@@ -913,6 +921,7 @@ fn start_hint(host: &Host, run: &Run, verb: &str) -> Option<String> {
             Some(format!("ssh {} docker compose -f {file} logs --tail 50 {service}", host.ssh))
         }
         Run::Process { port, .. } => Some(format!("ssh {} 'ss -ltnp | grep {port}'", host.ssh)),
+        Run::Command(commands) => Some(format!("ssh {} {}", host.ssh, commands.status.join(" "))),
     }
 }
 

@@ -161,6 +161,7 @@ impl<'a> RunWords<'a> {
                 project: project.as_ref().map_or("-", |project| project.as_str()),
             },
             Run::Process { .. } => RunWords { kind: "process", name: "-", file: "-", project: "-" },
+            Run::Command(_) => RunWords { kind: "command", name: "-", file: "-", project: "-" },
         }
     }
 }

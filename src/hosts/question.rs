@@ -60,6 +60,9 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         }
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
             arguments.set("colour", colour_words(colour, direction.side(colour), app).join(UNIT));
+            if let Run::Command(commands) = &app.run {
+                arguments.set("status", format!("{colour}{UNIT}{}", commands.status.join(UNIT)));
+            }
         }
         arguments.set("ports", hex_ports(inventory.blue.ports().into_iter().chain(inventory.green.ports())));
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
@@ -123,7 +126,7 @@ fn colour_words(colour: Colour, side: Side, app: &App) -> Vec<String> {
     let log = app.log.as_ref().map_or("-", RemotePath::as_str);
     let (start, exe) = match &app.run {
         Run::Process { exe, start, .. } => (start.as_deref().map(StartPaths::of).unwrap_or_default(), exe.as_str()),
-        Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => (StartPaths::default(), "-"),
+        Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => (StartPaths::default(), "-"),
     };
     let or_none = |path: Option<String>| path.unwrap_or_else(|| "-".to_owned());
     let (folder, program) = (or_none(start.folder), or_none(start.program));

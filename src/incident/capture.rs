@@ -92,7 +92,7 @@ pub fn archive_container(inventory: &Inventory, run: &Run) -> Option<Question> {
             arguments.set("file", words.file);
             arguments.set("project", words.project);
         }
-        Run::Systemd(_) | Run::Process { .. } => return None,
+        Run::Systemd(_) | Run::Process { .. } | Run::Command(_) => return None,
     }
     arguments.set("max", inventory.evidence.max_bytes);
     Some(Question(program(ARCHIVE, arguments, inventory.evidence.timeout)))

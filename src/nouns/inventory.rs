@@ -154,6 +154,18 @@ pub enum Run {
         /// A line for `sh -c` on the host, as the operator wrote it.
         start: Option<String>,
     },
+    /// A supervisor that only its own commands know.
+    Command(Commands),
+}
+
+/// The words by which a supervisor of any kind is told; run as the account that we log in with, never by a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    pub start: Vec<String>,
+    /// Returns when it has stopped.
+    pub stop: Vec<String>,
+    /// Ends with 0 where it runs, with 4 where that cannot be said, and with anything else where it does not.
+    pub status: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -355,6 +367,7 @@ impl Run {
             Run::Docker(name) => format!("container {name}"),
             Run::Compose { service, .. } => format!("compose service {service}"),
             Run::Process { exe, port, .. } => format!("process {exe} on port {port}"),
+            Run::Command(commands) => format!("what `{}` asks for", commands.status.join(" ")),
         }
     }
 }

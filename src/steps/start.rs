@@ -7,7 +7,7 @@ use super::context::{Context, Outcome};
 use super::passes::{self, InARow};
 use super::verify;
 use crate::hosts::answer::Answer;
-use crate::hosts::program::{Arguments, Change, Script, Tenure, program, script};
+use crate::hosts::program::{Arguments, Change, Script, Tenure, UNIT, program, script};
 use crate::hosts::remote::Apply;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Run};
@@ -28,8 +28,10 @@ pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
     arguments.set("service", &inventory.service);
     arguments.tenure(tenure);
     arguments.run(&app.run);
-    if let Run::Process { start: Some(start), .. } = &app.run {
-        arguments.set("start", start);
+    match &app.run {
+        Run::Process { start: Some(start), .. } => arguments.set("start", start),
+        Run::Command(commands) => arguments.set("start", commands.start.join(UNIT)),
+        Run::Process { start: None, .. } | Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } => {}
     }
     if let Some(log) = &app.log {
         arguments.set("log", log);

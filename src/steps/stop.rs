@@ -8,7 +8,7 @@ use super::context::{Context, Outcome};
 use super::verify;
 use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::facts::{Listener, first_of, must_be_stopped};
-use crate::hosts::program::{Arguments, Change, Script, Tenure, hex_ports, program, script};
+use crate::hosts::program::{Arguments, Change, Script, Tenure, UNIT, hex_ports, program, script};
 use crate::hosts::remote::Apply;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Run};
@@ -71,6 +71,10 @@ pub fn stop(inventory: &Inventory, tenure: &Tenure, colour: Colour, target: &Tar
             arguments.set("pid", pid);
             arguments.set("started", started);
         }
+    }
+    if let Run::Command(commands) = &app.run {
+        arguments.set("words", commands.stop.join(UNIT));
+        arguments.set("status", commands.status.join(UNIT));
     }
     let grace = app.stop_timeout.as_secs().max(1);
     arguments.set("grace", grace);

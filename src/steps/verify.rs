@@ -39,7 +39,7 @@ pub fn health_of_start(inventory: &Inventory, colour: Colour) -> Question {
     match &inventory.app(colour).run {
         Run::Systemd(unit) => program.arguments.push(("unit", unit.to_string())),
         Run::Docker(name) => program.arguments.push(("container", name.to_string())),
-        Run::Compose { .. } | Run::Process { .. } => {}
+        Run::Compose { .. } | Run::Process { .. } | Run::Command(_) => {}
     }
     Question(program)
 }

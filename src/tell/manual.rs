@@ -209,6 +209,7 @@ fn start(inventory: &Inventory, app: &App) -> String {
             format!("setsid sh -c {} </dev/null >/dev/null 2>&1 &", shell_words::quote(start))
         }
         Run::Process { exe, start: None, .. } => format!("echo 'the config does not say how {exe} is started'"),
+        Run::Command(commands) => shell_words::join(&commands.start),
     }
 }
 
@@ -222,5 +223,6 @@ fn stop(inventory: &Inventory, app: &App) -> String {
         Run::Process { exe, port, .. } => {
             sudo(inventory, &format!("ss -Hltnp 'sport = :{port}'   # then: kill PID, if /proc/PID/exe is {exe}"))
         }
+        Run::Command(commands) => shell_words::join(&commands.stop),
     }
 }

@@ -6,7 +6,7 @@ use super::words::optional;
 use crate::config::file;
 use crate::config::tree::ALTERNATIVES;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Run};
+use crate::nouns::inventory::{App, Commands, Run};
 use crate::nouns::names::{ContainerName, RemotePath, ServerAddress, UnitName};
 
 /// What a colour is made of: `None` is missing or wrong, and reported.
@@ -65,6 +65,20 @@ impl Meaning<'_, '_, '_> {
             let project = optional(&compose.project, |word| self.word(&at("project"), word, ContainerName::new));
             return Some(Run::Compose { file: file?, project: project.ok()?, service: service? });
         }
+        if let Some(command) = &run.command {
+            let mut words = |key: &str, words: &Option<Vec<String>>| {
+                let path = format!("{path}.command.{key}");
+                let words = words.as_ref()?;
+                if words.first().is_none_or(String::is_empty) {
+                    self.wrong(&path, "names no command");
+                    return None;
+                }
+                self.each(&path, words, Self::command_word)
+            };
+            let (start, stop) = (words("start", &command.start), words("stop", &command.stop));
+            let status = words("status", &command.status);
+            return Some(Run::Command(Commands { start: start?, stop: stop?, status: status? }));
+        }
         let process = run.process.as_ref()?;
         let at = |key: &str| format!("{path}.process.{key}");
         let exe = process.exe.as_ref().and_then(|word| self.word(&at("exe"), word, RemotePath::new));
@@ -113,10 +127,11 @@ fn same_unit(blue: &Run, green: &Run) -> bool {
             plain(blue) == plain(green)
         }
         (Run::Docker(_) | Run::Compose { .. } | Run::Systemd(_), _) => blue == green,
+        (Run::Command(blue), Run::Command(green)) => blue.stop == green.stop,
         // One program on two ports is the usual case; the ports differ because the servers do.
         (Run::Process { exe, port, .. }, Run::Process { exe: other, port: other_port, .. }) => {
             exe == other && port == other_port
         }
-        (Run::Process { .. }, _) => false,
+        (Run::Process { .. } | Run::Command(_), _) => false,
     }
 }

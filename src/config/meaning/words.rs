@@ -133,6 +133,15 @@ impl Meaning<'_, '_, '_> {
         Some(words)
     }
 
+    /// A word of a command, as it stands.
+    pub(super) fn command_word(&mut self, path: &str, word: &str) -> Option<String> {
+        if word.chars().any(char::is_control) {
+            self.wrong(path, format!("{word:?} has a control character in it"));
+            return None;
+        }
+        Some(word.to_owned())
+    }
+
     /// One of the words that are known there.
     pub(super) fn one_of<T: Copy>(&mut self, path: &str, kind: &str, word: &str, known: &[(&str, T)]) -> Option<T> {
         let found = known.iter().find(|(name, _)| *name == word).map(|(_, means)| *means);

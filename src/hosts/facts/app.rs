@@ -187,6 +187,25 @@ pub(super) fn read(
             let state = listeners.first().map_or("not running".to_owned(), |l| format!("pid {}", l.pid));
             (is_running, state, ours)
         }
+        Run::Command(commands) => {
+            let name = format!("{colour}.status");
+            let said = || answer.worst_line(&name);
+            let is_running = match answer.status_of(&name) {
+                Some(0) => Ok(true),
+                // What scripts of init say where they cannot tell, and a shell of a command that is not there, may not be
+                // run, or took too long.
+                Some(4 | 124 | 126 | 127) | None => not_known(format!("`{}`: {}", commands.status.join(" "), said())),
+                Some(_) => Ok(false),
+            };
+            // Whoever listens is taken for it where its supervisor says that it runs.
+            let ours = if listeners.is_empty() { nobody_seen() } else { is_running.clone() };
+            let state = match &is_running {
+                Ok(true) => "running".to_owned(),
+                Ok(false) => "not running".to_owned(),
+                Err(_) => "not known".to_owned(),
+            };
+            (is_running, state, ours)
+        }
     };
     let urls: Vec<String> = health_urls(app).collect();
     let health = urls
@@ -270,7 +289,7 @@ pub fn must_be_stopped(run: &Run, app: &AppFacts) -> bool {
             app.port_is_open
                 || !(app.state.starts_with("inactive") || app.state.starts_with("failed") || app.is_running.is_err())
         }
-        Run::Docker(_) | Run::Compose { .. } => app.port_is_open || app.is_running == Ok(true),
+        Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => app.port_is_open || app.is_running == Ok(true),
         Run::Process { .. } => app.port_is_open,
     }
 }

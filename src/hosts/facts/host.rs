@@ -100,7 +100,7 @@ pub fn rights_to_stop(green: &App) -> Vec<Vec<String>> {
             words(&["systemctl", "--no-block", "stop", unit.as_str()]),
             words(&["systemctl", "kill", "-s", "SIGKILL", unit.as_str()]),
         ],
-        Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } => Vec::new(),
+        Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } | Run::Command(_) => Vec::new(),
     }
 }
 
