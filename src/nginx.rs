@@ -373,6 +373,19 @@ fn refuse_what_cannot_be_switched(
             ),
         ));
     }
+    let decides = |statement: &&grammar::Statement| {
+        statement.name().starts_with("balancer_by_lua") && may_choose_a_peer(&file.text[statement.span.clone()])
+    };
+    if let Some(lua) = file.children(block).find(decides) {
+        return Err(file.refused(
+            lua.span.start,
+            format!(
+                "{} decides by itself who serves in the upstream \"{}\", and no weight is asked",
+                lua.name(),
+                upstream.name
+            ),
+        ));
+    }
     for server in upstream.servers.iter().filter(|server| wanted.colour_of(&server.address).is_none()) {
         if server.weight == 0 {
             return Err(file.refused_at_line(
@@ -398,6 +411,15 @@ fn refuse_what_cannot_be_switched(
         ));
     }
     Ok(())
+}
+
+/// Whether Lua in a balancer may choose the server: by the one call for it, or in code that stands elsewhere. Without a
+/// choice of its own nginx goes by the weights.
+fn may_choose_a_peer(lua: &str) -> bool {
+    let elsewhere = |call: &str| !call.trim_start_matches(['(', ' ', '"', '\'']).starts_with("ngx.balancer");
+    lua.starts_with("balancer_by_lua_file")
+        || lua.contains("set_current_peer")
+        || lua.split("require").skip(1).any(elsewhere)
 }
 
 /// A server that this block lacks and another one has: what is switched there is which block is passed to, and blue's server

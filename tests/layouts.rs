@@ -13,91 +13,69 @@ use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::Environment;
 use site::{FILE, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until};
-use support::lab::{Lab, SITE};
+use support::lab::Lab;
 
-/// A layout as a shop has it: the file of nginx, and what the config says of it.
+/// The page that says what to write for each layout. What it says is what is tried here.
+const PAGE: &str = include_str!("../docs/layouts.md");
+
+/// A section of the page with a file of nginx.
 struct Layout {
     name: &'static str,
-    /// The keys of `[nginx]` that are not those of the lab's own layout.
-    nginx: &'static str,
     /// With green serving.
-    file: String,
+    file: &'static str,
+    config: &'static str,
     /// With blue serving.
     after: String,
 }
 
-/// The site below what decides; `PASS` is where requests go.
-fn server(pass: &str) -> String {
-    format!(
-        "server {{\n    listen 80;\n    server_name {SITE};\n    location / {{\n        \
-         proxy_pass {pass};\n        proxy_set_header Host $host;\n    }}\n}}\n"
-    )
+/// The blocks of a language in a section.
+fn block(section: &'static str, language: &str) -> Option<&'static str> {
+    let (_, rest) = section.split_once(&format!("```{language}\n"))?;
+    rest.split_once("```").map(|(block, _)| block)
 }
 
-const TWO: &str =
-    "upstream shop_blue { server 127.0.0.1:8080; keepalive 8; }\nupstream shop_green { server 127.0.0.1:8081; }\n";
+fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PAGE.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'))
+}
 
 fn layouts() -> Vec<Layout> {
-    let layout = |name, nginx, file: String, (green, blue): (&str, &str)| {
-        assert!(file.contains(green), "{name}: {file}");
-        Layout { name, nginx, after: file.replace(green, blue), file }
+    let layout = |(name, section)| {
+        let (file, config, diff) = (block(section, "nginx")?, block(section, "toml")?, block(section, "diff")?);
+        let mut after = file.to_owned();
+        // The lines that go and those that come stand in the same order, and as many of each in a row.
+        let lines = |sign| diff.lines().filter_map(move |line: &str| line.strip_prefix(sign));
+        for (old, new) in lines('-').zip(lines('+')) {
+            assert_eq!(file.matches(old).count(), 1, "{name}: {old}");
+            after = after.replace(old, new);
+        }
+        Some(Layout { name, file, config, after })
     };
-    vec![
-        layout(
-            "one server that the deploy edits",
-            "upstream = \"listings_backend\"",
-            format!(
-                "upstream listings_backend {{\n    server 127.0.0.1:8081; # caf\u{e9}\n    keepalive 8;\n}}\n{}",
-                server("http://listings_backend")
-            ),
-            ("127.0.0.1:8081;", "127.0.0.1:8080;"),
-        ),
-        layout(
-            "a variable that set gives",
-            "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"",
-            format!(
-                "{TWO}{}",
-                server("http://$active").replace("location /", "set $active shop_green;\n    location /")
-            ),
-            ("set $active shop_green;", "set $active shop_blue;"),
-        ),
-        layout(
-            "a variable that a map gives",
-            "switch = \"variable\"\nblue = \"blue\"\ngreen = \"green\"\nvariable = \"side\"",
-            format!(
-                "{TWO}map $cookie_preview $side {{\n    default green;  # who serves\n    on      blue;\n}}\n{}",
-                server("http://shop_$side")
-            ),
-            ("default green;", "default blue;"),
-        ),
-        layout(
-            "several upstreams of one service",
-            "upstreams = [\"api\", \"web\"]",
-            format!(
-                "upstream api {{ server 127.0.0.1:8081; }}\nupstream web {{\n    server 127.0.0.1:8082 down;\n    \
-                 server 127.0.0.1:8083 weight=100;\n}}\n{}",
-                server("http://web")
-                    .replace("location /", "location /api {\n        proxy_pass http://api;\n    }\n    location /")
-            ),
-            (
-                "8081; }\nupstream web {\n    server 127.0.0.1:8082 down;\n    server 127.0.0.1:8083 weight=100;",
-                "8080; }\nupstream web {\n    server 127.0.0.1:8082 weight=100 max_fails=0;\n    server 127.0.0.1:8083 down;",
-            ),
-        ),
-        layout(
-            "machines that bear different loads",
-            "upstream = \"listings_backend\"",
-            format!(
-                "upstream listings_backend {{\n    server 127.0.0.1:8080 weight=8 down;\n    server 127.0.0.1:8082 down;\n    \
-                 server 127.0.0.1:8081 weight=8;\n    server 127.0.0.1:8083;\n}}\n{}",
-                server("http://listings_backend")
-            ),
-            (
-                "weight=8 down;\n    server 127.0.0.1:8082 down;\n    server 127.0.0.1:8081 weight=8;\n    server 127.0.0.1:8083;",
-                "weight=8;\n    server 127.0.0.1:8082;\n    server 127.0.0.1:8081 weight=8 down;\n    server 127.0.0.1:8083 down;",
-            ),
-        ),
-    ]
+    sections().filter_map(layout).collect()
+}
+
+/// The lab's config with the tables of a section in the place of its own keys.
+fn with_tables(text: String, section: &str) -> String {
+    let mut table = "";
+    let mut text = text.replace("upstream = \"listings_backend\"\n", "");
+    for line in section.lines() {
+        match (line.starts_with('['), line.split_once(" = ")) {
+            (true, _) => table = line,
+            (false, None) => {}
+            (false, Some((key, _))) => {
+                let (before, rest) = text.split_once(&format!("{table}\n")).expect("the lab's config has all tables");
+                let is_it = |known: &str| known.split_once(" = ").is_some_and(|(name, _)| name == key);
+                let (own, behind) = rest.split_once("\n\n").expect("a blank line behind each");
+                let own: Vec<&str> = own.lines().filter(|known| !is_it(known)).collect();
+                text = format!("{before}{table}\n{}\n{line}\n\n{behind}", own.join("\n"));
+            }
+        }
+    }
+    text
+}
+
+fn config_of(name: &str) -> &'static str {
+    let section = sections().find(|(known, _)| *known == name).expect("a section of the page");
+    block(section.1, "toml").expect("its config")
 }
 
 /// Both units with a second server each, as a pre-forking one has them.
@@ -111,19 +89,6 @@ const TWO_PORTS: &str = r#"
     done
     systemctl daemon-reload
     systemctl restart listings-blue"#;
-
-impl Layout {
-    fn config(&self, text: &str) -> String {
-        let text = text.replace("upstream = \"listings_backend\"", self.nginx);
-        assert!(text.contains(self.nginx), "{text}");
-        // One that has both has both on every host.
-        if !self.file.contains("8083") {
-            return text;
-        }
-        text.replace("servers = [\"127.0.0.1:8080\"]", "servers = [\"127.0.0.1:8080\", \"127.0.0.1:8082\"]")
-            .replace("servers = [\"127.0.0.1:8081\"]", "servers = [\"127.0.0.1:8081\", \"127.0.0.1:8083\"]")
-    }
-}
 
 /// The config as the program reads it, of a service whose `[nginx]` has these keys besides.
 fn inventory(nginx: &str, blue: &str, green: &str) -> Inventory {
@@ -291,9 +256,11 @@ fn of_two_upstreams_of_one_name_the_config_says_which() {
 fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
     let lab = Lab::up(&["web1"]);
     lab.sh("web1", TWO_PORTS);
-    for layout in layouts() {
-        lab.config_with(|text| layout.config(&text));
-        back_to_green(&lab, "web1", &layout.file);
+    let layouts = layouts();
+    assert!(layouts.len() >= 6, "the page has them");
+    for layout in layouts {
+        lab.config_with(|text| with_tables(text, layout.config));
+        back_to_green(&lab, "web1", layout.file);
         let load = lab.load("web1", "/");
         let scene = rollback(&lab, &[]);
         scene.exits(0).says("production: traffic on blue on 1 of 1 host; green stopped");
@@ -405,13 +372,7 @@ fn there_and_back(lab: &Lab, says: &str, (green, blue): (&str, &str)) {
 #[test]
 fn a_link_is_turned_and_turned_back_and_nobody_notices() {
     let lab = Lab::up(&["web1"]);
-    lab.config_with(|text| {
-        text.replace("sites-available/listings\"", "sites-enabled/listings\"").replace(
-            "upstream = \"listings_backend\"",
-            "switch = \"link\"\nblue = \"/etc/nginx/sites-available/shop-blue.conf\"\n\
-             green = \"/etc/nginx/sites-available/shop-green.conf\"",
-        )
-    });
+    lab.config_with(|text| with_tables(text, config_of("A link that is turned")));
     lab.sh("web1", SIDE_FILES);
     lab.sh("web1", "ln -s ../sites-available/shop-green.conf /etc/nginx/sites-enabled/listings");
     let says = "readlink /etc/nginx/sites-enabled/listings";
@@ -429,13 +390,7 @@ fn a_link_is_turned_and_turned_back_and_nobody_notices() {
 #[test]
 fn a_file_that_is_a_copy_becomes_the_other_and_nobody_notices() {
     let lab = Lab::up(&["web1"]);
-    lab.config_with(|text| {
-        text.replace("sites-available/listings\"", "conf.d/active.conf\"").replace(
-            "upstream = \"listings_backend\"",
-            "switch = \"file\"\nblue = \"/etc/nginx/sites-available/shop-blue.conf\"\n\
-             green = \"/etc/nginx/sites-available/shop-green.conf\"",
-        )
-    });
+    lab.config_with(|text| with_tables(text, config_of("A file that is a copy")));
     lab.sh("web1", SIDE_FILES);
     lab.sh("web1", "cp /etc/nginx/sites-available/shop-green.conf /etc/nginx/conf.d/active.conf");
     let says = "for c in blue green; do cmp -s /etc/nginx/conf.d/active.conf /etc/nginx/sites-available/shop-$c.conf && echo $c; done; true";
@@ -448,4 +403,72 @@ fn a_file_that_is_a_copy_becomes_the_other_and_nobody_notices() {
     assert_eq!(lab.sh("web1", "tail -n 1 /etc/nginx/conf.d/active.conf"), "# by hand");
     lab.sh("web1", "rm /etc/nginx/sites-available/shop-blue.conf");
     rollback(&lab, &[]).exits(1).says("what /etc/nginx/sites-available/shop-blue.conf says is not known");
+}
+
+/// A site as others have it: what of the lab's own is replaced, of the config and of the file.
+struct Habit {
+    name: &'static str,
+    config: &'static [(&'static str, &'static str)],
+    file: &'static [(&'static str, &'static str)],
+    /// What the run says of it.
+    says: &'static str,
+}
+
+const HABITS: &[Habit] = &[
+    Habit {
+        name: "the PROXY protocol in front",
+        config: &[("probe = \"http://127.0.0.1/\"", "probe = \"http://127.0.0.1:8088/\"\nproxy_protocol = true")],
+        file: &[("listen 80 default_server;", "listen 80 default_server;\n    listen 127.0.0.1:8088 proxy_protocol;")],
+        says: "the probe answers 200",
+    },
+    Habit {
+        name: "a probe that the application does not know, and answers all the same",
+        config: &[("probe = \"http://127.0.0.1/\"", "probe = \"http://127.0.0.1/no-such-page\"")],
+        file: &[],
+        says: "the probe answers 404",
+    },
+    Habit {
+        name: "a log in JSON, and no connection that is kept",
+        config: &[],
+        file: &[
+            ("    keepalive 16;\n", ""),
+            (
+                "upstream listings",
+                "log_format json escape=json '{\"at\":\"$time_iso8601\",\"status\": \"$status\",\"to\":\"$upstream_addr\"}';\nupstream listings",
+            ),
+            ("access.log combined", "access.log json"),
+        ],
+        says: "server errors 0.0 % of ",
+    },
+    Habit {
+        name: "no log of requests at all",
+        config: &[],
+        file: &[("access_log /var/log/nginx/access.log combined;", "access_log off;")],
+        says: "the probe answers 200",
+    },
+];
+
+#[test]
+fn a_site_may_listen_and_log_as_its_owner_likes() {
+    let lab = Lab::up(&["web1"]);
+    let original = site::read(&lab, "web1", FILE);
+    for habit in HABITS {
+        let edited = |text: &str, edits: &[(&str, &str)]| {
+            edits.iter().fold(text.to_owned(), |text, (this, that)| {
+                assert!(text.contains(this), "{}: {this}", habit.name);
+                text.replace(this, that)
+            })
+        };
+        lab.config_with(|text| edited(&text, habit.config));
+        let file = edited(&original, habit.file);
+        back_to_green(&lab, "web1", &file);
+        let load = lab.load("web1", "/");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let scene = rollback(&lab, &[]);
+        let counts = load.stop();
+        scene.exits(0).says(habit.says).never_says("look alike");
+        nobody_noticed(&counts, &scene);
+        site::run(&lab, &["undo"]).exits(0);
+        scene.holds(site::read(&lab, "web1", FILE) == file, habit.name);
+    }
 }

@@ -737,6 +737,24 @@ fn a_block_that_includes_another_file_is_refused() {
 }
 
 #[test]
+fn lua_that_chooses_by_itself_is_refused_and_lua_that_does_not_is_kept() {
+    let with = |lua: &str| format!("upstream listings_backend {{\n  server 127.0.0.1:8080;\n  {lua}\n}}");
+    for lua in [
+        "balancer_by_lua_block { require 'ngx.balancer'.set_current_peer(\"10.0.0.1\", 80) }",
+        "balancer_by_lua_block { require(\"shop.routing\").choose() }",
+        "balancer_by_lua_file conf/balancer.lua;",
+    ] {
+        let refusal = refusal_of(&with(lua));
+        assert!(
+            refusal.starts_with("line 3, column 3: balancer_by_lua_") && refusal.contains("decides by itself"),
+            "{refusal}"
+        );
+    }
+    let kept = with("balancer_by_lua_block { local b = require \"ngx.balancer\" b.set_more_tries(1) }");
+    assert_eq!(to(Colour::Blue, &kept).unwrap().text, kept);
+}
+
+#[test]
 fn a_stranger_with_weight_zero_is_refused() {
     let refusal = refusal_of("upstream listings_backend {\n  server 127.0.0.1:8080;\n  server 10.0.0.1 weight=0;\n}");
     assert!(refusal.starts_with("line 3, column 3: nginx refuses \"weight=0\""), "{refusal}");

@@ -452,6 +452,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
             template: None,
             probe: HttpUrl::new("http://127.0.0.1/").expect("a URL"),
             probe_host: None,
+            proxy_protocol: false,
             sudo: false,
             test: vec!["true".into()],
             reload: vec!["true".into()],

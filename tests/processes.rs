@@ -359,7 +359,10 @@ fn what_a_supervisor_keeps_is_stopped_through_it_and_never_beside_it() {
     serves(&lab, "web1", "green", &undo);
 
     // A supervisor that does not answer is not one that says no.
-    lab.sh("web1", "kill $(cat /opt/listings/supervisord.pid); while [ -e /opt/listings/supervisor.sock ]; do sleep 0.1; done");
+    lab.sh(
+        "web1",
+        "kill $(cat /opt/listings/supervisord.pid); while [ -e /opt/listings/supervisor.sock ]; do sleep 0.1; done",
+    );
     let scene = roll(&lab, &config);
     scene.exits(1).says("blue cannot be judged: `supervisorctl").says("no such file");
 }

@@ -3,8 +3,11 @@
 # A log is PATH US SIZE: bytes at the switch; lines behind it are "after".
 # Section access: for each log "PATH before TOTAL ERRORS after TOTAL ERRORS", or "PATH unreadable".
 count() {
-  # the status is the field after the quoted request, in `combined` and all formats that begin like it
-  awk '{ if (match($0, /" [1-5][0-9][0-9] /)) { n++; if (substr($0, RSTART + 2, 1) == "5") e++ } } END { printf "%d %d", n, e }'
+  # The status is the field after the quoted request, in `combined` and all formats that begin like it; in JSON it has a name.
+  awk '
+    match($0, /" [1-5][0-9][0-9] /) { n++; if (substr($0, RSTART + 2, 1) == "5") e++; next }
+    match($0, /"(http_|response_)?(status|code)" *: *"?[1-5][0-9][0-9]/) { n++; if (substr($0, RSTART + RLENGTH - 3, 1) == "5") e++ }
+    END { printf "%d %d", n, e }'
 }
 compared() {
   path=${1%%"$rp_unit"*} size=${1#*"$rp_unit"}

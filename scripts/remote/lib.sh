@@ -130,7 +130,8 @@ pause() { sleep "$1" 2>/dev/null || sleep 1; }
 # What is taken of answers that are only compared: a page without end must not fill a memory.
 rp_plenty=1048576
 # fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none)
-# and URL with unit separators between; `unix:/path:/uri` is asked over that socket. Answers with a section NAME (head
+# and URL with unit separators between; `unix:/path:/uri` is asked over that socket, and `proxy+URL` begins with the line of
+# the PROXY protocol, which wget does not know. Answers with a section NAME (head
 # and body) and a section NAME.code. One curl for all of them: its start costs more than an answer. What it is to do goes
 # in on its standard input: the nonce on a command line could be read by any account, and put into an answer.
 fetch_all() {
@@ -147,6 +148,7 @@ fetch_all() {
       printf 'write-out = "%s"\n' "\\n$rp_nonce $rp_name.code\\n%{http_code} %{errormsg}$rp_next"
       printf '%s\n' silent show-error include 'noproxy = "*"' 'header = "Connection: close"' "max-time = $rp_wait"
       [ "$rp_host" = - ] || curl_says header "Host: $rp_host"
+      [ "$rp_proxy" = no ] || printf 'haproxy-protocol\n'
       case $rp_url in
         unix:*)
           rp_path=${rp_url#unix:}
@@ -207,6 +209,8 @@ split_get() {
   rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
   rp_wait=${rp_rest%%"$rp_unit"*} rp_rest=${rp_rest#*"$rp_unit"}
   rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
+  rp_proxy=no
+  case $rp_url in proxy+*) rp_url=${rp_url#proxy+} rp_proxy=yes ;; esac
 }
 
 # split_https: $rp_url as its host ($rp_at), $rp_port and $rp_path. $rp_trusts where the connection never leaves this host:

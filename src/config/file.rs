@@ -196,6 +196,8 @@ pub struct NginxTable {
     /// The Host header of the probe.
     #[schemars(example = &"listings.example.com")]
     pub probe_host: Option<String>,
+    /// The probe begins with the line of the PROXY protocol, which `listen … proxy_protocol` waits for. Needs curl there.
+    pub proxy_protocol: bool,
     /// `sudo -n` before nginx, systemctl and the file's change.
     pub sudo: bool,
     /// Tests the configuration. Words, not a shell line; sudo goes before it.
@@ -218,6 +220,7 @@ impl Default for NginxTable {
             template: None,
             probe: default::PROBE.into(),
             probe_host: None,
+            proxy_protocol: false,
             sudo: default::SUDO,
             test: default::TEST.into(),
             reload: default::RELOAD.into(),

@@ -146,12 +146,13 @@ fn no_answer(inventory: &Inventory, host: &Host, error: &str) -> Doubt {
 
 /// The probe as an operator types it.
 fn curl_line(inventory: &Inventory, url: &str) -> String {
+    let curl = if inventory.nginx.proxy_protocol { "curl -sSi --haproxy-protocol" } else { "curl -sSi" };
     match (&inventory.nginx.probe_host, url.strip_prefix("https://")) {
-        (None, _) => format!("curl -sSi {url}"),
-        (Some(name), None) => format!("curl -sSi -H 'Host: {name}' {url}"),
+        (None, _) => format!("{curl} {url}"),
+        (Some(name), None) => format!("{curl} -H 'Host: {name}' {url}"),
         (Some(name), Some(rest)) => {
             let place = place_of(url);
-            format!("curl -sSi --connect-to ::{place} https://{name}{}", rest.strip_prefix(place).unwrap_or_default())
+            format!("{curl} --connect-to ::{place} https://{name}{}", rest.strip_prefix(place).unwrap_or_default())
         }
     }
 }

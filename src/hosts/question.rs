@@ -98,7 +98,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
                 }
             }
         }
-        arguments.get("probe", SHORT_PATIENCE, probe_host, inventory.nginx.probe.as_str());
+        arguments.get("probe", SHORT_PATIENCE, probe_host, &inventory.nginx.probe_url());
     }
     Question(program(FACTS, arguments, FACTS_LIMIT))
 }

@@ -118,6 +118,8 @@ pub struct Nginx {
     pub template: Option<(PathBuf, String)>,
     pub probe: HttpUrl,
     pub probe_host: Option<String>,
+    /// Whether nginx waits for the line of the PROXY protocol where the probe asks.
+    pub proxy_protocol: bool,
     pub sudo: bool,
     /// The words of the test command, never empty.
     pub test: Vec<String>,
@@ -286,6 +288,12 @@ impl Reach {
 }
 
 impl Nginx {
+    /// The probe as `fetch_all` in `lib.sh` takes it.
+    pub fn probe_url(&self) -> String {
+        let before = if self.proxy_protocol { "proxy+" } else { "" };
+        format!("{before}{}", self.probe)
+    }
+
     /// The files of the two sides, where the layout has some.
     pub fn side_files(&self) -> Option<&SideFiles> {
         match &self.layout {

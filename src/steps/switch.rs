@@ -121,7 +121,7 @@ pub fn switch(
     for log in &proof.access_logs {
         arguments.set("access", log);
     }
-    arguments.set("probe", &nginx.probe);
+    arguments.set("probe", nginx.probe_url());
     arguments.set("probe_host", nginx.probe_host.as_deref().unwrap_or("-"));
     arguments.set("limit", SWITCH_LIMIT_SECONDS);
     arguments.set("passes", PROBE_PASSES);

@@ -47,7 +47,7 @@ pub fn health_of_start(inventory: &Inventory, colour: Colour) -> Question {
 /// The probe, once, through a balancer.
 pub fn probe(inventory: &Inventory) -> Question {
     let mut arguments = Arguments::new(inventory);
-    arguments.get("probe", PATIENCE, inventory.nginx.probe_host.as_deref(), inventory.nginx.probe.as_str());
+    arguments.get("probe", PATIENCE, inventory.nginx.probe_host.as_deref(), &inventory.nginx.probe_url());
     Question(program(HEALTH, arguments, Duration::from_secs(10)))
 }
 
@@ -61,7 +61,7 @@ pub fn serves(inventory: &Inventory, colour: Option<Colour>, through_balancer: b
     }
     if through_balancer {
         let host = inventory.nginx.probe_host.as_deref();
-        arguments.get("probe", SHORT_PATIENCE, host, inventory.nginx.probe.as_str());
+        arguments.get("probe", SHORT_PATIENCE, host, &inventory.nginx.probe_url());
     }
     Question(program(HEALTH, arguments, Duration::from_secs(10)))
 }

@@ -31,6 +31,7 @@ impl Meaning<'_, '_, '_> {
             template: template.ok()?,
             probe: probe?,
             probe_host: probe_host.ok()?,
+            proxy_protocol: nginx.proxy_protocol,
             sudo: nginx.sudo,
             test: test?,
             reload: reload?,
