@@ -423,7 +423,8 @@ fn may_choose_a_peer(lua: &str) -> bool {
 }
 
 /// A server that this block lacks and another one has: what is switched there is which block is passed to, and blue's server
-/// in green's block would make both the same for good.
+/// in green's block would make both the same for good. Where the block's own servers stand in others too, it is neither
+/// side's, but the one that is switched.
 fn refuse_a_server_of_another_block(
     file: &Parsed<'_>,
     block: usize,
@@ -434,8 +435,17 @@ fn refuse_a_server_of_another_block(
         let is_it = |new: &str| same_address(new, address);
         wish.missing.iter().any(|new| is_it(new)) || wish.replacement().is_some_and(is_it)
     };
-    let blocks = file.statements.iter().enumerate().filter(|(index, other)| *index != block && other.is_upstream());
-    for (index, other) in blocks {
+    let others = || file.statements.iter().enumerate().filter(|(index, other)| *index != block && other.is_upstream());
+    let stands_elsewhere = |own: &Server| {
+        let is_own = |server: &grammar::Statement| {
+            server.words.get(1).is_some_and(|word| same_address(&word.value, &own.address))
+        };
+        others().any(|(index, _)| file.servers_in(index).any(is_own))
+    };
+    if upstream.servers.iter().all(stands_elsewhere) {
+        return Ok(());
+    }
+    for (index, other) in others() {
         for server in file.servers_in(index) {
             let Some(address) = server.words.get(1).filter(|word| is_new(&word.value)) else { continue };
             return Err(file.refused(

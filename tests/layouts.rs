@@ -181,6 +181,12 @@ fn one_word_is_found_wherever_it_decides_and_nowhere_else() {
             Err("no `set` and no default of a `map` gives a variable \"shop_blue\" or \"shop_green\" in this file"),
         ),
         (
+            "what Lua computes",
+            "server { set $a shop_green; access_by_lua_block { if ngx.var.a == 'x' then ngx.var.a = 'shop_blue' end } }",
+            None,
+            Err("line 1, column 29: access_by_lua_block sets $a by itself, and no word of the file decides"),
+        ),
+        (
             "an upstream that has other servers than the config takes it for",
             "upstream shop_blue { server 127.0.0.1:9090; server 127.0.0.1:8080 down; }\nserver { set $a shop_green; }",
             Some(Serving::Green),
@@ -191,6 +197,56 @@ fn one_word_is_found_wherever_it_decides_and_nowhere_else() {
         let expected = expected.map(|(text, lines)| (text.to_owned(), lines)).map_err(str::to_owned);
         assert_eq!(judged(VARIABLE, text), (serving, expected), "{claim}");
     }
+}
+
+#[test]
+fn what_is_passed_to_decides_where_all_of_it_says_the_same() {
+    const PASS: &str = "switch = \"pass\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
+    for (claim, text, serving, expected) in [
+        (
+            "everywhere, whatever is behind it",
+            "server { location / { proxy_pass http://shop_green; } location /api { proxy_pass \"http://SHOP_GREEN/v1?x\"; } }",
+            Some(Serving::Green),
+            Ok((
+                "server { location / { proxy_pass http://shop_blue; } location /api { proxy_pass \"http://shop_blue/v1?x\"; } }",
+                vec![],
+            )),
+        ),
+        (
+            "and nowhere else",
+            "server { proxy_pass http://shop_green; if ($x) {\n proxy_pass http://shop_green; } }\nserver { proxy_pass http://shop_green_admin; }",
+            Some(Serving::Green),
+            Ok((
+                "server { proxy_pass http://shop_blue; if ($x) {\n proxy_pass http://shop_green; } }\nserver { proxy_pass http://shop_green_admin; }",
+                vec![2],
+            )),
+        ),
+        (
+            "a way for testers beside it",
+            "server { location / { proxy_pass http://shop_green; }\n location /blue { proxy_pass http://shop_blue; } }",
+            None,
+            Err(
+                "line 2, column 37: line 2 passes to \"shop_blue\" and line 1 to \"shop_green\": which of them decides is not said; \
+                 let it be a variable's word (nginx.switch = \"variable\")",
+            ),
+        ),
+        (
+            "nobody",
+            "server { proxy_pass http://other; }",
+            None,
+            Err("nothing in this file is passed to \"shop_blue\" or \"shop_green\""),
+        ),
+    ] {
+        let expected = expected.map(|(text, lines)| (text.to_owned(), lines)).map_err(str::to_owned);
+        assert_eq!(judged(PASS, text), (serving, expected), "{claim}");
+    }
+    // An address is a word like any other.
+    let address = "switch = \"pass\"\nblue = \"127.0.0.1:8080\"\ngreen = \"127.0.0.1:8081\"";
+    let (serving, written) = judged(address, "server { proxy_pass http://127.0.0.1:8081/; }");
+    assert_eq!(
+        (serving, written.expect("it is written").0.as_str()),
+        (Some(Serving::Green), "server { proxy_pass http://127.0.0.1:8080/; }")
+    );
 }
 
 #[test]

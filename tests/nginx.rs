@@ -453,6 +453,14 @@ fn a_server_that_stands_in_another_upstream_is_no_drift() {
     );
 }
 
+/// One for each side, and the one that is switched between them.
+#[test]
+fn a_third_upstream_beside_those_of_the_sides_is_switched() {
+    let text = "upstream blue { server 127.0.0.1:8080; }\nupstream green { server 127.0.0.1:8081; }\nupstream listings_backend {\n  server 127.0.0.1:8081;\n}";
+    let written = to(Colour::Blue, text).unwrap();
+    assert_same("the third", &written.text, &text.replace("{\n  server 127.0.0.1:8081", "{\n  server 127.0.0.1:8080"));
+}
+
 #[test]
 fn any_bytes_beside_the_block_stay() {
     let text = text_of(

@@ -164,8 +164,8 @@ pub struct NginxTable {
     /// The file on the hosts that says who serves.
     #[schemars(example = &"/etc/nginx/sites-available/listings")]
     pub file: Option<String>,
-    /// In which way it says so: by the weights in an upstream block, by the word that a variable is given, by where it points
-    /// as a link, or by what it says as a copy of one of two files.
+    /// In which way it says so: by the weights in an upstream block, by the word that a variable is given or that
+    /// `proxy_pass` names, by where it points as a link, or by what it says as a copy of one of two files.
     #[schemars(with = "SwitchName")]
     pub switch: String,
     /// The name of the upstream block.
@@ -178,8 +178,8 @@ pub struct NginxTable {
     /// Which one is meant where a block of that name stands in `http` and in `stream`.
     #[schemars(with = "ContextName")]
     pub context: Option<String>,
-    /// With `switch = "variable"`: what the variable is given for blue. With `"link"` and `"file"`: blue's file, by its path
-    /// or as a name in the same folder.
+    /// With `switch = "variable"`: what the variable is given for blue. With `"pass"`: what is passed to. With `"link"` and
+    /// `"file"`: blue's file, by its path or as a name in the same folder.
     #[schemars(example = &"listings_blue")]
     pub blue: Option<String>,
     /// The same of green.
@@ -237,6 +237,8 @@ pub enum SwitchName {
     Weights,
     /// By the word that `set` or a map's default gives a variable.
     Variable,
+    /// By what is passed to: `proxy_pass http://WORD`.
+    Pass,
     /// By where it points: it is a link to blue's file or to green's.
     Link,
     /// By what it says: it is a copy of blue's file or of green's.

@@ -38,6 +38,12 @@ pub(super) struct Word {
 }
 
 impl Word {
+    /// Its bytes without quotes.
+    pub(super) fn inner(&self) -> Range<usize> {
+        let quote = usize::from(self.quote.is_some());
+        self.span.start + quote..self.span.end - quote
+    }
+
     /// Another value in the same quotes.
     pub(super) fn like(&self, value: &str) -> String {
         let quote = self.quote.map(String::from).unwrap_or_default();

@@ -3,6 +3,8 @@
 //!
 //! Never: changes anything, or follows an include.
 
+use std::ops::Range;
+
 use super::NotUnderstood;
 use super::grammar::{Parsed, Statement, Word};
 use crate::nouns::colour::Colour;
@@ -105,8 +107,7 @@ impl Parsed<'_> {
                 );
             } else if is_pass(statement) {
                 let target = &statement.words[1].value;
-                let place = target.split_once("://").map_or(target.as_str(), |(_, rest)| rest);
-                found.push(place.split(['/', '?']).next().unwrap_or_default().to_owned());
+                found.push(target[place_in(target)].to_owned());
             }
         }
         found
@@ -165,7 +166,7 @@ impl Parsed<'_> {
 }
 
 /// `proxy_pass`, `grpc_pass`, `fastcgi_pass`, and those of modules that nobody has heard of.
-fn is_pass(statement: &Statement) -> bool {
+pub(super) fn is_pass(statement: &Statement) -> bool {
     statement.body.is_none() && statement.words.len() == 2 && statement.name().ends_with("_pass")
 }
 
@@ -176,12 +177,18 @@ pub(super) fn is_named(target: &str, upstream: &str) -> bool {
 }
 
 fn name_in(target: &str) -> &str {
-    let place = target.split_once("://").map_or(target, |(_, rest)| rest);
-    place.split(['/', ':', '?']).next().unwrap_or_default()
+    target[place_in(target)].split(':').next().unwrap_or_default()
+}
+
+/// The bytes of a target that say where to: `NAME:80` of `http://NAME:80/path`.
+pub(super) fn place_in(target: &str) -> Range<usize> {
+    let start = target.find("://").map_or(0, |scheme| scheme + 3);
+    let end = target[start..].find(['/', '?']).map_or(target.len(), |end| start + end);
+    start..end
 }
 
 /// The first variable of a word, with its `$` and its braces.
-fn variable_in(word: &str) -> Option<std::ops::Range<usize>> {
+fn variable_in(word: &str) -> Option<Range<usize>> {
     let start = word.find('$')?;
     let rest = &word[start + 1..];
     let length = match rest.strip_prefix('{') {

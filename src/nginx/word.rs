@@ -1,5 +1,5 @@
 //! Responsible for: the layout in which one word says who serves: what `set` or a `map`'s default gives the variable that
-//! requests are passed by. Finds the places of the word, says whose it is, and changes it.
+//! requests are passed by, or what they are passed to. Finds the places of the word, says whose it is, and changes it.
 //!
 //! Never: touches what says so for some requests only: an entry of a map, a `set` inside an `if`.
 
@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use super::NotUnderstood;
 use super::grammar::{Parsed, Statement, Word};
-use super::passes::is_named;
+use super::passes::{is_named, is_pass, place_in};
 use super::text::{listed, refused};
 use super::wish::{FULL_WEIGHT, NO_WEIGHT};
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::SideWords;
+use crate::nouns::inventory::{SideWords, WordStands};
 use crate::nouns::share::Serving;
 
 /// The words of a config, to be found in a file.
@@ -20,9 +20,11 @@ use crate::nouns::share::Serving;
 pub(super) struct Words<'a>(pub(super) &'a SideWords);
 
 /// Where a word stands that decides for every request.
-pub(super) struct Places<'f> {
-    variable: String,
-    words: Vec<(Colour, &'f Word)>,
+pub(super) struct Places {
+    /// The variable that is given it; `None` where it is passed to.
+    variable: Option<String>,
+    /// The bytes of the word itself.
+    words: Vec<(Colour, Range<usize>)>,
     /// The lines that decide for some requests, and what each of them says.
     exceptions: Vec<(Colour, usize)>,
 }
@@ -36,14 +38,21 @@ impl Words<'_> {
     }
 
     fn colour_of(&self, word: &str) -> Option<Colour> {
-        [Colour::Blue, Colour::Green].into_iter().find(|colour| self.of(*colour) == word)
+        [Colour::Blue, Colour::Green].into_iter().find(|colour| self.of(*colour).eq_ignore_ascii_case(word))
     }
 
-    pub(super) fn find<'f>(&self, file: &'f Parsed<'_>) -> Result<Places<'f>, NotUnderstood> {
+    pub(super) fn find(&self, file: &Parsed<'_>) -> Result<Places, NotUnderstood> {
+        match &self.0.stands {
+            WordStands::InAVariable(wanted) => self.find_given(file, wanted.as_deref()),
+            WordStands::InAPass => self.find_passed_to(file),
+        }
+    }
+
+    fn find_given(&self, file: &Parsed<'_>, wanted: Option<&str>) -> Result<Places, NotUnderstood> {
         let mut found: Vec<(&str, Colour, &Word, bool)> = Vec::new();
         for (index, statement) in file.statements.iter().enumerate() {
             for (variable, word, is_for_all) in given(file, index, statement) {
-                if self.0.variable.as_ref().is_none_or(|wanted| wanted == variable)
+                if wanted.is_none_or(|wanted| wanted == variable)
                     && let Some(colour) = self.colour_of(&word.value)
                 {
                     found.push((variable, colour, word, is_for_all));
@@ -51,43 +60,72 @@ impl Words<'_> {
             }
         }
         let variables: BTreeSet<&str> = found.iter().filter(|(.., for_all)| *for_all).map(|found| found.0).collect();
+        let (blue, green) = (&self.0.blue, &self.0.green);
         let variable = match variables.iter().collect::<Vec<_>>().as_slice() {
             [one] => **one,
             [] => {
-                let of = self.0.variable.as_ref().map(|name| format!(" ${name}")).unwrap_or_default();
+                let of = wanted.map(|name| format!(" ${name}")).unwrap_or_default();
                 return Err(refused(format!(
-                    "no `set` and no default of a `map` gives a variable{of} \"{}\" or \"{}\" in this file",
-                    self.0.blue, self.0.green
+                    "no `set` and no default of a `map` gives a variable{of} \"{blue}\" or \"{green}\" in this file"
                 )));
             }
             [first, second, ..] => {
                 return Err(refused(format!(
-                    "\"{}\" or \"{}\" is what ${first} and ${second} are given; in the config: nginx.variable = \"{first}\"",
-                    self.0.blue, self.0.green
+                    "\"{blue}\" or \"{green}\" is what ${first} and ${second} are given; in the config: nginx.variable = \"{first}\""
                 )));
             }
         };
-        let of_it = || found.iter().filter(|(name, ..)| *name == variable);
-        Ok(Places {
-            words: of_it().filter(|(.., for_all)| *for_all).map(|(_, colour, word, _)| (*colour, *word)).collect(),
-            exceptions: of_it()
-                .filter(|(.., for_all)| !for_all)
-                .map(|(_, colour, word, _)| (*colour, file.line_of(word.span.start)))
-                .collect(),
-            variable: variable.to_owned(),
-        })
+        refuse_what_lua_sets(file, variable)?;
+        let mut places = Places { variable: Some(variable.to_owned()), words: Vec::new(), exceptions: Vec::new() };
+        for (_, colour, word, is_for_all) in found.iter().filter(|(name, ..)| *name == variable) {
+            match is_for_all {
+                true => places.words.push((*colour, word.inner())),
+                false => places.exceptions.push((*colour, file.line_of(word.span.start))),
+            }
+        }
+        Ok(places)
+    }
+
+    /// Some pass to blue and some to green: which of them decides, and which is for testers, nothing says.
+    fn find_passed_to(&self, file: &Parsed<'_>) -> Result<Places, NotUnderstood> {
+        let mut places = Places { variable: None, words: Vec::new(), exceptions: Vec::new() };
+        for statement in file.statements.iter().filter(|statement| is_pass(statement)) {
+            let inner = statement.words[1].inner();
+            let place = place_in(&file.text[inner.clone()]);
+            let bytes = inner.start + place.start..inner.start + place.end;
+            let Some(colour) = self.colour_of(&file.text[bytes.clone()]) else { continue };
+            match file.is_inside_an_if(statement) {
+                false => places.words.push((colour, bytes)),
+                true => places.exceptions.push((colour, file.line_of(bytes.start))),
+            }
+        }
+        let (blue, green) = (&self.0.blue, &self.0.green);
+        let line_of = |wanted| places.words.iter().find(|(colour, _)| *colour == wanted).map(|(_, bytes)| bytes.start);
+        match (line_of(Colour::Blue), line_of(Colour::Green)) {
+            (None, None) => Err(refused(format!("nothing in this file is passed to \"{blue}\" or \"{green}\""))),
+            (Some(to_blue), Some(to_green)) => Err(file.refused(
+                to_blue.max(to_green),
+                format!(
+                    "line {} passes to \"{blue}\" and line {} to \"{green}\": which of them decides is not said; \
+                     let it be a variable's word (nginx.switch = \"variable\")",
+                    file.line_of(to_blue),
+                    file.line_of(to_green)
+                ),
+            )),
+            (Some(_), None) | (None, Some(_)) => Ok(places),
+        }
     }
 
     /// The edits that make every request go to that side.
     pub(super) fn edits(
         &self,
         file: &Parsed<'_>,
-        places: &Places<'_>,
+        places: &Places,
         serve: Colour,
     ) -> Result<Vec<(Range<usize>, String)>, NotUnderstood> {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
-        for (_, word) in places.words.iter().filter(|(colour, _)| *colour != serve) {
-            edits.push((word.span.clone(), word.like(self.of(serve))));
+        for (_, bytes) in places.words.iter().filter(|(colour, _)| *colour != serve) {
+            edits.push((bytes.clone(), self.of(serve).to_owned()));
         }
         for name in [Colour::Blue, Colour::Green].into_iter().flat_map(|colour| self.upstreams(file, places, colour)) {
             for (colour, word) in file.weight_headers_of(&name)? {
@@ -102,10 +140,10 @@ impl Words<'_> {
         Ok(edits)
     }
 
-    /// The upstreams that requests are passed to while the variable has the word of that side.
-    pub(super) fn upstreams(&self, file: &Parsed<'_>, places: &Places<'_>, colour: Colour) -> Vec<String> {
+    /// The upstreams that requests are passed to while the word is that side's.
+    pub(super) fn upstreams(&self, file: &Parsed<'_>, places: &Places, colour: Colour) -> Vec<String> {
         let word = self.of(colour);
-        let mut names = file.passed_by(&places.variable, word);
+        let mut names = places.variable.as_ref().map_or(Vec::new(), |variable| file.passed_by(variable, word));
         // It may be passed on in another file.
         if names.is_empty() {
             names.push(word.to_owned());
@@ -117,7 +155,7 @@ impl Words<'_> {
     pub(super) fn refuse_another_sides_servers(
         &self,
         file: &Parsed<'_>,
-        places: &Places<'_>,
+        places: &Places,
         serve: Colour,
         addresses: &[String],
     ) -> Result<(), NotUnderstood> {
@@ -145,7 +183,7 @@ impl Words<'_> {
     }
 }
 
-impl Places<'_> {
+impl Places {
     pub(super) fn serving(&self) -> Serving {
         let says = |colour: Colour| self.words.iter().any(|(found, _)| *found == colour);
         Serving::of(says(Colour::Blue), says(Colour::Green))
@@ -174,4 +212,23 @@ fn given<'f>(file: &'f Parsed<'_>, index: usize, statement: &'f Statement) -> Ve
         }
         (_, _) => Vec::new(),
     }
+}
+
+/// What Lua computes is not what the file says.
+fn refuse_what_lua_sets(file: &Parsed<'_>, variable: &str) -> Result<(), NotUnderstood> {
+    let names = [format!("ngx.var.{variable}"), format!("ngx.var[\"{variable}\"]"), format!("ngx.var['{variable}']")];
+    for statement in file.statements.iter().filter(|statement| statement.name().contains("_by_lua")) {
+        let lua = &file.text[statement.span.clone()];
+        let sets = |name: &String| {
+            lua.match_indices(name.as_str()).any(|(at, _)| {
+                let rest = lua[at + name.len()..].trim_start();
+                rest.starts_with('=') && !rest.starts_with("==")
+            })
+        };
+        if names.iter().any(sets) {
+            let what = format!("{} sets ${variable} by itself, and no word of the file decides", statement.name());
+            return Err(file.refused(statement.span.start, what));
+        }
+    }
+    Ok(())
 }

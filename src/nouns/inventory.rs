@@ -69,7 +69,7 @@ pub struct SshSettings {
 pub enum Layout {
     /// By the weights of the servers of one or several upstreams, all in one file.
     Weights { upstreams: Vec<String>, context: Option<NginxContext> },
-    /// By one word: what a variable is given.
+    /// By one word: what a variable is given, or what is passed to.
     Word(SideWords),
     /// By where a link points: to one of two files.
     Link(SideFiles),
@@ -101,13 +101,21 @@ pub enum NginxContext {
     Stream,
 }
 
-/// What a variable is given for each side; mostly an upstream's name, or the start of one.
+/// The word of each side; mostly an upstream's name, or the end of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideWords {
     pub blue: String,
     pub green: String,
-    /// The variable, without `$`; `None` is the only one that is given such a word.
-    pub variable: Option<String>,
+    pub stands: WordStands,
+}
+
+/// Where a word stands that says who serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WordStands {
+    /// `set $active WORD;`, or a map's default. The variable without `$`; `None` is the only one that is given such a word.
+    InAVariable(Option<String>),
+    /// `proxy_pass http://WORD;`
+    InAPass,
 }
 
 #[derive(Debug, Clone)]

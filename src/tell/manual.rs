@@ -1,7 +1,7 @@
 //! The same rollback as commands to type by hand, from the config alone: for the night on which this program is what
 //! does not work. Pure; connects to nobody, so it says what to look at where the program would look itself.
 
-use crate::nouns::inventory::{App, Database, Host, Inventory, Layout, Role, Run};
+use crate::nouns::inventory::{App, Database, Host, Inventory, Layout, Role, Run, WordStands};
 
 /// Commands for each host, in the order in which they are safe.
 pub fn manual(inventory: &Inventory) -> String {
@@ -107,12 +107,12 @@ fn what_the_file_must_say(text: &mut String, inventory: &Inventory) {
             comment(text, &format!("instead of the editor: cp {blue} {}", inventory.nginx.file));
         }
         Layout::Word(words) => {
-            let variable = words.variable.as_ref().map_or("the variable".to_owned(), |name| format!("${name}"));
-            let (blue, green) = (&words.blue, &words.green);
-            comment(
-                text,
-                &format!("what {variable} is given, by `set` or a map's default: \"{blue}\" instead of \"{green}\""),
-            );
+            let place = match &words.stands {
+                WordStands::InAPass => "what is passed to".to_owned(),
+                WordStands::InAVariable(None) => "what the variable is given, by `set` or a map's default".to_owned(),
+                WordStands::InAVariable(Some(name)) => format!("what ${name} is given, by `set` or a map's default"),
+            };
+            comment(text, &format!("{place}: \"{}\" instead of \"{}\"", words.blue, words.green));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::words::optional;
 use super::{Meaning, file};
-use crate::nouns::inventory::{Layout, Nginx, NginxContext, SideFiles, SideWords};
+use crate::nouns::inventory::{Layout, Nginx, NginxContext, SideFiles, SideWords, WordStands};
 use crate::nouns::names::RemotePath;
 
 /// The values of `nginx.switch`.
@@ -12,6 +12,7 @@ use crate::nouns::names::RemotePath;
 enum Switch {
     Weights,
     Variable,
+    Pass,
     Link,
     File,
 }
@@ -42,6 +43,7 @@ impl Meaning<'_, '_, '_> {
         let known = [
             ("weights", Switch::Weights),
             ("variable", Switch::Variable),
+            ("pass", Switch::Pass),
             ("link", Switch::Link),
             ("file", Switch::File),
         ];
@@ -58,7 +60,12 @@ impl Meaning<'_, '_, '_> {
                 let words = self.sides(nginx, "", Self::nginx_word);
                 let variable = optional(&nginx.variable, |name| self.nginx_word("nginx.variable", name));
                 let (blue, green) = words?;
-                Some(Layout::Word(SideWords { blue, green, variable: variable.ok()? }))
+                Some(Layout::Word(SideWords { blue, green, stands: WordStands::InAVariable(variable.ok()?) }))
+            }
+            Switch::Pass => {
+                self.excluded_by("pass", &["upstream", "upstreams", "context", "template", "variable"]);
+                let (blue, green) = self.sides(nginx, "", Self::nginx_word)?;
+                Some(Layout::Word(SideWords { blue, green, stands: WordStands::InAPass }))
             }
             Switch::Link => self.side_files("link", nginx).map(Layout::Link),
             Switch::File => self.side_files("file", nginx).map(Layout::Copy),
