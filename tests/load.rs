@@ -516,7 +516,8 @@ fn ten_thousand_tables_take_seconds() {
     assert_eq!(server.sql(&copy, counted), "20000|190000");
     assert!(schema(server, &copy) == schema(server, &name), "the schema is the same");
     eprintln!("ten thousand tables: {:?}", scene.took);
-    scene.holds(scene.took < Duration::from_secs(60), "it takes less than a minute");
+    // A machine that does six things at once gets three minutes; what grows with the square of the tables takes hours.
+    scene.holds(scene.took < Duration::from_secs(180), "it takes seconds");
 }
 
 #[test]
