@@ -134,8 +134,10 @@ pub struct Rewritten {
     pub added: Vec<String>,
     /// The only server of a block, of the other colour, where another one stands in its place now.
     pub replaced: Vec<String>,
-    /// Lines that still send some requests to the other colour: an entry of a map, a `set` inside an `if`.
-    pub exceptions: Vec<usize>,
+    /// Plain lines of servers, `server ADDRESS;`, that are written otherwise now: a deploy that looks for one finds nothing.
+    pub no_longer: Vec<String>,
+    /// What still sends some requests to the other colour: `line 4` (an entry of a map, a `set` inside an `if`), or a file.
+    pub exceptions: Vec<String>,
     pub changed: bool,
 }
 
@@ -313,6 +315,7 @@ fn rewrite_once(
             .cloned()
             .collect(),
         exceptions: Vec::new(),
+        no_longer: no_longer(&file, block, &upstream, &wish),
         replaced: wish
             .replacement()
             .and(upstream.servers.first())
@@ -413,13 +416,70 @@ fn refuse_what_cannot_be_switched(
     Ok(())
 }
 
-/// Whether Lua in a balancer may choose the server: by the one call for it, or in code that stands elsewhere. Without a
-/// choice of its own nginx goes by the weights.
+fn no_longer(file: &Parsed<'_>, block: usize, upstream: &Upstream, wish: &Wish<'_>) -> Vec<String> {
+    let is_rewritten = |server: &Server| match wish.stand(server) {
+        wish::Stand::Stranger | wish::Stand::Only => false,
+        wish::Stand::Down { .. } => true,
+        wish::Stand::Serves { is_own, .. } => !is_own || wish.is_lone,
+    };
+    let pairs = upstream.servers.iter().zip(file.servers_in(block));
+    let plain = pairs.filter(|(server, written)| written.words.len() == 2 && is_rewritten(server));
+    plain.map(|(server, _)| format!("server {};", server.address)).collect()
+}
+
+/// Whether Lua in a balancer may choose the server. Without a choice of its own nginx goes by the weights; so what calls
+/// nothing but what is known to choose nobody leaves them in force, and everything else may choose.
 fn may_choose_a_peer(lua: &str) -> bool {
+    const HARMLESS: &[&str] = &[
+        "set_more_tries",
+        "set_timeouts",
+        "get_last_failure",
+        "enable_keepalive",
+        "log",
+        "require",
+        "tonumber",
+        "tostring",
+    ];
+    // As words of Lua that stand in front of a bracket.
+    const KEYWORDS: &[&str] = &["if", "elseif", "while", "and", "or", "not", "return", "until", "in", "then"];
+    let Some((_, code)) = lua.split_once('{') else { return true };
+    let bare = without_texts(code);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // A bracket or a text behind a name is a call.
+    let calls_another = bare.match_indices(['(', '"', '{']).any(|(at, _)| {
+        let before = bare[..at].trim_end();
+        let name = &before[before.rfind(|c| !is_name(c)).map_or(0, |end| end + 1)..];
+        !name.is_empty() && !HARMLESS.contains(&name) && !KEYWORDS.contains(&name)
+    });
     let elsewhere = |call: &str| !call.trim_start_matches(['(', ' ', '"', '\'']).starts_with("ngx.balancer");
-    lua.starts_with("balancer_by_lua_file")
-        || lua.contains("set_current_peer")
-        || lua.split("require").skip(1).any(elsewhere)
+    calls_another || code.split("require").skip(1).any(elsewhere)
+}
+
+/// Lua without its comments, and with `"` in the place of each text.
+fn without_texts(code: &str) -> String {
+    let mut bare = String::new();
+    let mut rest = code;
+    while let Some(at) = rest.find(['"', '\'', '-']) {
+        bare.push_str(&rest[..at]);
+        let sign = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if sign == "-" {
+            match rest.starts_with('-') {
+                true => rest = rest.find('\n').map_or("", |end| &rest[end..]),
+                false => bare.push('-'),
+            }
+            continue;
+        }
+        bare.push('"');
+        let mut is_escaped = false;
+        let end = rest.char_indices().find(|(_, c)| {
+            let ends = !is_escaped && sign.starts_with(*c);
+            is_escaped = !is_escaped && *c == '\\';
+            ends
+        });
+        rest = end.map_or("", |(end, c)| &rest[end + c.len_utf8()..]);
+    }
+    bare + rest
 }
 
 /// A server that this block lacks and another one has: what is switched there is which block is passed to, and blue's server

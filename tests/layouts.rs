@@ -12,6 +12,7 @@ use rollback_prod::nginx::{Serving, SideTexts, Site, Template};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::Environment;
+use rustix::process::Signal;
 use site::{FILE, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until};
 use support::lab::Lab;
 
@@ -111,7 +112,7 @@ const VARIABLE: &str = "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"s
 
 /// What a rollback to blue makes of a text, and the lines that decide otherwise for some requests; or the words of the
 /// refusal.
-type Judged = Result<(String, Vec<usize>), String>;
+type Judged = Result<(String, Vec<String>), String>;
 
 /// Who serves by the text, and what becomes of it.
 fn judged(nginx: &str, text: &str) -> (Option<Serving>, Judged) {
@@ -154,7 +155,7 @@ fn one_word_is_found_wherever_it_decides_and_nowhere_else() {
             Some(Serving::Green),
             Ok((
                 "map $cookie_x $a {\n default shop_blue;\n beta shop_green;\n old shop_blue; }\nserver { if ($http_y) {\n set $a shop_green; } }",
-                vec![3, 6],
+                vec!["line 3", "line 6"],
             )),
         ),
         (
@@ -194,7 +195,8 @@ fn one_word_is_found_wherever_it_decides_and_nowhere_else() {
                  \"127.0.0.1:8080\", and none that serves is blue's: \"127.0.0.1:8080\", \"127.0.0.1:8082\""),
         ),
     ] {
-        let expected = expected.map(|(text, lines)| (text.to_owned(), lines)).map_err(str::to_owned);
+        let lines = |lines: Vec<&str>| lines.into_iter().map(str::to_owned).collect();
+        let expected = expected.map(|(text, others)| (text.to_owned(), lines(others))).map_err(str::to_owned);
         assert_eq!(judged(VARIABLE, text), (serving, expected), "{claim}");
     }
 }
@@ -218,7 +220,7 @@ fn what_is_passed_to_decides_where_all_of_it_says_the_same() {
             Some(Serving::Green),
             Ok((
                 "server { proxy_pass http://shop_blue; if ($x) {\n proxy_pass http://shop_green; } }\nserver { proxy_pass http://shop_green_admin; }",
-                vec![2],
+                vec!["line 2"],
             )),
         ),
         (
@@ -231,13 +233,23 @@ fn what_is_passed_to_decides_where_all_of_it_says_the_same() {
             ),
         ),
         (
+            "with a port, and with a variable behind it",
+            "server { location / { proxy_pass http://shop_green:80/x; } location /y { proxy_pass http://shop_green$request_uri; } }",
+            Some(Serving::Green),
+            Ok((
+                "server { location / { proxy_pass http://shop_blue:80/x; } location /y { proxy_pass http://shop_blue$request_uri; } }",
+                vec![],
+            )),
+        ),
+        (
             "nobody",
             "server { proxy_pass http://other; }",
             None,
             Err("nothing in this file is passed to \"shop_blue\" or \"shop_green\""),
         ),
     ] {
-        let expected = expected.map(|(text, lines)| (text.to_owned(), lines)).map_err(str::to_owned);
+        let lines = |lines: Vec<&str>| lines.into_iter().map(str::to_owned).collect();
+        let expected = expected.map(|(text, others)| (text.to_owned(), lines(others))).map_err(str::to_owned);
         assert_eq!(judged(PASS, text), (serving, expected), "{claim}");
     }
     // An address is a word like any other.
@@ -247,6 +259,47 @@ fn what_is_passed_to_decides_where_all_of_it_says_the_same() {
         (serving, written.expect("it is written").0.as_str()),
         (Some(Serving::Green), "server { proxy_pass http://127.0.0.1:8080/; }")
     );
+}
+
+/// What becomes of a link, or of a copy, where the files of the sides say this.
+fn with_files(nginx: &str, text: &str, blue: Option<&str>, green: Option<&str>) -> Judged {
+    let inventory = inventory(nginx, "\"127.0.0.1:8080\"", "\"127.0.0.1:8081\"");
+    let texts = SideTexts { blue: blue.map(str::to_owned), green: green.map(str::to_owned) };
+    let written = Site::of(&inventory, &texts).rewrite(text, Colour::Blue, &Template::built_in());
+    written.map(|written| (written.text, written.exceptions)).map_err(|refusal| refusal.to_string())
+}
+
+#[test]
+fn the_file_of_a_side_must_be_there_and_be_its_own() {
+    const LINK: &str = "switch = \"link\"\nblue = \"blue.conf\"\ngreen = \"green.conf\"";
+    const COPY: &str = "switch = \"file\"\nblue = \"blue.conf\"\ngreen = \"green.conf\"";
+    let (blue, green) = ("upstream u { server 127.0.0.1:8080; }", "upstream u { server 127.0.0.1:8081; }");
+    let both = "upstream u { server 127.0.0.1:8080 weight=9; server 127.0.0.1:8081; }";
+    let held = "upstream u { server 127.0.0.1:8080; server 127.0.0.1:8081 down; }";
+    let done =
+        |text: &str, others: &[&str]| Ok((text.to_owned(), others.iter().map(|other| (*other).to_owned()).collect()));
+    for (now, after, nginx) in [("green.conf", "blue.conf", LINK), (green, blue, COPY)] {
+        assert_eq!(with_files(nginx, now, Some(blue), Some(green)), done(after, &[]));
+        assert_eq!(
+            with_files(nginx, now, None, Some(green)),
+            Err("what /etc/nginx/blue.conf says is not known".to_owned())
+        );
+        let another = "blue's file /etc/nginx/blue.conf sends to green: \"127.0.0.1:8081\"";
+        assert_eq!(with_files(nginx, now, Some(green), Some(green)), Err(another.to_owned()));
+    }
+    assert_eq!(with_files(LINK, "green.conf", Some(both), Some(green)), done("blue.conf", &["/etc/nginx/blue.conf"]));
+    assert_eq!(with_files(LINK, "green.conf", Some(held), Some(green)), done("blue.conf", &[]));
+    assert_eq!(with_files(LINK, "../nginx/./green.conf", Some(blue), Some(green)), done("blue.conf", &[]));
+    // A copy that nobody knows becomes blue's all the same.
+    assert_eq!(
+        with_files(COPY, "set $a other;", Some("set $a blue;"), Some("set $a green;")),
+        done("set $a blue;", &[])
+    );
+    let inventory = inventory(COPY, "\"127.0.0.1:8080\"", "\"127.0.0.1:8081\"");
+    let texts = SideTexts { blue: Some("set $a blue;".to_owned()), green: Some("set $a green;".to_owned()) };
+    let site = Site::of(&inventory, &texts);
+    assert_eq!(site.serving("# by hand\n  set $a   green;"), Ok(Serving::Green), "with a line of somebody's in it");
+    assert!(site.serving("set $a other;").is_err());
 }
 
 #[test]
@@ -527,4 +580,110 @@ fn a_site_may_listen_and_log_as_its_owner_likes() {
         site::run(&lab, &["undo"]).exits(0);
         scene.holds(site::read(&lab, "web1", FILE) == file, habit.name);
     }
+}
+
+/// A reload that takes long enough to be struck in the middle of it, and one that says it was done and was not.
+const SLOW_RELOAD: &str = "#!/bin/sh\ntouch /run/reload-began\nsleep 0.5\nexec systemctl reload nginx\n";
+const LYING_RELOAD: &str = "#!/bin/sh\nexit 0\n";
+
+/// What strikes a switch, and what the run that it struck may end with; -1 where the program itself was killed.
+type Strike = (&'static str, &'static [i32], fn(&Lab, &mut site::Running));
+
+const STRIKES: &[Strike] = &[
+    ("the laptop is killed", &[-1], |_, running| running.signal(Signal::KILL)),
+    ("the line is cut for a moment", &[0], |lab, _| {
+        lab.cut("web1");
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        lab.mend("web1");
+    }),
+    ("the step is killed on its host", &[0, 3, 4, 5], |lab, _| {
+        lab.sh("web1", "pkill -KILL -f 'rp_nonc[e].*rp_mai[n]' || true");
+    }),
+];
+
+/// The layouts in which something else than a block of servers is written, each struck in the middle of its switch.
+#[test]
+fn a_layout_that_is_struck_in_its_switch_is_one_or_the_other_and_the_next_run_finishes() {
+    let enabled = "/etc/nginx/sites-enabled/listings";
+    let green = "/etc/nginx/sites-available/shop-green.conf";
+    // How green is put there, and what decides.
+    let link = (format!("ln -sfn {green} {enabled}"), format!("readlink {enabled}"), "A link that is turned");
+    let copy = (
+        format!("cp {green} /etc/nginx/conf.d/active.conf"),
+        "sha256sum </etc/nginx/conf.d/active.conf".to_owned(),
+        "A file that is a copy",
+    );
+    let word = (
+        format!("ln -sfn {FILE} {enabled}; sed -i 's/shop_blue;/shop_green;/' {FILE}"),
+        format!("sha256sum <{FILE}"),
+        "A variable that `set` gives",
+    );
+    std::thread::scope(|scope| {
+        let hosts: Vec<_> = [link, copy, word]
+            .into_iter()
+            .map(|(to_green, says, section)| scope.spawn(move || is_struck(section, &to_green, &says)))
+            .collect();
+        hosts.into_iter().for_each(|host| host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    });
+}
+
+fn is_struck(section: &str, to_green: &str, says: &str) {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", SIDE_FILES);
+    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", SLOW_RELOAD);
+    let variable = layouts().into_iter().find(|layout| layout.name == section);
+    if let Some(layout) = variable {
+        site::write(&lab, "web1", FILE, layout.file);
+    }
+    lab.config_with(|text| {
+        with_tables(text, config_of(section))
+            .replace("sudo = true", "sudo = true\nreload = \"/usr/local/bin/reload-nginx\"")
+    });
+    let green = || {
+        lab.sh("web1", to_green);
+        lab.sh(
+            "web1",
+            "systemctl start listings-green && nginx -t 2>&1 && systemctl reload nginx && rm -f /run/reload-began",
+        );
+        until("green serves", || served_by(&lab, "web1") == "green");
+        lab.sh("web1", says)
+    };
+    for (strike, exits, hits) in STRIKES {
+        let before = green();
+        let load = lab.load("web1", "/");
+        let mut running = site::begin(&lab, &[]);
+        until("nginx is being reloaded", || lab.exec("web1", &["test", "-e", "/run/reload-began"]).status.success());
+        hits(&lab, &mut running);
+        let exit = running.exit();
+        let said = running.said();
+        assert!(exits.contains(&exit), "{section}: {strike}: exit {exit}\n{said}");
+        let second = rollback(&lab, &[]);
+        let counts = load.stop();
+        second.holds(second.status.code() == Some(0), &format!("{section}: {strike}: the second run finishes\n{said}"));
+        second.holds(lab.sh("web1", says) != before, section);
+        second.holds(served_by(&lab, "web1") == "blue" && leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+        nobody_noticed(&counts, &second);
+    }
+    // A reload that lies is seen, and what was written is taken back.
+    let before = green();
+    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", LYING_RELOAD);
+    let scene = rollback(&lab, &[]);
+    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", SLOW_RELOAD);
+    scene.exits(3).says("nginx started no new workers");
+    scene.holds(lab.sh("web1", says) == before && served_by(&lab, "web1") == "green", section);
+    scene.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+}
+
+#[test]
+fn a_link_to_what_nginx_refuses_is_not_turned() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", SIDE_FILES);
+    let enabled = "/etc/nginx/sites-enabled/listings";
+    let shop = |side: &str| format!("/etc/nginx/sites-available/shop-{side}.conf");
+    // What nginx refuses is refused before anything is changed.
+    lab.config_with(|text| with_tables(text, config_of("A link that is turned")));
+    lab.sh("web1", &format!("ln -sfn {} {enabled}; echo 'no_such_directive on;' >>{}", shop("green"), shop("blue")));
+    let scene = rollback(&lab, &[]);
+    scene.exits(1).says("nginx refuses the new file").says("no_such_directive");
+    scene.holds(lab.sh("web1", &format!("readlink {enabled}")) == shop("green"), "the link is as it was");
 }

@@ -751,6 +751,8 @@ fn lua_that_chooses_by_itself_is_refused_and_lua_that_does_not_is_kept() {
         "balancer_by_lua_block { require 'ngx.balancer'.set_current_peer(\"10.0.0.1\", 80) }",
         "balancer_by_lua_block { require(\"shop.routing\").choose() }",
         "balancer_by_lua_file conf/balancer.lua;",
+        "balancer_by_lua_block { router.balance() }",
+        "balancer_by_lua_block { local b = balancers[1] b:pick{} b.pick \"x\" }",
     ] {
         let refusal = refusal_of(&with(lua));
         assert!(
@@ -758,7 +760,9 @@ fn lua_that_chooses_by_itself_is_refused_and_lua_that_does_not_is_kept() {
             "{refusal}"
         );
     }
-    let kept = with("balancer_by_lua_block { local b = require \"ngx.balancer\" b.set_more_tries(1) }");
+    let kept = with(
+        "balancer_by_lua_block { local b = require \"ngx.balancer\" if (b.get_last_failure()) then b.set_more_tries(1) end -- it's (fine)\n }",
+    );
     assert_eq!(to(Colour::Blue, &kept).unwrap().text, kept);
 }
 

@@ -17,6 +17,13 @@ candidate() {
   # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
   if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   rp_status=0
+  if [ -n "$4" ] && ! read_whole "$4" >/dev/null 2>&1; then
+    # Nothing in its place would be a file that says nothing, and nginx may well accept that.
+    printf '%s cannot be read' "$4"
+    section candidate.status
+    printf 75
+    return 0
+  fi
   rp_said=$(if [ -n "$4" ]; then read_whole "$4"; else printf '%s' "$3"; fi | in_namespace "$1" "$2" 2>&1) || rp_status=$?
   case $rp_said in
     *"$rp_mounted"*)

@@ -64,9 +64,14 @@ nginx_facts() {
   set -f
   for line in $kept; do
     case $line in '# configuration file '*) line=${line#'# configuration file '} line=${line%:} ;; *) continue ;; esac
-    # dash, bash, ksh and busybox all know it.
+    # dash, bash, ksh and busybox all know -ef.
     # shellcheck disable=SC3013
-    if [ "$line" -ef "$nginx_file" ]; then printf '%s\n' "$line"; fi
+    if [ "$form" = link ]; then
+      # What is turned is the link, and not what it points at, which may be read by another name.
+      if [ "$(live_place "$line")" = "$resolved" ]; then printf '%s\n' "$line"; fi
+    elif [ "$line" -ef "$nginx_file" ]; then
+      printf '%s\n' "$line"
+    fi
   done
   set +f
   unset IFS
@@ -111,10 +116,14 @@ local_facts() {
     new=${resolved%/*}/.${resolved##*/}.rollback-prod
     old=$new-before
     if [ "$form" = link ]; then
-      for target in "$blue" "$green"; do printf '%s\n' "ln -sfn $target $new" "ln -sfn $target $old"; done
+      for target in "$blue" "$green" "$(readlink -n "$resolved")"; do
+        printf '%s\n' "ln -sfn $target $new" "ln -sfn $target $old"
+      done | sort -u
       printf '%s\n' "mv -f $new $resolved" "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
+      for file in "$blue_file" "$green_file"; do [ -r "$file" ] || printf 'cat %s\n' "$file"; done
       return 0
     fi
+    for file in "$blue_file" "$green_file"; do [ -z "$file" ] || [ -r "$file" ] || printf 'cat %s\n' "$file"; done
     printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
       "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
     if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
@@ -263,8 +272,13 @@ local_facts() {
       "$2"
   }
 
-  # asked_of COLOUR WORD…: what its supervisor says of it.
-  asked_of() { ask "${1%%"$rp_unit"*}.status" run_plainly 5 "${1#*"$rp_unit"}"; }
+  # asked_of COLOUR WORD…: whether its supervisor says that it runs.
+  asked_of() {
+    rp_asked=0
+    run_bounded 3 "${1#*"$rp_unit"}" 4>/dev/null || rp_asked=$?
+    section "${1%%"$rp_unit"*}.status"
+    printf '%s' "$rp_asked"
+  }
 
   units='' kinds='' to='' to_ports='' to_run='' rp_sockets=''
   wanted() {

@@ -65,14 +65,21 @@ rp_unit=$(printf '\037')
 # run_words WORDS EXTRA…: runs the command that WORDS holds, as root, with EXTRA behind it. Not with our own umask: nginx
 # makes its pid file even when it only tests, and one that root alone may read would stay so when it is started.
 run_words() { words_by as_root "$@"; }
-# run_plainly SECONDS WORDS: the same as the account that we are, and for so long at most. What a supervisor's command is run
-# as is written in it.
-run_plainly() {
-  rp_seconds=$1
-  shift
-  words_by in_time "$@"
+# run_bounded SECONDS WORDS: a supervisor's command, run as the account that we are, with its status, or 124 where it has not
+# ended by then: it is left to itself, for whoever became root is not ours to end. What it prints goes to descriptor 4, and
+# what it starts keeps nothing of ours open.
+run_bounded() {
+  rp_rounds=$(($1 * 20))
+  words_by plainly "$2" </dev/null >&4 2>&4 3<&- &
+  rp_command=$!
+  while kill -0 "$rp_command" 2>/dev/null; do
+    [ "$rp_rounds" -gt 0 ] || return 124
+    rp_rounds=$((rp_rounds - 1))
+    pause 0.05
+  done
+  wait "$rp_command"
 }
-in_time() { if has timeout; then timeout "$rp_seconds" "$@"; else "$@"; fi; }
+plainly() { exec "$@" 4>&-; }
 # words_by RUNNER WORDS EXTRA…
 words_by() {
   rp_by=$1 rp_words=$2
@@ -498,14 +505,25 @@ read_script() {
   rp_cwd=$(readlink "/proc/$rp_interpreter/cwd" 2>/dev/null || as_root readlink "/proc/$rp_interpreter/cwd" 2>/dev/null)
   rp_words=$(of_proc "$rp_interpreter" cmdline '\n')
   for rp_script in "$@"; do
-    rp_short=${rp_script#"$rp_cwd"/}
-    if printf '%s\n' "$rp_words" | grep -qFx -e "$rp_script" -e "$rp_short" -e "./$rp_short" && ! is_machine_code "$rp_script"; then
+    ! is_machine_code "$rp_script" || continue
+    if printf '%s\n' "$rp_words" | is_among_words "$rp_cwd" "$rp_script"; then
       rp_program=$rp_script
       return 0
     fi
   done
 }
+# is_among_words FOLDER FILE: whether a word on standard input is the file, by its name or from the folder.
+is_among_words() {
+  while IFS= read -r rp_word; do
+    [ "$rp_word" != "$2" ] || return 0
+    # shellcheck disable=SC3013 # dash, bash, ksh and busybox all know it
+    case $rp_word in '' | -* | /*) ;; *) [ ! "$1/$rp_word" -ef "$2" ] || return 0 ;; esac
+  done
+  return 1
+}
+# is_machine_code FILE: also what cannot be looked at.
 is_machine_code() {
+  [ -f "$1" ] && [ -r "$1" ] || return 0
   rp_line=
   { IFS= read -r rp_line <"$1" || :; } 2>/dev/null
   case $rp_line in ?ELF*) return 0 ;; *) return 1 ;; esac

@@ -6,6 +6,15 @@
 if fenced "$service" "$holder" "$number"; then return 93; fi
 # is_plain FILE: whether it is one, or nothing yet: a FIFO holds up who opens it, and what a link leads to is not its log.
 is_plain() { [ ! -L "$1" ] && { [ -f "$1" ] || [ ! -e "$1" ]; }; }
+# to_its_log: descriptor 4, for what it prints: it must outlive the line.
+to_its_log() {
+  exec 4>/dev/null
+  if [ "$log" != - ] && is_plain "$log" && true 2>/dev/null >>"$log"; then
+    exec 4>>"$log"
+    # Its folder may be the application's: once more, of what was opened.
+    [ "$(readlink /proc/self/fd/4)" = "$(readlink -f "${log%/*}/")/${log##*/}" ] || exec 4>/dev/null
+  fi
+}
 section start
 rp_started=0
 case $kind in
@@ -15,15 +24,13 @@ case $kind in
     compose_of "$file" "$project" start "$name" 2>&1 ||
       compose_of "$file" "$project" up -d --no-deps "$name" 2>&1
     ;;
-  command) run_plainly 90 "$start" 2>&1 ;;
+  command)
+    to_its_log
+    run_bounded 90 "$start" || { printf 'its command ended with %s' "$?" && false; }
+    ;;
   process)
     # What the operator wrote, as a process of its own that no line and no terminal can take down.
-    exec 4>/dev/null
-    if [ "$log" != - ] && is_plain "$log" && true 2>/dev/null >>"$log"; then
-      exec 4>>"$log"
-      # Its folder may be the application's: once more, of what was opened.
-      [ "$(readlink /proc/self/fd/4)" = "$(readlink -f "${log%/*}/")/${log##*/}" ] || exec 4>/dev/null
-    fi
+    to_its_log
     (
       trap '' HUP
       if has setsid; then exec setsid sh -c "$start"; else exec sh -c "$start"; fi

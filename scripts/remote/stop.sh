@@ -78,12 +78,20 @@ stop_unit() {
 }
 
 stop_by_command() {
-  run_plainly "$grace" "$words" || { printf 'its command ended with %s\n' "$?" && return 41; }
+  exec 4>/dev/null
+  rp_stopped=0
+  run_bounded "$grace" "$words" || rp_stopped=$?
+  # One that ended a moment before cannot be stopped, and need not be.
   if wait_until 5 is_said_to_be_down; then return 0; fi
-  printf 'its supervisor says that it still runs\n'
+  printf 'its command ended with %s, and its supervisor does not say that it is down\n' "$rp_stopped"
   return 41
 }
-is_said_to_be_down() { ! run_plainly 5 "$status" >/dev/null 2>&1; }
+# What says 4 cannot say; 124, 126 and 127 are of a command that did not end, or is none.
+is_said_to_be_down() {
+  rp_said=0
+  run_bounded 5 "$status" || rp_said=$?
+  case $rp_said in 0 | 4 | 124 | 126 | 127) return 1 ;; *) return 0 ;; esac
+}
 
 # What would end with it, as a part of control groups: the unit's own group, also where the process is what its unit
 # lives by; the container's number.

@@ -32,6 +32,8 @@ write_new() {
 }
 write_beside() {
   if [ "$form" = link ]; then
+    # Into a folder that it points at mv would go, and not into its place.
+    [ ! -d "$live" ] || return 1
     on_file ln -sfn "$after" "$new" && on_file ln -sfn "$before" "$old"
     return
   fi
@@ -247,11 +249,14 @@ switch() {
   with_access each measured
   if proven; then
     # Also those of an earlier run that lost its power between two of its commands.
-    if [ "$replaced" = yes ] || [ -e "$new" ] || [ -e "$old" ]; then on_file rm -f "$new" "$old"; fi
+    if [ "$replaced" = yes ] || is_left "$new" || is_left "$old"; then on_file rm -f "$new" "$old"; fi
     return 0
   fi
   give_up 22 "$cause"
 }
+
+# A link that points at nothing is something all the same.
+is_left() { [ -e "$1" ] || [ -L "$1" ]; }
 
 measured() {
   read_size "$1"

@@ -226,11 +226,9 @@ pub fn file_notes(
         let why = "the only one of its block, is replaced by";
         notes.push(format!("{}: {from}'s server {only}, {why} {to}'s", host.name));
     }
-    for line in &after.exceptions {
-        notes.push(format!(
-            "{}: line {line} still sends some requests to {from}, and {from} will be stopped",
-            host.name
-        ));
+    if !after.no_longer.is_empty() {
+        let lines: Vec<String> = after.no_longer.iter().map(|line| format!("`{line}`")).collect();
+        notes.push(format!("{}: a deploy that looks for {} will not find it any more", host.name, lines.join(" or ")));
     }
     let is_only_looked_up =
         |server: &&ServerAddress| server.name().is_some_and(|name| !nginx.kept_names.iter().any(|kept| kept == name));

@@ -512,7 +512,12 @@ impl<'a> Planner<'a> {
         let change = |after: String| FileChange { path: path.to_owned(), before: text.to_owned(), after };
         if let Some(before) = self.before_the_incident(host, text) {
             // What stood there before may be any share; nobody else than its own text says which.
-            let share = self.share_of(nginx, &before).unwrap_or(Share::ALL);
+            let Some(share) = self.share_of(nginx, &before) else {
+                let why =
+                    format!("{path}: whom it sent to before the incident is not to be told from what it said then");
+                self.refuse(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
+                return None;
+            };
             let says = format!("{}, as before the incident", self.shared(share));
             return Some(Shift { change: change(before), share, says });
         }
@@ -522,6 +527,16 @@ impl<'a> Planner<'a> {
                 stranger.line, stranger.address
             );
             self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
+        }
+        for exception in &rewritten.exceptions {
+            let from = to.other();
+            let why = format!("{path}: {exception} still sends some requests to {from}");
+            if self.request.from_is_kept {
+                self.notes.push(format!("{}: {why}", host.name));
+            } else {
+                let hint = "nobody answers them once it is stopped: --keep-green leaves it running".to_owned();
+                self.refuse_unless_forced(Some(host), why, Some(hint));
+            }
         }
         self.notes.extend(doubts::file_notes(self.inventory, to, host, nginx, &rewritten));
         let says = self.site(nginx).says(to, &rewritten);

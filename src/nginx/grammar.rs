@@ -103,6 +103,16 @@ impl<'a> Parsed<'a> {
         self.statements.iter().filter(move |statement| statement.parent == Some(block))
     }
 
+    /// Whether another file has the same statements in the same order.
+    pub(super) fn says_the_same(&self, other: &Parsed<'_>) -> bool {
+        self.statements.len() == other.statements.len()
+            && self.statements.iter().zip(&other.statements).all(|(one, other)| {
+                one.parent == other.parent
+                    && one.body.is_some() == other.body.is_some()
+                    && one.values().eq(other.values())
+            })
+    }
+
     pub(super) fn servers_in(&self, block: usize) -> impl Iterator<Item = &Statement> {
         self.children(block).filter(|statement| statement.name() == "server")
     }

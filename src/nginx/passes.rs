@@ -183,7 +183,7 @@ fn name_in(target: &str) -> &str {
 /// The bytes of a target that say where to: `NAME:80` of `http://NAME:80/path`.
 pub(super) fn place_in(target: &str) -> Range<usize> {
     let start = target.find("://").map_or(0, |scheme| scheme + 3);
-    let end = target[start..].find(['/', '?']).map_or(target.len(), |end| start + end);
+    let end = target[start..].find(['/', '?', '$']).map_or(target.len(), |end| start + end);
     start..end
 }
 

@@ -112,6 +112,7 @@ impl<'a> Site<'a> {
                     all.strangers.extend(one.strangers);
                     all.added.extend(one.added);
                     all.replaced.extend(one.replaced);
+                    all.no_longer.extend(one.no_longer);
                     all.text = one.text;
                 }
                 all.changed = all.text != text;
@@ -120,17 +121,13 @@ impl<'a> Site<'a> {
             Layout::Word(words) => self.with_another_word(Words(words), text, serve),
             Layout::Link(files) => {
                 let is_there = self.pointed_at(files, text)? == serve;
-                self.refuse_another_sides_file(files, serve)?;
+                let (_, exceptions) = self.side_file(files, serve)?;
                 let after = if is_there { text } else { files.of(serve) };
-                Ok(Rewritten { text: after.to_owned(), changed: !is_there, ..Rewritten::default() })
+                Ok(Rewritten { text: after.to_owned(), changed: !is_there, exceptions, ..Rewritten::default() })
             }
             Layout::Copy(files) => {
-                self.copied(files, text)?;
-                self.refuse_another_sides_file(files, serve)?;
-                let Some(after) = self.texts.of(serve) else {
-                    return Err(refused(format!("what {} says is not known", self.nginx.beside(files.of(serve)))));
-                };
-                Ok(Rewritten { text: after.to_owned(), changed: after != text, ..Rewritten::default() })
+                let (after, exceptions) = self.side_file(files, serve)?;
+                Ok(Rewritten { text: after.to_owned(), changed: after != text, exceptions, ..Rewritten::default() })
             }
         }
     }
@@ -204,7 +201,13 @@ impl<'a> Site<'a> {
         if let Some(colour) = both.into_iter().find(|colour| self.texts.of(*colour) == Some(text)) {
             return Ok(Serving::only(colour));
         }
-        let sent_to = Parsed::from_text(text)?.sent_to();
+        let file = Parsed::from_text(text)?;
+        // With other comments and blanks it is the same to nginx.
+        let is_alike = |other: &str| Parsed::from_text(other).is_ok_and(|other| other.says_the_same(&file));
+        if let Some(colour) = both.into_iter().find(|colour| self.texts.of(*colour).is_some_and(is_alike)) {
+            return Ok(Serving::only(colour));
+        }
+        let sent_to = file.sent_to();
         let names = |ours: &[String]| ours.iter().any(|ours| sent_to.iter().any(|other| same_address(ours, other)));
         match Serving::of(names(&self.blue), names(&self.green)) {
             Serving::Neither => Err(refused(format!(
@@ -215,20 +218,27 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// A file of blue's that sends to green alone is green's, whatever it is called.
-    fn refuse_another_sides_file(&self, files: &SideFiles, serve: Colour) -> Result<(), NotUnderstood> {
-        let Some(text) = self.texts.of(serve) else { return Ok(()) };
+    /// What a side's file says, and itself where it sends to the other side, too. One that sends there alone is the other's,
+    /// whatever it is called.
+    fn side_file(&self, files: &SideFiles, serve: Colour) -> Result<(&str, Vec<String>), NotUnderstood> {
+        let path = self.nginx.beside(files.of(serve));
+        let Some(text) = self.texts.of(serve) else {
+            return Err(refused(format!("what {path} says is not known")));
+        };
         let (ours, theirs) = match serve {
             Colour::Blue => (&self.blue, &self.green),
             Colour::Green => (&self.green, &self.blue),
         };
         let sent_to = Parsed::from_text(text)?.sent_to();
         let names = |side: &[String]| side.iter().any(|one| sent_to.iter().any(|other| same_address(one, other)));
-        if names(theirs) && !names(ours) {
-            let (path, rest) = (self.nginx.beside(files.of(serve)), serve.other());
-            return Err(refused(format!("{serve}'s file {path} sends to {rest}: {}", listed(&sent_to, ""))));
+        match (names(ours), names(theirs)) {
+            (_, false) => Ok((text, Vec::new())),
+            (true, true) => Ok((text, vec![path])),
+            (false, true) => {
+                let rest = serve.other();
+                Err(refused(format!("{serve}'s file {path} sends to {rest}: {}", listed(&sent_to, ""))))
+            }
         }
-        Ok(())
     }
 
     fn with_another_word(&self, words: Words<'_>, text: &str, serve: Colour) -> Result<Rewritten, NotUnderstood> {

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::NotUnderstood;
 use super::grammar::{Parsed, Statement, Word};
 use super::passes::{is_named, is_pass, place_in};
 use super::text::{listed, refused};
 use super::wish::{FULL_WEIGHT, NO_WEIGHT};
+use super::{NotUnderstood, same_address};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{SideWords, WordStands};
 use crate::nouns::share::Serving;
@@ -39,6 +39,18 @@ impl Words<'_> {
 
     fn colour_of(&self, word: &str) -> Option<Colour> {
         [Colour::Blue, Colour::Green].into_iter().find(|colour| self.of(*colour).eq_ignore_ascii_case(word))
+    }
+
+    /// Whom a place such as `NAME:80` names, and how much of it is the name: an upstream is one with any port, as nginx has it.
+    fn named_by(&self, place: &str) -> Option<(Colour, usize)> {
+        [Colour::Blue, Colour::Green].into_iter().find_map(|colour| {
+            let word = self.of(colour);
+            if same_address(word, place) && word.contains(':') {
+                return Some((colour, place.len()));
+            }
+            let name = place.split(':').next().unwrap_or_default();
+            name.eq_ignore_ascii_case(word).then_some((colour, name.len()))
+        })
     }
 
     pub(super) fn find(&self, file: &Parsed<'_>) -> Result<Places, NotUnderstood> {
@@ -93,7 +105,8 @@ impl Words<'_> {
             let inner = statement.words[1].inner();
             let place = place_in(&file.text[inner.clone()]);
             let bytes = inner.start + place.start..inner.start + place.end;
-            let Some(colour) = self.colour_of(&file.text[bytes.clone()]) else { continue };
+            let Some((colour, length)) = self.named_by(&file.text[bytes.clone()]) else { continue };
+            let bytes = bytes.start..bytes.start + length;
             match file.is_inside_an_if(statement) {
                 false => places.words.push((colour, bytes)),
                 true => places.exceptions.push((colour, file.line_of(bytes.start))),
@@ -190,8 +203,9 @@ impl Places {
     }
 
     /// What still goes to the side that traffic leaves.
-    pub(super) fn exceptions_to(&self, serve: Colour) -> Vec<usize> {
-        self.exceptions.iter().filter(|(colour, _)| *colour != serve).map(|(_, line)| *line).collect()
+    pub(super) fn exceptions_to(&self, serve: Colour) -> Vec<String> {
+        let others = self.exceptions.iter().filter(|(colour, _)| *colour != serve);
+        others.map(|(_, line)| format!("line {line}")).collect()
     }
 }
 
@@ -219,13 +233,15 @@ fn refuse_what_lua_sets(file: &Parsed<'_>, variable: &str) -> Result<(), NotUnde
     let names = [format!("ngx.var.{variable}"), format!("ngx.var[\"{variable}\"]"), format!("ngx.var['{variable}']")];
     for statement in file.statements.iter().filter(|statement| statement.name().contains("_by_lua")) {
         let lua = &file.text[statement.span.clone()];
+        let is_its_value = statement.name().starts_with("set_by_lua")
+            && statement.words.get(1).is_some_and(|word| word.value.strip_prefix('$') == Some(variable));
         let sets = |name: &String| {
             lua.match_indices(name.as_str()).any(|(at, _)| {
                 let rest = lua[at + name.len()..].trim_start();
                 rest.starts_with('=') && !rest.starts_with("==")
             })
         };
-        if names.iter().any(sets) {
+        if is_its_value || names.iter().any(sets) {
             let what = format!("{} sets ${variable} by itself, and no word of the file decides", statement.name());
             return Err(file.refused(statement.span.start, what));
         }

@@ -189,12 +189,14 @@ pub(super) fn read(
         }
         Run::Command(commands) => {
             let name = format!("{colour}.status");
-            let said = || answer.worst_line(&name);
-            let is_running = match answer.status_of(&name) {
+            let words = commands.status.join(" ");
+            let is_running = match answer.text(&name).and_then(|status| status.trim().parse().ok()) {
                 Some(0) => Ok(true),
                 // What scripts of init say where they cannot tell, and a shell of a command that is not there, may not be
                 // run, or took too long.
-                Some(4 | 124 | 126 | 127) | None => not_known(format!("`{}`: {}", commands.status.join(" "), said())),
+                Some(124) => not_known(format!("`{words}` does not end")),
+                Some(status @ (4 | 126 | 127)) => not_known(format!("`{words}` cannot say, it ends with {status}")),
+                None => not_known(format!("`{words}` was not asked")),
                 Some(_) => Ok(false),
             };
             // Whoever listens is taken for it where its supervisor says that it runs.
@@ -289,7 +291,9 @@ pub fn must_be_stopped(run: &Run, app: &AppFacts) -> bool {
             app.port_is_open
                 || !(app.state.starts_with("inactive") || app.state.starts_with("failed") || app.is_running.is_err())
         }
-        Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => app.port_is_open || app.is_running == Ok(true),
+        Run::Docker(_) | Run::Compose { .. } => app.port_is_open || app.is_running == Ok(true),
+        // What cannot be said may run, and is on no port of this host perhaps.
+        Run::Command(_) => app.port_is_open || app.is_running != Ok(false),
         Run::Process { .. } => app.port_is_open,
     }
 }
