@@ -368,6 +368,29 @@ fn what_a_supervisor_keeps_is_stopped_through_it_and_never_beside_it() {
 }
 
 #[test]
+fn what_a_command_starts_outlives_the_line_and_a_command_that_hangs_holds_up_nothing() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", "systemctl disable --now listings-blue 2>/dev/null");
+    // Its application is its own child, and has what it was given as its output; sudo is not ours to end.
+    let blue = "run.command = { start = [\"sh\", \"-c\", \"/opt/listings/bin/listings-blue --port 8080 & sleep 0.3\"], \
+                stop = [\"pkill\", \"-f\", \"listings-blue --port\"], status = [\"pgrep\", \"-f\", \"listings-blue --port\"] }";
+    let hangs = "[\"sudo\", \"-n\", \"sleep\", \"60\"]";
+    let green = format!("run.command = {{ start = {hangs}, stop = {hangs}, status = {hangs} }}\nstop_timeout = \"2s\"");
+    let config = lab.config_with(|text| text.replace(BLUE_UNIT, blue).replace(GREEN_UNIT, &green));
+    let scene = roll(&lab, &config);
+    scene.exits(4).says("green could not be stopped").says("its command ended with 124");
+    scene.holds(scene.took < Duration::from_secs(40), &format!("nothing is waited for: {:?}", scene.took));
+    serves(&lab, "web1", "blue", &scene);
+    let pid = pid_on(&lab, "web1", 8080);
+    let open =
+        lab.sh("web1", &format!("cd /proc/{pid}/fd && readlink 0 1 2 3 4 | grep -E 'pipe|socket' | head -n 3; ls -l"));
+    scene.holds(!lab.sh("web1", &format!("readlink /proc/{pid}/fd/1 /proc/{pid}/fd/2")).contains("pipe"), &open);
+    lab.sh("web1", "curl -s -o /dev/null http://127.0.0.1:8080/health; sleep 0.5");
+    scene.holds(lives(&lab, "web1", pid), "it lives on");
+    serves(&lab, "web1", "blue", &scene);
+}
+
+#[test]
 fn blue_as_a_process_outlives_the_line_and_the_program_that_started_it() {
     let lab = Lab::up(&["web1"]);
     lab.sh("web1", "systemctl stop listings-blue");
