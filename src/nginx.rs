@@ -28,7 +28,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::inventory::NginxContext;
 pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
-use grammar::{Parsed, normal_address};
+use grammar::{Parsed, lua_without_texts, normal_address};
 use proof::{Expected, template_error};
 pub use site::{SideTexts, Site};
 use text::{first_difference, is_space, listed, place, refused, refused_at, spliced};
@@ -296,12 +296,7 @@ fn rewrite_once(
     Expected { file: &file, block, before: &upstream, wish: &wish, template }.check(&rendered)?;
 
     let mut edits = vec![(upstream.span.clone(), rendered)];
-    for (colour, word) in file.weight_headers_of(&upstream.name)? {
-        let value = if colour == wanted.serve { FULL_WEIGHT } else { NO_WEIGHT }.to_string();
-        if word.value != value {
-            edits.push((word.span.clone(), word.like(&value)));
-        }
-    }
+    edits.extend(weight_header_edits(&file, &upstream.name, wanted.serve)?);
     edits.sort_by_key(|(span, _)| span.start);
 
     let text_after = spliced(text, &edits);
@@ -326,6 +321,19 @@ fn rewrite_once(
     })
 }
 
+/// What makes the headers of an upstream's servers tell that a side serves alone.
+fn weight_header_edits(
+    file: &Parsed<'_>,
+    upstream: &str,
+    serve: Colour,
+) -> Result<Vec<(Range<usize>, String)>, NotUnderstood> {
+    let edit = |(colour, word): (Colour, &grammar::Word)| {
+        let value = if colour == serve { FULL_WEIGHT } else { NO_WEIGHT }.to_string();
+        (word.value != value).then(|| (word.span.clone(), word.like(&value)))
+    };
+    Ok(file.weight_headers_of(upstream)?.into_iter().filter_map(edit).collect())
+}
+
 impl WantedBlock<'_> {
     fn addresses(&self, colour: Colour) -> &[String] {
         match colour {
@@ -335,9 +343,7 @@ impl WantedBlock<'_> {
     }
 
     fn colour_of(&self, address: &str) -> Option<Colour> {
-        [Colour::Blue, Colour::Green]
-            .into_iter()
-            .find(|colour| self.addresses(*colour).iter().any(|ours| same_address(ours, address)))
+        Colour::BOTH.into_iter().find(|colour| self.addresses(*colour).iter().any(|ours| same_address(ours, address)))
     }
 }
 
@@ -443,7 +449,7 @@ fn may_choose_a_peer(lua: &str) -> bool {
     // As words of Lua that stand in front of a bracket.
     const KEYWORDS: &[&str] = &["if", "elseif", "while", "and", "or", "not", "return", "until", "in", "then"];
     let Some((_, code)) = lua.split_once('{') else { return true };
-    let bare = without_texts(code);
+    let bare = lua_without_texts(code);
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     // A bracket or a text behind a name is a call.
     let calls_another = bare.match_indices(['(', '"', '{']).any(|(at, _)| {
@@ -453,33 +459,6 @@ fn may_choose_a_peer(lua: &str) -> bool {
     });
     let elsewhere = |call: &str| !call.trim_start_matches(['(', ' ', '"', '\'']).starts_with("ngx.balancer");
     calls_another || code.split("require").skip(1).any(elsewhere)
-}
-
-/// Lua without its comments, and with `"` in the place of each text.
-fn without_texts(code: &str) -> String {
-    let mut bare = String::new();
-    let mut rest = code;
-    while let Some(at) = rest.find(['"', '\'', '-']) {
-        bare.push_str(&rest[..at]);
-        let sign = &rest[at..=at];
-        rest = &rest[at + 1..];
-        if sign == "-" {
-            match rest.starts_with('-') {
-                true => rest = rest.find('\n').map_or("", |end| &rest[end..]),
-                false => bare.push('-'),
-            }
-            continue;
-        }
-        bare.push('"');
-        let mut is_escaped = false;
-        let end = rest.char_indices().find(|(_, c)| {
-            let ends = !is_escaped && sign.starts_with(*c);
-            is_escaped = !is_escaped && *c == '\\';
-            ends
-        });
-        rest = end.map_or("", |(end, c)| &rest[end + c.len_utf8()..]);
-    }
-    bare + rest
 }
 
 /// A server that this block lacks and another one has: what is switched there is which block is passed to, and blue's server

@@ -1,19 +1,23 @@
 //! The layouts in which shops keep blue and green, each on a real host: the rollback, what users notice of it, and the way
 //! back to the byte. And the same as texts, for what a host need not be booted for.
 
+#[path = "support/config.rs"]
+mod config;
 #[path = "support/site.rs"]
 mod site;
 mod support;
 
 use std::path::Path;
 
-use rollback_prod::config::{Document, Reading, read};
+use config::inventory_of;
 use rollback_prod::nginx::{Serving, SideTexts, Site, Template};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
-use rollback_prod::nouns::names::Environment;
 use rustix::process::Signal;
-use site::{FILE, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until};
+use site::{
+    FILE, TWO_PORTS, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until, users_inside,
+    users_lost_nothing,
+};
 use support::lab::Lab;
 
 /// The page that says what to write for each layout. What it says is what is tried here.
@@ -79,33 +83,13 @@ fn config_of(name: &str) -> &'static str {
     block(section.1, "toml").expect("its config")
 }
 
-/// Both units with a second server each, as a pre-forking one has them.
-const TWO_PORTS: &str = r#"
-    for pair in blue:8080:8082 green:8081:8083; do
-      colour=${pair%%:*} rest=${pair#*:}
-      printf '#!/bin/sh\ntrap "kill 0" TERM\n/opt/listings/bin/listings-%s --port %s & /opt/listings/bin/listings-%s --port %s & wait\n' \
-        $colour ${rest%:*} $colour ${rest#*:} >/opt/listings/bin/both-$colour
-      chmod 755 /opt/listings/bin/both-$colour
-      sed -i "s|^ExecStart=.*|ExecStart=/opt/listings/bin/both-$colour|" /etc/systemd/system/listings-$colour.service
-    done
-    systemctl daemon-reload
-    systemctl restart listings-blue"#;
-
 /// The config as the program reads it, of a service whose `[nginx]` has these keys besides.
 fn inventory(nginx: &str, blue: &str, green: &str) -> Inventory {
     let text = format!(
         "service = \"listings\"\n[[host]]\nname = \"web1\"\nssh = \"web1\"\n[nginx]\nfile = \"/etc/nginx/x\"\n{nginx}\n\
          [blue]\nservers = [{blue}]\nrun.systemd = \"blue\"\n[green]\nservers = [{green}]\nrun.systemd = \"green\"\n"
     );
-    let reading = Reading {
-        base: Document { path: "rollback.toml".into(), text },
-        overlay: None,
-        environment: Environment::new("prod").expect("a word"),
-        home: None,
-        variable: &|_| None,
-        read_file: &|_: &Path| Err(std::io::Error::other("there is none")),
-    };
-    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+    inventory_of(Path::new("rollback.toml"), text)
 }
 
 const VARIABLE: &str = "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
@@ -364,7 +348,7 @@ fn of_two_upstreams_of_one_name_the_config_says_which() {
 #[test]
 fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
     let lab = Lab::up(&["web1"]);
-    lab.sh("web1", TWO_PORTS);
+    lab.sh("web1", &format!("{TWO_PORTS}\nsystemctl restart listings-blue"));
     let layouts = layouts();
     assert!(layouts.len() >= 6, "the page has them");
     for layout in layouts {
@@ -619,11 +603,9 @@ fn a_layout_that_is_struck_in_its_switch_is_one_or_the_other_and_the_next_run_fi
         "A variable that `set` gives",
     );
     std::thread::scope(|scope| {
-        let hosts: Vec<_> = [link, copy, word]
-            .into_iter()
-            .map(|(to_green, says, section)| scope.spawn(move || is_struck(section, &to_green, &says)))
-            .collect();
-        hosts.into_iter().for_each(|host| host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        for (to_green, says, section) in [link, copy, word] {
+            scope.spawn(move || is_struck(section, &to_green, &says));
+        }
     });
 }
 
@@ -650,7 +632,8 @@ fn is_struck(section: &str, to_green: &str, says: &str) {
     };
     for (strike, exits, hits) in STRIKES {
         let before = green();
-        let load = lab.load("web1", "/");
+        // Whom no cut of the line reaches.
+        let users = users_inside(&lab, "web1");
         let mut running = site::begin(&lab, &[]);
         until("nginx is being reloaded", || lab.exec("web1", &["test", "-e", "/run/reload-began"]).status.success());
         hits(&lab, &mut running);
@@ -658,11 +641,10 @@ fn is_struck(section: &str, to_green: &str, says: &str) {
         let said = running.said();
         assert!(exits.contains(&exit), "{section}: {strike}: exit {exit}\n{said}");
         let second = rollback(&lab, &[]);
-        let counts = load.stop();
         second.holds(second.status.code() == Some(0), &format!("{section}: {strike}: the second run finishes\n{said}"));
         second.holds(lab.sh("web1", says) != before, section);
         second.holds(served_by(&lab, "web1") == "blue" && leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
-        nobody_noticed(&counts, &second);
+        users_lost_nothing(&lab, "web1", users);
     }
     // A reload that lies is seen, and what was written is taken back.
     let before = green();

@@ -1,6 +1,9 @@
 //! The scripts that run on hosts, as they are sent: every shell that a host may have must read them, no argument may
 //! ever be code, and a program that is cut on its way must not run at all. On this machine's own shells.
 
+#[path = "support/config.rs"]
+mod config;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use config::inventory_of;
 use proptest::prelude::*;
-use rollback_prod::config::{Document, Reading, read};
 use rollback_prod::database::programs;
 use rollback_prod::database::verdict::Format;
 use rollback_prod::hosts::answer::{Frame, sections};
@@ -18,7 +21,7 @@ use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
-use rollback_prod::nouns::names::{Environment, IncidentId, RemotePath, UnitName};
+use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
 use rollback_prod::nouns::plan::{FileChange, Mark, Proof, StandsIn, Target};
 use rollback_prod::nouns::record::Swap;
 use rollback_prod::nouns::side::Direction;
@@ -345,21 +348,9 @@ backups = "/var/backups/*.sql.gz"
 checks = ["SELECT true"]
 "#
         );
-        programs.extend(programs_of(&inventory(text)));
+        programs.extend(programs_of(&inventory_of(Path::new("rollback.toml"), text)));
     }
     programs
-}
-
-fn inventory(text: String) -> Inventory {
-    let reading = Reading {
-        base: Document { path: PathBuf::from("rollback.toml"), text },
-        overlay: None,
-        environment: Environment::new("prod").expect("a word"),
-        home: None,
-        variable: &|_| None,
-        read_file: &|path: &Path| std::fs::read_to_string(path),
-    };
-    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
 }
 
 fn programs_of(inventory: &Inventory) -> Vec<Program> {

@@ -1,6 +1,8 @@
 //! The line: refused, cut, frozen, noisy, and how a run ends then. Against real sshds, real cuts of the network and
 //! real power failures.
 
+#[path = "support/config.rs"]
+mod config;
 #[path = "support/site.rs"]
 mod site;
 mod support;
@@ -12,14 +14,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rollback_prod::config::{Document, Reading, read};
+use config::inventory_of;
 use rollback_prod::hosts::program::Tenure;
 use rollback_prod::hosts::question;
 use rollback_prod::hosts::remote::{Apply, Ask};
 use rollback_prod::hosts::ssh::Ssh;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
-use rollback_prod::nouns::names::{Environment, IncidentId};
+use rollback_prod::nouns::names::IncidentId;
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::lock;
 use site::{answer, command, roll, serves, until, users_inside, users_lost_nothing};
@@ -665,15 +667,7 @@ fn a_run_that_is_killed_leaves_no_process_and_no_lock() {
 /// The config as the program reads it.
 fn inventory(config: &Path) -> Inventory {
     let text = std::fs::read_to_string(config).expect("the config");
-    let reading = Reading {
-        base: Document { path: config.to_owned(), text },
-        overlay: None,
-        environment: Environment::new("prod").expect("a word"),
-        home: None,
-        variable: &|_| None,
-        read_file: &|path: &Path| std::fs::read_to_string(path),
-    };
-    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+    inventory_of(config, text)
 }
 
 /// Between the first answer and the lock somebody thinks, or another host is slow; a firewall forgets the line meanwhile.

@@ -927,19 +927,15 @@ fn two_servers_of_a_colour_are_switched_together() {
     // Two processes in one unit, as a pre-forking server has them.
     lab.sh(
         "web1",
-        "for pair in blue:8080:8082 green:8081:8083; do
-           colour=${pair%%:*} rest=${pair#*:}
-           printf '#!/bin/sh\\ntrap \"kill 0\" TERM\\n/opt/listings/bin/listings-%s --port %s & /opt/listings/bin/listings-%s --port %s & wait\\n' \
-             $colour ${rest%:*} $colour ${rest#*:} >/opt/listings/bin/both-$colour
-           chmod 755 /opt/listings/bin/both-$colour
-           sed -i \"s|^ExecStart=.*|ExecStart=/opt/listings/bin/both-$colour|\" /etc/systemd/system/listings-$colour.service
-         done
+        &format!(
+            "{TWO_PORTS}
          sed -i -e 's/server 127.0.0.1:8080 down;/&\\n    server 127.0.0.1:8082 down;/' \
            -e 's/server 127.0.0.1:8081 weight=100;/&\\n    server 127.0.0.1:8083 weight=100;/' /etc/nginx/sites-available/listings
-         systemctl daemon-reload; systemctl restart listings-blue listings-green; nginx -t && systemctl reload nginx
+         systemctl restart listings-blue listings-green; nginx -t && systemctl reload nginx
          for port in 8080 8081 8082 8083; do
            for n in $(seq 500); do curl -fs -o /dev/null http://127.0.0.1:$port/health && break; sleep 0.02; done
-         done",
+         done"
+        ),
     );
     let load = Load::start(&lab.ip("web1"), "GET", "/", FEW);
     let scene = rollback(&lab, &[]);

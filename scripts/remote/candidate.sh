@@ -1,6 +1,7 @@
 # The candidate nginx file is tested without being put in place: in a mount namespace of its own, where a copy in
 # memory lies over the live file. Only asks; leaves nothing behind.
-# candidate LIVE TEST-WORDS TEXT SOURCE: what is tested is TEXT, or the file SOURCE where there is one; a section "candidate" with what the test said, and its status:
+# candidate LIVE TEST-WORDS TEXT SOURCE: what is tested is TEXT, or the file SOURCE where there is one; a section "candidate"
+# with what the test said, and its status:
 #   0 nginx accepts it; 1 nginx refuses it; 75 it could not be tested here (no right to a mount namespace)
 
 # What runs inside. It says first, with a word that nobody else says, that it has begun: what was said before is sudo's and
@@ -17,14 +18,18 @@ candidate() {
   # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
   if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   rp_status=0
-  if [ -n "$4" ] && ! read_whole "$4" >/dev/null 2>&1; then
+  rp_text=$3
+  if [ -n "$4" ]; then
     # Nothing in its place would be a file that says nothing, and nginx may well accept that.
-    printf '%s cannot be read' "$4"
-    section candidate.status
-    printf 75
-    return 0
+    rp_text=$(read_whole "$4" 2>/dev/null && printf x) || {
+      printf '%s cannot be read' "$4"
+      section candidate.status
+      printf 75
+      return 0
+    }
+    rp_text=${rp_text%x}
   fi
-  rp_said=$(if [ -n "$4" ]; then read_whole "$4"; else printf '%s' "$3"; fi | in_namespace "$1" "$2" 2>&1) || rp_status=$?
+  rp_said=$(printf '%s' "$rp_text" | in_namespace "$1" "$2" 2>&1) || rp_status=$?
   case $rp_said in
     *"$rp_mounted"*)
       if [ "$rp_status" != 0 ]; then

@@ -1,8 +1,10 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
-# Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status... evidence... ports get...
+# Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status...
+# Takes: evidence... ports get...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
-# a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name. Always ends with 0: a question that cannot be
-# answered is a section that says so.
+# a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name; a status is NAME and the command of
+# its supervisor; blue and green are as the config names their files. Always ends with 0: a question that cannot be answered
+# is a section that says so.
 green_marks=
 add_mark() {
   green_marks="$green_marks$1
@@ -115,15 +117,16 @@ local_facts() {
     if [ -z "$resolved" ] || may_replace "$resolved"; then return 0; fi
     new=${resolved%/*}/.${resolved##*/}.rollback-prod
     old=$new-before
+    for file in "$blue_file" "$green_file"; do
+      if [ -n "$file" ] && [ ! -r "$file" ]; then printf 'cat %s\n' "$file"; fi
+    done
     if [ "$form" = link ]; then
       for target in "$blue" "$green" "$(readlink -n "$resolved")"; do
         printf '%s\n' "ln -sfn $target $new" "ln -sfn $target $old"
       done | sort -u
       printf '%s\n' "mv -f $new $resolved" "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
-      for file in "$blue_file" "$green_file"; do [ -r "$file" ] || printf 'cat %s\n' "$file"; done
       return 0
     fi
-    for file in "$blue_file" "$green_file"; do [ -z "$file" ] || [ -r "$file" ] || printf 'cat %s\n' "$file"; done
     printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
       "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
     if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi

@@ -2,7 +2,8 @@
 # and program are compared with what was seen before, in the same breath as the signal. Then its ports are watched.
 # Takes: service run holder number kind name file project=- pid started exe words status grace=20 ports watch=1 keep
 # pid, started and exe are a process's; without exe pid leads a session that this run began, and all of it ends; grace and
-# watch are seconds; words and status are a supervisor's commands; ports (` 1F91 `) must stay closed that long; keep (` 1F90 `) are those of the other colour.
+# watch are seconds; words and status are a supervisor's commands; ports (` 1F91 `) must stay closed that long; keep
+# (` 1F90 `) are those of the other colour.
 # Sections: stop (what was said), shared (who serves both), left (who listens now). Exit: 0 stopped; 40 it is not the
 #   process that was seen; 41 it could not be stopped; 42 something listens on its port again; 43 whoever would be stopped
 #   serves the other colour too: nothing was stopped; 91, 93 as in switch.sh

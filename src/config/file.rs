@@ -229,9 +229,8 @@ impl Default for NginxTable {
 }
 
 /// In which way nginx's file says who serves.
-#[derive(JsonSchema)]
+#[derive(Clone, Copy, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "a list for the schema")]
 pub enum SwitchName {
     /// By the weights in an upstream block.
     Weights,

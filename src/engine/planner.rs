@@ -562,7 +562,7 @@ impl<'a> Planner<'a> {
 
     /// What a text, as an nginx file, gives to the side that traffic goes to; `None` where it is not understood.
     fn share_of(&self, nginx: &NginxFacts, text: &str) -> Option<Share> {
-        Share::percent(self.site(nginx).share(text, self.colour(Side::To)).ok()?)
+        Share::percent(*self.site(nginx).shares(text).ok()?.of(self.colour(Side::To)))
     }
 
     fn check_space(&mut self, host: &Host, seen: &Seen, path: &str) {

@@ -75,7 +75,8 @@ impl Rules<'_> {
     /// where it is not understood.
     fn shares(&self, balancer: &HostName, text: &str) -> Option<(Share, Share)> {
         let site = Site::of(self.inventory, &self.facts.seen(balancer)?.nginx.as_ref()?.side_texts);
-        let share = |side| Share::percent(site.share(text, self.direction.colour(side)).ok()?);
+        let shares = site.shares(text).ok()?;
+        let share = |side| Share::percent(*shares.of(self.direction.colour(side)));
         // A server that belongs to neither is left alone, and says nothing of how the two share what is theirs.
         match (share(Side::To)?, share(Side::From)?) {
             (to, from) if to != Share::NONE && from == Share::NONE => Some((Share::ALL, from)),

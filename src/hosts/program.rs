@@ -120,7 +120,7 @@ impl Arguments {
     pub fn form(&mut self, nginx: &Nginx) {
         match nginx.layout {
             Layout::Link(_) => self.set("form", "link"),
-            Layout::Weights { .. } | Layout::Word(_) | Layout::Copy(_) => {}
+            Layout::Weights { .. } | Layout::Word { .. } | Layout::Copy(_) => {}
         }
     }
 

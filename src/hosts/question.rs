@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::facts::{addresses, direct_url, health_urls, rights_to_stop};
+use super::facts::{direct_url, health_urls, rights_to_stop};
 use super::program::{
     Arguments, LIB, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
 };
@@ -40,7 +40,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
             arguments.set("green_file", inventory.nginx.beside(&files.green));
         }
         arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
-        for server in addresses(from) {
+        for server in from.addresses() {
             arguments.set("mark", server);
         }
         for name in from.servers.iter().filter_map(ServerAddress::name) {

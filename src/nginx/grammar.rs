@@ -421,37 +421,43 @@ impl<'a> Lexer<'a> {
         while let Some(byte) = self.byte() {
             let at = self.at;
             self.at += 1;
-            let is_skipped = match byte {
-                b'{' => {
-                    depth += 1;
-                    true
-                }
-                b'}' => {
+            match (self.skip_lua_piece(at, byte), byte) {
+                (Lua::Unclosed, _) => break,
+                (Lua::Code, b'{') => depth += 1,
+                (Lua::Code, b'}') => {
                     depth -= 1;
                     if depth == 0 {
                         return Ok(at);
                     }
-                    true
                 }
-                b'"' | b'\'' => self.skip_lua_string(byte),
-                b'[' => self.skip_long_bracket(at).unwrap_or(true),
-                b'-' if self.byte() == Some(b'-') => {
-                    self.at += 1;
-                    self.skip_long_bracket(self.at).unwrap_or_else(|| {
-                        let rest = &self.text[self.at..];
-                        self.at += rest.find('\n').unwrap_or(rest.len());
-                        true
-                    })
-                }
-                _ => true,
-            };
-            if !is_skipped {
-                break;
+                (Lua::Code | Lua::Text | Lua::Comment, _) => {}
             }
         }
         let line = line_number(self.text, open);
         let hint = format!("the Lua block that begins at line {line} is not closed");
         Err(end_of_file(self.text, "\"}\"", &hint))
+    }
+
+    /// Goes past the piece of Lua that begins with `byte`, at `at`, which the lexer stands behind.
+    fn skip_lua_piece(&mut self, at: usize, byte: u8) -> Lua {
+        let (is_closed, piece) = match byte {
+            b'"' | b'\'' => (self.skip_lua_string(byte), Lua::Text),
+            b'[' => match self.skip_long_bracket(at) {
+                Some(is_closed) => (is_closed, Lua::Text),
+                None => (true, Lua::Code),
+            },
+            b'-' if self.byte() == Some(b'-') => {
+                self.at += 1;
+                let is_closed = self.skip_long_bracket(self.at).unwrap_or_else(|| {
+                    let rest = &self.text[self.at..];
+                    self.at += rest.find('\n').unwrap_or(rest.len());
+                    true
+                });
+                (is_closed, Lua::Comment)
+            }
+            _ => (true, Lua::Code),
+        };
+        if is_closed { piece } else { Lua::Unclosed }
     }
 
     /// Whether the string has an end.
@@ -491,6 +497,36 @@ impl<'a> Lexer<'a> {
         let what = self.text[at..].chars().next().map(String::from).unwrap_or_default();
         refused_at(self.text, at, format!("unexpected \"{what}\""))
     }
+}
+
+/// A piece of Lua.
+enum Lua {
+    /// One byte of it.
+    Code,
+    Text,
+    Comment,
+    /// A text or a comment that has no end.
+    Unclosed,
+}
+
+/// Lua without its comments, and with `"` in the place of each text.
+pub(super) fn lua_without_texts(code: &str) -> String {
+    let mut lexer = Lexer::new(code);
+    let mut bare = String::new();
+    while let Some(byte) = lexer.byte() {
+        let at = lexer.at;
+        lexer.at += 1;
+        match lexer.skip_lua_piece(at, byte) {
+            Lua::Code => bare.push(char::from(byte)),
+            Lua::Comment => {}
+            Lua::Text => bare.push('"'),
+            Lua::Unclosed => {
+                bare.push('"');
+                break;
+            }
+        }
+    }
+    bare
 }
 
 /// A word without its escapes. nginx resolves these six and leaves every other backslash where it is.

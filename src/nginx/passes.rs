@@ -21,6 +21,15 @@ struct Target {
     is_by_it: bool,
 }
 
+/// A word that a variable is given.
+pub(super) struct Given<'f> {
+    /// Without `$`.
+    pub(super) variable: &'f str,
+    pub(super) word: &'f Word,
+    /// Whether for every request.
+    pub(super) is_for_all: bool,
+}
+
 impl Parsed<'_> {
     /// The words that hold the values of the weight headers of that upstream's servers. What a variable says is computed
     /// elsewhere, and is no number of ours.
@@ -29,7 +38,7 @@ impl Parsed<'_> {
         for statement in self.statements.iter().filter(|statement| statement.name() == "add_header") {
             let name = statement.words.get(1).map_or("", |word| word.value.as_str());
             let is_of = |colour: &Colour| name.eq_ignore_ascii_case(&format!("X-{colour}-Weight"));
-            let Some(colour) = [Colour::Blue, Colour::Green].into_iter().find(is_of) else { continue };
+            let Some(colour) = Colour::BOTH.into_iter().find(is_of) else { continue };
             if !self.is_about(statement, upstream) {
                 continue;
             }
@@ -149,18 +158,32 @@ impl Parsed<'_> {
         done
     }
 
-    /// The values that `set`, `map` and the like give a variable.
     fn values_of(&self, name: &str) -> impl Iterator<Item = &str> {
-        let is_it = move |word: &Word| word.value.strip_prefix('$') == Some(name);
+        self.given().filter(move |given| given.variable == name).map(|given| given.word.value.as_str())
+    }
+
+    /// What `set`, `map` and the like give variables.
+    pub(super) fn given(&self) -> impl Iterator<Item = Given<'_>> {
+        let name = |word: &'_ Word| word.value.starts_with('$');
         self.statements.iter().enumerate().flat_map(move |(index, statement)| {
-            let words = &statement.words;
-            let is_set = statement.name() == "set" && words.len() == 3 && is_it(&words[1]);
-            let is_map = statement.body.is_some()
-                && ["map", "split_clients", "geo"].contains(&statement.name())
-                && words.last().is_some_and(is_it);
-            let set = is_set.then(|| words[2].value.as_str());
-            let mapped = self.children(index).filter(move |_| is_map).filter_map(|entry| entry.words.get(1));
-            set.into_iter().chain(mapped.map(|word| word.value.as_str()))
+            let (set, mapped) = match (statement.name(), statement.words.as_slice()) {
+                ("set", [_, variable, word]) if name(variable) => {
+                    let is_for_all = !self.is_inside_an_if(statement);
+                    (Some(Given { variable: &variable.value[1..], word, is_for_all }), None)
+                }
+                ("map" | "split_clients" | "geo", [_, .., variable]) if statement.body.is_some() && name(variable) => {
+                    (None, Some(&variable.value[1..]))
+                }
+                (_, _) => (None, None),
+            };
+            let is_split = statement.name() == "split_clients";
+            let entries = mapped.into_iter().flat_map(move |variable| {
+                self.children(index).filter_map(move |entry| match entry.words.as_slice() {
+                    [key, word] => Some(Given { variable, word, is_for_all: key.value == "default" && !is_split }),
+                    _ => None,
+                })
+            });
+            set.into_iter().chain(entries)
         })
     }
 }

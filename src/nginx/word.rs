@@ -6,18 +6,20 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::grammar::{Parsed, Statement, Word};
-use super::passes::{is_named, is_pass, place_in};
+use super::grammar::Parsed;
+use super::passes::{Given, is_named, is_pass, place_in};
 use super::text::{listed, refused};
-use super::wish::{FULL_WEIGHT, NO_WEIGHT};
-use super::{NotUnderstood, same_address};
-use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{SideWords, WordStands};
+use super::{NotUnderstood, same_address, weight_header_edits};
+use crate::nouns::colour::{Colour, Each};
+use crate::nouns::inventory::WordStands;
 use crate::nouns::share::Serving;
 
 /// The words of a config, to be found in a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Words<'a>(pub(super) &'a SideWords);
+pub(super) struct Words<'a> {
+    pub(super) each: &'a Each<String>,
+    pub(super) stand: &'a WordStands,
+}
 
 /// Where a word stands that decides for every request.
 pub(super) struct Places {
@@ -30,21 +32,10 @@ pub(super) struct Places {
 }
 
 impl Words<'_> {
-    pub(super) fn of(&self, colour: Colour) -> &str {
-        match colour {
-            Colour::Blue => &self.0.blue,
-            Colour::Green => &self.0.green,
-        }
-    }
-
-    fn colour_of(&self, word: &str) -> Option<Colour> {
-        [Colour::Blue, Colour::Green].into_iter().find(|colour| self.of(*colour).eq_ignore_ascii_case(word))
-    }
-
     /// Whom a place such as `NAME:80` names, and how much of it is the name: an upstream is one with any port, as nginx has it.
     fn named_by(&self, place: &str) -> Option<(Colour, usize)> {
-        [Colour::Blue, Colour::Green].into_iter().find_map(|colour| {
-            let word = self.of(colour);
+        Colour::BOTH.into_iter().find_map(|colour| {
+            let word = self.each.of(colour);
             if same_address(word, place) && word.contains(':') {
                 return Some((colour, place.len()));
             }
@@ -54,25 +45,23 @@ impl Words<'_> {
     }
 
     pub(super) fn find(&self, file: &Parsed<'_>) -> Result<Places, NotUnderstood> {
-        match &self.0.stands {
+        match self.stand {
             WordStands::InAVariable(wanted) => self.find_given(file, wanted.as_deref()),
             WordStands::InAPass => self.find_passed_to(file),
         }
     }
 
     fn find_given(&self, file: &Parsed<'_>, wanted: Option<&str>) -> Result<Places, NotUnderstood> {
-        let mut found: Vec<(&str, Colour, &Word, bool)> = Vec::new();
-        for (index, statement) in file.statements.iter().enumerate() {
-            for (variable, word, is_for_all) in given(file, index, statement) {
-                if wanted.is_none_or(|wanted| wanted == variable)
-                    && let Some(colour) = self.colour_of(&word.value)
-                {
-                    found.push((variable, colour, word, is_for_all));
-                }
-            }
-        }
-        let variables: BTreeSet<&str> = found.iter().filter(|(.., for_all)| *for_all).map(|found| found.0).collect();
-        let (blue, green) = (&self.0.blue, &self.0.green);
+        let of_wanted = file.given().filter(|given| wanted.is_none_or(|wanted| wanted == given.variable));
+        let found: Vec<(Colour, Given<'_>)> = of_wanted
+            .filter_map(|given| {
+                let colour = self.each.find(|known| known.eq_ignore_ascii_case(&given.word.value))?;
+                Some((colour, given))
+            })
+            .collect();
+        let for_all = found.iter().filter(|(_, given)| given.is_for_all);
+        let variables: BTreeSet<&str> = for_all.map(|(_, given)| given.variable).collect();
+        let Each { blue, green } = self.each;
         let variable = match variables.iter().collect::<Vec<_>>().as_slice() {
             [one] => **one,
             [] => {
@@ -89,10 +78,10 @@ impl Words<'_> {
         };
         refuse_what_lua_sets(file, variable)?;
         let mut places = Places { variable: Some(variable.to_owned()), words: Vec::new(), exceptions: Vec::new() };
-        for (_, colour, word, is_for_all) in found.iter().filter(|(name, ..)| *name == variable) {
-            match is_for_all {
-                true => places.words.push((*colour, word.inner())),
-                false => places.exceptions.push((*colour, file.line_of(word.span.start))),
+        for (colour, given) in found.iter().filter(|(_, given)| given.variable == variable) {
+            match given.is_for_all {
+                true => places.words.push((*colour, given.word.inner())),
+                false => places.exceptions.push((*colour, file.line_of(given.word.span.start))),
             }
         }
         Ok(places)
@@ -112,7 +101,7 @@ impl Words<'_> {
                 true => places.exceptions.push((colour, file.line_of(bytes.start))),
             }
         }
-        let (blue, green) = (&self.0.blue, &self.0.green);
+        let Each { blue, green } = self.each;
         let line_of = |wanted| places.words.iter().find(|(colour, _)| *colour == wanted).map(|(_, bytes)| bytes.start);
         match (line_of(Colour::Blue), line_of(Colour::Green)) {
             (None, None) => Err(refused(format!("nothing in this file is passed to \"{blue}\" or \"{green}\""))),
@@ -138,24 +127,20 @@ impl Words<'_> {
     ) -> Result<Vec<(Range<usize>, String)>, NotUnderstood> {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         for (_, bytes) in places.words.iter().filter(|(colour, _)| *colour != serve) {
-            edits.push((bytes.clone(), self.of(serve).to_owned()));
+            edits.push((bytes.clone(), self.each.of(serve).to_owned()));
         }
-        for name in [Colour::Blue, Colour::Green].into_iter().flat_map(|colour| self.upstreams(file, places, colour)) {
-            for (colour, word) in file.weight_headers_of(&name)? {
-                let value = if colour == serve { FULL_WEIGHT } else { NO_WEIGHT }.to_string();
-                let is_new = !edits.iter().any(|(span, _)| *span == word.span);
-                if word.value != value && is_new {
-                    edits.push((word.span.clone(), word.like(&value)));
-                }
-            }
+        for name in Colour::BOTH.into_iter().flat_map(|colour| self.upstreams(file, places, colour)) {
+            edits.extend(weight_header_edits(file, &name, serve)?);
         }
         edits.sort_by_key(|(span, _)| span.start);
+        // A server that passes to both has one pair of headers.
+        edits.dedup();
         Ok(edits)
     }
 
     /// The upstreams that requests are passed to while the word is that side's.
     pub(super) fn upstreams(&self, file: &Parsed<'_>, places: &Places, colour: Colour) -> Vec<String> {
-        let word = self.of(colour);
+        let word = self.each.of(colour);
         let mut names = places.variable.as_ref().map_or(Vec::new(), |variable| file.passed_by(variable, word));
         // It may be passed on in another file.
         if names.is_empty() {
@@ -185,7 +170,7 @@ impl Words<'_> {
                     format!(
                         "the upstream \"{}\" that \"{}\" stands for has {}, and none that serves is {serve}'s: {}",
                         upstream.name,
-                        self.of(serve),
+                        self.each.of(serve),
                         listed(&has, "no server"),
                         listed(addresses, "nothing"),
                     ),
@@ -206,25 +191,6 @@ impl Places {
     pub(super) fn exceptions_to(&self, serve: Colour) -> Vec<String> {
         let others = self.exceptions.iter().filter(|(colour, _)| *colour != serve);
         others.map(|(_, line)| format!("line {line}")).collect()
-    }
-}
-
-/// The words that a statement gives a variable, with its name, and whether for every request.
-fn given<'f>(file: &'f Parsed<'_>, index: usize, statement: &'f Statement) -> Vec<(&'f str, &'f Word, bool)> {
-    let name = |word: &'f Word| word.value.strip_prefix('$');
-    match (statement.name(), statement.words.as_slice()) {
-        ("set", [_, variable, word]) => {
-            name(variable).map(|name| (name, word, !file.is_inside_an_if(statement))).into_iter().collect()
-        }
-        ("map" | "split_clients" | "geo", [_, .., variable]) if statement.body.is_some() => {
-            let Some(name) = name(variable) else { return Vec::new() };
-            let entries = file.children(index).filter_map(|entry| match entry.words.as_slice() {
-                [key, word] => Some((name, word, key.value == "default" && statement.name() != "split_clients")),
-                _ => None,
-            });
-            entries.collect()
-        }
-        (_, _) => Vec::new(),
     }
 }
 

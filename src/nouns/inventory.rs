@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use regex::Regex;
 use serde::Serialize;
 
-use crate::nouns::colour::Colour;
+use crate::nouns::colour::{Colour, Each};
 use crate::nouns::names::{
     ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination, UnitName,
 };
@@ -69,29 +69,12 @@ pub struct SshSettings {
 pub enum Layout {
     /// By the weights of the servers of one or several upstreams, all in one file.
     Weights { upstreams: Vec<String>, context: Option<NginxContext> },
-    /// By one word: what a variable is given, or what is passed to.
-    Word(SideWords),
-    /// By where a link points: to one of two files.
-    Link(SideFiles),
-    /// By a file that is the same as one of two others.
-    Copy(SideFiles),
-}
-
-/// The file of each side, as the config names it: a path, or a name in the folder of `nginx.file`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SideFiles {
-    pub blue: String,
-    pub green: String,
-}
-
-impl SideFiles {
-    /// As the config names it, which is what a link says.
-    pub fn of(&self, colour: Colour) -> &str {
-        match colour {
-            Colour::Blue => &self.blue,
-            Colour::Green => &self.green,
-        }
-    }
+    /// By one word, mostly an upstream's name, or the end of one.
+    Word { words: Each<String>, stands: WordStands },
+    /// By where a link points: to one of two files, as the config names them: a path, or a name in the link's folder.
+    Link(Each<String>),
+    /// By a file that is the same as one of two others, named as those of a link.
+    Copy(Each<String>),
 }
 
 /// Which of two upstreams of one name, in a file with both kinds.
@@ -99,14 +82,6 @@ impl SideFiles {
 pub enum NginxContext {
     Http,
     Stream,
-}
-
-/// The word of each side; mostly an upstream's name, or the end of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SideWords {
-    pub blue: String,
-    pub green: String,
-    pub stands: WordStands,
 }
 
 /// Where a word stands that says who serves.
@@ -303,10 +278,10 @@ impl Nginx {
     }
 
     /// The files of the two sides, where the layout has some.
-    pub fn side_files(&self) -> Option<&SideFiles> {
+    pub fn side_files(&self) -> Option<&Each<String>> {
         match &self.layout {
             Layout::Link(files) | Layout::Copy(files) => Some(files),
-            Layout::Weights { .. } | Layout::Word(_) => None,
+            Layout::Weights { .. } | Layout::Word { .. } => None,
         }
     }
 
@@ -359,6 +334,11 @@ impl Host {
 }
 
 impl App {
+    /// Its servers as nginx's file writes them.
+    pub fn addresses(&self) -> Vec<String> {
+        self.servers.iter().map(ToString::to_string).collect()
+    }
+
     pub fn reach(&self) -> Reach {
         if self.servers.iter().all(ServerAddress::is_local) { Reach::OwnHost } else { Reach::AnyBalancer }
     }

@@ -10,7 +10,6 @@ use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
 use crate::nginx::Site;
 use crate::nouns::clock::Clock;
-use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::record::{Status, StepWord, Traffic, What};
@@ -54,11 +53,10 @@ async fn observe_host<F: Ask>(
 /// What a balancer's file says and who answers through it, as far as that is known.
 pub fn traffic(inventory: &Inventory, facts: &HostFacts) -> Option<Traffic> {
     let nginx = facts.seen.as_ref().ok()?.nginx.as_ref()?;
-    let blue =
-        nginx.text.as_ref().ok().and_then(|text| Site::of(inventory, &nginx.side_texts).share(text, Colour::Blue).ok());
+    let shares = nginx.text.as_ref().ok().and_then(|text| Site::of(inventory, &nginx.side_texts).shares(text).ok());
     Some(Traffic {
         file: facts::serving(inventory, nginx),
-        blue: blue.and_then(Share::percent).unwrap_or(Share::NONE),
+        blue: shares.and_then(|shares| Share::percent(shares.blue)).unwrap_or(Share::NONE),
         answered_by: nginx.probe_answered_by,
         status: nginx.probe.status,
     })

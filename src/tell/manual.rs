@@ -106,8 +106,8 @@ fn what_the_file_must_say(text: &mut String, inventory: &Inventory) {
             let blue = inventory.nginx.beside(&files.blue);
             comment(text, &format!("instead of the editor: cp {blue} {}", inventory.nginx.file));
         }
-        Layout::Word(words) => {
-            let place = match &words.stands {
+        Layout::Word { words, stands } => {
+            let place = match stands {
                 WordStands::InAPass => "what is passed to".to_owned(),
                 WordStands::InAVariable(None) => "what the variable is given, by `set` or a map's default".to_owned(),
                 WordStands::InAVariable(Some(name)) => format!("what ${name} is given, by `set` or a map's default"),

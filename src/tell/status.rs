@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::hosts::facts::{AppFacts, Facts, NginxFacts, Seen};
 use crate::nginx::Site;
-use crate::nouns::colour::Colour;
+use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::production::who_serves;
 use crate::nouns::record::plural;
@@ -74,10 +74,9 @@ fn weights(inventory: &Inventory, nginx: &NginxFacts) -> String {
         Ok(text) => text,
         Err(not_known) => return not_known.why.clone(),
     };
-    let site = Site::of(inventory, &nginx.side_texts);
-    match (site.share(text, Colour::Blue), site.share(text, Colour::Green)) {
-        (Ok(blue), Ok(green)) => format!("blue {blue} %, green {green} %"),
-        (Err(not_understood), _) | (_, Err(not_understood)) => not_understood.to_string(),
+    match Site::of(inventory, &nginx.side_texts).shares(text) {
+        Ok(Each { blue, green }) => format!("blue {blue} %, green {green} %"),
+        Err(not_understood) => not_understood.to_string(),
     }
 }
 

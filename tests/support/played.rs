@@ -2,13 +2,16 @@
 //! memory. Each file that plays runs compiles this for itself and uses a part of it, hence the allowance below.
 #![allow(dead_code)]
 
+#[path = "config.rs"]
+mod config;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, OnceLock};
 
 use super::fleet::{Fleet, PATH};
-use rollback_prod::config::{Document, Reading, read};
+use config::inventory_of;
 use rollback_prod::engine::run::execute;
 use rollback_prod::engine::{planner, safety};
 use rollback_prod::hosts::program::Tenure;
@@ -19,7 +22,7 @@ use rollback_prod::nouns::clock::Clock;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::consent::Confirmed;
 use rollback_prod::nouns::inventory::{Inventory, Role};
-use rollback_prod::nouns::names::{Environment, HostName, IncidentId};
+use rollback_prod::nouns::names::{HostName, IncidentId};
 use rollback_prod::nouns::plan::{FileChange, Plan};
 use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{Balancer, Begun, Entry, What};
@@ -74,16 +77,7 @@ interval = "100ms"
 timeout = "3s"
 "#
     );
-    let reading = Reading {
-        base: Document { path: PathBuf::from("rollback.toml"), text },
-        overlay: None,
-        environment: Environment::new("prod").expect("a word"),
-        home: None,
-        variable: &|_| None,
-        read_file: &|path: &Path| std::fs::read_to_string(path),
-    };
-    let read = read(&reading).unwrap_or_else(|problems| panic!("{problems:?}"));
-    (read.inventory, FILE.replace("SERVER", server))
+    (inventory_of(Path::new("rollback.toml"), text), FILE.replace("SERVER", server))
 }
 
 /// Tells the hosts what the journal says before anything is done.

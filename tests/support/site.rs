@@ -229,6 +229,17 @@ pub fn users_lost_nothing(lab: &Lab, host: &str, mut users: Child) {
     assert!(saw.ends_with(" 200") && saw.lines().count() == 1, "nothing but 200: {saw}");
 }
 
+/// Gives both units a second server each, as a pre-forking one has them; not restarted yet.
+pub const TWO_PORTS: &str = r#"
+    for pair in blue:8080:8082 green:8081:8083; do
+      colour=${pair%%:*} rest=${pair#*:}
+      printf '#!/bin/sh\ntrap "kill 0" TERM\n/opt/listings/bin/listings-%s --port %s & /opt/listings/bin/listings-%s --port %s & wait\n' \
+        $colour ${rest%:*} $colour ${rest#*:} >/opt/listings/bin/both-$colour
+      chmod 755 /opt/listings/bin/both-$colour
+      sed -i "s|^ExecStart=.*|ExecStart=/opt/listings/bin/both-$colour|" /etc/systemd/system/listings-$colour.service
+    done
+    systemctl daemon-reload"#;
+
 /// What systemd says of a unit: `active`, `inactive`, `failed`.
 pub fn unit(lab: &Lab, host: &str, unit: &str) -> String {
     String::from_utf8_lossy(&lab.exec(host, &["systemctl", "is-active", unit]).stdout).trim().to_owned()

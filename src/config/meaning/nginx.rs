@@ -4,18 +4,10 @@ use std::path::PathBuf;
 
 use super::words::optional;
 use super::{Meaning, file};
-use crate::nouns::inventory::{Layout, Nginx, NginxContext, SideFiles, SideWords, WordStands};
+use crate::config::file::SwitchName;
+use crate::nouns::colour::Each;
+use crate::nouns::inventory::{Layout, Nginx, NginxContext, WordStands};
 use crate::nouns::names::RemotePath;
-
-/// The values of `nginx.switch`.
-#[derive(Clone, Copy)]
-enum Switch {
-    Weights,
-    Variable,
-    Pass,
-    Link,
-    File,
-}
 
 impl Meaning<'_, '_, '_> {
     pub(super) fn nginx(&mut self, nginx: &file::NginxTable) -> Option<Nginx> {
@@ -41,34 +33,44 @@ impl Meaning<'_, '_, '_> {
 
     fn layout(&mut self, nginx: &file::NginxTable) -> Option<Layout> {
         let known = [
-            ("weights", Switch::Weights),
-            ("variable", Switch::Variable),
-            ("pass", Switch::Pass),
-            ("link", Switch::Link),
-            ("file", Switch::File),
+            ("weights", SwitchName::Weights),
+            ("variable", SwitchName::Variable),
+            ("pass", SwitchName::Pass),
+            ("link", SwitchName::Link),
+            ("file", SwitchName::File),
         ];
-        match self.one_of("nginx.switch", "layout", &nginx.switch, &known)? {
-            Switch::Weights => {
-                self.excluded_by("weights", &["blue", "green", "variable"]);
+        let switch = self.one_of("nginx.switch", "layout", &nginx.switch, &known)?;
+        // Keys that mean something in other layouts only.
+        let foreign: &[&str] = match switch {
+            SwitchName::Weights => &["blue", "green", "variable"],
+            SwitchName::Variable => &["upstream", "upstreams", "context", "template"],
+            SwitchName::Pass | SwitchName::Link | SwitchName::File => {
+                &["upstream", "upstreams", "context", "template", "variable"]
+            }
+        };
+        for path in
+            foreign.iter().map(|key| format!("nginx.{key}")).filter(|path| self.is_written(path)).collect::<Vec<_>>()
+        {
+            self.wrong(&path, format!("it and nginx.switch = \"{}\" exclude each other", nginx.switch));
+        }
+        match switch {
+            SwitchName::Weights => {
                 let contexts = [("http", NginxContext::Http), ("stream", NginxContext::Stream)];
                 let context = optional(&nginx.context, |word| self.one_of("nginx.context", "context", word, &contexts));
                 let upstreams = self.upstreams(nginx);
                 Some(Layout::Weights { upstreams: upstreams?, context: context.ok()? })
             }
-            Switch::Variable => {
-                self.excluded_by("variable", &["upstream", "upstreams", "context", "template"]);
+            SwitchName::Variable => {
                 let words = self.sides(nginx, "", Self::nginx_word);
                 let variable = optional(&nginx.variable, |name| self.nginx_word("nginx.variable", name));
-                let (blue, green) = words?;
-                Some(Layout::Word(SideWords { blue, green, stands: WordStands::InAVariable(variable.ok()?) }))
+                Some(Layout::Word { words: words?, stands: WordStands::InAVariable(variable.ok()?) })
             }
-            Switch::Pass => {
-                self.excluded_by("pass", &["upstream", "upstreams", "context", "template", "variable"]);
-                let (blue, green) = self.sides(nginx, "", Self::nginx_word)?;
-                Some(Layout::Word(SideWords { blue, green, stands: WordStands::InAPass }))
+            SwitchName::Pass => {
+                let words = self.sides(nginx, "", Self::nginx_word)?;
+                Some(Layout::Word { words, stands: WordStands::InAPass })
             }
-            Switch::Link => self.side_files("link", nginx).map(Layout::Link),
-            Switch::File => self.side_files("file", nginx).map(Layout::Copy),
+            SwitchName::Link => self.side_files(nginx).map(Layout::Link),
+            SwitchName::File => self.side_files(nginx).map(Layout::Copy),
         }
     }
 
@@ -101,17 +103,17 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
-    fn side_files(&mut self, layout: &str, nginx: &file::NginxTable) -> Option<SideFiles> {
-        self.excluded_by(layout, &["upstream", "upstreams", "context", "template", "variable"]);
-        let (blue, green) = self.sides(nginx, ".conf", Self::side_file)?;
-        for (colour, name) in [("blue", &blue), ("green", &green)] {
-            let file = nginx.file.as_deref().unwrap_or_default();
-            if name == file || file.strip_suffix(name.as_str()).is_some_and(|folder| folder.ends_with('/')) {
-                self.wrong(&format!("nginx.{colour}"), format!("{name:?} is nginx.file itself"));
-                return None;
-            }
+    fn side_files(&mut self, nginx: &file::NginxTable) -> Option<Each<String>> {
+        let files = self.sides(nginx, ".conf", Self::side_file)?;
+        let file = nginx.file.as_deref().unwrap_or_default();
+        let is_file = |name: &String| {
+            name == file || file.strip_suffix(name.as_str()).is_some_and(|folder| folder.ends_with('/'))
+        };
+        if let Some(colour) = files.find(is_file) {
+            self.wrong(&format!("nginx.{colour}"), format!("{:?} is nginx.file itself", files.of(colour)));
+            return None;
         }
-        Some(SideFiles { blue, green })
+        Some(files)
     }
 
     /// A path on the hosts, or a name in the folder of `nginx.file`.
@@ -132,7 +134,7 @@ impl Meaning<'_, '_, '_> {
         nginx: &file::NginxTable,
         suffix: &str,
         read: fn(&mut Self, &str, &str) -> Option<String>,
-    ) -> Option<(String, String)> {
+    ) -> Option<Each<String>> {
         let mut side = |colour: &str, word: &Option<String>| {
             let path = format!("nginx.{colour}");
             match word {
@@ -149,16 +151,7 @@ impl Meaning<'_, '_, '_> {
             self.wrong("nginx.green", format!("{green:?} is blue's, too"));
             return None;
         }
-        Some((blue, green))
-    }
-
-    /// Keys that mean something in other layouts only.
-    fn excluded_by(&mut self, layout: &str, keys: &[&str]) {
-        for path in keys.iter().map(|key| format!("nginx.{key}")) {
-            if self.is_written(&path) {
-                self.wrong(&path, format!("it and nginx.switch = \"{layout}\" exclude each other"));
-            }
-        }
+        Some(Each { blue, green })
     }
 
     fn template(&mut self, text: &str) -> Option<(PathBuf, String)> {

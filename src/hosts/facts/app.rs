@@ -279,11 +279,6 @@ pub fn direct_url(server: &str, path: &str) -> String {
     }
 }
 
-/// The servers of a colour as the nginx module takes them.
-pub fn addresses(app: &App) -> Vec<String> {
-    app.servers.iter().map(ToString::to_string).collect()
-}
-
 /// Whether there is anything to stop. A unit that waits for its restart is not running, and will be.
 pub fn must_be_stopped(run: &Run, app: &AppFacts) -> bool {
     match run {

@@ -136,13 +136,13 @@ pub(super) fn read(
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
         stat: text("nginx.stat").trim().to_owned(),
-        side_texts: SideTexts { blue: side_text(answer, Colour::Blue), green: side_text(answer, Colour::Green) },
+        side_texts: SideTexts::from(|colour| side_text(answer, colour)),
         text: file,
         is_valid,
         is_loaded,
         defined_in: match &inventory.nginx.layout {
             Layout::Weights { upstreams, .. } => upstreams.first().map_or(Vec::new(), |name| defined_in(&dump, name)),
-            Layout::Word(_) | Layout::Link(_) | Layout::Copy(_) => Vec::new(),
+            Layout::Word { .. } | Layout::Link(_) | Layout::Copy(_) => Vec::new(),
         },
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),

@@ -1,0 +1,20 @@
+//! A config as the program reads it. A file of its own, so that a test or a bench includes it without the rest.
+
+use std::path::Path;
+
+use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::nouns::inventory::Inventory;
+use rollback_prod::nouns::names::Environment;
+
+/// What a text means that stands at a path; of `prod`, and with no variables.
+pub fn inventory_of(path: &Path, text: String) -> Inventory {
+    let reading = Reading {
+        base: Document { path: path.to_owned(), text },
+        overlay: None,
+        environment: Environment::new("prod").expect("a word"),
+        home: None,
+        variable: &|_| None,
+        read_file: &|path: &Path| std::fs::read_to_string(path),
+    };
+    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+}
