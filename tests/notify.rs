@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{
-    App, Channel, Contacts, Evidence, Host, Inventory, Layout, Nginx, Notify, Role, Run, Secret, SshSettings, Targets,
-    Verify,
+    App, Channel, Contacts, Evidence, Host, Inventory, Layout, Nginx, Notify, Reach, Role, Run, Secret, SshSettings,
+    Targets, Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
 use rollback_prod::tell::message::Message;
@@ -430,6 +430,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
     let app = || App {
         colour: rollback_prod::nouns::colour::Colour::Blue,
         servers: vec![],
+        reach: Reach::OwnHost,
         health: vec![],
         log: None,
         run: Run::Systemd(UnitName::new("x.service").expect("a unit")),
@@ -449,6 +450,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         nginx: Nginx {
             file: RemotePath::new("/etc/nginx/x").expect("a path"),
             layout: Layout::Weights { upstreams: vec!["x".into()], context: None },
+            container: None,
             template: None,
             probe: HttpUrl::new("http://127.0.0.1/").expect("a URL"),
             probe_host: None,

@@ -109,6 +109,7 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
                     path: "/etc/nginx/sites-available/listings".into(),
                     before: BEFORE.into(),
                     after: AFTER.into(),
+                    mounted: None,
                 },
                 proof: Proof {
                     who: "blue".into(),
@@ -179,6 +180,8 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             nginx: Some(NginxFacts {
                 path: unknown(),
                 stat: String::new(),
+                mounted: None,
+                known: std::collections::BTreeMap::new(),
                 text: unknown(),
                 sha256: None,
                 is_valid: Ok(()),

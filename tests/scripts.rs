@@ -22,7 +22,7 @@ use rollback_prod::incident::capture;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
-use rollback_prod::nouns::plan::{FileChange, Mark, Proof, StandsIn, Target};
+use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, Target};
 use rollback_prod::nouns::record::Swap;
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::{drain, lock, scripts, start, stop, switch, verify};
@@ -309,11 +309,12 @@ fn what_is_not_given_is_what_the_script_says() {
 /// each form of nginx's file.
 fn every_program() -> Vec<Program> {
     let weights = "upstream = \"listings_backend\"";
+    let contained = "upstream = \"listings_backend\"\ncontainer = \"web\"";
     let link = "switch = \"link\"\nblue = \"blue.conf\"\ngreen = \"green.conf\"";
     let green = [
         (weights, "run.systemd = \"listings-green.service\""),
         (link, "run.docker = \"green\""),
-        (weights, "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }"),
+        (contained, "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }"),
         (weights, "run.command = { start = [\"a\"], stop = [\"b\", \"c d\"], status = [\"e\"] }"),
         (weights, "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }"),
     ];
@@ -337,7 +338,7 @@ health = ["http://127.0.0.1:8080/health"]
 run.systemd = "listings-blue.service"
 [green]
 servers = ["127.0.0.1:8081", "unix:/run/green.sock", "green.internal:8085"]
-health = ["http://127.0.0.1:8081/health"]
+health = ["http://127.0.0.1:8081/health", "http://green.internal:8085/health"]
 log = "/var/log/green.log"
 {run}
 [database]
@@ -357,7 +358,8 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let run = IncidentId::new("rollback-20260101-000000").expect("an id");
     let tenure = Tenure { run: run.clone(), holder: "somebody".into(), takes_over: true, number: Some(1) };
     let path = RemotePath::new("/etc/nginx/sites-available/listings").expect("a path");
-    let change = FileChange { path: path.as_str().to_owned(), before: "before".into(), after: "after".into() };
+    let mounted = Some(Mounted { inside: "/etc/nginx/conf.d/listings.conf".into(), alone: true });
+    let change = FileChange { path: path.as_str().to_owned(), before: "before".into(), after: "after".into(), mounted };
     let mut programs: Vec<Program> = Vec::new();
     let mut ask = |question: Question| programs.push(question.program().clone());
     ask(question::facts(inventory, Direction::to(Colour::Blue), &inventory.hosts[0]));
@@ -370,6 +372,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(verify::access(inventory, &[("/var/log/nginx/access.log".to_owned(), 1)]));
     ask(capture::picture(inventory, &[1]));
     ask(capture::archive(inventory, &path));
+    ask(capture::archive_nginx(inventory, "container:/var/log/nginx/error.log"));
     capture::archive_container(inventory, &inventory.green.run).into_iter().for_each(&mut ask);
     ask(capture::journal(inventory, 0, &[UnitName::new("listings-green.service").expect("a unit")]));
     let database = inventory.database.as_ref().expect("there is one");
@@ -382,7 +385,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let mut apply = |change: Change| programs.push(change.program().clone());
     apply(lock::prepare(inventory, &tenure, Some(&change)));
     for stands_in in [StandsIn::Header, StandsIn::Body] {
-        let mark = Mark { of: Colour::Blue, stands_in, ours: "x: y".into(), theirs: "x: z".into() };
+        let mark = Mark { of: Colour::Green, stands_in, ours: "x: y".into(), theirs: "x: z".into() };
         let proof = Proof {
             who: "blue".into(),
             pidfile: "/run/nginx.pid".into(),

@@ -415,7 +415,7 @@ fn every_script_on_disk_is_sent_and_explains_itself() {
         let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
         let text = read(&path);
         assert!(text.starts_with("# "), "{} does not say what it is for", path.display());
-        let shared = ["lib", "ground", "candidate", "psql", "carry"].contains(&name.as_str());
+        let shared = ["lib", "nginx", "ground", "candidate", "psql", "carry"].contains(&name.as_str());
         assert!(shared || sent.contains(name.as_str()), "{} is sent by nobody", path.display());
         if !shared {
             assert!(text.contains("\n# Takes: "), "{} does not say what it takes", path.display());

@@ -1,7 +1,8 @@
 # The newest part of a log, compressed on the host at low priority, to standard output. When the file is younger
 # than its rotation and smaller than the limit, the end of the rotated one comes first. Constant memory.
 # Takes: max=0 file container compose project=-
-# max is in bytes. Of a log that docker keeps, container, or compose with its file and project.
+# max is in bytes. Of a log that docker keeps, container, or compose with its file and project. The file may be one of nginx's
+# container, as nginx.sh writes that.
 # Exit: 0; 50 no such file; 51 not readable; what it is instead of a file: 53 a FIFO, 54 a device, 55 a folder, 56 a
 #   socket; 57 a link out of its folder; 58 somebody else could have put it there, and may not read it himself; 59 it
 #   became another while it was opened; 60 all is well but the rotated one, which is one of these
@@ -216,6 +217,16 @@ if [ -n "$container" ]; then
   docker logs --timestamps "$container" 2>&1 | tail -c "$max" | compress
   return 0
 fi
+case $file in
+  container:*)
+    find_container || return 50
+    case $file in
+      container:) in_engine logs --timestamps "$nginx_container" 2>&1 | tail -c "$max" ;;
+      *) in_container tail -c "$max" "${file#container:}" ;;
+    esac | compress
+    return 0
+    ;;
+esac
 look "$file" || return
 # The status of the reading goes beside the bytes; that of a pipe is its last program's.
 { ended=$({

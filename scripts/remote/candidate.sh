@@ -1,5 +1,7 @@
 # The candidate nginx file is tested without being put in place: in a mount namespace of its own, where a copy in
 # memory lies over the live file. Only asks; leaves nothing behind.
+# Takes: inside
+# inside is where a container has the file, where nginx is in one; then the namespace is a copy of the container's.
 # candidate LIVE TEST-WORDS TEXT SOURCE: what is tested is TEXT, or the file SOURCE where there is one; a section "candidate"
 # with what the test said, and its status:
 #   0 nginx accepts it; 1 nginx refuses it; 75 it could not be tested here (no right to a mount namespace)
@@ -7,7 +9,7 @@
 # What runs inside. It says first, with a word that nobody else says, that it has begun: what was said before is sudo's and
 # unshare's, and no refusal of theirs is taken for one of nginx.
 # shellcheck disable=SC2016
-rp_inside='for d in /mnt /media /srv; do [ -d "$d" ] && break; done
+rp_inside='for d in /mnt /media /srv /tmp; do [ -d "$d" ] && break; done
 umask 022
 mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && cat >"$d/candidate" &&
 mount --bind "$d/candidate" "$1" && echo "$2" && shift 2 && exec "$@"'
@@ -15,14 +17,13 @@ mount --bind "$d/candidate" "$1" && echo "$2" && shift 2 && exec "$@"'
 candidate() {
   rp_mounted=mounted-$rp_nonce
   section candidate
-  # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
-  if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   rp_status=0
-  rp_text=$3
-  if [ -n "$4" ]; then
+  rp_text=$3 rp_source=$4
+  if [ -n "$nginx_container" ] && find_container && mounted_from "$rp_source"; then rp_source=$rp_place; fi
+  if [ -n "$rp_source" ]; then
     # Nothing in its place would be a file that says nothing, and nginx may well accept that.
-    rp_text=$(read_whole "$4" 2>/dev/null && printf x) || {
-      printf '%s cannot be read' "$4"
+    rp_text=$(read_whole "$rp_source" 2>/dev/null && printf x) || {
+      printf '%s cannot be read' "$rp_source"
       section candidate.status
       printf 75
       return 0
@@ -55,6 +56,19 @@ in_namespace() {
   set -- $2
   set +f
   unset IFS
+  if [ -n "$nginx_container" ]; then
+    # What has the rights of the container's user over it: root, or whoever keeps it without being root.
+    rp_users=
+    [ "$rp_keeper,$rp_engine" != itself,podman ] || rp_users='-U --preserve-credentials'
+    rp_as=as_root
+    [ -z "$rp_users" ] || rp_as=itself
+    # shellcheck disable=SC2086
+    "$rp_as" nsenter -t "$rp_first" -m -n -p $rp_users unshare -m \
+      sh -c "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\$PATH; $rp_inside" rollback-prod "$inside" "$rp_mounted" "$@"
+    return
+  fi
+  # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
+  if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   # shellcheck disable=SC2086
   as_root unshare $rp_map -m --propagation private sh -c "$rp_inside" rollback-prod "$rp_live" "$rp_mounted" "$@"
 }

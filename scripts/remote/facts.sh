@@ -1,10 +1,10 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
 # Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status...
-# Takes: evidence... ports get...
+# Takes: evidence... ports get... lookup...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name; a status is NAME and the command of
-# its supervisor; blue and green are as the config names their files. Always ends with 0: a question that cannot be answered
-# is a section that says so.
+# its supervisor; blue and green are as the config names their files; a lookup is a name that only nginx's container may know.
+# Always ends with 0: a question that cannot be answered is a section that says so.
 green_marks=
 add_mark() {
   green_marks="$green_marks$1
@@ -31,15 +31,110 @@ records "$service" | while IFS= read -r job; do
   fi
 done
 
-resolved=
-[ -z "$nginx_file" ] || resolved=$(live_place "$nginx_file")
+# What only a container can say of the file that it has: where all links lead to there, which file that is, and what would
+# make it anew at the next start (docker-nginx, entrypoint/20-envsubst-on-templates.sh).
+# shellcheck disable=SC2016 # run there
+live_there='live() {
+  case $form in
+    link) folder=$(readlink -f "${1%/*}/") && echo "${folder%/}/${1##*/}" ;;
+    *) readlink -f "$1" ;;
+  esac
+}
+form=$1 file=$2
+shift 2
+'
+# shellcheck disable=SC2016
+place_there=$live_there'place=$(live "$file") && { [ -e "$place" ] || [ -L "$place" ]; } || exit 3
+echo "place $place"
+stat -c "is %d:%i" "$place"
+made=${NGINX_ENVSUBST_OUTPUT_DIR:-/etc/nginx/conf.d}
+case $place in
+  "$made"/*)
+    template=${NGINX_ENVSUBST_TEMPLATE_DIR:-/etc/nginx/templates}${place#"$made"}${NGINX_ENVSUBST_TEMPLATE_SUFFIX:-.template}
+    [ ! -e "$template" ] || echo "template $template"
+    ;;
+esac'
+# Of the files that it loads those that are ours; what its logs are; which names it knows by itself.
+# shellcheck disable=SC2016
+loaded_there=$live_there'while [ "$1" != -- ]; do
+  [ "$(live "$1")" != "$file" ] || echo "same $1"
+  shift
+done
+shift
+for log do
+  case $log in /*) ;; *) continue ;; esac
+  real=$(readlink -f "$log")
+  case $real in
+    /dev/* | /proc/* | *pipe:*) echo "log $log -" ;;
+    *) [ ! -f "$real" ] || echo "log $log $real" ;;
+  esac
+done
+while read -r line; do echo "host $line"; done </etc/hosts'
+
+# place_in_container: where the file is there ($inside), and where that is mounted from ($resolved).
+place_in_container() {
+  section nginx.container
+  if ! find_container; then
+    printf 'none %s\n' "$({ docker inspect --type container "$nginx_container" || podman inspect --type container "$nginx_container"; } 2>&1 >/dev/null)"
+    return 1
+  fi
+  by=
+  [ "$rp_keeper" = itself ] || by='sudo '
+  printf 'engine %s%s\n' "$by" "$rp_engine"
+  if [ "$rp_first" = 0 ]; then
+    printf 'stopped\n'
+    return 1
+  fi
+  with_lookup look_up
+  [ -z "$rp_known" ] || printf '%s\n' "$rp_known" | sed 's/^/known /'
+  inside=$nginx_file
+  # In the config stands where the container has it, or where it is mounted from.
+  if ! mounted_from "$inside" && seen_as "$(live_place "$inside")"; then inside=$rp_inside; fi
+  there=0
+  said=$(in_container sh -c "$place_there" rollback-prod "$form" "$inside" 2>&1) || there=$?
+  case $there in
+    0) ;;
+    3)
+      printf 'missing %s\n' "$inside"
+      return 1
+      ;;
+    *)
+      printf 'closed %s\n' "$said"
+      return 1
+      ;;
+  esac
+  same=$(printf '%s\n' "$said" | sed -n 's/^is //p')
+  inside=$(printf '%s\n' "$said" | sed -n 's/^place //p')
+  printf 'inside %s\n' "$inside"
+  printf '%s\n' "$said" | sed -n '/^template /p'
+  if ! mounted_from "$inside"; then
+    printf 'loose\n'
+    return 1
+  fi
+  resolved=$rp_place
+  [ "$rp_alone" = no ] || printf 'alone\n'
+  [ "$same" = "$(seen_stat %d:%i "$resolved" 2>/dev/null)" ] || printf 'other %s\n' "$resolved"
+  ! mounted_from "$blue_file" || blue_file=$rp_place
+  ! mounted_from "$green_file" || green_file=$rp_place
+}
+# seen_stat FORMAT FILE: also where only root may look: an engine's volumes are in a folder of its own.
+seen_stat() { stat -c "$1" "$2" 2>/dev/null || as_root stat -c "$1" "$2"; }
+
+resolved='' inside=''
+if [ -n "$nginx_container" ]; then
+  place_in_container
+elif [ -n "$nginx_file" ]; then
+  resolved=$(live_place "$nginx_file")
+fi
 
 # nginx_facts: what nginx itself says it has loaded, and whether it runs.
 nginx_facts() {
   [ -n "$nginx_file" ] || return 0
+  if [ -n "$nginx_container" ] && [ -z "$inside" ]; then return 0; fi
   section nginx.dump
   status=0
-  dumped=$(run_words "$dump" 2>/dev/null) || status=$?
+  # What it complains of goes before it: it is not asked twice, since a name server that hangs is waited for each time.
+  { dumped=$(nginx_words "$dump" 2>&4) || status=$?; } 4>&1
   # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green; the pid file
   # once more on the last line.
   kept=$(printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
@@ -52,10 +147,13 @@ nginx_facts() {
     END { print "pidfile " pidfile }')
   pidfile=${kept##*pidfile }
   printf '%s\n' "${kept%pidfile *}"
-  # It failed, so asking for its complaint takes no time; a test has no other effect.
-  [ "$status" = 0 ] || { run_words "$dump" >/dev/null; } 2>&1
   section nginx.dump.status
   printf '%s' "$status"
+  if [ -n "$nginx_container" ]; then
+    loaded_in_container "$kept"
+    tell_nginx
+    return 0
+  fi
   if [ -z "$pidfile" ]; then
     pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
   fi
@@ -82,14 +180,44 @@ nginx_facts() {
   tell_nginx "$pidfile"
 }
 
-# kept_names NAME…: those that this host knows by itself, whoever is there.
+# loaded_in_container KEPT: the same of a container, and its logs as nginx.sh writes them.
+loaded_in_container() {
+  files=$(printf '%s\n' "$1" | sed -n 's/^# configuration file \(.*\):$/\1/p')
+  # The last is nginx's own default, which a dump does not show.
+  logs=$(printf '%s\n' "$1" | awk '
+    $1 == "error_log" || $1 == "access_log" { path = $2; gsub(/[;"]/, "", path); print (path == "stderr" ? "/dev/stderr" : path) }
+    END { print "/var/log/nginx/error.log" }' | sort -u)
+  IFS='
+'
+  set -f
+  # shellcheck disable=SC2086
+  said=$(in_container sh -c "$loaded_there" rollback-prod "$form" "$inside" $files -- $logs 2>/dev/null)
+  set +f
+  unset IFS
+  section nginx.same
+  printf '%s\n' "$said" | sed -n 's/^same //p'
+  section nginx.logs
+  printf '%s\n' "$said" | sed -n 's/^log //p' | while read -r log real; do
+    if [ "$real" = - ]; then
+      real=container:
+    elif mounted_from "$real"; then
+      real=$rp_place
+    else
+      real=container:$real
+    fi
+    printf '%s %s\n' "$log" "$real"
+  done
+  printf '%s\n' "$said" | sed -n 's/^host //p' | with_name kept_names
+}
+
+# kept_names NAME…: those that the file of names on standard input has, whoever is there.
 kept_names() {
   [ "$#" -gt 0 ] || return 0
   section nginx.names
   names=" $* " awk '{
     sub(/#.*/, "")
     for (i = 2; i <= NF; i++) if (index(ENVIRON["names"], " " $i " ")) print $i
-  }' /etc/hosts 2>/dev/null
+  }'
 }
 
 local_facts() {
@@ -109,7 +237,7 @@ local_facts() {
     command -v "$tool" || :
   done
   section space
-  df -Pk /run "${nginx_file%/*}/" 2>/dev/null
+  df -Pk /run "${resolved%/*}/" 2>/dev/null
 
   # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
   # file and its folder are ours.
@@ -190,14 +318,14 @@ local_facts() {
       printf '%s' $(($(date +%s) - beat))
   fi
 
-  if [ -n "$nginx_file" ]; then
+  if [ -n "$resolved" ]; then
     section nginx.link
     printf '%s' "$resolved"
-    ask nginx.stat stat -c '%U:%G %a %h' "$resolved"
+    ask nginx.stat seen_stat '%U:%G %a %h' "$resolved"
     ask nginx.text says "$resolved"
     [ -z "$blue_file" ] || ask nginx.blue read_whole "$blue_file"
     [ -z "$green_file" ] || ask nginx.green read_whole "$green_file"
-    with_name kept_names
+    [ -n "$nginx_container" ] || with_name kept_names </etc/hosts
   fi
 
   # journalctl reads what we may read of these, and says nothing of the rest.
@@ -215,9 +343,9 @@ local_facts() {
 
   section addresses
   # Where there is no if_inet6 awk ends there, with all of the other said.
-  awk 'FILENAME != "/proc/net/fib_trie" { print $1; next }
+  awk 'FILENAME !~ /fib_trie$/ { print $1; next }
     /32 host LOCAL/ && !seen[last]++ { print last }
-    { last = $2 }' /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null
+    { last = $2 }' /proc/net/fib_trie ${rp_apart:+"$rp_apart/fib_trie"} /proc/net/if_inet6 2>/dev/null
 
   # log_facts PATH: what a log is, looked at and never opened: what green owns may hold up whoever opens it, and this is
   # before traffic is safe. Where we may not read it, the group that may.

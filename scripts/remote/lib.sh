@@ -121,21 +121,13 @@ read_size() {
   case $rp_stat in *' regular'*) rp_size=${rp_stat%% *} ;; esac
 }
 
-# tail_of BYTES FILE: `tail -c BYTES` of a file of nginx, also where only root may read. Of nothing else than a file: a
-# FIFO, or /dev/zero, would hold up the switch.
-tail_of() {
-  if [ -r "$2" ]; then
-    if [ -f "$2" ]; then tail -c "$1" "$2"; fi
-  elif [ -f "$2" ] || as_root test -f "$2"; then
-    as_root tail -c "$1" "$2"
-  fi 2>/dev/null
-}
-
 # pause SECONDS: a fraction where sleep knows fractions.
 pause() { sleep "$1" 2>/dev/null || sleep 1; }
 
 # What is taken of answers that are only compared: a page without end must not fill a memory.
 rp_plenty=1048576
+# Names that this host need not know, as lines of NAME and address.
+rp_known=''
 # fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none)
 # and URL with unit separators between; `unix:/path:/uri` is asked over that socket, and `proxy+URL` begins with the line of
 # the PROXY protocol, which wget does not know. Answers with a section NAME (head
@@ -153,6 +145,7 @@ fetch_all() {
       rp_next=
       if [ "$rp_left" -gt 0 ]; then rp_next="\\n$rp_nonce ${1%%"$rp_unit"*}\\n"; fi
       printf 'write-out = "%s"\n' "\\n$rp_nonce $rp_name.code\\n%{http_code} %{errormsg}$rp_next"
+      [ -z "$rp_known" ] || curl_knows
       printf '%s\n' silent show-error include 'noproxy = "*"' 'header = "Connection: close"' "max-time = $rp_wait"
       [ "$rp_host" = - ] || curl_says header "Host: $rp_host"
       [ "$rp_proxy" = no ] || printf 'haproxy-protocol\n'
@@ -211,6 +204,12 @@ curl_says() {
 '*) rp_value=$(printf '%s' "$rp_value" | tr -d '\n' | sed 's/[\\"]/\\&/g') ;;
   esac
   printf '%s = "%s"\n' "$1" "$rp_value"
+}
+curl_knows() {
+  printf '%s\n' "$rp_known" | while read -r rp_at rp_address; do
+    case $rp_address in *:*) rp_address="[$rp_address]" ;; esac
+    printf 'connect-to = "%s::%s:"\n' "$rp_at" "$rp_address"
+  done
 }
 split_get() {
   rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
@@ -273,53 +272,6 @@ read_owner() {
   fi
 }
 
-# is_master PID PIDFILE: whether it is nginx's, and not a process that only calls itself so, which anybody can make: it
-# is root's, ours, or his whose the pid file is.
-is_master() {
-  read_owner "$1"
-  case $rp_owner in
-    '') return 1 ;;
-    0 | "$rp_uid") ;;
-    *) [ "$rp_owner" = "$(stat -L -c %u "$2" 2>/dev/null)" ] || return 1 ;;
-  esac
-  # Only now: the title of a process is read from its memory, and a stranger can hold up whoever reads that.
-  read_title "$1"
-  case $rp_title in *nginx*) ;; *) return 1 ;; esac
-}
-
-# read_master PIDFILE: the pid of the running master into $rp_master, or nothing. Where neither we nor root for us may read the file, it
-# is the only master that there is.
-read_master() {
-  rp_master='' rp_pid=
-  if [ -r "$1" ]; then
-    { IFS= read -r rp_pid <"$1" || [ -n "$rp_pid" ]; } || return 0
-  elif [ "$sudo" = yes ] && [ "$rp_uid" != 0 ] && [ -n "$1" ]; then
-    rp_pid=$(as_root cat "$1" 2>/dev/null)
-  fi
-  case $rp_pid in
-    '') ;;
-    *[!0-9]*) return 0 ;;
-    *)
-      if is_master "$rp_pid" "$1"; then rp_master=$rp_pid; fi
-      return 0
-      ;;
-  esac
-  # There is one, only not for us.
-  [ -e "$1" ] || return 0
-  rp_masters=
-  for rp_pid in /proc/[0-9]*; do
-    rp_pid=${rp_pid#/proc/}
-    rp_name=
-    { IFS= read -r rp_name <"/proc/$rp_pid/comm" || :; } 2>/dev/null
-    case $rp_name in nginx*) ;; *) continue ;; esac
-    is_master "$rp_pid" "$1" || continue
-    case $rp_title in *'nginx: master process'*) rp_masters="$rp_masters $rp_pid" ;; esac
-  done
-  # shellcheck disable=SC2086 # pids
-  set -- $rp_masters
-  [ "$#" != 1 ] || rp_master=$1
-}
-
 # children_of PID: their pids, into $rp_children. Where the kernel lists them it may leave one out while another ends,
 # which is then still in the list: two that are equal are whole (Linux, filesystems/proc.rst, 3.7).
 children_of() {
@@ -342,60 +294,24 @@ children_of() {
     if (f[2] == parent) print pid }')
 }
 
-# read_workers MASTER: those of its children that are one: who accepts into $rp_open, who shuts down into $rp_closing.
-read_workers() {
-  rp_open='' rp_closing=
-  children_of "$1"
-  for rp_pid in $rp_children; do
-    read_title "$rp_pid"
-    case $rp_title in
-      *'shutting down'*) rp_closing="$rp_closing $rp_pid" ;;
-      *'cache manager'* | *'cache loader'*) ;;
-      *nginx*) rp_open="$rp_open $rp_pid" ;;
-    esac
-  done
-}
-# tell_nginx PIDFILE: the sections nginx.master, and nginx.workers with a line for each: PID open|closing.
-tell_nginx() {
-  read_master "$1"
-  section nginx.master
-  printf '%s' "$rp_master"
-  [ -n "$rp_master" ] || return 0
-  read_workers "$rp_master"
-  section nginx.workers
-  for rp_pid in $rp_open; do printf '%s open\n' "$rp_pid"; done
-  for rp_pid in $rp_closing; do printf '%s closing\n' "$rp_pid"; done
-}
-
-# read_emerg LOG…: the newest line of each log that nginx itself calls [emerg] into $rp_emerg, so that a new one is seen. A
-# reload that nginx accepts and then does not apply says so nowhere else. Only where the level stands: a request for
-# `/[emerg]` that failed is logged with these letters, too, and anybody can send it.
-read_emerg() {
-  rp_emerg=
-  for rp_log in "$@"; do
-    rp_tail=$(tail_of 65536 "$rp_log")
-    case $rp_tail in
-      *'[emerg]'*)
-        rp_line=$(printf '%s\n' "$rp_tail" |
-          awk '/^[0-9\/]+ [0-9:]+ \[emerg\] / { last = substr($0, 1, 1024) } END { if (last != "") print last }')
-        [ -z "$rp_line" ] || rp_emerg="$rp_emerg$rp_line
-"
-        ;;
-    esac
-  done
-}
-
 # connections HEXPORTS: "STATE SIDE PORT PEER UID INODE ADDRESS" for each TCP socket with one of the ports (" 1F90 1F91 ")
 # on either end; SIDE is here where the port is ours, there where it is the peer's; ADDRESS is ours. Read from /proc, since
-# ss may not be installed.
+# ss may not be installed. $rp_apart is /proc's folder of a network that is apart from this host's and talks for it, too.
+rp_apart=''
 connections() {
-  # Where there is no tcp6 awk ends there, with all of tcp said.
-  awk -v ports="$1" '
+  rp_ports=$1
+  shift
+  for rp_file in /proc/net/tcp /proc/net/tcp6 ${rp_apart:+"$rp_apart/tcp" "$rp_apart/tcp6"}; do
+    [ ! -r "$rp_file" ] || set -- "$@" "$rp_file"
+  done
+  awk -v ports="$rp_ports" -v apart="$rp_apart" '
     $1 ~ /^[0-9]+:$/ {
       n = split($2, l, ":"); m = split($3, r, ":")
-      if (index(ports, " " l[n] " ")) print $4, "here", l[n], r[1], $8, $10, l[1]
+      # What listens in a container is known by the ports that this host has for it.
+      is_apart = apart != "" && index(FILENAME, apart) == 1
+      if (index(ports, " " l[n] " ") && !is_apart) print $4, "here", l[n], r[1], $8, $10, l[1]
       if (index(ports, " " r[m] " ") && $4 != "0A") print $4, "there", r[m], r[1], $8, $10, l[1]
-    }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :
+    }' "$@" 2>/dev/null || :
 }
 
 # listeners HEXPORTS: "HEXPORT PID ADDRESS" (as /proc writes it, or ss) for the processes that listen on the ports, as far as we may look: the open

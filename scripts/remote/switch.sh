@@ -1,7 +1,9 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
 # Takes: root_shell=no service run holder number form=content live before after test reload pidfile log... access... probe probe_host=- limit=10
-# Takes: passes=3 who header other_header body other_body get...
+# Takes: passes=3 who header other_header body other_body get... alone=no lookup...
+# alone=yes: a container has the file, and its folder not, and would keep the one that it has if another took its place: it is
+#   written over. A lookup is a name in a get that only the container may know.
 # root_shell=yes: sudo allows one. who is the side that shall answer. What tells its answers is header (a line of the head)
 #   or body (the whole body), and other_header or other_body what tells those of the side that must not any more; without
 #   it an answer counts once the old workers have stopped accepting. A get `direct` asks a server of who without nginx.
@@ -26,11 +28,16 @@ same() {
   [ "$rp_text" = "${2}x" ]
 }
 
-# Without a program where we may write it ourselves.
-write_new() {
-  if [ -w "$new" ]; then printf '%s' "$after" >"$new"; else printf '%s' "$after" | as_root tee "$new" >/dev/null; fi
+# write_over FILE TEXT: without a program where we may write it ourselves.
+write_over() {
+  if [ -w "$1" ]; then printf '%s' "$2" >"$1"; else printf '%s' "$2" | as_root tee "$1" >/dev/null; fi
 }
 write_beside() {
+  if [ "$alone" = yes ]; then
+    # For whoever comes when this host lost its power in the middle of it. We ourselves know what it said.
+    on_file cp -a "$live" "$old" 2>/dev/null
+    return 0
+  fi
   if [ "$form" = link ]; then
     # Into a folder that it points at mv would go, and not into its place.
     [ ! -d "$live" ] || return 1
@@ -38,10 +45,22 @@ write_beside() {
     return
   fi
   on_file cp -a "$live" "$new" || return 1
-  write_new || return 1
+  write_over "$new" "$after" || return 1
   same "$new" "$after" || return 1
   on_file sync "$new" 2>/dev/null || sync
   on_file ln -f "$live" "$old" 2>/dev/null || on_file cp -a "$live" "$old"
+}
+
+# replace: what is beside it, or was there before, takes its place.
+replace() {
+  if [ "$alone" = yes ]; then
+    write_over "$live" "$after" && same "$live" "$after"
+  else
+    on_file mv -f "$new" "$live"
+  fi
+}
+bring_back() {
+  if [ "$alone" = yes ]; then write_over "$live" "$before"; else on_file mv -f "$old" "$live"; fi
 }
 
 put_back() {
@@ -49,9 +68,10 @@ put_back() {
   if [ "$replaced" = no ]; then
     # The file said so before we came: there is nothing of ours to take back.
     printf 'nothing to put back: the file said so before\n'
-  elif on_file mv -f "$old" "$live" && same "$live" "$before"; then
+  elif bring_back && same "$live" "$before"; then
     on_file sync "$folder" 2>/dev/null || sync
-    if run_words "$test" 2>&1 && run_words "$reload" 2>&1; then return 0; fi
+    [ "$alone" = no ] || on_file rm -f "$old"
+    if nginx_words "$test" 2>&1 && nginx_words "$reload" 2>&1; then return 0; fi
   else
     return 1
   fi
@@ -217,6 +237,10 @@ switch() {
   elif [ "$current" != "${before}x" ]; then
     return 10
   fi
+  if [ -n "$nginx_container" ]; then
+    find_container || return 11
+    with_lookup look_up
+  fi
   read_master "$pidfile"
   master=$rp_master
   [ -n "$master" ] || return 11
@@ -235,14 +259,18 @@ switch() {
       on_file rm -f "$new" "$old" 2>/dev/null
       return 12
     fi
-    on_file mv -f "$new" "$live" || { on_file rm -f "$new" "$old"; return 12; }
+    if ! replace; then
+      [ "$alone" = no ] || bring_back
+      on_file rm -f "$new" "$old"
+      return 12
+    fi
     replaced=yes
     printf 'file replaced\n'
   fi
   section test
-  run_words "$test" 2>&1 || { give_up 20 'nginx refuses the file'; return; }
+  nginx_words "$test" 2>&1 || { give_up 20 'nginx refuses the file'; return; }
   section reload
-  run_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
+  nginx_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
   # Behind the reload, where it costs nobody anything: nginx lets its old workers accept for another 0.1 s.
   [ "$replaced" = no ] || on_file sync "$folder" 2>/dev/null || sync
   section access
@@ -259,7 +287,7 @@ switch() {
 is_left() { [ -e "$1" ] || [ -L "$1" ]; }
 
 measured() {
-  read_size "$1"
+  read_end "$1"
   [ -z "$rp_size" ] || printf '%s %s\n' "$1" "$rp_size"
 }
 

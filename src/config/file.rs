@@ -28,6 +28,8 @@ pub mod default {
     pub const TEST: &str = "nginx -t";
     /// Through systemd, so that a failed reload is known to `systemctl status` too.
     pub const RELOAD: &str = "systemctl reload nginx";
+    /// Where nginx runs in a container.
+    pub const RELOAD_IN_CONTAINER: &str = "nginx -s reload";
     /// Longer than a request should take; shorter than the patience of the one who waits.
     pub const STOP_TIMEOUT: &str = "20s";
     /// Traffic is safe by then; this only bounds how long green may finish what it has begun.
@@ -164,6 +166,10 @@ pub struct NginxTable {
     /// The file on the hosts that says who serves.
     #[schemars(example = &"/etc/nginx/sites-available/listings")]
     pub file: Option<String>,
+    /// The container that nginx runs in, of docker or podman. `file` is then a path in it or on the host, `test` and `reload`
+    /// run in it. Left out: nginx runs on the host.
+    #[schemars(example = &"web-nginx")]
+    pub container: Option<String>,
     /// In which way it says so: by the weights in an upstream block, by the word that a variable is given or that
     /// `proxy_pass` names, by where it points as a link, or by what it says as a copy of one of two files.
     #[schemars(with = "SwitchName")]
@@ -202,7 +208,7 @@ pub struct NginxTable {
     pub sudo: bool,
     /// Tests the configuration. Words, not a shell line; sudo goes before it.
     pub test: String,
-    /// Puts the configuration into force. Words, not a shell line; sudo goes before it.
+    /// Puts the configuration into force. Words, not a shell line; sudo goes before it. In a container `nginx -s reload`.
     pub reload: String,
 }
 
@@ -210,6 +216,7 @@ impl Default for NginxTable {
     fn default() -> Self {
         Self {
             file: None,
+            container: None,
             switch: default::SWITCH.into(),
             upstream: None,
             upstreams: None,

@@ -51,8 +51,9 @@ pub(super) fn inventory(
     let green_site = written.green.as_ref().map(|app| meaning.site(Colour::Green, app)).unwrap_or_default();
     meaning.colours_differ(&blue_site, &green_site);
     let green_run = green_site.run.clone();
-    let blue = written.blue.as_ref().and_then(|app| meaning.app(Colour::Blue, app, blue_site));
-    let green = written.green.as_ref().and_then(|app| meaning.app(Colour::Green, app, green_site));
+    let has_container = written.nginx.as_ref().is_some_and(|nginx| nginx.container.is_some());
+    let blue = written.blue.as_ref().and_then(|app| meaning.app(Colour::Blue, app, blue_site, has_container));
+    let green = written.green.as_ref().and_then(|app| meaning.app(Colour::Green, app, green_site, has_container));
     let drain_timeout = meaning.wait("drain.timeout", &written.drain.as_ref().unwrap_or(&default_drain).timeout);
     let verify = meaning.verify(written.verify.as_ref().unwrap_or(&default_verify));
     let database = written.database.as_ref().map(|database| meaning.database(database));

@@ -234,9 +234,13 @@ pub fn file_notes(
         |server: &&ServerAddress| server.name().is_some_and(|name| !nginx.kept_names.iter().any(|kept| kept == name));
     for server in inventory.app(from).servers.iter().filter(is_only_looked_up) {
         if after.text.contains(server.as_str()) {
+            let instead = match &inventory.nginx.container {
+                Some(container) => format!("take it out of the file before {container} is started again"),
+                None => "write its address".to_owned(),
+            };
             notes.push(format!(
                 "{}: {from}'s server {server} stays in the file and is a name that is not in /etc/hosts: should it go with \
-                 {from}, nginx refuses its next reload and its next start (\"host not found in upstream\"); write its address",
+                 {from}, nginx refuses its next reload and its next start (\"host not found in upstream\"); {instead}",
                 host.name
             ));
         }

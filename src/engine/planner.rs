@@ -9,7 +9,7 @@ use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first
 use crate::nginx::{Serving, Site, Template};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Reach, Role, Run};
-use crate::nouns::names::HostName;
+use crate::nouns::names::{HostName, ServerAddress};
 use crate::nouns::plan::{
     Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
 };
@@ -210,7 +210,7 @@ impl<'a> Planner<'a> {
 
     /// Whether a balancer in scope can reach either colour on that host.
     fn is_sent_to(&self, app: &Host) -> bool {
-        let is_any = [Side::To, Side::From].into_iter().any(|side| self.app(side).reach() == Reach::AnyBalancer);
+        let is_any = [Side::To, Side::From].into_iter().any(|side| self.app(side).reach == Reach::AnyBalancer);
         match is_any {
             true => !self.balancers.is_empty(),
             false => self.in_scope.contains(&app.name) && app.is(Role::Balancer),
@@ -462,7 +462,12 @@ impl<'a> Planner<'a> {
     }
 
     fn check_nginx(&mut self, host: &Host, seen: &Seen, nginx: &NginxFacts, path: &str) {
-        if let Err(not_known) = &nginx.is_valid {
+        if let Some(server) = self.comes_with_the_start(seen, nginx) {
+            let to = self.colour(Side::To);
+            let why =
+                format!("nginx does not find {to}'s server {server} while {to} is down; it is tested once {to} runs");
+            self.notes.push(format!("{}: {why}", host.name));
+        } else if let Err(not_known) = &nginx.is_valid {
             // Without the right to run the test its words say nothing about the configuration.
             if self.may_all(seen) {
                 self.refuse_unknown(host, not_known);
@@ -480,7 +485,10 @@ impl<'a> Planner<'a> {
             self.notes.push(format!("{}: whether nginx reads {path} is not known: {not_known}", host.name));
         }
         if nginx.master.is_none() {
-            let hint = format!("ssh {} sudo systemctl status nginx", host.ssh);
+            let hint = match &self.inventory.nginx.container {
+                Some(container) => format!("ssh {} docker logs --tail 20 {container}", host.ssh),
+                None => format!("ssh {} sudo systemctl status nginx", host.ssh),
+            };
             self.refuse(Some(host), "nginx is not running there".into(), Some(hint));
         }
         if nginx.master.is_some() && self.may_all(seen) {
@@ -491,6 +499,17 @@ impl<'a> Planner<'a> {
             self.notes.push(format!("{}: another file sends to {from} too: {mention}", host.name));
         }
         self.check_space(host, seen, path);
+    }
+
+    /// Of the side that is started before the switch the server whose name nginx does not find before.
+    fn comes_with_the_start(&self, seen: &Seen, nginx: &NginxFacts) -> Option<&'a ServerAddress> {
+        let not_known = nginx.is_valid.as_ref().err()?;
+        let to = self.app(Side::To);
+        let is_down = to.reach == Reach::OwnHost && seen.app(to.colour).is_running == Ok(false);
+        let is_meant = |server: &&ServerAddress| {
+            server.name().is_some() && not_known.why.contains(&format!("host not found in upstream \"{server}\""))
+        };
+        to.servers.iter().find(is_meant).filter(|_| is_down)
     }
 
     /// The file as it shall be, and the share that this gives to the side that traffic goes to.
@@ -509,7 +528,12 @@ impl<'a> Planner<'a> {
                 return None;
             }
         };
-        let change = |after: String| FileChange { path: path.to_owned(), before: text.to_owned(), after };
+        let change = |after: String| FileChange {
+            path: path.to_owned(),
+            before: text.to_owned(),
+            after,
+            mounted: nginx.mounted.clone(),
+        };
         if let Some(before) = self.before_the_incident(host, text) {
             // What stood there before may be any share; nobody else than its own text says which.
             let Some(share) = self.share_of(nginx, &before) else {
@@ -688,7 +712,7 @@ impl<'a> Planner<'a> {
     /// The drain of an app host that is no balancer itself: a balancer's is planned with its switch.
     fn drain(&self, host: &Host) -> Option<Step> {
         let is_planned = host.is(Role::Balancer) && self.is_asked_for(host);
-        (!is_planned).then(|| self.drain_step(host, self.app(Side::From).reach()))
+        (!is_planned).then(|| self.drain_step(host, self.app(Side::From).reach))
     }
 
     fn drain_step(&self, host: &Host, reach: Reach) -> Step {
@@ -737,7 +761,7 @@ impl<'a> Planner<'a> {
             self.notes.push(format!("{}: {from} is left running: {}", host.name, doubt.why));
             return left(LeftAs::Running { why: doubt.why });
         }
-        let is_own_host = app.reach() == Reach::OwnHost;
+        let is_own_host = app.reach == Reach::OwnHost;
         let may_send = |balancer: &&&HostName| !is_own_host || ***balancer == host.name;
         let still: Vec<&str> = not_there.iter().filter(may_send).map(|balancer| balancer.as_str()).collect();
         let target = match (still.is_empty(), &app.run, first_of(&theirs.listeners)) {
@@ -784,7 +808,7 @@ impl<'a> Planner<'a> {
         Step {
             host: host.name.clone(),
             action: Action::Stop { side: Side::From, target },
-            guard: Guard::NobodyNeedsIt { reach: app.reach() },
+            guard: Guard::NobodyNeedsIt { reach: app.reach },
             undo,
             why: format!("{}: {}, then its port must stay closed", app.run.describe(), how_it_is_stopped(app)),
         }

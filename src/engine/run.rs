@@ -387,7 +387,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let for_nothing = starts.iter().filter(|(step, side)| self.need_of(*side, &step.host) == Need::Nobody);
         let balancers: BTreeSet<&HostName> = for_nothing
             .flat_map(|(step, side)| {
-                let reach = self.run.app(*side).reach();
+                let reach = self.run.app(*side).reach;
                 let all = self.run.plan.balancers.iter();
                 all.filter(move |balancer| reach.includes(balancer, &step.host))
             })
@@ -398,7 +398,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
 
     /// Who needs what was started on a host.
     fn need_of(&self, side: Side, host: &HostName) -> Need {
-        let (colour, reach) = (self.run.colour(side), self.run.app(side).reach());
+        let (colour, reach) = (self.run.colour(side), self.run.app(side).reach);
         self.run.journal.production(|production| {
             let mut senders = production.balancers().filter(|(balancer, _)| reach.includes(balancer, host));
             let mut is_found = false;

@@ -88,7 +88,7 @@ impl Rules<'_> {
 
 /// Every rule that the plan breaks.
 pub fn check(plan: &Plan, inventory: &Inventory, facts: &Facts) -> Vec<Violation> {
-    let reach = |side: Side| inventory.app(plan.direction.colour(side)).reach();
+    let reach = |side: Side| inventory.app(plan.direction.colour(side)).reach;
     let direction = plan.direction;
     let rules = &Rules { inventory, facts, direction, to_reach: reach(Side::To), from_reach: reach(Side::From) };
     let mut violations = Vec::new();

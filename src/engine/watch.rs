@@ -134,7 +134,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             balancers.filter(|host| production.is_shifted(host) || is_put_back(host) && was_there(host)).collect()
         });
         let apps: BTreeSet<&HostName> = self.app_hosts().map(|host| &host.name).collect();
-        let reach = run.app(Side::To).reach();
+        let reach = run.app(Side::To).reach;
         let is_needed = |host: &HostName| match reach {
             Reach::OwnHost => serving.contains(host),
             Reach::AnyBalancer => !serving.is_empty(),
@@ -240,7 +240,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         is_silent: &BTreeSet<&HostName>,
         dead: &BTreeSet<&HostName>,
     ) -> Vec<&'h HostName> {
-        let reach = self.run.app(Side::To).reach();
+        let reach = self.run.app(Side::To).reach;
         let is_all_dead = sights.iter().filter(|sight| sight.is_app).all(|sight| dead.contains(sight.host));
         let suspects = sights.iter().filter(|sight| sight.is_balancer).filter(|sight| match reach {
             Reach::OwnHost => dead.contains(sight.host),
@@ -269,7 +269,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         if run.interrupted() > 1 {
             return;
         }
-        let reach = run.app(Side::From).reach();
+        let reach = run.app(Side::From).reach;
         let needed: Vec<&HostName> = self
             .app_hosts()
             .map(|host| &host.name)

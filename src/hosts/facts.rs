@@ -5,6 +5,7 @@
 //! `app`; they read `sockets` and answers over `http`, and `mark` says whose an answer is.
 
 mod app;
+mod container;
 mod ground;
 mod host;
 mod http;
@@ -22,7 +23,7 @@ pub use self::ground::Lack;
 pub use self::host::{BegunState, BegunStep, Lock, rights_to_stop};
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
-pub use self::nginx::{NginxFacts, serving};
+pub use self::nginx::{IN_CONTAINER, NginxFacts, serving};
 pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;

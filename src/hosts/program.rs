@@ -1,12 +1,13 @@
 //! A program as it goes over the line: a static script, arguments that are data, and how long its answer is waited for.
 //! Nothing of a host, a log, the config or a flag is ever code. Never sends anything.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::nouns::inventory::{Inventory, Layout, Nginx, Run};
-use crate::nouns::names::IncidentId;
+use crate::nouns::names::{IncidentId, ServerAddress};
 
 /// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach it as
 /// variables and lists of the names that it takes, whatever characters they hold; see [`takes`].
@@ -49,6 +50,9 @@ pub type Script = (&'static str, &'static [&'static str]);
 
 /// Shared by every script.
 pub const LIB: &str = include_str!("../../scripts/remote/lib.sh");
+
+/// Shared by those that ask or change nginx.
+pub const NGINX: &str = include_str!("../../scripts/remote/nginx.sh");
 
 /// `script!("stop")`, or `script!("swap", LIB, PSQL)` with other shared parts than `lib.sh` alone.
 macro_rules! script {
@@ -114,6 +118,28 @@ impl Arguments {
     /// A question over HTTP; see `fetch_all` in `lib.sh`.
     pub fn get(&mut self, name: &str, seconds: u64, host: Option<&str>, url: &str) {
         self.set("get", format!("{name}{UNIT}{seconds}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
+    }
+
+    /// Where nginx runs, where that is not the host itself; see `nginx.sh`.
+    pub fn container(&mut self, nginx: &Nginx) {
+        const NAME: &str = "nginx_container";
+        if let Some(container) = nginx.container.as_ref().filter(|_| !self.0.iter().any(|(of, _)| *of == NAME)) {
+            self.set(NAME, container);
+        }
+    }
+
+    /// Of the servers that are asked those by a name, which only the container that nginx runs in may know.
+    pub fn lookups(&mut self, inventory: &Inventory) {
+        let servers = || [&inventory.blue, &inventory.green].into_iter().flat_map(|app| &app.servers);
+        let is_asked = |name: &&str| {
+            let places = [format!("//{name}:"), format!("//{name}/")];
+            self.0.iter().any(|(of, value)| *of == "get" && places.iter().any(|place| value.contains(place)))
+        };
+        let names: BTreeSet<&str> = servers().filter_map(ServerAddress::name).filter(is_asked).collect();
+        if inventory.nginx.container.is_some() && !names.is_empty() {
+            self.container(&inventory.nginx);
+            names.into_iter().for_each(|name| self.set("lookup", name));
+        }
     }
 
     /// What of nginx's file decides; see `says` in `lib.sh`.

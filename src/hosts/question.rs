@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::facts::{direct_url, health_urls, rights_to_stop};
 use super::program::{
-    Arguments, LIB, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
+    Arguments, LIB, NGINX, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
 };
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Role, Run};
@@ -12,7 +12,7 @@ use crate::nouns::names::{RemotePath, ServerAddress};
 use crate::nouns::side::{Direction, Side};
 
 const GROUND: &str = include_str!("../../scripts/remote/ground.sh");
-const FACTS: Script = script!("facts", LIB, GROUND);
+const FACTS: Script = script!("facts", LIB, NGINX, GROUND);
 pub const SCRIPTS: &[Script] = &[FACTS];
 
 /// What a question that reads files and asks local ports may take: an earlier run's step may be waited for.
@@ -32,6 +32,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
     arguments.set("service", &inventory.service);
     if host.is(Role::Balancer) {
         arguments.set("nginx_file", &inventory.nginx.file);
+        arguments.container(&inventory.nginx);
         arguments.form(&inventory.nginx);
         if let Some(files) = inventory.nginx.side_files() {
             arguments.set("blue", &files.blue);
@@ -46,7 +47,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         for name in from.servers.iter().filter_map(ServerAddress::name) {
             arguments.set("name", name);
         }
-        if inventory.nginx.sudo {
+        if inventory.nginx.sudo && inventory.nginx.container.is_none() {
             for words in [&inventory.nginx.test, &dump_words(&inventory.nginx.test), &inventory.nginx.reload] {
                 arguments.set("right", words.join(UNIT));
             }
@@ -77,7 +78,9 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
     }
     for path in &inventory.evidence.files {
         // Only nginx's hosts have nginx's log; evidence leaves it out elsewhere, too.
-        if host.is(Role::Balancer) || !path.as_str().ends_with("nginx/error.log") {
+        if (host.is(Role::Balancer) && inventory.nginx.container.is_none())
+            || !path.as_str().ends_with("nginx/error.log")
+        {
             arguments.set("evidence", path);
         }
     }
@@ -100,6 +103,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         }
         arguments.get("probe", SHORT_PATIENCE, probe_host, &inventory.nginx.probe_url());
     }
+    arguments.lookups(inventory);
     Question(program(FACTS, arguments, FACTS_LIMIT))
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::hosts::program::{Arguments, Question, RunWords, Script, program, script};
+use crate::hosts::program::{Arguments, LIB, NGINX, Question, RunWords, Script, program, script};
 use crate::nouns::inventory::{Inventory, Run};
 use crate::nouns::names::{RemotePath, UnitName};
 
 const PICTURE: Script = script!("picture");
-const ARCHIVE: Script = script!("archive");
+const ARCHIVE: Script = script!("archive", LIB, NGINX);
 const JOURNAL: Script = script!("journal");
 pub const SCRIPTS: &[Script] = &[PICTURE, ARCHIVE, JOURNAL];
 
@@ -77,6 +77,15 @@ pub fn picture(inventory: &Inventory, pids: &[u32]) -> Question {
 pub fn archive(inventory: &Inventory, file: &RemotePath) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.set("file", file);
+    arguments.set("max", inventory.evidence.max_bytes);
+    Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
+}
+
+/// The same of a log of nginx; see `nginx.sh`.
+pub fn archive_nginx(inventory: &Inventory, log: &str) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    arguments.container(&inventory.nginx);
+    arguments.set("file", log);
     arguments.set("max", inventory.evidence.max_bytes);
     Question(program(ARCHIVE, arguments, inventory.evidence.timeout))
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::capture::{self, Archived};
 use crate::hosts::answer::Failure;
-use crate::hosts::facts::{Facts, Seen};
+use crate::hosts::facts::{Facts, IN_CONTAINER, Seen};
 use crate::hosts::program::Question;
 use crate::hosts::remote::Ask;
 use crate::incident::folder::Folder;
@@ -242,6 +242,22 @@ fn wanted(inventory: &Inventory, facts: &Facts, from: Colour, host: &Host, seen:
         }
     }
     let mut nginx_is_named = false;
+    if let (Some(container), Some(nginx)) = (&inventory.nginx.container, &seen.nginx) {
+        nginx_is_named = true;
+        let log = nginx.error_logs.first().map_or(IN_CONTAINER, String::as_str);
+        wanted.push(Stream {
+            file: name_on_host(inventory, "nginx-error", &host.name, "log"),
+            of: match log.strip_prefix(IN_CONTAINER) {
+                Some("") => format!("what container {container} printed"),
+                Some(path) => format!("{path} in container {container}"),
+                None => log.to_owned(),
+            },
+            is_kept_packed: false,
+            // What an engine keeps is read to its end before the first byte.
+            silence: inventory.evidence.timeout,
+            question: capture::archive_nginx(inventory, log),
+        });
+    }
     for (number, path) in inventory.evidence.files.iter().enumerate() {
         let is_error_log = path.as_str().ends_with("error.log") && !nginx_is_named && seen.nginx.is_some();
         if is_error_log {
@@ -253,7 +269,9 @@ fn wanted(inventory: &Inventory, facts: &Facts, from: Colour, host: &Host, seen:
                 silence: LONGEST_SILENCE,
                 question: capture::archive(inventory, path),
             });
-        } else if !(path.as_str().ends_with("nginx/error.log") && seen.nginx.is_none()) {
+        } else if !(path.as_str().ends_with("nginx/error.log")
+            && (seen.nginx.is_none() || inventory.nginx.container.is_some()))
+        {
             wanted.push(Stream {
                 file: format!("file-{:02}-{}.log.gz", number + 1, host.name),
                 of: path.to_string(),

@@ -97,6 +97,8 @@ pub enum WordStands {
 pub struct Nginx {
     pub file: RemotePath,
     pub layout: Layout,
+    /// nginx runs in it, and so do the words of its commands; `None` is nginx on the host.
+    pub container: Option<ContainerName>,
     /// The template of the block as read from the laptop: its path and text; `None` is the built-in one.
     pub template: Option<(PathBuf, String)>,
     pub probe: HttpUrl,
@@ -115,6 +117,8 @@ pub struct Nginx {
 pub struct App {
     pub colour: Colour,
     pub servers: Vec<ServerAddress>,
+    /// Which balancers can send to them.
+    pub reach: Reach,
     pub health: Vec<HttpUrl>,
     pub log: Option<RemotePath>,
     pub run: Run,
@@ -255,7 +259,7 @@ pub struct Contacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
-    /// Local servers are reached from their own host only.
+    /// Local servers are reached from their own host only, and so are those in its own network of containers.
     OwnHost,
     AnyBalancer,
 }
@@ -337,10 +341,6 @@ impl App {
     /// Its servers as nginx's file writes them.
     pub fn addresses(&self) -> Vec<String> {
         self.servers.iter().map(ToString::to_string).collect()
-    }
-
-    pub fn reach(&self) -> Reach {
-        if self.servers.iter().all(ServerAddress::is_local) { Reach::OwnHost } else { Reach::AnyBalancer }
     }
 
     /// The TCP ports of its servers, without duplicates, in order.

@@ -216,6 +216,18 @@ pub struct FileChange {
     pub path: String,
     pub before: String,
     pub after: String,
+    /// How the container that nginx runs in has it, where it runs in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounted: Option<Mounted>,
+}
+
+/// How a container has a file of its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mounted {
+    /// Its path there.
+    pub inside: String,
+    /// It alone is mounted, and not its folder: the container keeps the one that it has, whatever takes its place.
+    pub alone: bool,
 }
 
 impl FileChange {
@@ -226,7 +238,8 @@ impl FileChange {
     /// The same the other way round.
     #[must_use]
     pub fn reversed(&self) -> FileChange {
-        FileChange { path: self.path.clone(), before: self.after.clone(), after: self.before.clone() }
+        let FileChange { path, before, after, mounted } = self.clone();
+        FileChange { path, before: after, after: before, mounted }
     }
 
     /// The unified diff; empty where nothing changes.

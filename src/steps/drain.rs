@@ -9,14 +9,14 @@ use tokio::time::{Instant, sleep};
 use super::context::{Context, Outcome, Sample};
 use crate::hosts::answer::Failure;
 use crate::hosts::facts::{self, Socket};
-use crate::hosts::program::{Arguments, Question, Script, hex_ports, program, script};
+use crate::hosts::program::{Arguments, LIB, NGINX, Question, Script, hex_ports, program, script};
 use crate::hosts::remote::Ask;
 use crate::nouns::inventory::{App, Inventory, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::record::{Status, plural};
 use crate::nouns::side::Side;
 
-pub(super) const SAMPLE: Script = script!("sample");
+pub(super) const SAMPLE: Script = script!("sample", LIB, NGINX);
 
 /// How often is counted.
 const POLL: Duration = Duration::from_millis(100);
@@ -31,6 +31,7 @@ pub fn sample(inventory: &Inventory, app: &App, pidfile: Option<&str>) -> Questi
     let mut arguments = Arguments::new(inventory);
     arguments.set("ports", hex_ports(app.ports()));
     if let Some(pidfile) = pidfile {
+        arguments.container(&inventory.nginx);
         arguments.set("pidfile", pidfile);
     }
     for path in app.servers.iter().filter_map(|server| server.unix_path()) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::context::{Context, Outcome};
 use crate::hosts::answer::Answer;
-use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, UNIT, program, script};
+use crate::hosts::program::{Arguments, Change, LIB, NGINX, Question, Script, Tenure, UNIT, program, script};
 use crate::hosts::remote::Apply;
 use crate::nouns::inventory::{Inventory, Layout};
 use crate::nouns::plan::{FileChange, StageName, Step};
@@ -15,8 +15,8 @@ use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
 
 const CANDIDATE: &str = include_str!("../../scripts/remote/candidate.sh");
-pub(super) const PREPARE: Script = script!("prepare", LIB, CANDIDATE);
-pub(super) const TEST: Script = script!("test", LIB, CANDIDATE);
+pub(super) const PREPARE: Script = script!("prepare", LIB, NGINX, CANDIDATE);
+pub(super) const TEST: Script = script!("test", LIB, NGINX, CANDIDATE);
 
 /// Tests a candidate and leaves nothing.
 pub fn test_candidate(inventory: &Inventory, change: &FileChange) -> Question {
@@ -38,6 +38,10 @@ pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChang
 }
 
 fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChange) {
+    arguments.container(&inventory.nginx);
+    if let Some(mounted) = &change.mounted {
+        arguments.set("inside", &mounted.inside);
+    }
     arguments.set("live", &change.path);
     arguments.set("test", inventory.nginx.test.join(UNIT));
     match inventory.nginx.layout {

@@ -9,7 +9,7 @@ use super::context::{Context, Outcome};
 use super::observe;
 use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::facts::direct_url;
-use crate::hosts::program::{Arguments, Change, PATIENCE, Script, Tenure, UNIT, program, script};
+use crate::hosts::program::{Arguments, Change, LIB, NGINX, PATIENCE, Script, Tenure, UNIT, program, script};
 use crate::hosts::question::{MOST_DIRECT, path_of};
 use crate::hosts::remote::{Apply, Ask};
 use crate::nouns::inventory::Inventory;
@@ -19,7 +19,7 @@ use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 
-pub(super) const SWITCH: Script = script!("switch");
+pub(super) const SWITCH: Script = script!("switch", LIB, NGINX);
 
 /// How many answers in a row a balancer's probe must give before it counts as switched.
 const PROBE_PASSES: u32 = 3;
@@ -104,12 +104,18 @@ pub fn switch(
 ) -> Change {
     let nginx = &inventory.nginx;
     let mut arguments = Arguments::new(inventory);
-    arguments.set("root_shell", if may_root_shell && nginx.sudo { "yes" } else { "no" });
+    // Root has an engine of its own, and need not know the containers of others.
+    let is_in_root_shell = may_root_shell && nginx.sudo && nginx.container.is_none();
+    arguments.set("root_shell", if is_in_root_shell { "yes" } else { "no" });
+    arguments.container(nginx);
     arguments.set("service", &inventory.service);
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     arguments.form(nginx);
     arguments.set("live", &change.path);
+    if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
+        arguments.set("alone", "yes");
+    }
     arguments.set("before", &change.before);
     arguments.set("after", &change.after);
     arguments.set("test", nginx.test.join(UNIT));
@@ -138,6 +144,7 @@ pub fn switch(
             arguments.get("direct", PATIENCE, host, &direct_url(server.as_str(), path));
         }
     }
+    arguments.lookups(inventory);
     // The proof, the put-back with a test and a reload of its own, and a host that is busy.
     Change(program(SWITCH, arguments, Duration::from_secs(SWITCH_LIMIT_SECONDS + 50)))
 }

@@ -10,7 +10,9 @@ use super::passes::{self, InARow};
 use super::{public, supervisor};
 use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::facts::{self, Get, Health, Listener, Origin, direct_url, health_urls};
-use crate::hosts::program::{Arguments, PATIENCE, Question, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script};
+use crate::hosts::program::{
+    Arguments, LIB, NGINX, PATIENCE, Question, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
+};
 use crate::hosts::question::path_of;
 use crate::hosts::remote::Ask;
 use crate::nouns::colour::Colour;
@@ -19,8 +21,8 @@ use crate::nouns::names::{HostName, HttpUrl};
 use crate::nouns::record::{ErrorShare, StepWord, What};
 use crate::nouns::side::Side;
 
-pub(super) const HEALTH: Script = script!("health");
-pub(super) const ACCESS: Script = script!("access");
+pub(super) const HEALTH: Script = script!("health", LIB, NGINX);
+pub(super) const ACCESS: Script = script!("access", LIB, NGINX);
 
 /// Each health URL of a colour, once, and who listens on its ports.
 pub fn health(inventory: &Inventory, colour: Colour) -> Question {
@@ -30,6 +32,7 @@ pub fn health(inventory: &Inventory, colour: Colour) -> Question {
     for (n, url) in health_urls(app).enumerate() {
         arguments.get(&format!("{colour}.health.{n}"), PATIENCE, None, &url);
     }
+    arguments.lookups(inventory);
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
 
@@ -63,6 +66,7 @@ pub fn serves(inventory: &Inventory, colour: Option<Colour>, through_balancer: b
         let host = inventory.nginx.probe_host.as_deref();
         arguments.get("probe", SHORT_PATIENCE, host, &inventory.nginx.probe_url());
     }
+    arguments.lookups(inventory);
     Question(program(HEALTH, arguments, Duration::from_secs(10)))
 }
 
@@ -105,6 +109,7 @@ pub fn paths(inventory: &Inventory, paths: &[String]) -> Question {
 /// Statuses in the access logs on both sides of a size.
 pub fn access(inventory: &Inventory, sizes: &[(String, u64)]) -> Question {
     let mut arguments = Arguments::new(inventory);
+    arguments.container(&inventory.nginx);
     for (path, size) in sizes {
         arguments.set("log", format!("{path}{UNIT}{size}"));
     }

@@ -6,7 +6,7 @@ use super::words::optional;
 use crate::config::file;
 use crate::config::tree::ALTERNATIVES;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Commands, Run};
+use crate::nouns::inventory::{App, Commands, Reach, Run};
 use crate::nouns::names::{ContainerName, RemotePath, ServerAddress, UnitName};
 
 /// What a colour is made of: `None` is missing or wrong, and reported.
@@ -24,13 +24,19 @@ impl Meaning<'_, '_, '_> {
         Site { servers, run }
     }
 
-    pub(super) fn app(&mut self, colour: Colour, app: &file::AppTable, site: Site) -> Option<App> {
+    /// `has_container`: nginx runs in a container.
+    pub(super) fn app(&mut self, colour: Colour, app: &file::AppTable, site: Site, has_container: bool) -> Option<App> {
         let at = |key: &str| format!("{colour}.{key}");
         let health = self.each(&at("health"), &app.health, Self::url);
         let log = optional(&app.log, |word| self.word(&at("log"), word, RemotePath::new));
         let stop_timeout = self.wait(&at("stop_timeout"), &app.stop_timeout);
         let (servers, run) = (site.servers?, site.run?);
-        Some(App { colour, servers, health: health?, log: log.ok()?, run, stop_timeout: stop_timeout? })
+        // A name without a dot is one of a network of containers, and each host has its own.
+        let is_own = |server: &ServerAddress| {
+            server.is_local() || (has_container && server.name().is_some_and(|name| !name.contains('.')))
+        };
+        let reach = if servers.iter().all(is_own) { Reach::OwnHost } else { Reach::AnyBalancer };
+        Some(App { colour, servers, reach, health: health?, log: log.ok()?, run, stop_timeout: stop_timeout? })
     }
 
     fn servers(&mut self, path: &str, texts: &[String]) -> Option<Vec<ServerAddress>> {

@@ -4,23 +4,38 @@ use std::path::PathBuf;
 
 use super::words::optional;
 use super::{Meaning, file};
-use crate::config::file::SwitchName;
+use crate::config::file::{SwitchName, default};
 use crate::nouns::colour::Each;
 use crate::nouns::inventory::{Layout, Nginx, NginxContext, WordStands};
-use crate::nouns::names::RemotePath;
+use crate::nouns::names::{ContainerName, RemotePath};
 
 impl Meaning<'_, '_, '_> {
     pub(super) fn nginx(&mut self, nginx: &file::NginxTable) -> Option<Nginx> {
         let file = nginx.file.as_ref().and_then(|word| self.word("nginx.file", word, RemotePath::new));
         let layout = self.layout(nginx);
+        let container = optional(&nginx.container, |word| self.word("nginx.container", word, ContainerName::new));
         let template = optional(&nginx.template, |text| self.template(text));
         let probe = self.url("nginx.probe", &nginx.probe);
         let probe_host = optional(&nginx.probe_host, |name| self.nginx_word("nginx.probe_host", name));
-        let test = self.command("nginx.test", &nginx.test);
-        let reload = self.command("nginx.reload", &nginx.reload);
+        let mut words = |path: &str, text: &str| {
+            let words = self.command(path, text)?;
+            let is_engine = |word: &String| ["docker", "podman"].contains(&word.as_str());
+            if nginx.container.is_some() && words.iter().take(3).any(is_engine) {
+                self.wrong(path, format!("{text:?} runs in nginx.container already: write what runs there"));
+                return None;
+            }
+            Some(words)
+        };
+        let test = words("nginx.test", &nginx.test);
+        let reload = match (&nginx.container, nginx.reload.as_str()) {
+            (Some(_), default::RELOAD) => default::RELOAD_IN_CONTAINER,
+            (_, reload) => reload,
+        };
+        let reload = words("nginx.reload", reload);
         Some(Nginx {
             file: file?,
             layout: layout?,
+            container: container.ok()?,
             template: template.ok()?,
             probe: probe?,
             probe_host: probe_host.ok()?,

@@ -109,15 +109,18 @@ pub(super) fn read(
     let ports = app.ports();
     let mains = answer.text("mains").unwrap_or_default();
     let leads = |pid: u32| mains.lines().any(|line| line.strip_prefix("MainPID=") == Some(pid.to_string().as_str()));
+    // In a network of containers it has an address of its own, and whoever listens here is none of it.
+    let is_apart = inventory.nginx.container.is_some() && app.servers.iter().all(|server| server.name().is_some());
     // Any account may listen on 127.0.0.9 with the same port; that is none of the colour's.
+    let is_its_own = |port: u16, address: &str| !is_apart && ports.contains(&port) && is_reached(app, port, address);
     let listeners: Vec<Listener> = read_listeners(&answer.text("listeners").unwrap_or_default())
         .into_iter()
-        .filter(|l| ports.contains(&l.port) && is_reached(app, l.port, &l.address))
+        .filter(|l| is_its_own(l.port, &l.address))
         .map(|l| Listener { leads_its_unit: leads(l.pid), ..l })
         .collect();
-    let port_is_open = sockets(&answer.text("sockets").unwrap_or_default()).iter().any(|socket| {
-        socket.is_listening() && ports.contains(&socket.port) && is_reached(app, socket.port, &socket.address)
-    });
+    let port_is_open = sockets(&answer.text("sockets").unwrap_or_default())
+        .iter()
+        .any(|socket| socket.is_listening() && is_its_own(socket.port, &socket.address));
     let unit = unit_of(inventory, colour, answer);
     let container = answer.text(&format!("{colour}.container"));
     let not_known = |why: String| Err::<bool, _>(NotKnown { why, hint: None });
@@ -170,7 +173,7 @@ pub(super) fn read(
             let published = ports.iter().all(|port| supervision.published.contains(port));
             let inside =
                 !listeners.is_empty() && listeners.iter().all(|l| Some(l.pid) == pid || l.is_in_container(&id));
-            let ours = if published || inside { Ok(true) } else { nobody_seen() };
+            let ours = if published || inside || is_apart { Ok(true) } else { nobody_seen() };
             supervision.group = id;
             supervision.is_missing = said.contains("No such container") || said.contains("No such object");
             (is_running, if running == "true" { "running".into() } else { "not running".into() }, ours)

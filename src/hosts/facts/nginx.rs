@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::container::Contained;
 use super::mark::{Origin, answered_by, mark, only_one_answers, origin};
 use super::{Get, NotKnown};
 use crate::hosts::answer::Answer;
@@ -12,8 +13,11 @@ use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Host, Inventory, Layout};
 use crate::nouns::octets::{bytes_of, text_of};
-use crate::nouns::plan::Mark;
+use crate::nouns::plan::{Mark, Mounted};
 use crate::nouns::side::{Direction, Side};
+
+/// What begins a log that is no file of the host: with a path, a file in the container; alone, what the container prints.
+pub const IN_CONTAINER: &str = "container:";
 
 #[derive(Debug, Clone, Serialize)]
 pub struct NginxFacts {
@@ -21,6 +25,10 @@ pub struct NginxFacts {
     pub path: Result<String, NotKnown>,
     /// `user:group mode links`, as stat says.
     pub stat: String,
+    /// How the container has it that nginx runs in, where it runs in one.
+    pub mounted: Option<Mounted>,
+    /// Names of servers that the container finds, with their addresses.
+    pub known: BTreeMap<String, String>,
     /// What decides in it: its bytes; of a link that is itself what is changed, where it points.
     pub text: Result<String, NotKnown>,
     /// The files of the two sides, in a layout that has some.
@@ -61,9 +69,12 @@ pub(super) fn read(
     let hint = |command: &str| Some(format!("ssh {} {command}", host.ssh));
     let configured = inventory.nginx.file.as_str();
     let is_link = matches!(inventory.nginx.layout, Layout::Link(_));
-    let path = match text("nginx.link") {
-        path if path.starts_with('/') && answer.status_of("nginx.stat") == Some(0) => Ok(path),
-        _ => Err(NotKnown {
+    let container = inventory.nginx.container.as_ref();
+    let contained = container.map(|name| Contained::read(name, host, &text("nginx.container"))).unwrap_or_default();
+    let path = match (&contained.refusal, text("nginx.link")) {
+        (Some(refusal), _) => Err(refusal.clone()),
+        (None, path) if path.starts_with('/') && answer.status_of("nginx.stat") == Some(0) => Ok(path),
+        (None, _) => Err(NotKnown {
             why: format!("{configured} does not exist there"),
             hint: hint(&format!("ls -l {configured}")),
         }),
@@ -86,7 +97,11 @@ pub(super) fn read(
         Some(0) => Ok(()),
         _ => Err(NotKnown {
             why: format!("{test} fails there already: {}", complaint(&dump)),
-            hint: hint(&if inventory.nginx.sudo { format!("sudo -n {test}") } else { test.clone() }),
+            hint: hint(&match container {
+                Some(name) => format!("{} exec {name} {test}", contained.engine),
+                None if inventory.nginx.sudo => format!("sudo -n {test}"),
+                None => test.clone(),
+            }),
         }),
     };
     let files: Vec<&str> = dump
@@ -104,16 +119,27 @@ pub(super) fn read(
             Err(NotKnown { why: format!("{test} cannot be turned into a dump of what is loaded"), hint: None })
         }
         (Ok(()), Ok(path), false) => {
-            Ok(files.iter().any(|file| *file == path || *file == configured || same.contains(file)))
+            let is_named = |file: &&str| container.is_none() && (*file == path || *file == configured);
+            Ok(files.iter().any(|file| is_named(file) || same.contains(file)))
         }
     };
+    // Of a container it is said what each is.
+    let said = text("nginx.logs");
+    let contained_logs: BTreeMap<&str, &str> = said.lines().filter_map(|line| line.split_once(' ')).collect();
     let logs = |directive: &str| -> Vec<String> {
-        let mut logs: Vec<String> = dump
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix(directive)?.split_whitespace().next())
-            .map(|path| path.trim_end_matches(';').trim_matches('"').to_owned())
-            .filter(|path| path.starts_with('/') && !path.contains('$') && !path.starts_with("/dev/"))
-            .collect();
+        let mut logs: Vec<String> =
+            dump.lines()
+                .filter_map(|line| line.trim().strip_prefix(directive)?.split_whitespace().next())
+                .map(|path| path.trim_end_matches(';').trim_matches('"').to_owned())
+                .filter_map(|path| match container {
+                    Some(_) => {
+                        let path = if path == "stderr" { "/dev/stderr" } else { path.as_str() };
+                        contained_logs.get(path).map(|log| (*log).to_owned())
+                    }
+                    None => Some(path)
+                        .filter(|path| path.starts_with('/') && !path.contains('$') && !path.starts_with("/dev/")),
+                })
+                .collect();
         logs.sort();
         logs.dedup();
         logs
@@ -129,13 +155,26 @@ pub(super) fn read(
     let probe_origin = origin(&probe, &both, mark.as_ref(), file.as_deref().unwrap_or_default());
     let error_logs = match logs("error_log ") {
         // nginx's own default, which a dump does not show
-        none if none.is_empty() => vec!["/var/log/nginx/error.log".to_owned()],
+        none if none.is_empty() => {
+            let log = "/var/log/nginx/error.log";
+            vec![
+                if container.is_some() { contained_logs.get(log).copied().unwrap_or(IN_CONTAINER) } else { log }
+                    .to_owned(),
+            ]
+        }
+        some => some,
+    };
+    let access_logs = match logs("access_log ") {
+        // Where nothing could be dumped, it is what people's images have.
+        none if none.is_empty() && is_valid.is_err() && container.is_some() => vec![IN_CONTAINER.to_owned()],
         some => some,
     };
     let own: Vec<&str> = path.iter().map(String::as_str).chain([configured]).chain(same.iter().copied()).collect();
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
         stat: text("nginx.stat").trim().to_owned(),
+        mounted: contained.mounted,
+        known: contained.known,
         side_texts: SideTexts::from(|colour| side_text(answer, colour)),
         text: file,
         is_valid,
@@ -148,7 +187,7 @@ pub(super) fn read(
         master: text("nginx.master").trim().parse().ok(),
         workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),
         error_logs,
-        access_logs: logs("access_log "),
+        access_logs,
         mentions: dump
             .lines()
             .filter_map(|line| line.strip_prefix("mention "))
