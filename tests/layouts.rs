@@ -3,6 +3,8 @@
 
 #[path = "support/config.rs"]
 mod config;
+#[path = "support/page.rs"]
+mod page;
 #[path = "support/site.rs"]
 mod site;
 mod support;
@@ -10,6 +12,7 @@ mod support;
 use std::path::Path;
 
 use config::inventory_of;
+use page::{block, config_of, sections, with_tables};
 use rollback_prod::nginx::{Serving, SideTexts, Site, Template};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
@@ -20,9 +23,6 @@ use site::{
 };
 use support::lab::Lab;
 
-/// The page that says what to write for each layout. What it says is what is tried here.
-const PAGE: &str = include_str!("../docs/layouts.md");
-
 /// A section of the page with a file of nginx.
 struct Layout {
     name: &'static str,
@@ -31,16 +31,6 @@ struct Layout {
     config: &'static str,
     /// With blue serving.
     after: String,
-}
-
-/// The blocks of a language in a section.
-fn block(section: &'static str, language: &str) -> Option<&'static str> {
-    let (_, rest) = section.split_once(&format!("```{language}\n"))?;
-    rest.split_once("```").map(|(block, _)| block)
-}
-
-fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PAGE.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'))
 }
 
 fn layouts() -> Vec<Layout> {
@@ -56,31 +46,6 @@ fn layouts() -> Vec<Layout> {
         Some(Layout { name, file, config, after })
     };
     sections().filter_map(layout).collect()
-}
-
-/// The lab's config with the tables of a section in the place of its own keys.
-fn with_tables(text: String, section: &str) -> String {
-    let mut table = "";
-    let mut text = text.replace("upstream = \"listings_backend\"\n", "");
-    for line in section.lines() {
-        match (line.starts_with('['), line.split_once(" = ")) {
-            (true, _) => table = line,
-            (false, None) => {}
-            (false, Some((key, _))) => {
-                let (before, rest) = text.split_once(&format!("{table}\n")).expect("the lab's config has all tables");
-                let is_it = |known: &str| known.split_once(" = ").is_some_and(|(name, _)| name == key);
-                let (own, behind) = rest.split_once("\n\n").expect("a blank line behind each");
-                let own: Vec<&str> = own.lines().filter(|known| !is_it(known)).collect();
-                text = format!("{before}{table}\n{}\n{line}\n\n{behind}", own.join("\n"));
-            }
-        }
-    }
-    text
-}
-
-fn config_of(name: &str) -> &'static str {
-    let section = sections().find(|(known, _)| *known == name).expect("a section of the page");
-    block(section.1, "toml").expect("its config")
 }
 
 /// The config as the program reads it, of a service whose `[nginx]` has these keys besides.

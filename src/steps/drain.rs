@@ -1,7 +1,8 @@
 //! What still reaches the side that traffic left is counted, until nothing does or the time is over. Changes nothing, so
 //! nothing undoes it; what it saw is what the stop's guard asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -40,11 +41,30 @@ pub fn sample(inventory: &Inventory, app: &App, pidfile: Option<&str>) -> Questi
     Question(program(SAMPLE, arguments, Duration::from_secs(10)))
 }
 
+/// The addresses of a side's servers; `None` where one of them is a name that the host did not find for us.
+fn addresses(app: &App, known: &BTreeMap<String, String>) -> Option<BTreeSet<IpAddr>> {
+    let servers = app.servers.iter().filter(|server| server.port().is_some());
+    servers
+        .map(|server| known.get(server.host()).map_or(server.host(), String::as_str).parse::<IpAddr>().ok())
+        .map(|address| Some(address?.to_canonical()))
+        .collect()
+}
+
 async fn look<F: Ask>(run: &Context<'_, F>, host: &HostName) -> Result<Sample, Failure> {
-    let pidfile = run.seen(host).and_then(|seen| seen.nginx.as_ref()).map(|nginx| nginx.pidfile.as_str());
-    let answer = run.fleet.ask(host, &sample(run.inventory, run.app(Side::From), pidfile)).await?;
+    let nginx = run.seen(host).and_then(|seen| seen.nginx.as_ref());
+    let pidfile = nginx.map(|nginx| nginx.pidfile.as_str());
+    let (from, to) = (run.app(Side::From), run.app(Side::To));
+    let answer = run.fleet.ask(host, &sample(run.inventory, from, pidfile)).await?;
     let sockets = facts::sockets(&answer.text("sockets").unwrap_or_default());
-    let established = |is_here: bool| sockets.iter().filter(move |s| s.is_established() && s.is_here == is_here);
+    // Where both sides have a port it is the address that tells them apart.
+    let no_names = BTreeMap::new();
+    let theirs = addresses(from, nginx.map_or(&no_names, |nginx| &nginx.known));
+    let is_theirs = |socket: &Socket| match (&theirs, socket.server_address()) {
+        (Some(theirs), Some(address)) if to.ports().contains(&socket.port) => theirs.contains(&address),
+        _ => true,
+    };
+    let established =
+        |is_here: bool| sockets.iter().filter(move |s| s.is_established() && s.is_here == is_here && is_theirs(s));
     let over_unix = answer.text("unix").unwrap_or_default().lines().count();
     let workers = answer.text("nginx.workers").unwrap_or_default();
     Ok(Sample {
@@ -95,7 +115,7 @@ pub struct Peers {
 
 /// What the drain found, by app host.
 pub struct Drained {
-    samples: std::collections::BTreeMap<HostName, Option<Sample>>,
+    samples: BTreeMap<HostName, Option<Sample>>,
     /// Addresses from which a connection is nobody's but a balancer's that still finishes.
     explained: BTreeSet<String>,
 }

@@ -117,6 +117,18 @@ impl Lab {
         self.must("docker", &[name]);
     }
 
+    /// Lets the host's root and its user deploy have containers of podman.
+    #[track_caller]
+    pub fn podman(&self, name: &str) {
+        self.must("podman", &[name]);
+    }
+
+    /// Gives the host's engines an image `nginx:lab`, and the host no nginx of its own.
+    #[track_caller]
+    pub fn nginx_image(&self, name: &str) {
+        self.must("nginx-image", &[name]);
+    }
+
     /// Gives the host a PostgreSQL server of its own, running: `postgres` by peer, everybody by TCP from the host.
     #[track_caller]
     pub fn postgres(&self, name: &str) {

@@ -93,6 +93,11 @@ impl Socket {
         self.state == "01"
     }
 
+    /// The address of the end that has the port.
+    pub fn server_address(&self) -> Option<IpAddr> {
+        address(if self.is_here { &self.address } else { &self.peer })
+    }
+
     /// The peer as people write it.
     pub fn peer_address(&self) -> String {
         address(&self.peer).map_or_else(|| self.peer.clone(), |address| address.to_string())
