@@ -43,10 +43,11 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         return usage(&terminal, clock, &[why.0], why.1.as_deref());
     }
     let environment = if is_staging { "staging" } else { cli.everywhere.env.as_deref().unwrap_or("prod") };
-    let loaded = match load::load(cli.everywhere.config.as_deref(), environment) {
-        Ok(loaded) => loaded,
-        Err(problems) => return usage(&terminal, clock, &problems, None),
-    };
+    let loaded =
+        match load::load(cli.everywhere.config.as_deref(), environment, matches!(cli.command, Some(Command::Check))) {
+            Ok(loaded) => loaded,
+            Err(problems) => return usage(&terminal, clock, &problems, None),
+        };
     for warning in &loaded.warnings {
         terminal.warning(warning);
     }

@@ -75,6 +75,8 @@ pub struct Reading<'a> {
     pub home: Option<PathBuf>,
     /// The process's environment, else `.env.deploy`.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the config may leave out in which way nginx's file says who serves: whoever only looks finds it out.
+    pub may_lack_layout: bool,
     /// For `nginx.template`.
     pub read_file: &'a dyn Fn(&Path) -> std::io::Result<String>,
 }

@@ -3,7 +3,7 @@
 //! (`ngx_conf_read_token`), keeps every byte that is not a weight, and parses again what it wrote.
 //!
 //! `site` knows the layouts: where a service's traffic is decided by weights the story of a rewrite is here, where by a word
-//! in `word`. `grammar` reads a file, `passes` says which of it leads to an upstream, `wish` how each
+//! in `word`; `found` tells which one it is where nobody said. `grammar` reads a file, `passes` says which of it leads to an upstream, `wish` how each
 //! server shall stand, `block` is what the template gets, `proof` reads what the template gave, and `text` has the places
 //! and the words of refusals.
 //!
@@ -12,6 +12,7 @@
 //! probe's.
 
 mod block;
+mod found;
 mod grammar;
 mod passes;
 mod proof;
@@ -28,6 +29,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::inventory::NginxContext;
 pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
+pub use found::{Clues, ConfigFile, FoundLayout, find};
 use grammar::{Parsed, lua_without_texts, normal_address};
 use proof::{Expected, template_error};
 pub use site::{SideTexts, Site};

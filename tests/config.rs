@@ -162,6 +162,7 @@ impl Config {
             base: Document { path: base, text: self.base.clone() },
             overlay,
             environment,
+            may_lack_layout: false,
             home: self.home.map(PathBuf::from),
             variable: &|name| self.variables.get(name).map(ToString::to_string),
             read_file: &|path| match path.to_str() {
@@ -290,6 +291,7 @@ fn a_path_here_is_relative_to_the_configs_folder_and_a_tilde_is_the_home() {
             base: Document { path: "/srv/ops/rollback.toml".into(), text },
             overlay: None,
             environment: Environment::new("prod").expect("a plain word"),
+            may_lack_layout: false,
             home: Some("/home/ops".into()),
             variable: &|_| None,
             read_file: &|_| Ok(String::new()),
@@ -430,7 +432,9 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     (
         "upstream = \"listings_backend\"\n",
         "",
-        &["rollback.toml:5:1: missing key nginx.upstream: for example \"listings_backend\""],
+        &[
+            "rollback.toml:5:1: missing key nginx.upstream: for example \"listings_backend\"; `rollback-prod check` finds out which layout it is",
+        ],
     ),
     (
         "servers = [\"127.0.0.1:8080\"]\nrun.systemd = \"listings-blue.service\"\n",

@@ -27,6 +27,7 @@ fn the_readmes_config_is_a_whole_one() {
         base: Document { path: PathBuf::from("rollback.toml"), text: block },
         overlay: None,
         environment: Environment::new("prod").expect("a word"),
+        may_lack_layout: false,
         home: None,
         variable: &|_| None,
         read_file: &|path: &Path| std::fs::read_to_string(path),

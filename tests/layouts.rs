@@ -13,8 +13,8 @@ use std::path::Path;
 
 use config::inventory_of;
 use page::{block, config_of, sections, with_tables};
-use rollback_prod::nginx::{Serving, SideTexts, Site, Template};
-use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nginx::{Clues, ConfigFile, Serving, SideTexts, Site, Template, find};
+use rollback_prod::nouns::colour::{Colour, Each};
 use rollback_prod::nouns::inventory::Inventory;
 use rustix::process::Signal;
 use site::{
@@ -310,6 +310,76 @@ fn of_two_upstreams_of_one_name_the_config_says_which() {
     assert_eq!(judged(in_stream, "upstream u { server 127.0.0.1:8083; }").0, Some(Serving::Green));
 }
 
+/// What a config is told to say of `file`, with these files beside it.
+fn found(file: &str, is_link: bool, text: &str, beside: &[(&str, &str)], servers: &Each<Vec<String>>) -> Vec<String> {
+    let config_file = |(path, text): (&str, &str)| ConfigFile { path: path.to_owned(), text: text.to_owned() };
+    let loaded = [config_file(("/etc/nginx/nginx.conf", "http { include x; }")), config_file((file, text))];
+    let mut all: Vec<ConfigFile> = beside.iter().copied().map(config_file).collect();
+    let behind = if is_link { beside[0].0 } else { file };
+    if !is_link {
+        all.push(config_file((file, text)));
+    }
+    let clues = Clues { named: file, behind, is_link, loaded: &loaded, beside: &all };
+    find(clues, servers).map(|found| found.lines).unwrap_or_default()
+}
+
+#[test]
+fn a_layout_that_nobody_named_is_found_out() {
+    let sides = |section: &str, side: &str, default: &str| -> Vec<String> {
+        let line = section.split(&format!("[{side}]\nservers = [")).nth(1).and_then(|rest| rest.split_once(']'));
+        let list = line.map_or(default, |(list, _)| list);
+        list.split(", ").map(|server| server.trim_matches('"').to_owned()).collect()
+    };
+    for layout in layouts() {
+        let servers = Each {
+            blue: sides(layout.config, "blue", "127.0.0.1:8080"),
+            green: sides(layout.config, "green", "127.0.0.1:8081"),
+        };
+        let in_nginx = layout.config.split("\n[").next().expect("the table of nginx");
+        let mut wanted: Vec<&str> =
+            in_nginx.lines().filter(|line| line.contains(" = ") && !line.starts_with("file = ")).collect();
+        if in_nginx.contains("\"variable\"") && !in_nginx.contains("variable = ") {
+            wanted.push("variable = \"active\"");
+        }
+        // Of several upstreams one shows one side alone: the other, with both, is found, and the rest is for who knows it.
+        if layout.name == "Several upstreams for one service" {
+            wanted = vec!["upstream = \"web\""];
+        }
+        let said = found(FILE, false, layout.file, &[], &servers);
+        assert_eq!(said, wanted, "{}", layout.name);
+        assert_eq!(found(FILE, false, &layout.after, &[], &servers), wanted, "{}, with blue serving", layout.name);
+        // In another file than the config names it is found all the same, and the file is said.
+        let elsewhere = [ConfigFile { path: "/etc/nginx/conf.d/x.conf".into(), text: layout.file.into() }];
+        let clues = Clues { named: FILE, behind: FILE, is_link: false, loaded: &elsewhere, beside: &[] };
+        let lines = find(clues, &servers).map(|found| found.lines).unwrap_or_default();
+        assert_eq!(lines[0], "file = \"/etc/nginx/conf.d/x.conf\"", "{}", layout.name);
+    }
+    let servers = Each { blue: vec!["127.0.0.1:8080".to_owned()], green: vec!["127.0.0.1:8081".to_owned()] };
+    let (blue, green) = ("upstream u { server 127.0.0.1:8080; }\n", "upstream u { server 127.0.0.1:8081; }\n");
+    let of_sides = |switch: &str| {
+        [&format!("switch = \"{switch}\""), "blue = \"/etc/nginx/s/blue.conf\"", "green = \"/etc/nginx/s/green.conf\""]
+            .map(str::to_owned)
+    };
+    // Beside what serves there is one for each side, for checks.
+    let three = "upstream u { server 127.0.0.1:8081; } upstream app_blue { server 127.0.0.1:8080; } \
+                 upstream app_green { server 127.0.0.1:8081; }\n\
+                 server { location / { proxy_pass http://u; } location /b { proxy_pass http://app_blue; } }";
+    assert_eq!(found(FILE, false, three, &[], &servers), ["upstream = \"u\""]);
+    // The files of the sides say a word only.
+    let words = "upstream b { server 127.0.0.1:8080; }\nupstream g { server 127.0.0.1:8081; }\n";
+    let sides = [("/etc/nginx/s/green.conf", "set $active g;\n"), ("/etc/nginx/s/blue.conf", "set $active b;\n")];
+    let named = "/etc/nginx/active.conf";
+    let file = |(path, text): (&str, &str)| ConfigFile { path: path.to_owned(), text: text.to_owned() };
+    let loaded = [file(("/etc/nginx/nginx.conf", words)), file((named, sides[0].1))];
+    let beside = sides.map(file);
+    let clues = Clues { named, behind: sides[0].0, is_link: true, loaded: &loaded, beside: &beside };
+    assert_eq!(find(clues, &servers).expect("it is found").lines, of_sides("link"));
+    let beside = [("/etc/nginx/s/green.conf", green), ("/etc/nginx/s/blue.conf", blue)];
+    assert_eq!(found("/etc/nginx/active.conf", true, green, &beside, &servers), of_sides("link"));
+    assert_eq!(found("/etc/nginx/s/active.conf", false, green, &beside, &servers), of_sides("file"));
+    assert!(found(FILE, false, "server { proxy_pass http://10.0.0.9; }", &[], &servers).is_empty());
+}
+
 #[test]
 fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
     let lab = Lab::up(&["web1"]);
@@ -317,8 +387,16 @@ fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
     let layouts = layouts();
     assert!(layouts.len() >= 6, "the page has them");
     for layout in layouts {
-        lab.config_with(|text| with_tables(text, layout.config));
+        // Before the config says which one it is, `check` does, in the config's own words.
+        let keys = ["upstream", "upstreams", "switch", "blue", "green", "variable"];
+        let is_said = |line: &&str| line.split_once(" = ").is_none_or(|(key, _)| !keys.contains(&key));
+        let unsaid = layout.config.lines().filter(is_said).collect::<Vec<_>>().join("\n");
+        lab.config_with(|text| with_tables(text, &unsaid));
         back_to_green(&lab, "web1", layout.file);
+        let check = site::run(&lab, &["check"]);
+        check.exits(1).says("hint: add to [nginx]:\n    ").says("the config does not say in which way");
+        rollback(&lab, &[]).exits(2).says("missing key nginx.upstream");
+        lab.config_with(|text| with_tables(text, layout.config));
         let load = lab.load("web1", "/");
         let scene = rollback(&lab, &[]);
         scene.exits(0).says("production: traffic on blue on 1 of 1 host; green stopped");

@@ -20,7 +20,7 @@ use rollback_prod::hosts::program::{Change, Nonce, Program, Question, Taken, Ten
 use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
 use rollback_prod::nouns::colour::Colour;
-use rollback_prod::nouns::inventory::Inventory;
+use rollback_prod::nouns::inventory::{Inventory, Layout, Nginx};
 use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
 use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, Target};
 use rollback_prod::nouns::record::Swap;
@@ -363,6 +363,8 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
     let mut ask = |question: Question| programs.push(question.program().clone());
     ask(question::facts(inventory, Direction::to(Colour::Blue), &inventory.hosts[0]));
+    let unsaid = Inventory { nginx: Nginx { layout: Layout::NotSaid, ..inventory.nginx.clone() }, ..inventory.clone() };
+    ask(question::facts(&unsaid, Direction::to(Colour::Blue), &unsaid.hosts[0]));
     ask(job::job(inventory, &run, "switch", Duration::from_secs(1)));
     ask(lock::test_candidate(inventory, &change));
     ask(drain::sample(inventory, &inventory.green, Some("/run/nginx.pid")));

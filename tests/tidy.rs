@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
         ],
     ),
-    ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site"]),
+    ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site", "found"]),
     ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
     ("hosts", &["program", "answer", "remote", "facts", "question", "job", "ssh"]),
     ("incident", &["journal", "folder", "patterns", "past", "capture", "evidence"]),

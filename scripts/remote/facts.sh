@@ -1,9 +1,10 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
 # Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status...
-# Takes: evidence... ports get... lookup...
+# Takes: evidence... ports get... lookup... find=no
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name; a status is NAME and the command of
-# its supervisor; blue and green are as the config names their files; a lookup is a name that only nginx's container may know.
+# its supervisor; blue and green are as the config names their files; a lookup is a name that only nginx's container may know;
+# find=yes tells all that nginx has loaded, and the files beside the one that is named.
 # Always ends with 0: a question that cannot be answered is a section that says so.
 green_marks=
 add_mark() {
@@ -135,6 +136,11 @@ nginx_facts() {
   status=0
   # What it complains of goes before it: it is not asked twice, since a name server that hangs is waited for each time.
   { dumped=$(nginx_words "$dump" 2>&4) || status=$?; } 4>&1
+  if [ "$find" = yes ]; then
+    section nginx.whole
+    printf '%s\n' "$dumped" | head -c "$rp_plenty"
+    section nginx.dump
+  fi
   # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green; the pid file
   # once more on the last line.
   kept=$(printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
@@ -326,6 +332,19 @@ local_facts() {
     [ -z "$blue_file" ] || ask nginx.blue read_whole "$blue_file"
     [ -z "$green_file" ] || ask nginx.green read_whole "$green_file"
     [ -n "$nginx_container" ] || with_name kept_names </etc/hosts
+  fi
+
+  if [ "$find" = yes ] && [ -n "$resolved" ]; then
+    told=0
+    section nginx.is_link
+    if [ -L "$nginx_file" ]; then printf yes; fi
+    for file in "${resolved%/*}"/* "${nginx_file%/*}"/*; do
+      if [ "$told" = 50 ] || [ ! -f "$file" ]; then continue; fi
+      told=$((told + 1))
+      section nginx.beside
+      printf '%s\n' "$file"
+      read_whole "$file" 2>/dev/null | head -c 65536
+    done
   fi
 
   # journalctl reads what we may read of these, and says nothing of the rest.

@@ -18,11 +18,11 @@ pub struct Opened {
     pub warnings: Vec<String>,
 }
 
-/// Reads the config that was named or found.
+/// Reads the config that was named or found; see [`Reading::may_lack_layout`].
 ///
 /// # Errors
 /// Every problem, each ready to be printed.
-pub fn load(named: Option<&Path>, environment: &str) -> Result<Opened, Vec<String>> {
+pub fn load(named: Option<&Path>, environment: &str, may_lack_layout: bool) -> Result<Opened, Vec<String>> {
     let environment = Environment::new(environment).map_err(|err| vec![format!("--env {err}")])?;
     let path = find(named)?;
     let read = |path: &Path| -> Result<Document, Vec<String>> {
@@ -42,6 +42,7 @@ pub fn load(named: Option<&Path>, environment: &str) -> Result<Opened, Vec<Strin
         base,
         overlay,
         environment,
+        may_lack_layout,
         home: std::env::var_os("HOME").map(PathBuf::from),
         variable: &variable,
         read_file: &trusted_text,

@@ -2,8 +2,8 @@
 //! refusals, hints and notes. Pure, and never decides what is done instead.
 
 use crate::hosts::facts::{AppFacts, Lack, Listener, NginxFacts, Origin, Seen};
-use crate::nginx::Rewritten;
-use crate::nouns::colour::Colour;
+use crate::nginx::{Clues, Rewritten, find};
+use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{App, Host, Inventory, Run};
 use crate::nouns::names::ServerAddress;
 use crate::nouns::side::{Direction, Side};
@@ -246,6 +246,35 @@ pub fn file_notes(
         }
     }
     notes
+}
+
+/// The config does not say in which way the file says who serves: which it is, and what to write.
+pub fn layout(inventory: &Inventory, host: &Host, nginx: &NginxFacts, path: &str) -> Doubt {
+    let servers = Each::from(|colour| inventory.app(colour).addresses());
+    // A container's files are known by its own names for them.
+    let (named, behind) = match &nginx.mounted {
+        Some(mounted) => (mounted.inside.as_str(), path),
+        None => (inventory.nginx.file.as_str(), path),
+    };
+    let clues = Clues { named, behind, is_link: nginx.is_link, loaded: &nginx.loaded, beside: &nginx.beside };
+    match find(clues, &servers) {
+        Some(found) => Doubt {
+            why: format!("the config does not say in which way {path} says who serves: it is {}", found.what),
+            hint: Some(format!("add to [nginx]:\n    {}", found.lines.join("\n    "))),
+        },
+        None => Doubt {
+            why: format!(
+                "the config does not say in which way {path} says who serves, and nothing that nginx has loaded sends to {} or {}",
+                listed(&servers.blue),
+                listed(&servers.green)
+            ),
+            hint: Some(format!("ssh {} nginx -T | grep -nE 'server |_pass '", host.ssh)),
+        },
+    }
+}
+
+fn listed(servers: &[String]) -> String {
+    servers.join(", ")
 }
 
 /// Whether an https URL does not leave the host; `split_https` in `lib.sh` says the same.

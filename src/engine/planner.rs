@@ -8,7 +8,7 @@ use super::doubts::{self, Doubt};
 use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first_of, must_be_stopped};
 use crate::nginx::{Serving, Site, Template};
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Host, Inventory, Reach, Role, Run};
+use crate::nouns::inventory::{App, Host, Inventory, Layout, Reach, Role, Run};
 use crate::nouns::names::{HostName, ServerAddress};
 use crate::nouns::plan::{
     Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
@@ -515,6 +515,11 @@ impl<'a> Planner<'a> {
     /// The file as it shall be, and the share that this gives to the side that traffic goes to.
     fn change(&mut self, host: &Host, nginx: &NginxFacts, path: &str, text: &str) -> Option<Shift> {
         let to = self.colour(Side::To);
+        if self.inventory.nginx.layout == Layout::NotSaid {
+            let Doubt { why, hint } = doubts::layout(self.inventory, host, nginx, path);
+            self.refuse(Some(host), why, hint);
+            return None;
+        }
         let rewritten = match self.site(nginx).rewrite(text, to, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {

@@ -146,7 +146,7 @@ impl Arguments {
     pub fn form(&mut self, nginx: &Nginx) {
         match nginx.layout {
             Layout::Link(_) => self.set("form", "link"),
-            Layout::Weights { .. } | Layout::Word { .. } | Layout::Copy(_) => {}
+            Layout::Weights { .. } | Layout::Word { .. } | Layout::Copy(_) | Layout::NotSaid => {}
         }
     }
 

@@ -7,7 +7,7 @@ use super::program::{
     Arguments, LIB, NGINX, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
 };
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Host, Inventory, Role, Run};
+use crate::nouns::inventory::{App, Host, Inventory, Layout, Role, Run};
 use crate::nouns::names::{RemotePath, ServerAddress};
 use crate::nouns::side::{Direction, Side};
 
@@ -39,6 +39,9 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
             arguments.set("green", &files.green);
             arguments.set("blue_file", inventory.nginx.beside(&files.blue));
             arguments.set("green_file", inventory.nginx.beside(&files.green));
+        }
+        if inventory.nginx.layout == Layout::NotSaid {
+            arguments.set("find", "yes");
         }
         arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
         for server in from.addresses() {

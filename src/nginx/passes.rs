@@ -199,7 +199,7 @@ pub(super) fn is_named(target: &str, upstream: &str) -> bool {
     name_in(target).eq_ignore_ascii_case(upstream)
 }
 
-fn name_in(target: &str) -> &str {
+pub(super) fn name_in(target: &str) -> &str {
     target[place_in(target)].split(':').next().unwrap_or_default()
 }
 
@@ -211,7 +211,7 @@ pub(super) fn place_in(target: &str) -> Range<usize> {
 }
 
 /// The first variable of a word, with its `$` and its braces.
-fn variable_in(word: &str) -> Option<Range<usize>> {
+pub(super) fn variable_in(word: &str) -> Option<Range<usize>> {
     let start = word.find('$')?;
     let rest = &word[start + 1..];
     let length = match rest.strip_prefix('{') {

@@ -26,6 +26,11 @@ pub struct Site<'a> {
 /// What the files of the two sides say, where the layout has some and they could be read.
 pub type SideTexts = Each<Option<String>>;
 
+/// For whoever asks although the config does not say.
+fn not_said() -> NotUnderstood {
+    refused("the config does not say in which way this file says who serves".to_owned())
+}
+
 /// One upstream among those of a service, and whose servers belong to it.
 struct Block<'s> {
     named: Named<'s>,
@@ -57,6 +62,7 @@ impl<'a> Site<'a> {
             }
             Layout::Link(files) => self.pointed_at(files, text).map(Serving::only),
             Layout::Copy(files) => self.copied(files, text),
+            Layout::NotSaid => Err(not_said()),
         }
     }
 
@@ -77,6 +83,7 @@ impl<'a> Site<'a> {
                     if all(0) || all(100) { mean } else { mean.clamp(1, 99) }
                 }))
             }
+            Layout::NotSaid => Err(not_said()),
             Layout::Word { .. } | Layout::Link(_) | Layout::Copy(_) => {
                 let serving = self.serving(text)?;
                 Ok(Each::from(|colour| match serving {
@@ -115,6 +122,7 @@ impl<'a> Site<'a> {
                 let after = if is_there { text } else { files.of(serve) };
                 Ok(Rewritten { text: after.to_owned(), changed: !is_there, exceptions, ..Rewritten::default() })
             }
+            Layout::NotSaid => Err(not_said()),
             Layout::Copy(files) => {
                 let (after, exceptions) = self.side_file(files, serve)?;
                 Ok(Rewritten { text: after.to_owned(), changed: after != text, exceptions, ..Rewritten::default() })
@@ -130,6 +138,7 @@ impl<'a> Site<'a> {
             Layout::Weights { .. } => format!("{serve} 100, {rest} down"),
             Layout::Word { words, .. } => format!("\"{}\" instead of \"{}\"", words.of(serve), words.of(rest)),
             Layout::Link(files) => format!("points at {} instead of {}", files.of(serve), files.of(rest)),
+            Layout::NotSaid => format!("{serve} alone"),
             Layout::Copy(files) => format!("what {} says instead of {}", files.of(serve), files.of(rest)),
         }
     }

@@ -75,6 +75,8 @@ pub enum Layout {
     Link(Each<String>),
     /// By a file that is the same as one of two others, named as those of a link.
     Copy(Each<String>),
+    /// The config does not say. Nothing can be switched then, only found out.
+    NotSaid,
 }
 
 /// Which of two upstreams of one name, in a file with both kinds.
@@ -285,7 +287,7 @@ impl Nginx {
     pub fn side_files(&self) -> Option<&Each<String>> {
         match &self.layout {
             Layout::Link(files) | Layout::Copy(files) => Some(files),
-            Layout::Weights { .. } | Layout::Word { .. } => None,
+            Layout::Weights { .. } | Layout::Word { .. } | Layout::NotSaid => None,
         }
     }
 

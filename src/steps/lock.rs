@@ -47,7 +47,9 @@ fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChan
     match inventory.nginx.layout {
         // Tested is what it points at, in the place of what it points at now.
         Layout::Link(_) => arguments.set("source", inventory.nginx.beside(&change.after)),
-        Layout::Weights { .. } | Layout::Word { .. } | Layout::Copy(_) => arguments.set("text", &change.after),
+        Layout::Weights { .. } | Layout::Word { .. } | Layout::Copy(_) | Layout::NotSaid => {
+            arguments.set("text", &change.after)
+        }
     }
 }
 

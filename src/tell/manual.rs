@@ -106,6 +106,7 @@ fn what_the_file_must_say(text: &mut String, inventory: &Inventory) {
             let blue = inventory.nginx.beside(&files.blue);
             comment(text, &format!("instead of the editor: cp {blue} {}", inventory.nginx.file));
         }
+        Layout::NotSaid => comment(text, "blue serves, and green does not"),
         Layout::Word { words, stands } => {
             let place = match stands {
                 WordStands::InAPass => "what is passed to".to_owned(),

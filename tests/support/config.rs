@@ -12,6 +12,7 @@ pub fn inventory_of(path: &Path, text: String) -> Inventory {
         base: Document { path: path.to_owned(), text },
         overlay: None,
         environment: Environment::new("prod").expect("a word"),
+        may_lack_layout: false,
         home: None,
         variable: &|_| None,
         read_file: &|path: &Path| std::fs::read_to_string(path),

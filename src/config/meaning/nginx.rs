@@ -69,6 +69,7 @@ impl Meaning<'_, '_, '_> {
             self.wrong(&path, format!("it and nginx.switch = \"{}\" exclude each other", nginx.switch));
         }
         match switch {
+            SwitchName::Weights if self.lacks_layout() => Some(Layout::NotSaid),
             SwitchName::Weights => {
                 let contexts = [("http", NginxContext::Http), ("stream", NginxContext::Stream)];
                 let context = optional(&nginx.context, |word| self.one_of("nginx.context", "context", word, &contexts));
@@ -89,6 +90,12 @@ impl Meaning<'_, '_, '_> {
         }
     }
 
+    /// Whether the config says nothing of it, and may.
+    fn lacks_layout(&self) -> bool {
+        let keys = ["switch", "upstream", "upstreams", "context", "template"];
+        self.reading.may_lack_layout && !keys.iter().any(|key| self.is_written(&format!("nginx.{key}")))
+    }
+
     fn upstreams(&mut self, nginx: &file::NginxTable) -> Option<Vec<String>> {
         match (&nginx.upstream, &nginx.upstreams) {
             (Some(_), Some(_)) => {
@@ -98,7 +105,8 @@ impl Meaning<'_, '_, '_> {
             (Some(name), None) => Some(vec![self.nginx_word("nginx.upstream", name)?]),
             (None, None) => {
                 if !self.is_written("nginx.upstreams") {
-                    self.missing("nginx.upstream", "listings_backend");
+                    let hint = "for example \"listings_backend\"; `rollback-prod check` finds out which layout it is";
+                    self.missing_with_hint("nginx.upstream", hint.to_owned());
                 }
                 None
             }

@@ -158,12 +158,16 @@ impl Meaning<'_, '_, '_> {
 
     /// A key that is needed by what others say. One that stands there all the same is wrong, and reported as that.
     pub(super) fn missing(&mut self, path: &str, example: &str) {
+        self.missing_with_hint(path, format!("for example {example:?}"));
+    }
+
+    pub(super) fn missing_with_hint(&mut self, path: &str, hint: String) {
         if self.is_written(path) {
             return;
         }
         let table = path.rsplit_once('.').map_or("", |(table, _)| table);
         let place = self.tree.nearest(table).place;
-        self.findings.problem(place, format!("missing key {path}")).hint = Some(format!("for example {example:?}"));
+        self.findings.problem(place, format!("missing key {path}")).hint = Some(hint);
     }
 
     /// A word that stands in nginx's configuration without quotes.

@@ -8,7 +8,7 @@ use super::container::Contained;
 use super::mark::{Origin, answered_by, mark, only_one_answers, origin};
 use super::{Get, NotKnown};
 use crate::hosts::answer::Answer;
-use crate::nginx::{Serving, SideTexts, Site};
+use crate::nginx::{ConfigFile, Serving, SideTexts, Site};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Host, Inventory, Layout};
@@ -27,6 +27,14 @@ pub struct NginxFacts {
     pub stat: String,
     /// How the container has it that nginx runs in, where it runs in one.
     pub mounted: Option<Mounted>,
+    /// What nginx has loaded, and what lies beside the file; only where the config does not say in which way that file says
+    /// who serves.
+    #[serde(skip)]
+    pub loaded: Vec<ConfigFile>,
+    #[serde(skip)]
+    pub beside: Vec<ConfigFile>,
+    #[serde(skip)]
+    pub is_link: bool,
     /// Names of servers that the container finds, with their addresses.
     pub known: BTreeMap<String, String>,
     /// What decides in it: its bytes; of a link that is itself what is changed, where it points.
@@ -175,13 +183,16 @@ pub(super) fn read(
         stat: text("nginx.stat").trim().to_owned(),
         mounted: contained.mounted,
         known: contained.known,
+        loaded: loaded_files(answer),
+        beside: files_beside(answer),
+        is_link: text("nginx.is_link") == "yes",
         side_texts: SideTexts::from(|colour| side_text(answer, colour)),
         text: file,
         is_valid,
         is_loaded,
         defined_in: match &inventory.nginx.layout {
             Layout::Weights { upstreams, .. } => upstreams.first().map_or(Vec::new(), |name| defined_in(&dump, name)),
-            Layout::Word { .. } | Layout::Link(_) | Layout::Copy(_) => Vec::new(),
+            Layout::Word { .. } | Layout::Link(_) | Layout::Copy(_) | Layout::NotSaid => Vec::new(),
         },
         pidfile: text("nginx.pidfile").trim().to_owned(),
         master: text("nginx.master").trim().parse().ok(),
@@ -214,6 +225,19 @@ pub(super) fn read(
 fn side_text(answer: &Answer, colour: Colour) -> Option<String> {
     let name = format!("nginx.{colour}");
     answer.bytes(&name).filter(|_| answer.status_of(&name) == Some(0)).map(text_of)
+}
+
+/// The files of a whole dump.
+fn loaded_files(answer: &Answer) -> Vec<ConfigFile> {
+    let whole = answer.bytes("nginx.whole").map(text_of).unwrap_or_default();
+    let parts = whole.split("# configuration file ").skip(1).filter_map(|part| part.split_once(":\n"));
+    parts.map(|(path, text)| ConfigFile { path: path.to_owned(), text: text.trim_end().to_owned() + "\n" }).collect()
+}
+
+fn files_beside(answer: &Answer) -> Vec<ConfigFile> {
+    let files = answer.all("nginx.beside");
+    let files = files.filter_map(|said| said.split_once('\n').map(|(path, text)| (path.to_owned(), text.to_owned())));
+    files.map(|(path, text)| ConfigFile { path, text: text.trim_end().to_owned() + "\n" }).collect()
 }
 
 /// Of the files of a dump those in which that upstream begins.
