@@ -11,6 +11,7 @@ pub mod colour;
 pub mod consent;
 pub mod digest;
 pub mod inventory;
+pub mod joined;
 pub mod names;
 pub mod octets;
 pub mod plan;

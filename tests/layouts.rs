@@ -505,6 +505,67 @@ fn there_and_back(lab: &Lab, says: &str, (green, blue): (&str, &str)) {
     nobody_noticed(&counts, &scene);
 }
 
+/// Two upstreams in two files: both change, or none does.
+#[test]
+fn upstreams_in_several_files_are_one_change() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", &format!("{TWO_PORTS}\nsystemctl restart listings-blue listings-green"));
+    let (api, web) = ("/etc/nginx/conf.d/api.conf", "/etc/nginx/conf.d/web.conf");
+    let both = |api_servers: &str, web_servers: &str| {
+        let site = format!(
+            "server {{ listen 80; server_name {}; location /health {{ proxy_pass http://api; }} location / {{ proxy_pass http://web; }} }}",
+            support::lab::SITE
+        );
+        (format!("upstream api {{ {api_servers} }}\n"), format!("upstream web {{ {web_servers} }}\n{site}"))
+    };
+    let green = both("server 127.0.0.1:8081;", "server 127.0.0.1:8082 down; server 127.0.0.1:8083 weight=100;");
+    let blue =
+        both("server 127.0.0.1:8080;", "server 127.0.0.1:8082 weight=100 max_fails=0; server 127.0.0.1:8083 down;");
+    let config = |more: &str| {
+        lab.config_with(|text| {
+            let text = text.replace(&format!("file = \"{FILE}\"\n"), "");
+            let servers = "[blue]\nservers = [\"127.0.0.1:8080\", \"127.0.0.1:8082\"]\n\
+                           [green]\nservers = [\"127.0.0.1:8081\", \"127.0.0.1:8083\"]\n";
+            let files = "[nginx]\nfiles = [\"/etc/nginx/conf.d/api.conf\", \"/etc/nginx/conf.d/web.conf\"]\nupstreams = [\"api\", \"web\"]\n";
+            with_tables(text, &format!("{files}{more}{servers}"))
+        });
+    };
+    config("");
+    let write = |(of_api, of_web): &(String, String)| {
+        site::write(&lab, "web1", api, of_api);
+        site::write(&lab, "web1", web, of_web);
+        lab.sh("web1", "rm -f /etc/nginx/sites-enabled/listings; systemctl start listings-green; nginx -t 2>&1 && systemctl reload nginx");
+        until("green serves", || served_by(&lab, "web1") == "green");
+    };
+    let now = || (site::read(&lab, "web1", api), site::read(&lab, "web1", web));
+    write(&green);
+    let load = lab.load("web1", "/");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).says("/etc/nginx/conf.d/api.conf, /etc/nginx/conf.d/web.conf: ").says("candidate accepted");
+    scene.holds(now() == blue && served_by(&lab, "web1") == "blue", "both files say blue");
+    let undo = site::run(&lab, &["undo"]);
+    undo.exits(0).holds(now() == green && served_by(&lab, "web1") == "green", "both are as they were");
+    nobody_noticed(&load.stop(), &scene);
+    undo.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+
+    // A reload that lies: both go back.
+    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", LYING_RELOAD);
+    config("reload = \"/usr/local/bin/reload-nginx\"\n");
+    let scene = rollback(&lab, &[]);
+    scene.exits(3).holds(now() == green && leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+    config("");
+    // A line that is wrong is named by its own file, and one of them that nginx does not read by its name.
+    site::write(&lab, "web1", web, &green.1.replace("server 127.0.0.1:8082 down;", "\n\nserver 10.0.0.9;"));
+    lab.sh("web1", "nginx -t && systemctl reload nginx");
+    rollback(&lab, &[]).exits(1).says("/etc/nginx/conf.d/web.conf: line 3: server 10.0.0.9 is neither blue nor green");
+    write(&green);
+    lab.sh("web1", "mv /etc/nginx/conf.d/web.conf /etc/nginx/sites-enabled/web; cp /etc/nginx/sites-enabled/web /etc/nginx/conf.d/web.conf
+        sed -i 's,include /etc/nginx/conf.d/.*,include /etc/nginx/conf.d/api.conf;,' /etc/nginx/nginx.conf; nginx -t && systemctl reload nginx");
+    let scene = rollback(&lab, &[]);
+    scene.exits(1).says("nginx does not read /etc/nginx/conf.d/web.conf");
+    scene.holds(now() == green, "nothing was changed");
+}
+
 #[test]
 fn a_link_is_turned_and_turned_back_and_nobody_notices() {
     let lab = Lab::up(&["web1"]);

@@ -344,7 +344,7 @@ const CASES: &[Case] = &[
 
 /// What an operator sees of a change.
 fn diff(before: &str, after: &str, path: &str) -> String {
-    FileChange { path: path.into(), before: before.into(), after: after.into(), mounted: None }.diff()
+    FileChange { path: path.into(), before: before.into(), after: after.into(), also: vec![], mounted: None }.diff()
 }
 
 #[test]

@@ -450,6 +450,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         nginx: Nginx {
             file: RemotePath::new("/etc/nginx/x").expect("a path"),
             layout: Layout::Weights { upstreams: vec!["x".into()], context: None },
+            also: vec![],
             container: None,
             template: None,
             probe: HttpUrl::new("http://127.0.0.1/").expect("a URL"),

@@ -109,6 +109,7 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
                     path: "/etc/nginx/sites-available/listings".into(),
                     before: BEFORE.into(),
                     after: AFTER.into(),
+                    also: vec![],
                     mounted: None,
                 },
                 proof: Proof {
@@ -180,6 +181,8 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             nginx: Some(NginxFacts {
                 path: unknown(),
                 stat: String::new(),
+                also: vec![],
+                unread: vec![],
                 mounted: None,
                 loaded: vec![],
                 beside: vec![],

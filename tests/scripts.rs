@@ -359,7 +359,13 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let tenure = Tenure { run: run.clone(), holder: "somebody".into(), takes_over: true, number: Some(1) };
     let path = RemotePath::new("/etc/nginx/sites-available/listings").expect("a path");
     let mounted = Some(Mounted { inside: "/etc/nginx/conf.d/listings.conf".into(), alone: true });
-    let change = FileChange { path: path.as_str().to_owned(), before: "before".into(), after: "after".into(), mounted };
+    let change = FileChange {
+        path: path.as_str().to_owned(),
+        before: "before".into(),
+        after: "after".into(),
+        also: vec!["/etc/nginx/b".into()],
+        mounted,
+    };
     let mut programs: Vec<Program> = Vec::new();
     let mut ask = |question: Question| programs.push(question.program().clone());
     ask(question::facts(inventory, Direction::to(Colour::Blue), &inventory.hosts[0]));

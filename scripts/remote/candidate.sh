@@ -1,7 +1,8 @@
 # The candidate nginx file is tested without being put in place: in a mount namespace of its own, where a copy in
 # memory lies over the live file. Only asks; leaves nothing behind.
-# Takes: inside
-# inside is where a container has the file, where nginx is in one; then the namespace is a copy of the container's.
+# Takes: inside also...
+# inside is where a container has the file, where nginx is in one; then the namespace is a copy of the container's. also are
+# files that are changed with the first; TEXT is that of all then.
 # candidate LIVE TEST-WORDS TEXT SOURCE: what is tested is TEXT, or the file SOURCE where there is one; a section "candidate"
 # with what the test said, and its status:
 #   0 nginx accepts it; 1 nginx refuses it; 75 it could not be tested here (no right to a mount namespace)
@@ -11,8 +12,17 @@
 # shellcheck disable=SC2016
 rp_inside='for d in /mnt /media /srv /tmp; do [ -d "$d" ] && break; done
 umask 022
-mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && cat >"$d/candidate" &&
-mount --bind "$d/candidate" "$1" && echo "$2" && shift 2 && exec "$@"'
+mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && all=$(cat; printf x) || exit
+said=$1 next=$2 all=${all%x} n=0
+shift 2
+while [ "$1" != -- ]; do
+  n=$((n + 1))
+  printf "%s" "${all%%"$next"*}" >"$d/$n" && mount --bind "$d/$n" "$1" || exit
+  all=${all#*"$next"}
+  shift
+done
+shift
+echo "$said" && exec "$@"'
 
 candidate() {
   rp_mounted=mounted-$rp_nonce
@@ -30,12 +40,12 @@ candidate() {
     }
     rp_text=${rp_text%x}
   fi
-  rp_said=$(printf '%s' "$rp_text" | in_namespace "$1" "$2" 2>&1) || rp_status=$?
+  rp_said=$(printf '%s' "$rp_text" | with_also in_namespace "$2" "$1" 2>&1) || rp_status=$?
   case $rp_said in
     *"$rp_mounted"*)
       if [ "$rp_status" != 0 ]; then
         # A test that refuses the file that serves now, too, says something about the namespace, not the candidate.
-        if read_whole "$1" | in_namespace "$1" "$2" >/dev/null 2>&1; then rp_status=1; else rp_status=75; fi
+        if with_also tell_all "$1" | with_also in_namespace "$2" "$1" >/dev/null 2>&1; then rp_status=1; else rp_status=75; fi
       fi
       printf '%s' "${rp_said#*"$rp_mounted"}"
       ;;
@@ -48,27 +58,29 @@ candidate() {
   printf '%s' "$rp_status"
 }
 
+# in_namespace TEST-WORDS FILE…: tests what it reads with it in the place of the files.
 in_namespace() {
-  rp_live=$1
+  rp_test=$1
+  shift
+  [ -z "$nginx_container" ] || set -- "$inside"
+  set -- "$rp_mounted" "$rp_next" "$@" --
   IFS=$rp_unit
   set -f
   # shellcheck disable=SC2086
-  set -- $2
+  set -- "$@" $rp_test
   set +f
   unset IFS
   if [ -n "$nginx_container" ]; then
     # What has the rights of the container's user over it: root, or whoever keeps it without being root.
-    rp_users=
-    [ "$rp_keeper,$rp_engine" != itself,podman ] || rp_users='-U --preserve-credentials'
-    rp_as=as_root
-    [ -z "$rp_users" ] || rp_as=itself
+    rp_as=as_root rp_users=
+    [ "$rp_keeper,$rp_engine" != itself,podman ] || rp_as=itself rp_users='-U --preserve-credentials'
     # shellcheck disable=SC2086
     "$rp_as" nsenter -t "$rp_first" -m -n -p $rp_users unshare -m \
-      sh -c "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\$PATH; $rp_inside" rollback-prod "$inside" "$rp_mounted" "$@"
+      sh -c "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\$PATH; $rp_inside" rollback-prod "$@"
     return
   fi
   # A user without root makes the namespace as himself, so that nginx sees the user it always sees.
   if [ "$rp_uid" != 0 ] && [ "$sudo" = no ]; then rp_map='--map-current-user --keep-caps'; else rp_map=; fi
   # shellcheck disable=SC2086
-  as_root unshare $rp_map -m --propagation private sh -c "$rp_inside" rollback-prod "$rp_live" "$rp_mounted" "$@"
+  as_root unshare $rp_map -m --propagation private sh -c "$rp_inside" rollback-prod "$@"
 }

@@ -1,10 +1,10 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
 # Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status...
-# Takes: evidence... ports get... lookup... find=no
+# Takes: evidence... ports get... lookup... find=no also...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name; a status is NAME and the command of
 # its supervisor; blue and green are as the config names their files; a lookup is a name that only nginx's container may know;
-# find=yes tells all that nginx has loaded, and the files beside the one that is named.
+# also are files that are changed with the first; find=yes tells all that nginx has loaded, and the files beside the one that is named.
 # Always ends with 0: a question that cannot be answered is a section that says so.
 green_marks=
 add_mark() {
@@ -121,7 +121,23 @@ place_in_container() {
 # seen_stat FORMAT FILE: also where only root may look: an engine's volumes are in a folder of its own.
 seen_stat() { stat -c "$1" "$2" 2>/dev/null || as_root stat -c "$1" "$2"; }
 
-resolved='' inside=''
+resolved='' inside='' also_resolved=''
+add_also() {
+  also_resolved="$also_resolved$(live_place "$1")
+"
+}
+with_also each add_also
+# with_files COMMAND WORD…: COMMAND with the file, and those that are changed with it, behind its words.
+with_files() {
+  IFS='
+'
+  set -f
+  # shellcheck disable=SC2086
+  set -- "$@" "$resolved" $also_resolved
+  set +f
+  unset IFS
+  "$@"
+}
 if [ -n "$nginx_container" ]; then
   place_in_container
 elif [ -n "$nginx_file" ]; then
@@ -181,9 +197,30 @@ nginx_facts() {
   done
   set +f
   unset IFS
+  section nginx.unread
+  with_also each is_read
   section nginx.pidfile
   printf '%s' "$pidfile"
   tell_nginx "$pidfile"
+}
+
+# is_read FILE: says which one nginx has not loaded, of all in $kept.
+is_read() {
+  IFS='
+'
+  set -f
+  for line in $kept; do
+    case $line in '# configuration file '*) line=${line#'# configuration file '} line=${line%:} ;; *) continue ;; esac
+    # shellcheck disable=SC3013
+    if [ "$line" -ef "$1" ]; then
+      set +f
+      unset IFS
+      return 0
+    fi
+  done
+  set +f
+  unset IFS
+  printf '%s\n' "$1"
 }
 
 # loaded_in_container KEPT: the same of a container, and its logs as nginx.sh writes them.
@@ -248,6 +285,9 @@ local_facts() {
   # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
   # file and its folder are ours.
   file_rights() {
+    for resolved in "$@"; do rights_for_file; done
+  }
+  rights_for_file() {
     if [ -z "$resolved" ] || may_replace "$resolved"; then return 0; fi
     new=${resolved%/*}/.${resolved##*/}.rollback-prod
     old=$new-before
@@ -296,7 +336,7 @@ local_facts() {
         ;;
       something,* | *'password is required'* | *'may not run sudo'* | *'not in the sudoers'* | *'not allowed'*)
         with_right each right
-        file_rights | while read -r words; do
+        with_files file_rights | while read -r words; do
           # shellcheck disable=SC2086
           ! lacks $words || printf 'missing %s\n' "$words"
         done
@@ -326,9 +366,9 @@ local_facts() {
 
   if [ -n "$resolved" ]; then
     section nginx.link
-    printf '%s' "$resolved"
+    printf '%s\n%s' "$resolved" "$also_resolved"
     ask nginx.stat seen_stat '%U:%G %a %h' "$resolved"
-    ask nginx.text says "$resolved"
+    with_files ask nginx.text tell_all
     [ -z "$blue_file" ] || ask nginx.blue read_whole "$blue_file"
     [ -z "$green_file" ] || ask nginx.green read_whole "$green_file"
     [ -n "$nginx_container" ] || with_name kept_names </etc/hosts

@@ -4,6 +4,19 @@
 # changed where it is mounted from, which is this host.
 # A log of nginx is a path on this host; `container:PATH` is one that is nowhere else, `container:` what the container prints.
 
+# What stands between the texts of several files that are changed as one; nouns/joined.rs says the same.
+rp_next=$(printf '\n#\037 next file \037\n.')
+rp_next=${rp_next%.}
+# tell_all FILE…: what decides in them, as one text.
+tell_all() {
+  says "$1" || return 1
+  shift
+  for rp_file in "$@"; do
+    printf '%s' "$rp_next"
+    says "$rp_file" || return 1
+  done
+}
+
 # itself COMMAND…: as the account that we are.
 itself() { "$@"; }
 

@@ -1,9 +1,9 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
 # Takes: root_shell=no service run holder number form=content live before after test reload pidfile log... access... probe probe_host=- limit=10
-# Takes: passes=3 who header other_header body other_body get... alone=no lookup...
+# Takes: passes=3 who header other_header body other_body get... alone=no also... lookup...
 # alone=yes: a container has the file, and its folder not, and would keep the one that it has if another took its place: it is
-#   written over. A lookup is a name in a get that only the container may know.
+#   written over. also are files that are changed with live; before and after are what all of them say then. A lookup is a name in a get that only the container may know.
 # root_shell=yes: sudo allows one. who is the side that shall answer. What tells its answers is header (a line of the head)
 #   or body (the whole body), and other_header or other_body what tells those of the side that must not any more; without
 #   it an answer counts once the old workers have stopped accepting. A get `direct` asks a server of who without nginx.
@@ -13,19 +13,30 @@
 #   20 nginx refuses the file; 21 the reload failed; 22 not proven in time (20 to 22: the old file is back)
 #   30 the old file could not be put back; 91 the job was killed; 93 the lock is another run's by now (section why):
 #   nothing was changed
-folder=${live%/*}
-name=${live##*/}
-# A leading dot keeps both out of every include pattern of nginx, which follows glob(7).
-new=$folder/.$name.rollback-prod
-old=$folder/.$name.rollback-prod-before
+# each_file COMMAND FILE…: COMMAND with $file, what it said ($was) and is to say ($shall), the $new one beside it and the $old
+# one. `with_also each_file COMMAND "$live"` is all of them.
+each_file() {
+  rp_do=$1 rp_before=$before rp_after=$after
+  shift
+  for file in "$@"; do
+    folder=${file%/*}
+    # A leading dot keeps both out of every include pattern of nginx, which follows glob(7).
+    new=$folder/.${file##*/}.rollback-prod
+    old=$new-before
+    was=${rp_before%%"$rp_next"*} shall=${rp_after%%"$rp_next"*}
+    rp_before=${rp_before#*"$rp_next"} rp_after=${rp_after#*"$rp_next"}
+    "$rp_do" || return
+  done
+}
+all_files() { with_also each_file "$1" "$live"; }
 
 # on_file COMMAND…: as root, unless the file and its folder are ours anyway: facts.sh asks for no right then.
-on_file() { if may_replace "$live"; then "$@"; else as_root "$@"; fi; }
+on_file() { if may_replace "$file"; then "$@"; else as_root "$@"; fi; }
 
-# same FILE TEXT: whether it says that, to the last newline.
-same() {
-  rp_text=$(says "$1" && printf x) || return 1
-  [ "$rp_text" = "${2}x" ]
+# say TEXT: whether the files say that, to the last newline.
+say() {
+  rp_text=$(with_also tell_all "$live" && printf x) || return 1
+  [ "$rp_text" = "${1}x" ]
 }
 
 # write_over FILE TEXT: without a program where we may write it ourselves.
@@ -35,42 +46,49 @@ write_over() {
 write_beside() {
   if [ "$alone" = yes ]; then
     # For whoever comes when this host lost its power in the middle of it. We ourselves know what it said.
-    on_file cp -a "$live" "$old" 2>/dev/null
+    on_file cp -a "$file" "$old" 2>/dev/null
     return 0
   fi
   if [ "$form" = link ]; then
     # Into a folder that it points at mv would go, and not into its place.
-    [ ! -d "$live" ] || return 1
-    on_file ln -sfn "$after" "$new" && on_file ln -sfn "$before" "$old"
+    [ ! -d "$file" ] || return 1
+    on_file ln -sfn "$shall" "$new" && on_file ln -sfn "$was" "$old"
     return
   fi
-  on_file cp -a "$live" "$new" || return 1
-  write_over "$new" "$after" || return 1
-  same "$new" "$after" || return 1
+  on_file cp -a "$file" "$new" || return 1
+  write_over "$new" "$shall" || return 1
+  rp_text=$(says "$new" && printf x) || return 1
+  [ "$rp_text" = "${shall}x" ] || return 1
   on_file sync "$new" 2>/dev/null || sync
-  on_file ln -f "$live" "$old" 2>/dev/null || on_file cp -a "$live" "$old"
+  on_file ln -f "$file" "$old" 2>/dev/null || on_file cp -a "$file" "$old"
 }
 
 # replace: what is beside it, or was there before, takes its place.
 replace() {
-  if [ "$alone" = yes ]; then
-    write_over "$live" "$after" && same "$live" "$after"
-  else
-    on_file mv -f "$new" "$live"
-  fi
+  if [ "$alone" = yes ]; then write_over "$file" "$shall" && say "$after"; else on_file mv -f "$new" "$file"; fi
 }
 bring_back() {
-  if [ "$alone" = yes ]; then write_over "$live" "$before"; else on_file mv -f "$old" "$live"; fi
+  if [ "$alone" = yes ]; then
+    write_over "$file" "$was"
+  elif is_left "$old"; then
+    on_file mv -f "$old" "$file"
+  fi
 }
+clear_away() { on_file rm -f "$new" "$old"; }
+# Also those of an earlier run that lost its power between two of its commands.
+clear_what_is_left() {
+  if [ "$replaced" = yes ] || is_left "$new" || is_left "$old"; then clear_away; fi
+}
+flush() { on_file sync "$folder" 2>/dev/null || sync; }
 
 put_back() {
   section put_back
   if [ "$replaced" = no ]; then
     # The file said so before we came: there is nothing of ours to take back.
     printf 'nothing to put back: the file said so before\n'
-  elif bring_back && same "$live" "$before"; then
-    on_file sync "$folder" 2>/dev/null || sync
-    [ "$alone" = no ] || on_file rm -f "$old"
+  elif all_files bring_back && say "$before"; then
+    all_files flush
+    [ "$alone" = no ] || all_files clear_away
     if nginx_words "$test" 2>&1 && nginx_words "$reload" 2>&1; then return 0; fi
   else
     return 1
@@ -230,7 +248,7 @@ switch() {
   section steps
   replaced=no
   is_needed=yes
-  current=$(says "$live" && printf x)
+  current=$(with_also tell_all "$live" && printf x)
   if [ "$current" = "${after}x" ]; then
     is_needed=no
     printf 'the file already says so\n'
@@ -247,7 +265,7 @@ switch() {
   # Written while we look at what is: the disk need not wait for the processes, nor they for it.
   writer=
   if [ "$is_needed" = yes ]; then
-    write_beside &
+    all_files write_beside &
     writer=$!
   fi
   read_workers "$master"
@@ -256,12 +274,13 @@ switch() {
   emerg_before=$rp_emerg
   if [ "$is_needed" = yes ]; then
     if ! wait "$writer"; then
-      on_file rm -f "$new" "$old" 2>/dev/null
+      all_files clear_away 2>/dev/null
       return 12
     fi
-    if ! replace; then
-      [ "$alone" = no ] || bring_back
-      on_file rm -f "$new" "$old"
+    # Of several files nginx reads none before it is told to; should one not take its place, all go back.
+    if ! all_files replace; then
+      all_files bring_back
+      all_files clear_away
       return 12
     fi
     replaced=yes
@@ -272,12 +291,11 @@ switch() {
   section reload
   nginx_words "$reload" 2>&1 || { give_up 21 'the reload failed'; return; }
   # Behind the reload, where it costs nobody anything: nginx lets its old workers accept for another 0.1 s.
-  [ "$replaced" = no ] || on_file sync "$folder" 2>/dev/null || sync
+  [ "$replaced" = no ] || all_files flush
   section access
   with_access each measured
   if proven; then
-    # Also those of an earlier run that lost its power between two of its commands.
-    if [ "$replaced" = yes ] || is_left "$new" || is_left "$old"; then on_file rm -f "$new" "$old"; fi
+    all_files clear_what_is_left
     return 0
   fi
   give_up 22 "$cause"

@@ -199,9 +199,9 @@ pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> O
 fn require(node: &Node, schema: &Value, path: &str, findings: &mut Findings) {
     match &node.kind {
         Kind::Table(entries) => {
-            for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                if entries.iter().all(|entry| entry.key != key) {
-                    missing(node.place, &schema["properties"][key], &join(path, key), findings);
+            for keys in needed(schema) {
+                if entries.iter().all(|entry| !keys.contains(&entry.key.as_str())) {
+                    missing(node.place, &schema["properties"][keys[0]], &join(path, keys[0]), findings);
                 }
             }
             for entry in entries {
@@ -217,17 +217,27 @@ fn require(node: &Node, schema: &Value, path: &str, findings: &mut Findings) {
     }
 }
 
+/// The keys that a table must have: of each list one, the first where it is missing.
+fn needed(schema: &Value) -> impl Iterator<Item = Vec<&str>> {
+    let one_of: Vec<&str> = schema["anyOf"].as_array().into_iter().flatten().flat_map(required).collect();
+    required(schema).map(|key| vec![key]).chain(Some(one_of).filter(|keys| !keys.is_empty()))
+}
+
+fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn missing(place: Place, schema: &Value, path: &str, findings: &mut Findings) {
-    let required = |schema: &Value| {
-        let keys: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let hint = |schema: &Value| {
+        let keys: Vec<&str> = needed(schema).map(|keys| keys[0]).collect();
         (!keys.is_empty()).then(|| format!("it needs {}", keys.join(" and ")))
     };
     match (schema["type"].as_str(), schema["items"]["type"].as_str()) {
         (Some("array"), Some("object")) => {
-            findings.problem(place, format!("missing [[{path}]]")).hint = required(&schema["items"]);
+            findings.problem(place, format!("missing [[{path}]]")).hint = hint(&schema["items"]);
         }
         (Some("object"), _) if !path.contains('.') => {
-            findings.problem(place, format!("missing [{path}]")).hint = required(schema);
+            findings.problem(place, format!("missing [{path}]")).hint = hint(schema);
         }
         _ => findings.problem(place, format!("missing key {path}")).hint = example_hint(schema),
     }

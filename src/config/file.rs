@@ -161,11 +161,14 @@ impl Default for SshTable {
 /// The balancer, and the block that is changed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["file"]))]
+#[schemars(extend("anyOf" = [{ "required": ["file"] }, { "required": ["files"] }]))]
 pub struct NginxTable {
     /// The file on the hosts that says who serves.
     #[schemars(example = &"/etc/nginx/sites-available/listings")]
     pub file: Option<String>,
+    /// Instead of it, with `upstreams`: several files, each with some of them. All are changed in one step.
+    #[schemars(example = ["/etc/nginx/conf.d/api.conf", "/etc/nginx/conf.d/web.conf"])]
+    pub files: Option<Vec<String>>,
     /// The container that nginx runs in, of docker or podman. `file` is then a path in it or on the host, `test` and `reload`
     /// run in it. Left out: nginx runs on the host.
     #[schemars(example = &"web-nginx")]
@@ -216,6 +219,7 @@ impl Default for NginxTable {
     fn default() -> Self {
         Self {
             file: None,
+            files: None,
             container: None,
             switch: default::SWITCH.into(),
             upstream: None,

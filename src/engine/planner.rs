@@ -6,9 +6,10 @@ use std::fmt;
 
 use super::doubts::{self, Doubt};
 use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first_of, must_be_stopped};
-use crate::nginx::{Serving, Site, Template};
+use crate::nginx::{NotUnderstood, Serving, Site, Template};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Reach, Role, Run};
+use crate::nouns::joined;
 use crate::nouns::names::{HostName, ServerAddress};
 use crate::nouns::plan::{
     Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
@@ -407,9 +408,10 @@ impl<'a> Planner<'a> {
         };
         let is_needed = change.is_needed();
         let wait = format!("test, reload, wait until {} answers", proof.who);
+        let paths = [path].into_iter().chain(nginx.also.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
         let why = match is_needed {
-            true => format!("{path}: {says}; {wait}"),
-            false => format!("{path} says so already: {wait}"),
+            true => format!("{paths}: {says}; {wait}"),
+            false => format!("{paths} says so already: {wait}"),
         };
         let before = self.share_of(nginx, &change.before).unwrap_or(Share::NONE);
         let undo = match is_needed {
@@ -472,6 +474,9 @@ impl<'a> Planner<'a> {
             if self.may_all(seen) {
                 self.refuse_unknown(host, not_known);
             }
+        } else if let Some(unread) = nginx.unread.first() {
+            let hint = format!("ssh {} grep -rn include /etc/nginx", host.ssh);
+            self.refuse(Some(host), format!("nginx does not read {unread}: no include names it"), Some(hint));
         } else if nginx.is_loaded == Ok(false) {
             let (why, hint) = match nginx.defined_in.as_slice() {
                 [] => ("no include names it".to_owned(), format!("ssh {} grep -rn include /etc/nginx", host.ssh)),
@@ -523,6 +528,8 @@ impl<'a> Planner<'a> {
         let rewritten = match self.site(nginx).rewrite(text, to, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {
+                let (path, line) = self.place(nginx, text, not_understood.line);
+                let not_understood = NotUnderstood { line, ..not_understood };
                 let excerpt = if not_understood.excerpt.is_empty() {
                     String::new()
                 } else {
@@ -535,6 +542,7 @@ impl<'a> Planner<'a> {
         };
         let change = |after: String| FileChange {
             path: path.to_owned(),
+            also: nginx.also.clone(),
             before: text.to_owned(),
             after,
             mounted: nginx.mounted.clone(),
@@ -551,10 +559,9 @@ impl<'a> Planner<'a> {
             return Some(Shift { change: change(before), share, says });
         }
         for stranger in &rewritten.strangers {
-            let why = format!(
-                "{path}: line {}: server {} is neither blue nor green and takes traffic",
-                stranger.line, stranger.address
-            );
+            let (path, line) = self.place(nginx, text, stranger.line);
+            let why =
+                format!("{path}: line {line}: server {} is neither blue nor green and takes traffic", stranger.address);
             self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
         }
         for exception in &rewritten.exceptions {
@@ -570,6 +577,14 @@ impl<'a> Planner<'a> {
         self.notes.extend(doubts::file_notes(self.inventory, to, host, nginx, &rewritten));
         let says = self.site(nginx).says(to, &rewritten);
         Some(Shift { change: change(rewritten.text), share: Share::ALL, says })
+    }
+
+    /// The file, and the line of it, that is this line of the whole.
+    fn place<'n>(&self, nginx: &'n NginxFacts, text: &str, line: usize) -> (&'n str, usize) {
+        let (file, line) = joined::place(text, line);
+        let first = nginx.path.as_deref().unwrap_or_default();
+        let path = file.checked_sub(1).and_then(|also| nginx.also.get(also)).map_or(first, String::as_str);
+        (path, line)
     }
 
     /// Who gets how much.

@@ -32,6 +32,9 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
     arguments.set("service", &inventory.service);
     if host.is(Role::Balancer) {
         arguments.set("nginx_file", &inventory.nginx.file);
+        for file in &inventory.nginx.also {
+            arguments.set("also", file);
+        }
         arguments.container(&inventory.nginx);
         arguments.form(&inventory.nginx);
         if let Some(files) = inventory.nginx.side_files() {

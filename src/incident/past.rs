@@ -152,8 +152,13 @@ fn changes(folder: &Path, hosts: &BTreeSet<HostName>) -> Result<BTreeMap<HostNam
         };
         let Ok(host) = HostName::new(host) else { continue };
         if hosts.contains(&host) && before != after {
-            let change =
-                FileChange { path: path.to_owned(), before: before.to_owned(), after: after.to_owned(), mounted: None };
+            let change = FileChange {
+                path: path.to_owned(),
+                before: before.to_owned(),
+                after: after.to_owned(),
+                also: Vec::new(),
+                mounted: None,
+            };
             files.insert(host, change);
         }
     }

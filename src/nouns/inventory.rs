@@ -98,6 +98,8 @@ pub enum WordStands {
 #[derive(Debug, Clone)]
 pub struct Nginx {
     pub file: RemotePath,
+    /// Files that are changed with it, where several upstreams stand in several.
+    pub also: Vec<RemotePath>,
     pub layout: Layout,
     /// nginx runs in it, and so do the words of its commands; `None` is nginx on the host.
     pub container: Option<ContainerName>,

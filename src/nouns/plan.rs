@@ -11,10 +11,10 @@ use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::Reach;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
-use crate::nouns::octets;
 use crate::nouns::record::{StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
+use crate::nouns::{joined, octets};
 
 /// A complete plan: everything that decides what happens is in it, so that a consent to it is a consent to that.
 #[derive(Debug, Clone, Serialize)]
@@ -214,6 +214,9 @@ pub enum LeftAs {
 pub struct FileChange {
     /// Behind all links.
     pub path: String,
+    /// Files that are changed with it; then the texts are those of all, see [`joined`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     pub before: String,
     pub after: String,
     /// How the container that nginx runs in has it, where it runs in one.
@@ -238,21 +241,24 @@ impl FileChange {
     /// The same the other way round.
     #[must_use]
     pub fn reversed(&self) -> FileChange {
-        let FileChange { path, before, after, mounted } = self.clone();
-        FileChange { path, before: after, after: before, mounted }
+        let FileChange { path, also, before, after, mounted } = self.clone();
+        FileChange { path, also, before: after, after: before, mounted }
     }
 
     /// The unified diff; empty where nothing changes.
     pub fn diff(&self) -> String {
-        if !self.is_needed() {
-            return String::new();
-        }
-        let diff = similar::TextDiff::from_lines(&self.before, &self.after)
-            .unified_diff()
-            .header(&format!("{} (now)", self.path), &format!("{} (after)", self.path))
-            .to_string();
-        octets::shown(&diff)
+        let paths = [&self.path].into_iter().chain(&self.also);
+        let texts = joined::parts(&self.before).zip(joined::parts(&self.after));
+        paths.zip(texts).filter(|(_, (before, after))| before != after).map(|(path, texts)| diff(path, texts)).collect()
     }
+}
+
+fn diff(path: &str, (before, after): (&str, &str)) -> String {
+    let diff = similar::TextDiff::from_lines(before, after)
+        .unified_diff()
+        .header(&format!("{path} (now)"), &format!("{path} (after)"))
+        .to_string();
+    octets::shown(&diff)
 }
 
 /// How it is proven that a balancer serves as it should.

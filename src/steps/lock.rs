@@ -43,6 +43,9 @@ fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChan
         arguments.set("inside", &mounted.inside);
     }
     arguments.set("live", &change.path);
+    for path in &change.also {
+        arguments.set("also", path);
+    }
     arguments.set("test", inventory.nginx.test.join(UNIT));
     match inventory.nginx.layout {
         // Tested is what it points at, in the place of what it points at now.

@@ -113,6 +113,9 @@ pub fn switch(
     arguments.set("run", &tenure.run);
     arguments.form(nginx);
     arguments.set("live", &change.path);
+    for path in &change.also {
+        arguments.set("also", path);
+    }
     if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
         arguments.set("alone", "yes");
     }

@@ -11,7 +11,7 @@ use crate::nouns::names::{ContainerName, RemotePath};
 
 impl Meaning<'_, '_, '_> {
     pub(super) fn nginx(&mut self, nginx: &file::NginxTable) -> Option<Nginx> {
-        let file = nginx.file.as_ref().and_then(|word| self.word("nginx.file", word, RemotePath::new));
+        let files = self.files(nginx);
         let layout = self.layout(nginx);
         let container = optional(&nginx.container, |word| self.word("nginx.container", word, ContainerName::new));
         let template = optional(&nginx.template, |text| self.template(text));
@@ -32,8 +32,10 @@ impl Meaning<'_, '_, '_> {
             (_, reload) => reload,
         };
         let reload = words("nginx.reload", reload);
+        let (file, also) = files?;
         Some(Nginx {
-            file: file?,
+            file,
+            also,
             layout: layout?,
             container: container.ok()?,
             template: template.ok()?,
@@ -88,6 +90,36 @@ impl Meaning<'_, '_, '_> {
             SwitchName::Link => self.side_files(nginx).map(Layout::Link),
             SwitchName::File => self.side_files(nginx).map(Layout::Copy),
         }
+    }
+
+    /// The file, and those that are changed with it.
+    fn files(&mut self, nginx: &file::NginxTable) -> Option<(RemotePath, Vec<RemotePath>)> {
+        let Some(files) = &nginx.files else {
+            let file = nginx.file.as_ref()?;
+            return self.word("nginx.file", file, RemotePath::new).map(|file| (file, Vec::new()));
+        };
+        for key in ["nginx.file", "nginx.container"] {
+            if self.is_written(key) {
+                self.wrong("nginx.files", format!("it and {key} exclude each other"));
+                return None;
+            }
+        }
+        if nginx.upstreams.is_none() {
+            self.wrong("nginx.files", "it needs nginx.upstreams, which stand in them");
+            return None;
+        }
+        let files = self.each("nginx.files", files, |meaning, path, text| meaning.word(path, text, RemotePath::new))?;
+        let twice = files.iter().enumerate().find(|(place, file)| files[..*place].contains(file));
+        if let Some((place, file)) = twice {
+            self.wrong(&format!("nginx.files.{place}"), format!("\"{file}\" stands twice"));
+            return None;
+        }
+        let mut files = files.into_iter();
+        let Some(first) = files.next() else {
+            self.wrong("nginx.files", "names none");
+            return None;
+        };
+        Some((first, files.collect()))
     }
 
     /// Whether the config says nothing of it, and may.

@@ -23,6 +23,10 @@ pub const IN_CONTAINER: &str = "container:";
 pub struct NginxFacts {
     /// The file behind all links.
     pub path: Result<String, NotKnown>,
+    /// Those that are changed with it, behind all links; the text is that of all then.
+    pub also: Vec<String>,
+    /// Of these files that nginx does not read.
+    pub unread: Vec<String>,
     /// `user:group mode links`, as stat says.
     pub stat: String,
     /// How the container has it that nginx runs in, where it runs in one.
@@ -79,7 +83,10 @@ pub(super) fn read(
     let is_link = matches!(inventory.nginx.layout, Layout::Link(_));
     let container = inventory.nginx.container.as_ref();
     let contained = container.map(|name| Contained::read(name, host, &text("nginx.container"))).unwrap_or_default();
-    let path = match (&contained.refusal, text("nginx.link")) {
+    let links = text("nginx.link");
+    let mut links = links.lines();
+    let first = links.next().unwrap_or_default().to_owned();
+    let path = match (&contained.refusal, first) {
         (Some(refusal), _) => Err(refusal.clone()),
         (None, path) if path.starts_with('/') && answer.status_of("nginx.stat") == Some(0) => Ok(path),
         (None, _) => Err(NotKnown {
@@ -177,9 +184,19 @@ pub(super) fn read(
         none if none.is_empty() && is_valid.is_err() && container.is_some() => vec![IN_CONTAINER.to_owned()],
         some => some,
     };
-    let own: Vec<&str> = path.iter().map(String::as_str).chain([configured]).chain(same.iter().copied()).collect();
+    let also: Vec<String> = links.map(str::to_owned).collect();
+    let changed_with_it = also.clone();
+    let own: Vec<&str> = path
+        .iter()
+        .chain(&changed_with_it)
+        .map(String::as_str)
+        .chain([configured])
+        .chain(same.iter().copied())
+        .collect();
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
+        also,
+        unread: text("nginx.unread").lines().map(str::to_owned).collect(),
         stat: text("nginx.stat").trim().to_owned(),
         mounted: contained.mounted,
         known: contained.known,
