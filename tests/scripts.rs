@@ -309,6 +309,7 @@ fn what_is_not_given_is_what_the_script_says() {
 /// each form of nginx's file.
 fn every_program() -> Vec<Program> {
     let weights = "upstream = \"listings_backend\"";
+    let several = "upstreams = [\"a\", \"b\"]\nfiles = [\"/etc/nginx/a\", \"/etc/nginx/b\"]";
     let contained = "upstream = \"listings_backend\"\ncontainer = \"web\"";
     let link = "switch = \"link\"\nblue = \"blue.conf\"\ngreen = \"green.conf\"";
     let green = [
@@ -316,10 +317,11 @@ fn every_program() -> Vec<Program> {
         (link, "run.docker = \"green\""),
         (contained, "run.compose = { file = \"/opt/compose.yml\", project = \"listings\", service = \"green\" }"),
         (weights, "run.command = { start = [\"a\"], stop = [\"b\", \"c d\"], status = [\"e\"] }"),
-        (weights, "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }"),
+        (several, "run.process = { exe = \"/opt/green\", port = 8081, start = \"/opt/green\" }"),
     ];
     let mut programs = Vec::new();
     for (layout, run) in green {
+        let file = if layout == several { "" } else { "file = \"/etc/nginx/sites-available/listings\"\n" };
         let text = format!(
             r#"service = "listings"
 [[host]]
@@ -327,8 +329,7 @@ name = "web1"
 ssh = "web1"
 roles = ["balancer", "app", "database"]
 [nginx]
-file = "/etc/nginx/sites-available/listings"
-{layout}
+{file}{layout}
 probe = "http://127.0.0.1/"
 probe_host = "listings.example.com"
 sudo = true

@@ -8,7 +8,7 @@ mod site;
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use database::*;
@@ -258,6 +258,15 @@ fn a_swap_that_is_killed_after(moments: &[u64]) {
     the_next_one_finishes(&lab);
 }
 
+/// Also where a test gives up in between: its threads would be waited for.
+struct StopsWhenDropped<'s>(&'s AtomicBool);
+
+impl Drop for StopsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn clients_that_reconnect_in_a_loop_never_see_half_a_database() {
     let lab = ready();
@@ -268,10 +277,19 @@ fn clients_that_reconnect_in_a_loop_never_see_half_a_database() {
     );
     let run = asked(&lab);
     let stopping = Arc::new(AtomicBool::new(false));
+    let answered: [AtomicUsize; 4] = Default::default();
+    // A client that is slow to begin has seen nothing before.
+    let each_is_answered = || {
+        let before: Vec<usize> = answered.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        until("each client is answered", || {
+            answered.iter().zip(&before).all(|(count, before)| count.load(Ordering::Relaxed) > *before)
+        });
+    };
     let ip = "127.0.0.1";
     let (gaps, counts) = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
+        let clients: Vec<_> = answered
+            .iter()
+            .map(|answered| {
                 let stopping = Arc::clone(&stopping);
                 let lab = &lab;
                 scope.spawn(move || {
@@ -284,6 +302,7 @@ fn clients_that_reconnect_in_a_loop_never_see_half_a_database() {
                             gap = gap.max(last.elapsed());
                             last = Instant::now();
                             seen.push(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+                            answered.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                     seen.dedup();
@@ -291,11 +310,13 @@ fn clients_that_reconnect_in_a_loop_never_see_half_a_database() {
                 })
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(500));
+        let stops = StopsWhenDropped(&stopping);
+        each_is_answered();
         let (exit, said) = run.answer("RESTORE\n");
         assert_eq!(exit, 0, "{said}");
-        std::thread::sleep(Duration::from_millis(500));
-        stopping.store(true, Ordering::Relaxed);
+        each_is_answered();
+        each_is_answered();
+        drop(stops);
         clients.into_iter().map(|client| client.join().expect("a client ends")).unzip::<_, _, Vec<_>, Vec<_>>()
     });
     for seen in &counts {

@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "units",
             "digest",
             "octets",
+            "joined",
             "colour",
             "side",
             "share",
