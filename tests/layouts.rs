@@ -18,8 +18,8 @@ use rollback_prod::nouns::colour::{Colour, Each};
 use rollback_prod::nouns::inventory::Inventory;
 use rustix::process::Signal;
 use site::{
-    FILE, TWO_PORTS, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until, users_inside,
-    users_lost_nothing,
+    FILE, SIDE_FILES, TWO_PORTS, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until,
+    users_inside, users_lost_nothing,
 };
 use support::lab::Lab;
 
@@ -476,15 +476,6 @@ fn a_file_with_any_bytes_is_put_back_to_the_byte() {
     site::run(&lab, &["undo"]).exits(0);
     lab.sh("web1", "cmp /tmp/odd /etc/nginx/sites-available/listings");
 }
-
-/// Both files of a shop whose deploy keeps one for each side, and the one that nginx reads.
-const SIDE_FILES: &str = r#"
-cd /etc/nginx/sites-available
-for pair in blue:8080 green:8081; do
-  sed -e '/server 127.0.0.1/d' -e "s/keepalive 16;/server 127.0.0.1:${pair#*:};\n    keepalive 16;/" -e '/Weight/d' \
-    listings >shop-${pair%:*}.conf
-done
-rm /etc/nginx/sites-enabled/listings"#;
 
 /// The rollback and the way back, under load; `says` is what decides in a host's file.
 #[track_caller]

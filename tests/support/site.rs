@@ -16,6 +16,15 @@ use super::support::{Scene, rollback_prod};
 /// The file behind the link in sites-enabled.
 pub const FILE: &str = "/etc/nginx/sites-available/listings";
 
+/// Both files of a shop whose deploy keeps one for each side, and the one that nginx reads.
+pub const SIDE_FILES: &str = r#"
+cd /etc/nginx/sites-available
+for pair in blue:8080 green:8081; do
+  sed -e '/server 127.0.0.1/d' -e "s/keepalive 16;/server 127.0.0.1:${pair#*:};\n    keepalive 16;/" -e '/Weight/d' \
+    listings >shop-${pair%:*}.conf
+done
+rm /etc/nginx/sites-enabled/listings"#;
+
 /// The program, in the folder where the lab's config is.
 pub fn program(lab: &Lab, words: &[&str]) -> Command {
     let mut command = rollback_prod();
