@@ -86,6 +86,17 @@ fn apps_that_only_a_network_of_containers_knows_are_switched_and_nobody_notices(
     undo.holds(site::read(&lab, "web1", FILE) == green && served_by(&lab, "web1") == "green", "as it was");
     undo.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
 
+    // One that the file did not name is found once it was started, and not before.
+    let alone = |server: &str| serving(server, "").replace("    server ;\n", "");
+    lab.sh("web1", "docker stop -t 1 app-blue");
+    site::write(&lab, "web1", FILE, &alone("app-green:3000"));
+    lab.sh("web1", "docker exec web-nginx nginx -s reload");
+    rollback(&lab, &["--dry-run"]).exits(0).says("tested once the servers that it names are started");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).says("nginx finds blue once it runs").says("green stopped");
+    scene.holds(site::read(&lab, "web1", FILE) == alone("app-blue:3000") && served_by(&lab, "web1") == "blue", "blue");
+    site::run(&lab, &["undo"]).exits(0);
+
     // The same by the path that the file has in the container, and what nginx refuses.
     config("/etc/nginx/conf.d/default.conf");
     rollback(&lab, &["--dry-run"]).exits(0).says(FILE).says("nginx accepts the new file");

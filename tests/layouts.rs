@@ -566,6 +566,11 @@ fn a_link_is_turned_and_turned_back_and_nobody_notices() {
     let says = "readlink /etc/nginx/sites-enabled/listings";
     let green = "../sites-available/shop-green.conf";
     there_and_back(&lab, says, (green, "/etc/nginx/sites-available/shop-blue.conf"));
+    // Taken for a file like others, it is said what would change.
+    lab.config_with(|text| text.replace(FILE, "/etc/nginx/sites-enabled/listings"));
+    rollback(&lab, &["--dry-run"])
+        .says("/etc/nginx/sites-enabled/listings is a link, and /etc/nginx/sites-available/shop-green.conf");
+    lab.config_with(|text| with_tables(text, config_of("A link that is turned")));
     // A file of blue's that sends to green is none.
     lab.sh("web1", "cp /etc/nginx/sites-available/shop-green.conf /etc/nginx/sites-available/shop-blue.conf");
     rollback(&lab, &[]).exits(1).says("blue's file /etc/nginx/sites-available/shop-blue.conf sends to green");

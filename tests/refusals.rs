@@ -237,6 +237,8 @@ fn the_sudoers_lines_that_are_printed_are_all_that_a_rollback_needs() {
         scene.holds(!lines.is_empty(), "it prints the lines to add");
         scene.holds(lines.iter().all(|line| !line.ends_with("NOPASSWD: ALL")), "none of them gives everything away");
         pasted.push_str(&format!("{}\n", lines.join("\n")));
+        write(&lab, "web1", "/etc/sudoers.d/deploy", &format!("{pasted}Defaults:deploy requiretty\n"));
+        rollback(&lab, &[]).exits(1).says("in sudoers on web1: Defaults:deploy !requiretty");
         write(&lab, "web1", "/etc/sudoers.d/deploy", &pasted);
         lab.sh("web1", "visudo -c -q");
         rounds += 1;

@@ -51,6 +51,9 @@ impl Session<'_> {
             let refused = |why: String| Refusal { host: Some(host.clone()), why, hint: None, can_be_forced: false };
             match answer.map(|answer| (answer.status_of("candidate"), answer.text("candidate").unwrap_or_default())) {
                 Ok((Some(0), _)) => journal.note(format!("{host}: nginx accepts the new file")),
+                Ok((Some(1), said)) if lock::is_to_be_started(self.inventory(), plan, host, &said) => {
+                    journal.note(format!("{host}: the new file is tested once the servers that it names are started"))
+                }
                 Ok((Some(1), said)) => refusals.push(refused(format!("nginx refuses the new file: {}", said.trim()))),
                 Ok((_, said)) => {
                     journal.note(format!("{host}: the new file could not be tested here: {}", said.trim()))

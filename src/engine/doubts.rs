@@ -4,7 +4,7 @@
 use crate::hosts::facts::{AppFacts, Lack, Listener, NginxFacts, Origin, Seen};
 use crate::nginx::{Clues, Rewritten, find};
 use crate::nouns::colour::{Colour, Each};
-use crate::nouns::inventory::{App, Host, Inventory, Run};
+use crate::nouns::inventory::{App, Host, Inventory, Layout, Run};
 use crate::nouns::names::ServerAddress;
 use crate::nouns::side::{Direction, Side};
 
@@ -206,6 +206,22 @@ pub fn probe_notes(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<Strin
         notes.push(format!("{name}: the probe's certificate is not verified, since it does not leave the host"));
     }
     notes
+}
+
+/// The file that is changed is where a link points, and known by another name: perhaps that of a side.
+pub fn is_the_target_of_a_link(inventory: &Inventory, host: &Host, path: &str) -> Option<String> {
+    let named = inventory.nginx.file.as_str();
+    let name = |path: &str| path.rsplit('/').next().map(str::to_owned);
+    let is_another = inventory.nginx.container.is_none()
+        && !matches!(inventory.nginx.layout, Layout::Link(_))
+        && name(named) != name(path);
+    is_another.then(|| {
+        format!(
+            "{}: {named} is a link, and {path}, where it points, is what changes; where the link itself says who serves: \
+             nginx.switch = \"link\"",
+            host.name
+        )
+    })
 }
 
 /// What an operator should know of a balancer's file as it will be: what is unlike the usual pair of servers, and what it

@@ -499,6 +499,9 @@ impl<'a> Planner<'a> {
         if nginx.master.is_some() && self.may_all(seen) {
             self.doubt(host, doubts::probe_fails(self.inventory, host, seen));
         }
+        if let Some(note) = doubts::is_the_target_of_a_link(self.inventory, host, path) {
+            self.notes.push(note);
+        }
         for mention in &nginx.mentions {
             let from = self.colour(Side::From);
             self.notes.push(format!("{}: another file sends to {from} too: {mention}", host.name));

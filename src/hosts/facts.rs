@@ -152,10 +152,12 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
     let text = |name: &str| answer.text(name).unwrap_or_default();
     let who = text("who");
     let mut who = who.lines();
+    let uid = who.next().and_then(|uid| uid.trim().parse().ok()).unwrap_or(u32::MAX);
+    let user = who.next().unwrap_or("").to_owned();
     let gets = gets(answer);
     Seen {
-        uid: who.next().and_then(|uid| uid.trim().parse().ok()).unwrap_or(u32::MAX),
-        user: who.next().unwrap_or("").to_owned(),
+        uid,
+        user: user.clone(),
         login_shell: who.next().unwrap_or("").to_owned(),
         system: text("system").trim().to_owned(),
         noise: answer.noise.clone(),
@@ -163,7 +165,7 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
         clock_offset_ms: host::clock_offset(&text("clock"), asked),
         tools: text("tools").lines().map(str::to_owned).collect(),
         free_kib: host::free_space(&text("space")),
-        missing_rights: host::rights(&text("rights"), host),
+        missing_rights: host::rights(&text("rights"), &user, host),
         wanted_rights: text("rights")
             .lines()
             .filter_map(|line| line.strip_prefix("wanted ").map(str::to_owned))

@@ -10,9 +10,11 @@ use crate::hosts::answer::Answer;
 use crate::hosts::program::{Arguments, Change, LIB, NGINX, Question, Script, Tenure, UNIT, program, script};
 use crate::hosts::remote::Apply;
 use crate::nouns::inventory::{Inventory, Layout};
-use crate::nouns::plan::{FileChange, StageName, Step};
+use crate::nouns::names::{HostName, ServerAddress};
+use crate::nouns::plan::{FileChange, Plan, StageName, Step};
 use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
+use crate::nouns::side::Side;
 
 const CANDIDATE: &str = include_str!("../../scripts/remote/candidate.sh");
 pub(super) const PREPARE: Script = script!("prepare", LIB, NGINX, CANDIDATE);
@@ -76,6 +78,15 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&Fi
     }
 }
 
+/// Whether nginx refuses a candidate for no other reason than that it does not find a server which is started before the
+/// switch: who is in a network of containers is found while he runs.
+pub fn is_to_be_started(inventory: &Inventory, plan: &Plan, host: &HostName, said: &str) -> bool {
+    let is_started = plan.stage(StageName::Start).is_some_and(|stage| stage.is_on(host));
+    let servers = &inventory.app(plan.direction.colour(Side::To)).servers;
+    let is_missed = |server: &ServerAddress| said.contains(&format!("host not found in upstream \"{server}\""));
+    is_started && servers.iter().any(|server| server.name().is_some() && is_missed(server))
+}
+
 /// What `prepare.sh` said, and whether the lock is ours now.
 fn outcome<F>(run: &Context<'_, F>, step: &Step, answer: &Answer) -> (Outcome, bool) {
     let said = answer.text("lock").unwrap_or_default();
@@ -101,7 +112,12 @@ fn outcome<F>(run: &Context<'_, F>, step: &Step, answer: &Answer) -> (Outcome, b
             is_held = false;
         }
     }
+    let tested = answer.text("candidate").unwrap_or_default();
     match answer.status_of("candidate") {
+        Some(1) if is_to_be_started(run.inventory, run.plan, &step.host, &tested) => {
+            let to = run.colour(Side::To);
+            run.journal.note(format!("{}: candidate not tested beforehand: nginx finds {to} once it runs", step.host));
+        }
         Some(1) => {
             let why = format!("nginx refuses the new file: {}", answer.worst_line("candidate"));
             return (Outcome::failed(why), false);
