@@ -1,7 +1,8 @@
 //! The same rollback as commands to type by hand, from the config alone: for the night on which this program is what
 //! does not work. Pure; connects to nobody, so it says what to look at where the program would look itself.
 
-use crate::nouns::inventory::{App, Database, Host, Inventory, Layout, Role, Run, WordStands};
+use crate::nouns::inventory::{App, Database, Host, Inventory, Layout, Nginx, Role, Run, WordStands};
+use crate::nouns::names::RemotePath;
 
 /// Commands for each host, in the order in which they are safe.
 pub fn manual(inventory: &Inventory) -> String {
@@ -14,27 +15,50 @@ pub fn manual(inventory: &Inventory) -> String {
         for url in crate::hosts::facts::health_urls(&inventory.blue) {
             command(&mut text, host, &format!("curl -fsS -m 3 {url}"));
         }
+        if inventory.nginx.container.is_some() && inventory.blue.servers.iter().any(|server| server.name().is_some()) {
+            comment(
+                &mut text,
+                "a name that only containers know: docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' NAME",
+            );
+        }
         comment(&mut text, "if it does not:");
         command(&mut text, host, &start(inventory, &inventory.blue));
     }
     section(&mut text, "2. switch each balancer, and see that blue answers");
     let nginx = &inventory.nginx;
-    let (test, reload) = (sudo(inventory, &nginx.test.join(" ")), sudo(inventory, &nginx.reload.join(" ")));
+    let (test, reload) = (where_nginx_is(inventory, &nginx.test), where_nginx_is(inventory, &nginx.reload));
     for host in inventory.with_role(Role::Balancer) {
-        command(&mut text, host, &format!("readlink -f {}", quoted(nginx.file.as_str())));
+        if let Some(container) = &nginx.container {
+            comment(&mut text, "a file of the container is changed where it is mounted from (podman: the same words):");
+            command(&mut text, host, &format!("docker inspect -f '{{{{json .Mounts}}}}' {container}"));
+        }
+        for file in files(nginx) {
+            command(&mut text, host, &format!("readlink -f {}", quoted(file)));
+        }
         comment(
             &mut text,
             "keep a copy outside of every folder that nginx includes, where nobody else can put another:",
         );
-        command(&mut text, host, &sudo(inventory, &format!("cp {} {}", quoted(nginx.file.as_str()), copy(inventory))));
-        command(&mut text, host, &sudo(inventory, &format!("vi {}", quoted(nginx.file.as_str()))));
+        for file in files(nginx) {
+            command(&mut text, host, &sudo(inventory, &format!("cp {} {}", quoted(file), copy(inventory, file))));
+        }
+        if nginx.container.is_some() {
+            comment(&mut text, "written over and not replaced, for a container keeps a file that alone is mounted:");
+        }
+        for file in files(nginx) {
+            let vi = if nginx.container.is_some() { "vi -c 'set backupcopy=yes'" } else { "vi" };
+            command(&mut text, host, &sudo(inventory, &format!("{vi} {}", quoted(file))));
+        }
         what_the_file_must_say(&mut text, inventory);
         command(&mut text, host, &test);
         command(&mut text, host, &reload);
         let probe_host = nginx.probe_host.as_ref().map_or(String::new(), |name| format!(" -H 'Host: {name}'"));
         command(&mut text, host, &format!("curl -sS -i -m 3{probe_host} {}", nginx.probe));
         comment(&mut text, "the answer must be blue's; a reload that says nothing may not have happened:");
-        command(&mut text, host, &sudo(inventory, "tail -n 5 /var/log/nginx/error.log"));
+        match &nginx.container {
+            Some(container) => command(&mut text, host, &format!("docker logs --tail 20 {container}")),
+            None => command(&mut text, host, &sudo(inventory, "tail -n 5 /var/log/nginx/error.log")),
+        }
     }
     section(&mut text, "3. drain: repeat until both show nothing");
     for host in inventory.with_role(Role::Balancer) {
@@ -77,8 +101,10 @@ pub fn manual(inventory: &Inventory) -> String {
     section(&mut text, "back to green, should blue be the mistake");
     comment(&mut text, "the same in step 2 with the copy:");
     for host in inventory.with_role(Role::Balancer) {
-        let live = format!("$(readlink -f {})", quoted(nginx.file.as_str()));
-        command(&mut text, host, &sudo(inventory, &format!("cp {} \"{live}\"", copy(inventory))));
+        for file in files(nginx) {
+            let live = format!("$(readlink -f {})", quoted(file));
+            command(&mut text, host, &sudo(inventory, &format!("cp {} \"{live}\"", copy(inventory, file))));
+        }
         command(&mut text, host, &format!("{test} && {reload}"));
     }
     text
@@ -119,9 +145,26 @@ fn what_the_file_must_say(text: &mut String, inventory: &Inventory) {
 }
 
 /// Where the copy lies: in a folder where nobody else can make it first, or put another in its place.
-fn copy(inventory: &Inventory) -> String {
+fn copy(inventory: &Inventory, file: &str) -> String {
     let folder = if inventory.nginx.sudo { "/root" } else { "~" };
-    format!("{folder}/{}.nginx.before", inventory.service)
+    let which = match inventory.nginx.also.is_empty() {
+        true => String::new(),
+        false => format!(".{}", quoted(file.rsplit('/').next().unwrap_or(file))),
+    };
+    format!("{folder}/{}.nginx.before{which}", inventory.service)
+}
+
+/// The files that are changed.
+fn files(nginx: &Nginx) -> impl Iterator<Item = &str> {
+    [&nginx.file].into_iter().chain(&nginx.also).map(RemotePath::as_str)
+}
+
+/// One of nginx's commands.
+fn where_nginx_is(inventory: &Inventory, words: &[String]) -> String {
+    match &inventory.nginx.container {
+        Some(container) => format!("docker exec {container} {}", words.join(" ")),
+        None => sudo(inventory, &words.join(" ")),
+    }
 }
 
 /// The database by hand: beside the live one first, then two renames. Never into the live one.
