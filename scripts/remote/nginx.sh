@@ -5,8 +5,9 @@
 # A log of nginx is a path on this host; `container:PATH` is one that is nowhere else, `container:` what the container prints.
 
 # What stands between the texts of several files that are changed as one; nouns/joined.rs says the same.
-rp_next=$(printf '\n#\037 next file \037\n.')
-rp_next=${rp_next%.}
+rp_next="
+#$rp_unit next file $rp_unit
+"
 # tell_all FILE…: what decides in them, as one text.
 tell_all() {
   says "$1" || return 1
