@@ -464,7 +464,10 @@ fn a_file_with_any_bytes_is_put_back_to_the_byte() {
     lab.sh(
         "web1",
         r#"printf '# caf\351 \201\210\377 \001\177\033[2J\nlog_format odd "\033[1m\302$status\001";\n' >/tmp/odd
-           cat /etc/nginx/sites-available/listings >>/tmp/odd && cp /tmp/odd /etc/nginx/sites-available/listings
+           cat /etc/nginx/sites-available/listings >>/tmp/odd
+           # As long as such a file may become: nothing in a shell may take the square of it.
+           seq 30000 | sed 's/^/# an address that is let in: /' >>/tmp/odd
+           cp /tmp/odd /etc/nginx/sites-available/listings
            nginx -t && systemctl reload nginx"#,
     );
     let scene = rollback(&lab, &[]);

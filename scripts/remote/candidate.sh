@@ -12,13 +12,18 @@
 # shellcheck disable=SC2016
 rp_inside='for d in /mnt /media /srv /tmp; do [ -d "$d" ] && break; done
 umask 022
-mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" && all=$(cat; printf x) || exit
-said=$1 next=$2 all=${all%x} n=0
+mount -t tmpfs -o size=64m,mode=0755 tmpfs "$d" || exit
+said=$1 next=$2 n=0
 shift 2
+if [ "$2" = -- ]; then
+  cat >"$d/1"
+else
+  # Only to be tested, so a last line may get an end that it has not.
+  next=$next folder=$d awk "BEGIN { n = 1 } \$0 == ENVIRON[\"next\"] { n++; next } { print >(ENVIRON[\"folder\"] \"/\" n) }"
+fi || exit
 while [ "$1" != -- ]; do
   n=$((n + 1))
-  printf "%s" "${all%%"$next"*}" >"$d/$n" && mount --bind "$d/$n" "$1" || exit
-  all=${all#*"$next"}
+  mount --bind "$d/$n" "$1" || exit
   shift
 done
 shift
@@ -63,7 +68,7 @@ in_namespace() {
   rp_test=$1
   shift
   [ -z "$nginx_container" ] || set -- "$inside"
-  set -- "$rp_mounted" "$rp_next" "$@" --
+  set -- "$rp_mounted" "$rp_between" "$@" --
   IFS=$rp_unit
   set -f
   # shellcheck disable=SC2086

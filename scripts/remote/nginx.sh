@@ -5,8 +5,9 @@
 # A log of nginx is a path on this host; `container:PATH` is one that is nowhere else, `container:` what the container prints.
 
 # What stands between the texts of several files that are changed as one; nouns/joined.rs says the same.
+rp_between="#$rp_unit next file $rp_unit"
 rp_next="
-#$rp_unit next file $rp_unit
+$rp_between
 "
 # tell_all FILE…: what decides in them, as one text.
 tell_all() {

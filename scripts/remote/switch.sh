@@ -1,9 +1,10 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
 # Takes: root_shell=no service run holder number form=content live before after test reload pidfile log... access... probe probe_host=- limit=10
-# Takes: passes=3 who header other_header body other_body get... alone=no also... lookup...
+# Takes: passes=3 who header other_header body other_body get... alone=no also... was... shall... lookup...
 # alone=yes: a container has the file, and its folder not, and would keep the one that it has if another took its place: it is
-#   written over. also are files that are changed with live; before and after are what all of them say then. A lookup is a name in a get that only the container may know.
+#   written over. also are files that are changed with live: before and after are what
+#   all of them say then, was and shall what each does. A lookup is a name in a get that only the container may know.
 # root_shell=yes: sudo allows one. who is the side that shall answer. What tells its answers is header (a line of the head)
 #   or body (the whole body), and other_header or other_body what tells those of the side that must not any more; without
 #   it an answer counts once the old workers have stopped accepting. A get `direct` asks a server of who without nginx.
@@ -16,17 +17,27 @@
 # each_file COMMAND FILE…: COMMAND with $file, what it said ($was) and is to say ($shall), the $new one beside it and the $old
 # one. `with_also each_file COMMAND "$live"` is all of them.
 each_file() {
-  rp_do=$1 rp_before=$before rp_after=$after
+  rp_do=$1 rp_number=0
   shift
   for file in "$@"; do
     folder=${file%/*}
     # A leading dot keeps both out of every include pattern of nginx, which follows glob(7).
     new=$folder/.${file##*/}.rollback-prod
     old=$new-before
-    was=${rp_before%%"$rp_next"*} shall=${rp_after%%"$rp_next"*}
-    rp_before=${rp_before#*"$rp_next"} rp_after=${rp_after#*"$rp_next"}
+    was=$before shall=$after
+    if [ "$#" -gt 1 ]; then
+      # Not cut out of the whole: a shell takes the square of its length for that.
+      with_was nth "$rp_number" && was=$rp_nth
+      with_shall nth "$rp_number" && shall=$rp_nth
+    fi
+    rp_number=$((rp_number + 1))
     "$rp_do" || return
   done
+}
+# nth NUMBER VALUE…: the value of that number, from 0, into $rp_nth.
+nth() {
+  shift "$(($1 + 1))"
+  rp_nth=$1
 }
 all_files() { with_also each_file "$1" "$live"; }
 

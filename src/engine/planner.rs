@@ -311,9 +311,14 @@ impl<'a> Planner<'a> {
     fn check_host(&mut self, host: &Host, seen: &Seen) {
         match self.missing_rights(seen) {
             Err(not_known) => {
+                let line = match not_known.why.contains("must have a tty") {
+                    // What runs without a person has no terminal.
+                    true => format!("Defaults:{} !requiretty", seen.user),
+                    false => format!("{} ALL=(root) NOPASSWD: ALL", seen.user),
+                };
                 let hint = format!(
-                    "as root on {}: echo '{} ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/rollback-prod, or the few lines of README.md",
-                    host.name, seen.user
+                    "as root on {}: echo '{line}' >/etc/sudoers.d/rollback-prod, or the few lines of README.md",
+                    host.name
                 );
                 self.refuse(Some(host), format!("we may not do what a switch needs: {}", not_known.why), Some(hint));
             }

@@ -157,7 +157,7 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
     let gets = gets(answer);
     Seen {
         uid,
-        user: user.clone(),
+        user,
         login_shell: who.next().unwrap_or("").to_owned(),
         system: text("system").trim().to_owned(),
         noise: answer.noise.clone(),
@@ -165,7 +165,7 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
         clock_offset_ms: host::clock_offset(&text("clock"), asked),
         tools: text("tools").lines().map(str::to_owned).collect(),
         free_kib: host::free_space(&text("space")),
-        missing_rights: host::rights(&text("rights"), &user, host),
+        missing_rights: host::rights(&text("rights"), host),
         wanted_rights: text("rights")
             .lines()
             .filter_map(|line| line.strip_prefix("wanted ").map(str::to_owned))

@@ -13,6 +13,7 @@ use crate::hosts::program::{Arguments, Change, LIB, NGINX, PATIENCE, Script, Ten
 use crate::hosts::question::{MOST_DIRECT, path_of};
 use crate::hosts::remote::{Apply, Ask};
 use crate::nouns::inventory::Inventory;
+use crate::nouns::joined;
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, Proof, StandsIn};
 use crate::nouns::record::{Balancer, What};
@@ -115,6 +116,10 @@ pub fn switch(
     arguments.set("live", &change.path);
     for path in &change.also {
         arguments.set("also", path);
+    }
+    if !change.also.is_empty() {
+        joined::parts(&change.before).for_each(|text| arguments.set("was", text));
+        joined::parts(&change.after).for_each(|text| arguments.set("shall", text));
     }
     if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
         arguments.set("alone", "yes");

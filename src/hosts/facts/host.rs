@@ -104,16 +104,13 @@ pub fn rights_to_stop(green: &App) -> Vec<Vec<String>> {
     }
 }
 
-pub(super) fn rights(said: &str, user: &str, host: &Host) -> Result<Vec<String>, NotKnown> {
+pub(super) fn rights(said: &str, host: &Host) -> Result<Vec<String>, NotKnown> {
     let said = said.trim();
     if let Some(refused) = said.strip_prefix("refused: ") {
-        // What runs without a person has no terminal.
-        let hint = match refused.contains("must have a tty") {
-            true => format!("in sudoers on {}: Defaults:{user} !requiretty", host.name),
-            false => format!("ssh {} sudo -n -l", host.ssh),
-        };
-        let why = format!("sudo -n: {}", refused.lines().next_back().unwrap_or("refused"));
-        return Err(NotKnown { why, hint: Some(hint) });
+        return Err(NotKnown {
+            why: format!("sudo -n: {}", refused.lines().next_back().unwrap_or("refused")),
+            hint: Some(format!("ssh {} sudo -n -l", host.ssh)),
+        });
     }
     Ok(said
         .lines()
