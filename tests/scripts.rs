@@ -16,11 +16,12 @@ use proptest::prelude::*;
 use rollback_prod::database::programs;
 use rollback_prod::database::verdict::Format;
 use rollback_prod::hosts::answer::{Frame, sections};
-use rollback_prod::hosts::program::{Change, Nonce, Program, Question, Taken, Tenure, shell_text, takes};
+use rollback_prod::hosts::program::{Change, LIB, NGINX, Nonce, Program, Question, Taken, Tenure, shell_text, takes};
 use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{Inventory, Layout, Nginx};
+use rollback_prod::nouns::joined::NEXT;
 use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
 use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, Target};
 use rollback_prod::nouns::record::Swap;
@@ -431,6 +432,20 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     apply(programs::swap(inventory, database, "direct", &run, Some(&tenure), &swap, "ours"));
     apply(programs::drop(inventory, database, Some(&run), Some(&tenure), "listings", "listings_copy_x", Some(1)));
     programs
+}
+
+/// What stands between the texts of several files is the same on both sides, as it arrives: lines that are only comment are not
+/// sent, and this one begins as one.
+#[test]
+fn what_joins_several_files_is_the_same_on_both_sides() {
+    const JOIN: &[&str] = &[LIB, NGINX, "section join; printf '%s' \"$rp_next\"\n"];
+    for shell in SHELLS {
+        let nonce = Nonce::new();
+        let text = shell_text(&program(JOIN, vec![]), &nonce);
+        let output = run(&["env"], &[shell, &["-c", text.as_str()][..]].concat(), b"");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(&format!("{nonce} join\n{NEXT}\n{nonce} end")), "{shell:?}: {said:?}");
+    }
 }
 
 /// Both sides know the same names: what is set here is taken there, and what is taken there is used there and set here.

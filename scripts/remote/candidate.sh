@@ -76,11 +76,13 @@ in_namespace() {
   set +f
   unset IFS
   if [ -n "$nginx_container" ]; then
-    # What has the rights of the container's user over it: root, or whoever keeps it without being root.
-    rp_as=as_root rp_users=
-    [ "$rp_keeper,$rp_engine" != itself,podman ] || rp_as=itself rp_users='-U --preserve-credentials'
-    # shellcheck disable=SC2086
-    "$rp_as" nsenter -t "$rp_first" -m -n -p $rp_users unshare -m \
+    # What runs there are the container's own programs: with no more rights than a user's own containers have, and never as
+    # the root of this host, whom they could be made to obey.
+    if [ "$rp_uid" = 0 ] || [ "$rp_keeper,$rp_engine" != itself,podman ]; then
+      printf 'in a container of root a file is tested once it is in its place'
+      return 1
+    fi
+    nsenter -t "$rp_first" -U --preserve-credentials -m -n -p unshare -m \
       sh -c "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\$PATH; $rp_inside" rollback-prod "$@"
     return
   fi

@@ -112,8 +112,8 @@ place_in_container() {
     printf 'loose\n'
     return 1
   fi
-  resolved=$rp_place
-  [ "$rp_alone" = no ] || printf 'alone\n'
+  resolved=$rp_place alone=$rp_alone
+  [ "$alone" = no ] || printf 'alone\n'
   [ "$same" = "$(seen_stat %d:%i "$resolved" 2>/dev/null)" ] || printf 'other %s\n' "$resolved"
   ! mounted_from "$blue_file" || blue_file=$rp_place
   ! mounted_from "$green_file" || green_file=$rp_place
@@ -121,7 +121,7 @@ place_in_container() {
 # seen_stat FORMAT FILE: also where only root may look: an engine's volumes are in a folder of its own.
 seen_stat() { stat -c "$1" "$2" 2>/dev/null || as_root stat -c "$1" "$2"; }
 
-resolved='' inside='' also_resolved=''
+resolved='' alone=no inside='' also_resolved=''
 add_also() {
   also_resolved="$also_resolved$(live_place "$1")
 "
@@ -299,6 +299,11 @@ local_facts() {
         printf '%s\n' "ln -sfn $target $new" "ln -sfn $target $old"
       done | sort -u
       printf '%s\n' "mv -f $new $resolved" "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
+      return 0
+    fi
+    if [ "$alone" = yes ]; then
+      printf '%s\n' "cp -a $resolved $old" "tee $resolved" "sync $resolved" "rm -f $new $old"
+      if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved"; fi
       return 0
     fi
     printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \

@@ -160,8 +160,9 @@ is_master() {
 read_contained_master() {
   # shellcheck disable=SC2086 # pids
   set -- ${rp_first#0}
-  for rp_step in 1 2 3 4 5 6 7 8 9 10 11 12; do
-    [ "$#" -gt 0 ] || return 0
+  rp_steps=0
+  while [ "$#" -gt 0 ] && [ "$rp_steps" -lt 300 ]; do
+    rp_steps=$((rp_steps + 1))
     read_title "$1"
     case $rp_title in
       'nginx: master process'*)

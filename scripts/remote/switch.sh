@@ -1,9 +1,9 @@
 # Switches this balancer, proves it, or puts the old file back: one step that either happened or did not, whoever
 # dies meanwhile. Safe to run twice: a file that already says what it should is only reloaded and proven.
 # Takes: root_shell=no service run holder number form=content live before after test reload pidfile log... access... probe probe_host=- limit=10
-# Takes: passes=3 who header other_header body other_body get... alone=no also... was... shall... lookup...
+# Takes: passes=3 who header other_header body other_body get... alone=no inside also... was... shall... lookup...
 # alone=yes: a container has the file, and its folder not, and would keep the one that it has if another took its place: it is
-#   written over. also are files that are changed with live: before and after are what
+#   written over. inside is where it has it. also are files that are changed with live: before and after are what
 #   all of them say then, was and shall what each does. A lookup is a name in a get that only the container may know.
 # root_shell=yes: sudo allows one. who is the side that shall answer. What tells its answers is header (a line of the head)
 #   or body (the whole body), and other_header or other_body what tells those of the side that must not any more; without
@@ -36,6 +36,7 @@ each_file() {
 }
 # nth NUMBER VALUE…: the value of that number, from 0, into $rp_nth.
 nth() {
+  [ "$#" -gt "$(($1 + 1))" ] || return 1
   shift "$(($1 + 1))"
   rp_nth=$1
 }
@@ -57,8 +58,8 @@ write_over() {
 write_beside() {
   if [ "$alone" = yes ]; then
     # For whoever comes when this host lost its power in the middle of it. We ourselves know what it said.
-    on_file cp -a "$file" "$old" 2>/dev/null
-    return 0
+    on_file cp -a "$file" "$old"
+    return
   fi
   if [ "$form" = link ]; then
     # Into a folder that it points at mv would go, and not into its place.
@@ -78,19 +79,28 @@ write_beside() {
 replace() {
   if [ "$alone" = yes ]; then write_over "$file" "$shall" && say "$after"; else on_file mv -f "$new" "$file"; fi
 }
+# One that cannot be brought back keeps none of the others from it; what the files say then tells whether all were.
 bring_back() {
-  if [ "$alone" = yes ]; then
-    write_over "$file" "$was"
-  elif is_left "$old"; then
-    on_file mv -f "$old" "$file"
-  fi
+  if [ "$alone" = yes ]; then write_over "$file" "$was"; else on_file mv -f "$old" "$file"; fi
+  return 0
 }
 clear_away() { on_file rm -f "$new" "$old"; }
 # Also those of an earlier run that lost its power between two of its commands.
 clear_what_is_left() {
   if [ "$replaced" = yes ] || is_left "$new" || is_left "$old"; then clear_away; fi
 }
-flush() { on_file sync "$folder" 2>/dev/null || sync; }
+flush() {
+  if [ "$alone" = yes ]; then rp_flushed=$file; else rp_flushed=$folder; fi
+  on_file sync "$rp_flushed" 2>/dev/null || sync
+}
+
+# is_seen_inside: whether the container has what was written. Who put another file in the place of one that alone is mounted
+# did so for this host only.
+is_seen_inside() {
+  [ -n "$nginx_container" ] || return 0
+  case $form in link) rp_text=$(in_container readlink -n "$inside" && printf x) ;; *) rp_text=$(in_container cat "$inside" && printf x) ;; esac
+  [ "$rp_text" = "${after}x" ]
+}
 
 put_back() {
   section put_back
@@ -291,11 +301,17 @@ switch() {
     # Of several files nginx reads none before it is told to; should one not take its place, all go back.
     if ! all_files replace; then
       all_files bring_back
-      all_files clear_away
-      return 12
+      if say "$before"; then
+        all_files clear_away
+        return 12
+      fi
+      section why
+      printf 'the new file could not be put in its place'
+      return 30
     fi
     replaced=yes
     printf 'file replaced\n'
+    is_seen_inside || { give_up 22 "the container does not see what was written to $live"; return; }
   fi
   section test
   nginx_words "$test" 2>&1 || { give_up 20 'nginx refuses the file'; return; }

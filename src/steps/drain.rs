@@ -41,13 +41,11 @@ pub fn sample(inventory: &Inventory, app: &App, pidfile: Option<&str>) -> Questi
     Question(program(SAMPLE, arguments, Duration::from_secs(10)))
 }
 
-/// The addresses of a side's servers; `None` where one of them is a name that the host did not find for us.
-fn addresses(app: &App, known: &BTreeMap<String, String>) -> Option<BTreeSet<IpAddr>> {
+/// The addresses of a side's servers, as far as they are known.
+fn addresses(app: &App, known: &BTreeMap<String, String>) -> BTreeSet<IpAddr> {
     let servers = app.servers.iter().filter(|server| server.port().is_some());
-    servers
-        .map(|server| known.get(server.host()).map_or(server.host(), String::as_str).parse::<IpAddr>().ok())
-        .map(|address| Some(address?.to_canonical()))
-        .collect()
+    let address = servers.map(|server| known.get(server.host()).map_or(server.host(), String::as_str));
+    address.filter_map(|address| address.parse::<IpAddr>().ok()).map(|address| address.to_canonical()).collect()
 }
 
 async fn look<F: Ask>(run: &Context<'_, F>, host: &HostName) -> Result<Sample, Failure> {
@@ -56,11 +54,12 @@ async fn look<F: Ask>(run: &Context<'_, F>, host: &HostName) -> Result<Sample, F
     let (from, to) = (run.app(Side::From), run.app(Side::To));
     let answer = run.fleet.ask(host, &sample(run.inventory, from, pidfile)).await?;
     let sockets = facts::sockets(&answer.text("sockets").unwrap_or_default());
-    // Where both sides have a port it is the address that tells them apart.
+    // Where both sides have a port it is the address that tells them apart; what is not certainly the other side's counts.
     let no_names = BTreeMap::new();
-    let theirs = addresses(from, nginx.map_or(&no_names, |nginx| &nginx.known));
-    let is_theirs = |socket: &Socket| match (&theirs, socket.server_address()) {
-        (Some(theirs), Some(address)) if to.ports().contains(&socket.port) => theirs.contains(&address),
+    let known = nginx.map_or(&no_names, |nginx| &nginx.known);
+    let (theirs, ours) = (addresses(from, known), addresses(to, known));
+    let is_theirs = |socket: &Socket| match socket.server_address() {
+        Some(address) if to.ports().contains(&socket.port) => !ours.contains(&address) || theirs.contains(&address),
         _ => true,
     };
     let established =

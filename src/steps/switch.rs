@@ -121,8 +121,9 @@ pub fn switch(
         joined::parts(&change.before).for_each(|text| arguments.set("was", text));
         joined::parts(&change.after).for_each(|text| arguments.set("shall", text));
     }
-    if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
-        arguments.set("alone", "yes");
+    if let Some(mounted) = &change.mounted {
+        arguments.set("alone", if mounted.alone { "yes" } else { "no" });
+        arguments.set("inside", &mounted.inside);
     }
     arguments.set("before", &change.before);
     arguments.set("after", &change.after);

@@ -29,7 +29,11 @@ pub fn manual(inventory: &Inventory) -> String {
     let (test, reload) = (where_nginx_is(inventory, &nginx.test), where_nginx_is(inventory, &nginx.reload));
     for host in inventory.with_role(Role::Balancer) {
         if let Some(container) = &nginx.container {
-            comment(&mut text, "a file of the container is changed where it is mounted from (podman: the same words):");
+            let mounted = format!(
+                "FILE is where {} is mounted from, if it is a path in the container, else that path (podman: the same words):",
+                nginx.file
+            );
+            comment(&mut text, &mounted);
             command(&mut text, host, &format!("docker inspect -f '{{{{json .Mounts}}}}' {container}"));
         }
         for file in files(nginx) {
@@ -154,9 +158,10 @@ fn copy(inventory: &Inventory, file: &str) -> String {
     format!("{folder}/{}.nginx.before{which}", inventory.service)
 }
 
-/// The files that are changed.
+/// The files that are changed; a container's may be anywhere on the host.
 fn files(nginx: &Nginx) -> impl Iterator<Item = &str> {
-    [&nginx.file].into_iter().chain(&nginx.also).map(RemotePath::as_str)
+    let file = if nginx.container.is_some() { "FILE" } else { nginx.file.as_str() };
+    [file].into_iter().chain(nginx.also.iter().map(RemotePath::as_str))
 }
 
 /// One of nginx's commands.

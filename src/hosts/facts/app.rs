@@ -110,7 +110,9 @@ pub(super) fn read(
     let mains = answer.text("mains").unwrap_or_default();
     let leads = |pid: u32| mains.lines().any(|line| line.strip_prefix("MainPID=") == Some(pid.to_string().as_str()));
     // In a network of containers it has an address of its own, and whoever listens here is none of it.
-    let is_apart = inventory.nginx.container.is_some() && app.servers.iter().all(|server| server.name().is_some());
+    let is_apart = inventory.nginx.container.is_some()
+        && matches!(app.run, Run::Docker(_) | Run::Compose { .. })
+        && app.servers.iter().all(|server| server.name().is_some_and(|name| !name.contains('.')));
     // Any account may listen on 127.0.0.9 with the same port; that is none of the colour's.
     let is_its_own = |port: u16, address: &str| !is_apart && ports.contains(&port) && is_reached(app, port, address);
     let listeners: Vec<Listener> = read_listeners(&answer.text("listeners").unwrap_or_default())
