@@ -27,6 +27,7 @@ use tera::Tera;
 
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::NginxContext;
+use crate::nouns::names::ServerAddress;
 pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
 pub use found::{Clues, ConfigFile, FoundLayout, find};
@@ -161,6 +162,12 @@ pub fn weight_headers(text: &str, upstream: &str) -> Result<Vec<WeightHeader>, N
         .into_iter()
         .map(|(colour, word)| WeightHeader { colour, value: word.value.clone(), line: file.line_of(word.span.start) })
         .collect())
+}
+
+/// The server whose name nginx complains that it does not find.
+pub fn not_found<'s>(complaint: &str, servers: &'s [ServerAddress]) -> Option<&'s ServerAddress> {
+    let is_it = |server: &&ServerAddress| complaint.contains(&format!("host not found in upstream \"{server}\""));
+    servers.iter().filter(|server| server.name().is_some()).find(is_it)
 }
 
 /// The include directives as written, wherever they stand; none where the file is not understood.

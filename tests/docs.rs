@@ -1,12 +1,13 @@
 //! What the documents say is true: the README's config is read, its sudoers lines are the ones that the program asks
 //! for, its links lead somewhere, and the way from the command line to the wire has the names that the tour gives.
 
+#[path = "support/config.rs"]
+mod config;
 mod support;
 
 use std::path::{Path, PathBuf};
 
-use rollback_prod::config::{Document, Reading, read};
-use rollback_prod::nouns::names::Environment;
+use config::inventory_of;
 use support::lab::Lab;
 use support::{Scene, rollback_prod};
 
@@ -23,18 +24,7 @@ fn the_readmes_config_is_a_whole_one() {
     let readme = text("README.md");
     let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("there is one");
     let block: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
-    let reading = Reading {
-        base: Document { path: PathBuf::from("rollback.toml"), text: block },
-        overlay: None,
-        environment: Environment::new("prod").expect("a word"),
-        may_lack_layout: false,
-        home: None,
-        variable: &|_| None,
-        read_file: &|path: &Path| std::fs::read_to_string(path),
-    };
-    if let Err(problems) = read(&reading) {
-        panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-    }
+    inventory_of(Path::new("rollback.toml"), block);
 }
 
 #[test]

@@ -16,10 +16,9 @@ use page::{block, config_of, sections, with_tables};
 use rollback_prod::nginx::{Clues, ConfigFile, Serving, SideTexts, Site, Template, find};
 use rollback_prod::nouns::colour::{Colour, Each};
 use rollback_prod::nouns::inventory::Inventory;
-use rustix::process::Signal;
 use site::{
-    FILE, SIDE_FILES, TWO_PORTS, back_to_green, leftovers, nobody_noticed, rollback, served_by, unit, until,
-    users_inside, users_lost_nothing,
+    FILE, LYING_RELOAD, SIDE_FILES, STRIKES, TWO_PORTS, back_to_green, leftovers, nobody_noticed, rollback, served_by,
+    unit, until, users_inside, users_lost_nothing,
 };
 use support::lab::Lab;
 
@@ -673,24 +672,8 @@ fn a_site_may_listen_and_log_as_its_owner_likes() {
     }
 }
 
-/// A reload that takes long enough to be struck in the middle of it, and one that says it was done and was not.
+/// A reload that takes long enough to be struck in the middle of it.
 const SLOW_RELOAD: &str = "#!/bin/sh\ntouch /run/reload-began\nsleep 0.5\nexec systemctl reload nginx\n";
-const LYING_RELOAD: &str = "#!/bin/sh\nexit 0\n";
-
-/// What strikes a switch, and what the run that it struck may end with; -1 where the program itself was killed.
-type Strike = (&'static str, &'static [i32], fn(&Lab, &mut site::Running));
-
-const STRIKES: &[Strike] = &[
-    ("the laptop is killed", &[-1], |_, running| running.signal(Signal::KILL)),
-    ("the line is cut for a moment", &[0], |lab, _| {
-        lab.cut("web1");
-        std::thread::sleep(std::time::Duration::from_millis(1500));
-        lab.mend("web1");
-    }),
-    ("the step is killed on its host", &[0, 3, 4, 5], |lab, _| {
-        lab.sh("web1", "pkill -KILL -f 'rp_nonc[e].*rp_mai[n]' || true");
-    }),
-];
 
 /// The layouts in which something else than a block of servers is written, each struck in the middle of its switch.
 #[test]

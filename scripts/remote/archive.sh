@@ -221,14 +221,13 @@ case $file in
   container:*)
     find_container || return 50
     # What it cannot give is a gap, and not an empty log.
-    case $file in
-      container:) in_engine logs --tail 1 "$nginx_container" ;;
-      *) in_container tail -c 1 "${file#container:}" ;;
-    esac >/dev/null 2>&1 || return 51
-    case $file in
-      container:) in_engine logs --timestamps "$nginx_container" 2>&1 | tail -c "$max" ;;
-      *) in_container tail -c "$max" "${file#container:}" ;;
-    esac | compress
+    if [ "$file" = container: ]; then
+      in_engine logs --tail 1 "$nginx_container" >/dev/null 2>&1 || return 51
+      in_engine logs --timestamps "$nginx_container" 2>&1 | tail -c "$max" | compress
+    else
+      in_container tail -c 1 "${file#container:}" >/dev/null 2>&1 || return 51
+      in_container tail -c "$max" "${file#container:}" | compress
+    fi
     return 0
     ;;
 esac

@@ -179,8 +179,19 @@ nginx_facts() {
   if [ -z "$pidfile" ]; then
     pidfile=$(nginx -V 2>&1 | sed -n 's/.*--pid-path=\([^ ]*\).*/\1/p')
   fi
-  # Of the files that it loads those that are ours, whatever they are called: a name alone proves nothing.
   section nginx.same
+  loaded_as "$nginx_file"
+  section nginx.unread
+  with_also each is_read
+  section nginx.pidfile
+  printf '%s' "$pidfile"
+  tell_nginx "$pidfile"
+}
+
+is_read() { [ -n "$(loaded_as "$1")" ] || printf '%s\n' "$1"; }
+
+# loaded_as FILE: of the files in $kept those that are this one, whatever they are called: a name alone proves nothing.
+loaded_as() {
   IFS='
 '
   set -f
@@ -191,36 +202,12 @@ nginx_facts() {
     if [ "$form" = link ]; then
       # What is turned is the link, and not what it points at, which may be read by another name.
       if [ "$(live_place "$line")" = "$resolved" ]; then printf '%s\n' "$line"; fi
-    elif [ "$line" -ef "$nginx_file" ]; then
+    elif [ "$line" -ef "$1" ]; then
       printf '%s\n' "$line"
     fi
   done
   set +f
   unset IFS
-  section nginx.unread
-  with_also each is_read
-  section nginx.pidfile
-  printf '%s' "$pidfile"
-  tell_nginx "$pidfile"
-}
-
-# is_read FILE: says which one nginx has not loaded, of all in $kept.
-is_read() {
-  IFS='
-'
-  set -f
-  for line in $kept; do
-    case $line in '# configuration file '*) line=${line#'# configuration file '} line=${line%:} ;; *) continue ;; esac
-    # shellcheck disable=SC3013
-    if [ "$line" -ef "$1" ]; then
-      set +f
-      unset IFS
-      return 0
-    fi
-  done
-  set +f
-  unset IFS
-  printf '%s\n' "$1"
 }
 
 # loaded_in_container KEPT: the same of a container, and its logs as nginx.sh writes them.

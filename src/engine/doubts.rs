@@ -281,16 +281,12 @@ pub fn layout(inventory: &Inventory, host: &Host, nginx: &NginxFacts, path: &str
         None => Doubt {
             why: format!(
                 "the config does not say in which way {path} says who serves, and nothing that nginx has loaded sends to {} or {}",
-                listed(&servers.blue),
-                listed(&servers.green)
+                servers.blue.join(", "),
+                servers.green.join(", ")
             ),
             hint: Some(format!("ssh {} nginx -T | grep -nE 'server |_pass '", host.ssh)),
         },
     }
-}
-
-fn listed(servers: &[String]) -> String {
-    servers.join(", ")
 }
 
 /// Whether an https URL does not leave the host; `split_https` in `lib.sh` says the same.

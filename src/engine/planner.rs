@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::doubts::{self, Doubt};
 use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first_of, must_be_stopped};
-use crate::nginx::{NotUnderstood, Serving, Site, Template};
+use crate::nginx::{NotUnderstood, Serving, Site, Template, not_found};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Reach, Role, Run};
 use crate::nouns::joined;
@@ -519,10 +519,7 @@ impl<'a> Planner<'a> {
         let not_known = nginx.is_valid.as_ref().err()?;
         let to = self.app(Side::To);
         let is_down = to.reach == Reach::OwnHost && seen.app(to.colour).is_running == Ok(false);
-        let is_meant = |server: &&ServerAddress| {
-            server.name().is_some() && not_known.why.contains(&format!("host not found in upstream \"{server}\""))
-        };
-        to.servers.iter().find(is_meant).filter(|_| is_down)
+        not_found(&not_known.why, &to.servers).filter(|_| is_down)
     }
 
     /// The file as it shall be, and the share that this gives to the side that traffic goes to.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::nouns::inventory::{Inventory, Layout, Nginx, Run};
 use crate::nouns::names::{IncidentId, ServerAddress};
+use crate::nouns::plan::FileChange;
 
 /// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach it as
 /// variables and lists of the names that it takes, whatever characters they hold; see [`takes`].
@@ -139,6 +140,17 @@ impl Arguments {
         if inventory.nginx.container.is_some() && !names.is_empty() {
             self.container(&inventory.nginx);
             names.into_iter().for_each(|name| self.set("lookup", name));
+        }
+    }
+
+    /// The files of a change, and where the container has them that nginx runs in.
+    pub fn files(&mut self, change: &FileChange) {
+        self.set("live", &change.path);
+        for path in &change.also {
+            self.set("also", path);
+        }
+        if let Some(mounted) = &change.mounted {
+            self.set("inside", &mounted.inside);
         }
     }
 

@@ -88,6 +88,12 @@ fn upstreams<'f>(files: &[(&'f str, Parsed<'_>)], servers: &Each<Vec<String>>) -
     files.iter().flat_map(of_file).filter(|stands| stands.sides.blue || stands.sides.green).collect()
 }
 
+/// The lines of a layout that names something of each side, given as that side's and the other's.
+fn of_sides(switch: &str, colour: Colour, own: &str, other: &str) -> [String; 3] {
+    let (blue, green) = if colour == Colour::Blue { (own, other) } else { (other, own) };
+    [format!("switch = \"{switch}\""), format!("blue = \"{blue}\""), format!("green = \"{green}\"")]
+}
+
 impl Search<'_> {
     /// The line that names a file, where it is another one than the config does.
     fn file_line(&self, path: &str) -> Option<String> {
@@ -107,7 +113,7 @@ impl Search<'_> {
     fn weights(&self, is_one: impl Fn(&Stands<'_>) -> bool) -> Option<FoundLayout> {
         let all: Vec<&Stands<'_>> = self.upstreams.iter().filter(|stands| is_one(stands)).collect();
         // What is passed to is what serves: beside it there may be one for each side that only a check asks.
-        let is_passed_to = |of: &Stands<'_>| self.passes().any(|target| is_named(target, &of.name));
+        let is_passed_to = |of: &Stands<'_>| self.passes().any(|(_, target)| is_named(target, &of.name));
         let is_no_sides = |of: &Stands<'_>| !["blue", "green"].iter().any(|side| of.name.to_lowercase().contains(side));
         let all = narrowed(narrowed(all, is_passed_to), is_no_sides);
         let of_named = all.iter().find(|stands| self.file_line(stands.file).is_none());
@@ -141,9 +147,12 @@ impl Search<'_> {
         Colour::BOTH.into_iter().find_map(|colour| Some((colour, self.names(colour).find(is_it)?)))
     }
 
-    fn passes(&self) -> impl Iterator<Item = &str> {
-        let statements = self.files.iter().flat_map(|(_, file)| &file.statements);
-        statements.filter(|pass| is_pass(pass)).map(|pass| pass.words[1].value.as_str())
+    /// What is passed to, and in which file.
+    fn passes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().flat_map(|(path, file)| {
+            let passes = file.statements.iter().filter(|pass| is_pass(pass));
+            passes.map(move |pass| (*path, pass.words[1].value.as_str()))
+        })
     }
 
     /// A word that all requests are passed by, and the other side's word in its place.
@@ -151,7 +160,7 @@ impl Search<'_> {
         for (path, file) in &self.files {
             for given in file.given().filter(|given| given.is_for_all) {
                 let word = given.word.value.as_str();
-                for target in self.passes() {
+                for (_, target) in self.passes() {
                     let Some(place) = variable_in(target) else { continue };
                     if target[place.clone()].trim_matches(['$', '{', '}']) != given.variable {
                         continue;
@@ -166,13 +175,8 @@ impl Search<'_> {
                         name.strip_prefix(prefix)?.strip_suffix(suffix).filter(|word| !word.is_empty())
                     });
                     let Some(other) = other else { continue };
-                    let (blue, green) = if colour == Colour::Blue { (word, other) } else { (other, word) };
-                    let lines = [
-                        "switch = \"variable\"".to_owned(),
-                        format!("blue = \"{blue}\""),
-                        format!("green = \"{green}\""),
-                        format!("variable = \"{}\"", given.variable),
-                    ];
+                    let variable = format!("variable = \"{}\"", given.variable);
+                    let lines = of_sides("variable", colour, word, other).into_iter().chain([variable]);
                     return Some(self.found("a word that a variable is given", path, lines));
                 }
             }
@@ -182,11 +186,8 @@ impl Search<'_> {
 
     /// A target of `proxy_pass` that is a side's, where the other side has a name, too.
     fn pass(&self) -> Option<FoundLayout> {
-        let mut passes = self.files.iter().flat_map(|(path, file)| {
-            file.statements.iter().filter(|pass| is_pass(pass)).map(move |pass| (*path, pass))
-        });
-        passes.find_map(|(path, pass)| {
-            let (colour, name) = self.whose(&pass.words[1].value)?;
+        self.passes().find_map(|(path, target)| {
+            let (colour, name) = self.whose(target)?;
             let is_an_upstream = |name: &str| self.upstreams.iter().any(|of| of.name == name);
             // Of two with the same servers it is that one whose servers are edited.
             let is_alone = |colour| self.names(colour).filter(|name| is_an_upstream(name)).count() <= 1;
@@ -194,9 +195,7 @@ impl Search<'_> {
                 return None;
             }
             let other = self.names(colour.other()).find(|other| is_an_upstream(other) == is_an_upstream(name))?;
-            let (blue, green) = if colour == Colour::Blue { (name, other) } else { (other, name) };
-            let lines = ["switch = \"pass\"".to_owned(), format!("blue = \"{blue}\""), format!("green = \"{green}\"")];
-            Some(self.found("a name that proxy_pass has", path, lines))
+            Some(self.found("a name that proxy_pass has", path, of_sides("pass", colour, name, other)))
         })
     }
 
@@ -224,16 +223,11 @@ impl Search<'_> {
             false => self.clues.beside.iter().find(|file| file.path != live.path && file.text == live.text)?,
         };
         let other = self.clues.beside.iter().find(|file| side(&file.text) == Some(colour.other()))?;
-        let (blue, green) = if colour == Colour::Blue { (own, other) } else { (other, own) };
         let (what, switch) = match is_link {
             true => ("a link to a file of each side", "link"),
             false => ("a copy of a file of each side", "file"),
         };
-        let lines = vec![
-            format!("switch = \"{switch}\""),
-            format!("blue = \"{}\"", blue.path),
-            format!("green = \"{}\"", green.path),
-        ];
+        let lines = of_sides(switch, colour, &own.path, &other.path).to_vec();
         Some(FoundLayout { what, lines })
     }
 }

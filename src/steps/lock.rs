@@ -9,8 +9,9 @@ use super::context::{Context, Outcome};
 use crate::hosts::answer::Answer;
 use crate::hosts::program::{Arguments, Change, LIB, NGINX, Question, Script, Tenure, UNIT, program, script};
 use crate::hosts::remote::Apply;
+use crate::nginx::not_found;
 use crate::nouns::inventory::{Inventory, Layout};
-use crate::nouns::names::{HostName, ServerAddress};
+use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, Plan, StageName, Step};
 use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
@@ -41,13 +42,7 @@ pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChang
 
 fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChange) {
     arguments.container(&inventory.nginx);
-    if let Some(mounted) = &change.mounted {
-        arguments.set("inside", &mounted.inside);
-    }
-    arguments.set("live", &change.path);
-    for path in &change.also {
-        arguments.set("also", path);
-    }
+    arguments.files(change);
     arguments.set("test", inventory.nginx.test.join(UNIT));
     match inventory.nginx.layout {
         // Tested is what it points at, in the place of what it points at now.
@@ -82,9 +77,7 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&Fi
 /// switch: who is in a network of containers is found while he runs.
 pub fn is_to_be_started(inventory: &Inventory, plan: &Plan, host: &HostName, said: &str) -> bool {
     let is_started = plan.stage(StageName::Start).is_some_and(|stage| stage.is_on(host));
-    let servers = &inventory.app(plan.direction.colour(Side::To)).servers;
-    let is_missed = |server: &ServerAddress| said.contains(&format!("host not found in upstream \"{server}\""));
-    is_started && servers.iter().any(|server| server.name().is_some() && is_missed(server))
+    is_started && not_found(said, &inventory.app(plan.direction.colour(Side::To)).servers).is_some()
 }
 
 /// What `prepare.sh` said, and whether the lock is ours now.

@@ -113,17 +113,13 @@ pub fn switch(
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     arguments.form(nginx);
-    arguments.set("live", &change.path);
-    for path in &change.also {
-        arguments.set("also", path);
-    }
+    arguments.files(change);
     if !change.also.is_empty() {
         joined::parts(&change.before).for_each(|text| arguments.set("was", text));
         joined::parts(&change.after).for_each(|text| arguments.set("shall", text));
     }
-    if let Some(mounted) = &change.mounted {
-        arguments.set("alone", if mounted.alone { "yes" } else { "no" });
-        arguments.set("inside", &mounted.inside);
+    if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
+        arguments.set("alone", "yes");
     }
     arguments.set("before", &change.before);
     arguments.set("after", &change.after);

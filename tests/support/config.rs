@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rollback_prod::config::{Document, Reading, read};
+use rollback_prod::config::{Document, Problem, Reading, read};
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::Environment;
 
@@ -17,5 +17,6 @@ pub fn inventory_of(path: &Path, text: String) -> Inventory {
         variable: &|_| None,
         read_file: &|path: &Path| std::fs::read_to_string(path),
     };
-    read(&reading).unwrap_or_else(|problems| panic!("{problems:?}")).inventory
+    let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    read(&reading).unwrap_or_else(|problems| panic!("{}", said(problems))).inventory
 }

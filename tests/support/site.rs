@@ -25,6 +25,24 @@ for pair in blue:8080 green:8081; do
 done
 rm /etc/nginx/sites-enabled/listings"#;
 
+/// A reload that says it was done and was not.
+pub const LYING_RELOAD: &str = "#!/bin/sh\nexit 0\n";
+
+/// What strikes a switch, and what the run that it struck may end with; -1 where the program itself was killed.
+pub type Strike = (&'static str, &'static [i32], fn(&Lab, &mut Running));
+
+pub const STRIKES: &[Strike] = &[
+    ("the laptop is killed", &[-1], |_, running| running.signal(Signal::KILL)),
+    ("the line is cut for a moment", &[0], |lab, _| {
+        lab.cut("web1");
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        lab.mend("web1");
+    }),
+    ("the step is killed on its host", &[0, 3, 4, 5], |lab, _| {
+        lab.sh("web1", "pkill -KILL -f 'rp_nonc[e].*rp_mai[n]' || true");
+    }),
+];
+
 /// The program, in the folder where the lab's config is.
 pub fn program(lab: &Lab, words: &[&str]) -> Command {
     let mut command = rollback_prod();

@@ -185,13 +185,16 @@ pub(super) fn read(
         some => some,
     };
     let also: Vec<String> = links.map(str::to_owned).collect();
-    let changed_with_it = also.clone();
-    let own: Vec<&str> = path
-        .iter()
-        .chain(&changed_with_it)
-        .map(String::as_str)
-        .chain([configured])
-        .chain(same.iter().copied())
+    let own: Vec<&str> =
+        path.iter().chain(&also).map(String::as_str).chain([configured]).chain(same.iter().copied()).collect();
+    let mentions = dump
+        .lines()
+        .filter_map(|line| line.strip_prefix("mention "))
+        .filter(|line| {
+            let file = line.split_whitespace().next().unwrap_or("");
+            !own.contains(&file)
+        })
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
@@ -216,15 +219,7 @@ pub(super) fn read(
         workers: text("nginx.workers").lines().filter(|line| line.ends_with(" open")).count(),
         error_logs,
         access_logs,
-        mentions: dump
-            .lines()
-            .filter_map(|line| line.strip_prefix("mention "))
-            .filter(|line| {
-                let file = line.split_whitespace().next().unwrap_or("");
-                !own.contains(&file)
-            })
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect(),
+        mentions,
         kept_names: text("nginx.names").lines().map(str::to_owned).collect(),
         probe_answered_by: match probe_origin {
             Origin::NginxItself => None,
