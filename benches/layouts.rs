@@ -11,7 +11,7 @@ mod support;
 
 use page::{block, config_of, sections, with_tables};
 use site::{FILE, TWO_PORTS, served_by, until};
-use support::lab::{Lab, SITE};
+use support::lab::{Lab, Load, SITE};
 
 const REQUESTS: usize = 100_000;
 
@@ -31,7 +31,7 @@ fn main() {
         lab.config_with(|text| with_tables(text, &layout.config));
         (layout.make)(&lab);
         until("green serves", || served_by(&lab, "web1") == "green");
-        let load = lab.load("web1", "/");
+        let load = Load::start(&lab.ip("web1"), "GET", "/", 3 * Load::CONNECTIONS);
         let mut times = 0;
         while load.counts().total < REQUESTS {
             for words in [&["--reason", "a bench"][..], &["undo"]] {

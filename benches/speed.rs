@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::lab::Lab;
+use support::lab::{Lab, Load};
 use support::{end_of, rollback_prod};
 
 /// Pairs for the switch: enough for a median on a noisy machine, few enough for a coffee.
@@ -262,7 +262,7 @@ fn load() {
     let mut bad = Vec::new();
     for _ in 0..20 {
         to_green(&lab);
-        let users = lab.load("web1", "/");
+        let users = Load::start(&lab.ip("web1"), "GET", "/", 3 * Load::CONNECTIONS);
         let done =
             rollback_prod().args(["--json", "--reason", "bench", "--config"]).arg(&config).output().expect("it starts");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));

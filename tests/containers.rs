@@ -226,7 +226,8 @@ fn containers_of_podman_are_root_s_or_the_account_s_own() {
         site::write(&lab, "web1", FILE, from);
         until("green serves", || says() == "green");
         let scene = rollback(&lab, words);
-        scene.exits(0).says("production: traffic on blue on 1 of 1 host");
+        // The servers of a network of its own are asked there, so their answers are known by their mark.
+        scene.exits(0).says("production: traffic on blue on 1 of 1 host").never_says("look alike");
         scene.holds(site::read(&lab, "web1", FILE) == to && says() == "blue", "blue serves");
         let undo = site::run(&lab, &["undo"]);
         undo.exits(0).holds(site::read(&lab, "web1", FILE) == from && says() == "green", "as it was");

@@ -672,6 +672,83 @@ fn a_site_may_listen_and_log_as_its_owner_likes() {
     }
 }
 
+/// What one word decides, and an application that is asked over HTTP/2, on hosts that are no balancers.
+#[test]
+fn every_layout_serves_an_application_on_other_hosts_too() {
+    let lab = Lab::up(&["lb1", "lb2", "app1"]);
+    let app = lab.ip("app1");
+    lab.sh("app1", "systemctl disable --now nginx");
+    for lb in ["lb1", "lb2"] {
+        lab.sh(
+            lb,
+            "systemctl disable --now listings-blue listings-green
+             openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=listings.example.com \
+               -addext subjectAltName=DNS:listings.example.com -keyout /etc/nginx/site.key -out /etc/nginx/site.crt 2>&1",
+        );
+    }
+    let over_http2 = "listen 80;\n    listen 443 ssl http2;\n    ssl_certificate /etc/nginx/site.crt;\n    \
+                      ssl_certificate_key /etc/nginx/site.key;";
+    let there = |text: &str| text.replace("127.0.0.1:", &format!("{app}:"));
+    let words = ["One server that", "A variable that `set`", "What `proxy_pass`"];
+    let mut played = 0;
+    for layout in layouts().iter().filter(|layout| words.iter().any(|word| layout.name.starts_with(word))) {
+        let file = there(layout.file).replace("listen 80;", over_http2);
+        let after = there(&layout.after).replace("listen 80;", over_http2);
+        assert!(file.contains("http2"), "{}", layout.name);
+        lab.config_with(|text| {
+            let text = with_tables(text, layout.config).replace("probe = \"http://", "probe = \"https://");
+            let text = text
+                .replace("servers = [\"127.0.0.1:", &format!("servers = [\"{app}:"))
+                .replace("ssh = \"app1\"\n", "ssh = \"app1\"\nroles = [\"app\"]\n");
+            ["lb1", "lb2"].iter().fold(text, |text, lb| {
+                let line = format!("ssh = \"{lb}\"\n");
+                text.replace(&line, &format!("{line}roles = [\"balancer\"]\n"))
+            })
+        });
+        for lb in ["lb1", "lb2"] {
+            site::write(&lab, lb, FILE, &file);
+            lab.sh(lb, "nginx -t 2>&1 && systemctl reload nginx");
+            until("green serves", || served_by(&lab, lb) == "green");
+        }
+        // The users of one speak HTTP/2, each on a connection of its own: who sends on one that a reload closes at that moment
+        // must send again, whatever is reloaded and by whom.
+        lab.sh(
+            "lb2",
+            "rm -f /tmp/hand-over; (until [ -e /tmp/hand-over ]; do
+               curl -sk --http2 --resolve listings.example.com:443:127.0.0.1 -o /dev/null -w '%{http_code} %{http_version}\n' \
+                 https://listings.example.com/
+               sleep 0.02
+             done; touch /tmp/hand-ended) >/tmp/hand-users 2>&1 &",
+        );
+        let load = lab.load("lb1", "/");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let scene = rollback(&lab, &[]);
+        let counts = load.stop();
+        let users = lab.sh(
+            "lb2",
+            "touch /tmp/hand-over; until [ -e /tmp/hand-ended ]; do sleep 0.05; done; rm /tmp/hand-ended
+             sort /tmp/hand-users | uniq -c",
+        );
+        scene
+            .exits(0)
+            .says("production: traffic on blue on 2 of 2 hosts")
+            .says("green stopped")
+            .never_says("look alike");
+        nobody_noticed(&counts, &scene);
+        scene.holds(users.lines().count() == 1 && users.ends_with("200 2"), &format!("{}: {users}", layout.name));
+        for lb in ["lb1", "lb2"] {
+            scene.holds(site::read(&lab, lb, FILE) == after && served_by(&lab, lb) == "blue", layout.name);
+            scene.holds(leftovers(&lab, lb).is_empty(), &leftovers(&lab, lb));
+        }
+        scene.holds(unit(&lab, "app1", "listings-green") == "inactive", "green was stopped where it runs");
+        let undo = site::run(&lab, &["undo"]);
+        undo.exits(0);
+        undo.holds(["lb1", "lb2"].iter().all(|lb| site::read(&lab, lb, FILE) == file), layout.name);
+        played += 1;
+    }
+    assert_eq!(played, words.len(), "of each layout there is one");
+}
+
 /// A reload that takes long enough to be struck in the middle of it.
 const SLOW_RELOAD: &str = "#!/bin/sh\ntouch /run/reload-began\nsleep 0.5\nexec systemctl reload nginx\n";
 

@@ -290,6 +290,88 @@ fn a_probe_over_https_asks_for_its_site_by_name() {
     scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
 }
 
+/// Behind a certificate of its own, and only for who says so in the head.
+const GUARDED: &str = r#"
+server {
+    listen 8443 ssl;
+    ssl_certificate /etc/nginx/guarded.crt;
+    ssl_certificate_key /etc/nginx/guarded.key;
+    location / {
+        if ($http_authorization != "Bearer opensesame") { return 401; }
+        if ($host != "inner.example.com") { return 400; }
+        proxy_pass http://127.0.0.1:8080;
+    }
+}
+"#;
+
+#[test]
+fn a_health_is_asked_with_what_it_understands() {
+    let lab = Lab::up(&["web1"]);
+    let ip = lab.ip("web1");
+    lab.sh(
+        "web1",
+        &format!(
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=guarded -addext subjectAltName=IP:{ip} \
+               -keyout /etc/nginx/guarded.key -out /etc/nginx/guarded.crt 2>&1"
+        ),
+    );
+    write(&lab, "web1", "/etc/nginx/conf.d/guarded.conf", GUARDED);
+    lab.sh("web1", "nginx -t 2>&1 && systemctl reload nginx");
+    let url = format!("https://{ip}:8443/health");
+    until("the guarded health answers", || lab.exec("web1", &["curl", "-sk", "-m", "2", &url]).status.success());
+    std::fs::write(lab.folder().join(".env.deploy"), "BLUE_AUTH=\"Authorization: Bearer opensesame\"\n")
+        .expect("write");
+    let with = |with: &str| {
+        lab.config_with(|text| {
+            let health = "health = [\"http://127.0.0.1:8080/health\"]";
+            assert!(text.contains(health));
+            text.replace(health, &format!("health = [\"{url}\"]\n{with}"))
+        });
+    };
+    let both = "headers = [\"$BLUE_AUTH\", \"Host: inner.example.com\"]";
+    let ca = "ca = \"/etc/nginx/guarded.crt\"";
+    let refused = |says: &str| {
+        let scene = rollback(&lab, &[]);
+        scene.exits(1).says(says).says("production: nothing was changed");
+        scene.holds(served_by(&lab, "web1") == "green", "green serves");
+    };
+    with("");
+    refused("self-signed certificate");
+    with("health_with = { insecure = true }");
+    refused(&format!("{url} answers 401"));
+    with("health_with = { insecure = true, statuses = [401] }");
+    run(&lab, &["check"]).exits(0);
+    with(&format!("health_with = {{ {ca}, headers = [\"$BLUE_AUTH\"] }}"));
+    refused(&format!("{url} answers 400"));
+    with(&format!("health_with = {{ {ca}, {both} }}"));
+    run(&lab, &["manual"]).exits(0).says("Authorization: …").never_says("opensesame");
+    run(&lab, &["check"]).exits(0).says("blue is well");
+    // wget is told the same.
+    lab.sh("web1", "mv /usr/bin/curl /usr/bin/curl.away");
+    run(&lab, &["check"]).exits(0).says("blue is well");
+    with(&format!("health_with = {{ {both} }}"));
+    run(&lab, &["check"]).exits(1);
+    with(&format!("health_with = {{ insecure = true, {both} }}"));
+    run(&lab, &["check"]).exits(0);
+    lab.sh("web1", "mv /usr/bin/curl.away /usr/bin/curl");
+
+    with(&format!("health_with = {{ {ca}, {both} }}"));
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).never_says("opensesame");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    let told = std::process::Command::new("grep")
+        .args(["-rl", "opensesame", "incidents"])
+        .current_dir(lab.folder())
+        .output()
+        .expect("start grep");
+    scene.holds(told.stdout.is_empty(), &format!("a secret is in {}", String::from_utf8_lossy(&told.stdout)));
+
+    with("health_with = { headers = [\"no head\"] }");
+    rollback(&lab, &[]).exits(2).says("blue.health_with.headers[0]: is not a line of a head");
+    with(&format!("health_with = {{ insecure = true, {ca} }}"));
+    rollback(&lab, &[]).exits(2).says("it and ca exclude each other");
+}
+
 #[test]
 fn a_blue_that_could_not_be_started_is_said_before_anything_is_changed() {
     let lab = Lab::up(&["web1"]);

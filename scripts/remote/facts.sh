@@ -519,15 +519,15 @@ asked() {
     rp_name=${rp_get%%"$rp_unit"*}
     case $rp_whom in *" ${rp_name%%.*} "*) set -- "$@" "$rp_get" ;; esac
   done
-  case $rp_whom in ' green ') side_by_side "$@" ;; *) fetch_all "$@" ;; esac
+  case $rp_whom in ' green ') side_by_side "$@" ;; *) fetch "$@" ;; esac
 }
 # side_by_side GET…: each at the same time as the others. One that gives no answer takes its second, and three take one.
 side_by_side() {
   if [ "$#" -le 1 ]; then
-    fetch_all "$@"
+    fetch "$@"
     return 0
   fi
-  fetch_all "$1" | {
+  fetch "$1" | {
     shift
     side_by_side "$@"
     head -c "$rp_plenty"

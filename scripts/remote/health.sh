@@ -9,4 +9,4 @@ if [ -n "$ports" ]; then
   section listeners
   listeners "$ports" | described
 fi
-with_get fetch_all | head -c "$rp_plenty"
+with_get fetch | head -c "$rp_plenty"

@@ -128,11 +128,13 @@ pause() { sleep "$1" 2>/dev/null || sleep 1; }
 rp_plenty=1048576
 # Names that this host need not know, as lines of NAME and address.
 rp_known=''
-# fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none)
-# and URL with unit separators between; `unix:/path:/uri` is asked over that socket, and `proxy+URL` begins with the line of
-# the PROXY protocol, which wget does not know. Answers with a section NAME (head
-# and body) and a section NAME.code. One curl for all of them: its start costs more than an answer. What it is to do goes
-# in on its standard input: the nonce on a command line could be read by any account, and put into an answer.
+# Words before curl's own, for what this host itself does not reach.
+rp_asks=''
+# fetch_all GET…: one GET after the other, each on a connection of its own. A GET is NAME, SECONDS, HOST (`-` for none),
+# URL and what it is asked with (`header NAME: VALUE`, `ca FILE`, `insecure`), with unit separators between; `unix:/path:/uri`
+# is asked over that socket, and `proxy+URL` begins with the line of the PROXY protocol, which wget does not know. Answers
+# with a section NAME (head and body) and a section NAME.code. One curl for all of them: its start costs more than an answer.
+# What it is to do goes in on its standard input: the nonce and secrets on a command line could be read by any account.
 fetch_all() {
   [ "$#" -gt 0 ] || return 0
   section "${1%%"$rp_unit"*}"
@@ -149,6 +151,7 @@ fetch_all() {
       printf '%s\n' silent show-error include 'noproxy = "*"' 'header = "Connection: close"' "max-time = $rp_wait"
       [ "$rp_host" = - ] || curl_says header "Host: $rp_host"
       [ "$rp_proxy" = no ] || printf 'haproxy-protocol\n'
+      each_with curl_with
       case $rp_url in
         unix:*)
           rp_path=${rp_url#unix:}
@@ -171,7 +174,7 @@ fetch_all() {
         *) curl_says url "$rp_url" ;;
       esac
       if [ "$rp_left" -gt 0 ]; then printf 'next\n'; fi
-    done | curl -q -K - 2>/dev/null
+    done | $rp_asks curl -q -K - 2>/dev/null
     return 0
   fi
   rp_first=yes
@@ -189,6 +192,10 @@ fetch_all() {
         [ "$rp_trusts" = no ] || set -- "$@" --no-check-certificate
         ;;
     esac
+    if [ -n "$rp_with" ]; then
+      wget_file
+      set -- --config=/dev/fd/5 "$@"
+    fi
     # wget prints the head on standard error, indented, and has no other word for the status
     wget "$@" "$rp_url" 2>&1 | sed 's/^  \([A-Za-z]\)/\1/'
     section "$rp_name.code"
@@ -205,6 +212,41 @@ curl_says() {
   esac
   printf '%s = "%s"\n' "$1" "$rp_value"
 }
+# each_with COMMAND: COMMAND with the kind and the value of each word that the GET is asked with.
+each_with() {
+  [ -n "$rp_with" ] || return 0
+  rp_command=$1
+  IFS=$rp_unit
+  set -f
+  # shellcheck disable=SC2086
+  set -- $rp_with
+  set +f
+  unset IFS
+  for rp_word in "$@"; do "$rp_command" "${rp_word%% *}" "${rp_word#* }"; done
+}
+curl_with() {
+  case $1 in
+    header) curl_says header "$2" ;;
+    ca) curl_says cacert "$2" ;;
+    insecure) printf 'insecure\n' ;;
+  esac
+}
+# wget_file: what it is asked with on 5. It takes a file and no pipe; one without a name is left behind by nobody.
+wget_file() {
+  exec 5>&-
+  rp_file=$(mktemp 2>/dev/null) || return 0
+  exec 5<>"$rp_file"
+  rm -f "$rp_file"
+  each_with wget_with >&5
+}
+# A line is taken as it stands.
+wget_with() {
+  case $1 in
+    header) printf 'header = %s\n' "$2" ;;
+    ca) printf 'ca_certificate = %s\n' "$2" ;;
+    insecure) printf 'check_certificate = off\n' ;;
+  esac
+}
 curl_knows() {
   printf '%s\n' "$rp_known" | while read -r rp_at rp_address; do
     case $rp_address in *:*) rp_address="[$rp_address]" ;; esac
@@ -214,7 +256,9 @@ curl_knows() {
 split_get() {
   rp_name=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
   rp_wait=${rp_rest%%"$rp_unit"*} rp_rest=${rp_rest#*"$rp_unit"}
-  rp_host=${rp_rest%%"$rp_unit"*} rp_url=${rp_rest#*"$rp_unit"}
+  rp_host=${rp_rest%%"$rp_unit"*} rp_rest=${rp_rest#*"$rp_unit"}
+  rp_url=${rp_rest%%"$rp_unit"*} rp_with=
+  case $rp_rest in *"$rp_unit"*) rp_with=${rp_rest#*"$rp_unit"} ;; esac
   rp_proxy=no
   case $rp_url in proxy+*) rp_url=${rp_url#proxy+} rp_proxy=yes ;; esac
 }
@@ -231,7 +275,12 @@ split_https() {
     \[*\]) ;;
     *:*) rp_port=${rp_at##*:} rp_at=${rp_at%:*} ;;
   esac
-  case $rp_at in 127.* | localhost | '[::1]') rp_trusts=yes ;; *) rp_trusts=no ;; esac
+  rp_trusts=no
+  # Who names the certificates that he trusts wants it verified there, too.
+  case $rp_at,$rp_unit$rp_with in
+    *"$rp_unit"'ca '*) ;;
+    127.* | localhost,* | '[::1]',*) rp_trusts=yes ;;
+  esac
 }
 
 # Where /proc is mounted with hidepid=2 the processes of others are not there for us: then root is asked for each. Pid 1

@@ -107,6 +107,23 @@ look_up() {
   done' rollback-prod "$@" 2>/dev/null)
 }
 
+# fetch GET…: the same from where nginx asks. A container of our own account may have a network that this host does not reach:
+# there a server is asked (`direct` in the name) by a curl of this host in that network, and everybody else from here.
+fetch() {
+  if [ -z "$rp_apart" ] || [ "$rp_uid" = 0 ] || [ "$rp_keeper,$rp_engine" != itself,podman ]; then
+    fetch_all "$@"
+    return 0
+  fi
+  for rp_one in "$@"; do
+    case ${rp_one%%"$rp_unit"*} in
+      *direct*) rp_asks="nsenter -t $rp_first -U -n --preserve-credentials" ;;
+      *) rp_asks= ;;
+    esac
+    fetch_all "$rp_one"
+  done
+  rp_asks=
+}
+
 # read_end LOG: where it ends now into $rp_size: its bytes; of what a container prints, which are not counted, the seconds
 # since 1970.
 read_end() {

@@ -152,7 +152,7 @@ is_served() {
 
 # is_no_mark: whether who itself gives an answer without it, as one does that puts the number of its process there.
 is_no_mark() {
-  case $(with_get fetch_all | judged direct) in *' unmarked'*) ;; *) return 1 ;; esac
+  case $(with_get fetch | judged direct) in *' unmarked'*) ;; *) return 1 ;; esac
 }
 
 # judged NAME: of the answers on standard input to gets of that name, how many are good; behind it `unmarked` where one

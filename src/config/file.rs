@@ -275,6 +275,8 @@ pub struct AppTable {
     /// Asked on each app host. Left out: blue is proven by the probe's path on its own servers.
     #[schemars(example = ["http://127.0.0.1:8080/health"])]
     pub health: Vec<String>,
+    /// What its health is asked with, where a plain GET that answers 2xx is not what it understands.
+    pub health_with: Option<HealthWithTable>,
     /// Its log, saved before it stops.
     #[schemars(example = &"/opt/listings/logs/green.log")]
     pub log: Option<String>,
@@ -287,8 +289,32 @@ pub struct AppTable {
 
 impl Default for AppTable {
     fn default() -> Self {
-        Self { servers: None, health: Vec::new(), log: None, run: None, stop_timeout: default::STOP_TIMEOUT.into() }
+        Self {
+            servers: None,
+            health: Vec::new(),
+            health_with: None,
+            log: None,
+            run: None,
+            stop_timeout: default::STOP_TIMEOUT.into(),
+        }
     }
+}
+
+/// What the health of a colour is asked with.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthWithTable {
+    /// Lines of the request's head. One that is a secret stands in a variable, as a whole: `"$BLUE_AUTHORIZATION"`.
+    #[schemars(example = ["Host: listings.example.com"])]
+    pub headers: Vec<String>,
+    /// On the host: the certificates that its own is held against. Left out: those that the host trusts.
+    #[schemars(example = &"/etc/ssl/listings-ca.pem")]
+    pub ca: Option<String>,
+    /// Whether any certificate will do. On the loopback addresses any does without it.
+    pub insecure: bool,
+    /// What a side answers that is well. Left out: anything from 200 to 299.
+    #[schemars(example = [401], inner(range(min = 100, max = 599)))]
+    pub statuses: Vec<u16>,
 }
 
 /// What keeps a colour running: exactly one of these.

@@ -176,7 +176,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             let is_probe = name == "probe";
             let is_good = |get: &&Get| match is_probe {
                 true => (200..500).contains(&get.status),
-                false => (200..300).contains(&get.status),
+                false => run.inventory.app(run.colour(Side::To)).health_with.accepts(get.status),
             };
             let Some(get) = gets.iter().find(|get| !is_good(get)) else { continue };
             let what = match get.status {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped};
+pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped, read_health};
 pub use self::ground::Lack;
 pub use self::host::{BegunState, BegunStep, Lock, rights_to_stop};
 pub use self::http::{Get, gets};

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::nouns::inventory::{Inventory, Layout, Nginx, Run};
+use crate::nouns::inventory::{App, Inventory, Layout, Nginx, Run};
 use crate::nouns::names::{IncidentId, ServerAddress};
 use crate::nouns::plan::FileChange;
 
@@ -119,6 +119,22 @@ impl Arguments {
     /// A question over HTTP; see `fetch_all` in `lib.sh`.
     pub fn get(&mut self, name: &str, seconds: u64, host: Option<&str>, url: &str) {
         self.set("get", format!("{name}{UNIT}{seconds}{UNIT}{}{UNIT}{url}", host.unwrap_or("-")));
+    }
+
+    /// A question to the health of a colour.
+    pub fn health(&mut self, name: &str, seconds: u64, app: &App, url: &str) {
+        let with = &app.health_with;
+        let mut words = format!("{name}{UNIT}{seconds}{UNIT}-{UNIT}{url}");
+        for header in &with.headers {
+            words.push_str(&format!("{UNIT}header {}", header.line.reveal()));
+        }
+        if let Some(ca) = &with.ca {
+            words.push_str(&format!("{UNIT}ca {ca}"));
+        }
+        if with.insecure {
+            words.push_str(&format!("{UNIT}insecure"));
+        }
+        self.set("get", words);
     }
 
     /// Where nginx runs, where that is not the host itself; see `nginx.sh`.

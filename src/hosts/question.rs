@@ -77,7 +77,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
             let times = if direction.side(colour) == Side::To { inventory.verify.passes } else { 1 };
             for _ in 0..times {
                 for (n, url) in health_urls(app).enumerate() {
-                    arguments.get(&format!("{colour}.health.{n}"), patience(colour), None, &url);
+                    arguments.health(&format!("{colour}.health.{n}"), patience(colour), app, &url);
                 }
             }
         }

@@ -124,10 +124,32 @@ pub struct App {
     /// Which balancers can send to them.
     pub reach: Reach,
     pub health: Vec<HttpUrl>,
+    pub health_with: HealthWith,
     pub log: Option<RemotePath>,
     pub run: Run,
     /// After SIGTERM this long, then SIGKILL.
     pub stop_timeout: Duration,
+}
+
+/// What the health of a colour is asked with, and which answers are good.
+#[derive(Debug, Clone, Default)]
+pub struct HealthWith {
+    /// `Name: value`; any of them may hold a secret, which the head of a request often does.
+    pub headers: Vec<Header>,
+    /// Certificates on the host that the server's own is held against; `None` is those that the host trusts.
+    pub ca: Option<RemotePath>,
+    /// Whether any certificate will do.
+    pub insecure: bool,
+    /// Empty is anything from 200 to 299.
+    pub statuses: Vec<u16>,
+}
+
+/// A line of a request's head.
+#[derive(Debug, Clone)]
+pub struct Header {
+    pub line: Secret,
+    /// What must be kept out of all text: the value, where it came from a variable.
+    pub hidden: Option<Secret>,
 }
 
 /// What keeps a colour running.
@@ -327,17 +349,25 @@ impl Inventory {
 
     /// Every secret that the config or its variables named, so that it can be kept out of all text.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.notify.channels.iter().map(|channel| match channel {
+        let addresses = self.notify.channels.iter().map(|channel| match channel {
             Channel::Slack { webhook } => webhook,
             Channel::Email { smtp, .. } => smtp,
             Channel::Webhook { url } => url,
-        })
+        });
+        let headers = [&self.blue, &self.green].into_iter().flat_map(|app| &app.health_with.headers);
+        addresses.chain(headers.filter_map(|header| header.hidden.as_ref()))
     }
 }
 
 impl Host {
     pub fn is(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+}
+
+impl HealthWith {
+    pub fn accepts(&self, status: u16) -> bool {
+        if self.statuses.is_empty() { (200..300).contains(&status) } else { self.statuses.contains(&status) }
     }
 }
 

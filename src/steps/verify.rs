@@ -30,7 +30,7 @@ pub fn health(inventory: &Inventory, colour: Colour) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.set("ports", hex_ports(app.ports()));
     for (n, url) in health_urls(app).enumerate() {
-        arguments.get(&format!("{colour}.health.{n}"), PATIENCE, None, &url);
+        arguments.health(&format!("{colour}.health.{n}"), PATIENCE, app, &url);
     }
     arguments.lookups(inventory);
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
@@ -58,8 +58,9 @@ pub fn probe(inventory: &Inventory) -> Question {
 pub fn serves(inventory: &Inventory, colour: Option<Colour>, through_balancer: bool) -> Question {
     let mut arguments = Arguments::new(inventory);
     if let Some(colour) = colour {
-        for (n, url) in health_urls(inventory.app(colour)).enumerate() {
-            arguments.get(&format!("{colour}.health.{n}"), SHORT_PATIENCE, None, &url);
+        let app = inventory.app(colour);
+        for (n, url) in health_urls(app).enumerate() {
+            arguments.health(&format!("{colour}.health.{n}"), SHORT_PATIENCE, app, &url);
         }
     }
     if through_balancer {
@@ -103,6 +104,8 @@ pub fn paths(inventory: &Inventory, paths: &[String]) -> Question {
             arguments.get(&format!("direct.{n}"), SHORT_PATIENCE, probe_host, &url);
         }
     }
+    arguments.container(&inventory.nginx);
+    arguments.lookups(inventory);
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
 
@@ -143,10 +146,7 @@ impl Pulse {
     pub fn complaint(&self) -> String {
         match self.health.iter().find(|health| !health.is_good()) {
             None => "nothing answers".to_owned(),
-            Some(health) => match health.statuses.first() {
-                Some(0) | None => format!("{} gives no answer ({})", health.url, health.error),
-                Some(status) => format!("{} answers {status}", health.url),
-            },
+            Some(health) => health.complaint(),
         }
     }
 }
@@ -170,18 +170,7 @@ pub async fn pulse_of_start<F: Ask>(run: &Context<'_, F>, host: &HostName, side:
 }
 
 fn read_pulse(inventory: &Inventory, colour: Colour, answer: &Answer) -> Pulse {
-    let gets = facts::gets(answer);
-    let health = facts::health_urls(inventory.app(colour))
-        .enumerate()
-        .map(|(n, url)| {
-            let answers: Vec<Get> = gets.get(&format!("{colour}.health.{n}")).cloned().unwrap_or_default();
-            Health {
-                url,
-                statuses: answers.iter().map(|get| get.status).collect(),
-                error: answers.iter().map(|get| get.error.clone()).find(|e| !e.is_empty()).unwrap_or_default(),
-            }
-        })
-        .collect();
+    let health = facts::read_health(inventory.app(colour), &facts::gets(answer));
     let listeners = facts::read_listeners(&answer.text("listeners").unwrap_or_default());
     Pulse { health, listeners, given_up: None }
 }

@@ -1,7 +1,7 @@
 //! The same rollback as commands to type by hand, from the config alone: for the night on which this program is what
 //! does not work. Pure; connects to nobody, so it says what to look at where the program would look itself.
 
-use crate::nouns::inventory::{App, Database, Host, Inventory, Layout, Nginx, Role, Run, WordStands};
+use crate::nouns::inventory::{App, Database, Header, Host, Inventory, Layout, Nginx, Role, Run, WordStands};
 use crate::nouns::names::RemotePath;
 
 /// Commands for each host, in the order in which they are safe.
@@ -13,7 +13,7 @@ pub fn manual(inventory: &Inventory) -> String {
     section(&mut text, "1. blue must answer, on every app host, before anything else");
     for host in inventory.with_role(Role::App) {
         for url in crate::hosts::facts::health_urls(&inventory.blue) {
-            command(&mut text, host, &format!("curl -fsS -m 3 {url}"));
+            command(&mut text, host, &format!("curl -fsS -m 3{} {url}", health_with(&inventory.blue)));
         }
         if inventory.nginx.container.is_some() && inventory.blue.servers.iter().any(|server| server.name().is_some()) {
             comment(
@@ -226,6 +226,21 @@ fn restore(text: &mut String, inventory: &Inventory, database: &Database) {
     command(text, host, &sql("\\l+", "postgres"));
     command(text, host, &sql("\\drds", "postgres"));
     comment(text, "back again: the same swap with the two names changed");
+}
+
+/// What curl is told besides the URL of a health.
+fn health_with(app: &App) -> String {
+    let with = &app.health_with;
+    // A secret is no part of what is printed.
+    let header = |header: &Header| match header.line.reveal().split_once(':') {
+        Some((name, _)) if header.hidden.is_some() => format!("{name}: …"),
+        _ => header.line.reveal().to_owned(),
+    };
+    let mut words: Vec<String> =
+        with.headers.iter().map(|line| format!(" -H {}", shell_words::quote(&header(line)))).collect();
+    words.extend(with.ca.as_ref().map(|ca| format!(" --cacert {}", quoted(ca.as_str()))));
+    words.extend(with.insecure.then(|| " -k".to_owned()));
+    words.concat()
 }
 
 fn quoted(word: &str) -> String {

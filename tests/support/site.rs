@@ -237,15 +237,15 @@ pub fn serves(lab: &Lab, host: &str, colour: &str, scene: &Scene) {
 /// Users on the host itself, whom no cut of the network reaches, until [`users_lost_nothing`] asks them.
 pub fn users_inside(lab: &Lab, host: &str) -> Child {
     lab.sh(host, "rm -f /run/users-go");
-    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"))
-        .args(["exec", lab.dir().to_str().expect("UTF-8"), host, "sh", "-c"])
+    lab.inside(host)
+        .args(["sh", "-c"])
         .arg(format!(
             "while [ ! -e /run/users-go ]; do curl -s -m 10 -o /dev/null -w '%{{http_code}}\\n' \
-             -H 'Host: {SITE}' http://127.0.0.1/; done | sort | uniq -c >/run/users-saw"
+             -H 'Host: {SITE}' http://127.0.0.1/; sleep 0.02; done | sort | uniq -c >/run/users-saw"
         ))
         .stdin(Stdio::null())
         .spawn()
-        .expect("start scripts/lab")
+        .expect("start nsenter")
 }
 
 #[track_caller]

@@ -6,7 +6,7 @@ use super::words::optional;
 use crate::config::file;
 use crate::config::tree::ALTERNATIVES;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Commands, Reach, Run};
+use crate::nouns::inventory::{App, Commands, Header, HealthWith, Reach, Run, Secret};
 use crate::nouns::names::{ContainerName, RemotePath, ServerAddress, UnitName};
 
 /// What a colour is made of: `None` is missing or wrong, and reported.
@@ -28,6 +28,10 @@ impl Meaning<'_, '_, '_> {
     pub(super) fn app(&mut self, colour: Colour, app: &file::AppTable, site: Site, has_container: bool) -> Option<App> {
         let at = |key: &str| format!("{colour}.{key}");
         let health = self.each(&at("health"), &app.health, Self::url);
+        let health_with = match &app.health_with {
+            Some(table) => self.health_with(&at("health_with"), table),
+            None => Some(HealthWith::default()),
+        };
         let log = optional(&app.log, |word| self.word(&at("log"), word, RemotePath::new));
         let stop_timeout = self.wait(&at("stop_timeout"), &app.stop_timeout);
         let (servers, run) = (site.servers?, site.run?);
@@ -36,7 +40,42 @@ impl Meaning<'_, '_, '_> {
             server.is_local() || (has_container && server.name().is_some_and(|name| !name.contains('.')))
         };
         let reach = if servers.iter().all(is_own) { Reach::OwnHost } else { Reach::AnyBalancer };
-        Some(App { colour, servers, reach, health: health?, log: log.ok()?, run, stop_timeout: stop_timeout? })
+        Some(App {
+            colour,
+            servers,
+            reach,
+            health: health?,
+            health_with: health_with?,
+            log: log.ok()?,
+            run,
+            stop_timeout: stop_timeout?,
+        })
+    }
+
+    fn health_with(&mut self, path: &str, table: &file::HealthWithTable) -> Option<HealthWith> {
+        let headers = self.each(&format!("{path}.headers"), &table.headers, Self::header);
+        let ca = optional(&table.ca, |word| self.word(&format!("{path}.ca"), word, RemotePath::new));
+        if table.insecure && table.ca.is_some() {
+            self.wrong(&format!("{path}.insecure"), "it and ca exclude each other: with it any certificate will do");
+            return None;
+        }
+        Some(HealthWith { headers: headers?, ca: ca.ok()?, insecure: table.insecure, statuses: table.statuses.clone() })
+    }
+
+    /// A line of a request's head. Never says what stands in it: it may be a secret.
+    fn header(&mut self, path: &str, line: &str) -> Option<Header> {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let why = match line.split_once(':') {
+            _ if line.chars().any(char::is_control) => "has a control character in it",
+            Some((name, value)) if !name.is_empty() && name.chars().all(is_token) && !value.trim().is_empty() => {
+                let is_from_variable = self.tree.get(path).is_some_and(|node| node.variable.is_some());
+                let hidden = is_from_variable.then(|| Secret::new(value.trim()));
+                return Some(Header { line: Secret::new(line), hidden });
+            }
+            _ => "is not a line of a head",
+        };
+        self.wrong(path, why).hint = Some("for example \"Host: listings.example.com\"".into());
+        None
     }
 
     fn servers(&mut self, path: &str, texts: &[String]) -> Option<Vec<ServerAddress>> {

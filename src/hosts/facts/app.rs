@@ -60,13 +60,22 @@ pub struct Supervision {
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Health {
     pub url: String,
-    pub statuses: Vec<u16>,
+    /// The first answer that was not good; 0 where there was none.
+    pub bad: Option<u16>,
     pub error: String,
 }
 
 impl Health {
     pub fn is_good(&self) -> bool {
-        !self.statuses.is_empty() && self.statuses.iter().all(|status| (200..300).contains(status))
+        self.bad.is_none()
+    }
+
+    /// What is not good about it.
+    pub fn complaint(&self) -> String {
+        match self.bad {
+            Some(0) | None => format!("{} gives no answer{}", self.url, after_colon(&self.error)),
+            Some(status) => format!("{} answers {status}", self.url),
+        }
     }
 }
 
@@ -79,10 +88,7 @@ impl AppFacts {
     pub fn complaint(&self) -> String {
         match self.health.iter().find(|health| !health.is_good()) {
             None => "it has no health URL to ask".to_owned(),
-            Some(health) => match health.statuses.iter().find(|status| !(200..300).contains(*status)) {
-                Some(0) | None => format!("{} gives no answer{}", health.url, after_colon(&health.error)),
-                Some(status) => format!("{} answers {status}", health.url),
-            },
+            Some(health) => health.complaint(),
         }
     }
 }
@@ -214,19 +220,9 @@ pub(super) fn read(
             (is_running, state, ours)
         }
     };
-    let urls: Vec<String> = health_urls(app).collect();
-    let health = urls
-        .iter()
-        .enumerate()
-        .filter_map(|(n, url)| {
-            let answers = gets.get(&format!("{colour}.health.{n}"))?;
-            Some(Health {
-                url: url.clone(),
-                statuses: answers.iter().map(|get| get.status).collect(),
-                error: answers.iter().map(|get| get.error.clone()).find(|error| !error.is_empty()).unwrap_or_default(),
-            })
-        })
-        .collect();
+    // Whoever has no app there was not asked.
+    let was_asked = gets.keys().any(|name| name.starts_with(&format!("{colour}.health.")));
+    let health = if was_asked { read_health(app, gets) } else { Vec::new() };
     let log_bytes = log_size(&answer.text(&format!("{colour}.log")).unwrap_or_default());
     AppFacts { is_running, state, listeners, port_is_open, listener_is_ours, health, log_bytes, supervision }
 }
@@ -263,6 +259,17 @@ fn log_size(said: &str) -> Result<u64, NoLog> {
 /// The ports of the host in what docker says of a container's, as JSON.
 fn published_ports(said: &str) -> Vec<u16> {
     said.split("\"HostPort\":\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect()
+}
+
+/// What a colour answered to each of its health URLs.
+pub fn read_health(app: &App, gets: &BTreeMap<String, Vec<Get>>) -> Vec<Health> {
+    let read = |(n, url)| {
+        let answers = gets.get(&format!("{}.health.{n}", app.colour)).map_or(&[][..], Vec::as_slice);
+        let bad = answers.iter().map(|get| get.status).find(|status| !app.health_with.accepts(*status));
+        let error = answers.iter().map(|get| get.error.clone()).find(|error| !error.is_empty()).unwrap_or_default();
+        Health { url, bad: if answers.is_empty() { Some(0) } else { bad }, error }
+    };
+    health_urls(app).enumerate().map(read).collect()
 }
 
 /// What a colour is asked for its health: the config's URLs, or its own local servers at `/`.
