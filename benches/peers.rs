@@ -56,7 +56,7 @@ fn main() {
     let most = numbers.iter().copied().max().unwrap_or(1);
     let names: Vec<String> = (1..=most).map(|number| format!("h{number}")).collect();
     let words: Vec<&str> = names.iter().map(String::as_str).collect();
-    let lab = Lab::up(&words);
+    let lab = Lab::measured(&words);
     let original = lab.config("");
     let config = std::fs::read_to_string(&original).expect("the config");
     let peers = Peers::install(lab.folder(), &lab.ssh_config());

@@ -67,7 +67,7 @@ fn help() {
 /// From process start to traffic safe, beside one cold ssh that does nothing but test, reload and wait for the new
 /// workers.
 fn switch() {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::measured(&["web1"]);
     let config = lab.config("");
     let mut ours = Vec::new();
     let mut floors = Vec::new();
@@ -106,7 +106,7 @@ fn floor_of_switch(lab: &Lab) -> Duration {
 /// The same over a line on which an answer takes so long; the floor is `ssh host true`, which is the handshake. What is
 /// left of the difference, divided by the line's delay, is the number of round trips.
 fn distance() {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::measured(&["web1"]);
     let near = lab.config("");
     let near_text = std::fs::read_to_string(&near).expect("the config");
     let mut beside = Vec::new();
@@ -185,7 +185,7 @@ fn to_green(lab: &Lab) {
 
 /// A log's archive beside plain `ssh host gzip`, and the memory of ours while 2 GiB pass through.
 fn archive() {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::measured(&["web1"]);
     let config = lab.config_with(|text| {
         let without = text.split("[evidence]").next().unwrap_or_default().to_owned();
         without + "[evidence]\nmax_bytes = \"4GB\"\ntimeout = \"10m\"\njournal = []\nfiles = []\n"
@@ -256,7 +256,7 @@ fn archive_of(config: &std::path::Path) -> (Duration, u64) {
 
 /// Twenty whole rollbacks in a row while users ask.
 fn load() {
-    let lab = Lab::up(&["web1"]);
+    let lab = Lab::measured(&["web1"]);
     let config = lab.config("");
     let mut total = 0;
     let mut bad = Vec::new();
