@@ -338,7 +338,8 @@ fn a_layout_that_nobody_named_is_found_out() {
         let mut wanted: Vec<&str> =
             in_nginx.lines().filter(|line| line.contains(" = ") && !line.starts_with("file = ")).collect();
         if in_nginx.contains("\"variable\"") && !in_nginx.contains("variable = ") {
-            wanted.push("variable = \"active\"");
+            let is_url = layout.name.starts_with("A URL");
+            wanted.push(if is_url { "variable = \"service_url\"" } else { "variable = \"active\"" });
         }
         // Of several upstreams one shows one side alone: the other, with both, is found, and the rest is for who knows it.
         if layout.name == "Several upstreams for one service" {
@@ -364,6 +365,12 @@ fn a_layout_that_nobody_named_is_found_out() {
                  upstream app_green { server 127.0.0.1:8081; }\n\
                  server { location / { proxy_pass http://u; } location /b { proxy_pass http://app_blue; } }";
     assert_eq!(found(FILE, false, three, &[], &servers), ["upstream = \"u\""]);
+    // A map looks at the word, and has a default of its own.
+    let chain = "upstream b { server 127.0.0.1:8080; } upstream g { server 127.0.0.1:8081; }\n\
+                 map $environment $backend { default b; blue b; green g; }\nmap $host $environment { default green; }\n\
+                 server { location / { proxy_pass http://$backend; } }";
+    let lines = ["switch = \"variable\"", "blue = \"blue\"", "green = \"green\"", "variable = \"environment\""];
+    assert_eq!(found(FILE, false, chain, &[], &servers), lines);
     // The files of the sides say a word only.
     let words = "upstream b { server 127.0.0.1:8080; }\nupstream g { server 127.0.0.1:8081; }\n";
     let sides = [("/etc/nginx/s/green.conf", "set $active g;\n"), ("/etc/nginx/s/blue.conf", "set $active b;\n")];
@@ -395,7 +402,11 @@ fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
             lab.config_with(|text| with_tables(text, &unsaid));
             back_to_green(&lab, "web1", layout.file);
             let check = site::run(&lab, &["check"]);
-            check.exits(1).says("hint: add to [nginx]:\n    ").says("the config does not say in which way");
+            check
+                .exits(1)
+                .says("hint: add to [nginx]:\n    ")
+                .says("the config does not say in which way")
+                .never_says("is not known");
             rollback(&lab, &[]).exits(2).says("missing key nginx.upstream");
         }
         lab.config_with(|text| with_tables(text, layout.config));

@@ -152,11 +152,6 @@ nginx_facts() {
   status=0
   # What it complains of goes before it: it is not asked twice, since a name server that hangs is waited for each time.
   { dumped=$(nginx_words "$dump" 2>&4) || status=$?; } 4>&1
-  if [ "$find" = yes ]; then
-    section nginx.whole
-    printf '%s\n' "$dumped" | head -c "$rp_plenty"
-    section nginx.dump
-  fi
   # Only what is needed of a dump that may be a megabyte: files, paths of logs and pid, mentions of green; the pid file
   # once more on the last line.
   kept=$(printf '%s\n' "$dumped" | awk -v marks="$green_marks" '
@@ -171,6 +166,10 @@ nginx_facts() {
   printf '%s\n' "${kept%pidfile *}"
   section nginx.dump.status
   printf '%s' "$status"
+  if [ "$find" = yes ]; then
+    section nginx.whole
+    printf '%s\n' "$dumped" | head -c "$rp_plenty"
+  fi
   if [ -n "$nginx_container" ]; then
     loaded_in_container "$kept"
     tell_nginx

@@ -4,9 +4,12 @@
 //! Never: decides anything. What it finds is for an operator to read and to write down.
 
 use super::grammar::Parsed;
-use super::passes::{is_named, is_pass, name_in, place_in, variable_in};
+use super::passes::{Given, is_named, is_pass, name_in, place_in, variable_in};
 use super::same_address;
 use crate::nouns::colour::{Colour, Each};
+
+/// What stands around the name of a variable.
+const MARKS: [char; 3] = ['$', '{', '}'];
 
 /// A file of nginx's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,12 @@ struct Stands<'f> {
     name: String,
     file: &'f str,
     sides: Each<bool>,
+}
+
+/// Whom a word passes to, and the word that would pass to the other side.
+struct Passed {
+    colour: Colour,
+    others_word: String,
 }
 
 struct Search<'a> {
@@ -157,31 +166,57 @@ impl Search<'_> {
 
     /// A word that all requests are passed by, and the other side's word in its place.
     fn variable(&self) -> Option<FoundLayout> {
-        for (path, file) in &self.files {
-            for given in file.given().filter(|given| given.is_for_all) {
-                let word = given.word.value.as_str();
-                for (_, target) in self.passes() {
-                    let Some(place) = variable_in(target) else { continue };
-                    if target[place.clone()].trim_matches(['$', '{', '}']) != given.variable {
-                        continue;
-                    }
-                    let (before, after) = (&target[..place.start], &target[place.end..]);
-                    let Some((colour, name)) = self.whose(&format!("{before}{word}{after}")) else { continue };
-                    let before = before.rsplit('/').next().unwrap_or_default();
-                    let Some((prefix, suffix)) = name.split_once(word).filter(|(prefix, _)| *prefix == before) else {
-                        continue;
-                    };
-                    let other = self.names(colour.other()).find_map(|name| {
-                        name.strip_prefix(prefix)?.strip_suffix(suffix).filter(|word| !word.is_empty())
-                    });
-                    let Some(other) = other else { continue };
-                    let variable = format!("variable = \"{}\"", given.variable);
-                    let lines = of_sides("variable", colour, word, other).into_iter().chain([variable]);
-                    return Some(self.found("a word that a variable is given", path, lines));
+        let given = || self.files.iter().flat_map(|(path, file)| file.given().map(move |given| (*path, given)));
+        let for_all = || given().filter(|(_, given)| given.is_for_all);
+        // The default of a map that looks at such a word is for nobody.
+        let is_for_nobody = |of: &Given<'_>| {
+            of.entry.is_some_and(|(at, _)| for_all().any(|(_, given)| given.variable == at.trim_matches(MARKS)))
+        };
+        for (path, decides) in for_all().filter(|(_, given)| !is_for_nobody(given)) {
+            let word = decides.word.value.as_str();
+            // Where a map looks at it, it is the map's words that are passed to.
+            let looked_at = |of: &Given<'_>| {
+                of.entry.is_some_and(|(at, key)| at.trim_matches(MARKS) == decides.variable && key != "default")
+            };
+            let entries: Vec<Given<'_>> = given().map(|(_, given)| given).filter(looked_at).collect();
+            let found = match entries.is_empty() {
+                true => self.passed_by(decides.variable, word).map(|passed| (passed.colour, passed.others_word)),
+                false => {
+                    let of_entry = |of: &Given<'_>| Some(self.passed_by(of.variable, &of.word.value)?.colour);
+                    let key = |of: &Given<'_>| of.entry.map(|(_, key)| key.to_owned());
+                    let own = entries.iter().find(|of| key(of).as_deref() == Some(word)).and_then(of_entry);
+                    let other = own.and_then(|colour| entries.iter().find(|of| of_entry(of) == Some(colour.other())));
+                    own.zip(other.and_then(key))
                 }
-            }
+            };
+            let Some((colour, other)) = found else { continue };
+            let variable = format!("variable = \"{}\"", decides.variable);
+            let lines = of_sides("variable", colour, word, &other).into_iter().chain([variable]);
+            return Some(self.found("a word that a variable is given", path, lines));
         }
         None
+    }
+
+    /// Whom a variable with that word passes to.
+    fn passed_by(&self, variable: &str, word: &str) -> Option<Passed> {
+        self.passes().find_map(|(_, target)| {
+            let place = variable_in(target)?;
+            if target[place.clone()].trim_matches(MARKS) != variable {
+                return None;
+            }
+            let (before, after) = (&target[..place.start], &target[place.end..]);
+            let (colour, name) = self.whose(&format!("{before}{word}{after}"))?;
+            // The word may be a whole URL.
+            let scheme = word.find("://").map_or("", |at| &word[..at + 3]);
+            let place = &word[scheme.len()..];
+            let (place, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+            let before = before.rsplit('/').next().unwrap_or_default();
+            let (prefix, suffix) = name.split_once(place).filter(|(prefix, _)| *prefix == before)?;
+            let other = self
+                .names(colour.other())
+                .find_map(|name| name.strip_prefix(prefix)?.strip_suffix(suffix).filter(|word| !word.is_empty()))?;
+            Some(Passed { colour, others_word: format!("{scheme}{other}{path}") })
+        })
     }
 
     /// A target of `proxy_pass` that is a side's, where the other side has a name, too.

@@ -28,6 +28,8 @@ pub(super) struct Given<'f> {
     pub(super) word: &'f Word,
     /// Whether for every request.
     pub(super) is_for_all: bool,
+    /// In a map: what it looks at, and what that must say.
+    pub(super) entry: Option<(&'f str, &'f str)>,
 }
 
 impl Parsed<'_> {
@@ -169,7 +171,7 @@ impl Parsed<'_> {
             let (set, mapped) = match (statement.name(), statement.words.as_slice()) {
                 ("set", [_, variable, word]) if name(variable) => {
                     let is_for_all = !self.is_inside_an_if(statement);
-                    (Some(Given { variable: &variable.value[1..], word, is_for_all }), None)
+                    (Some(Given { variable: &variable.value[1..], word, is_for_all, entry: None }), None)
                 }
                 ("map" | "split_clients" | "geo", [_, .., variable]) if statement.body.is_some() && name(variable) => {
                     (None, Some(&variable.value[1..]))
@@ -179,7 +181,12 @@ impl Parsed<'_> {
             let is_split = statement.name() == "split_clients";
             let entries = mapped.into_iter().flat_map(move |variable| {
                 self.children(index).filter_map(move |entry| match entry.words.as_slice() {
-                    [key, word] => Some(Given { variable, word, is_for_all: key.value == "default" && !is_split }),
+                    [key, word] => Some(Given {
+                        variable,
+                        word,
+                        is_for_all: key.value == "default" && !is_split,
+                        entry: Some((&statement.words[1].value, &key.value)),
+                    }),
                     _ => None,
                 })
             });
