@@ -79,7 +79,9 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     match &cli.command {
         Some(Command::Status) => session.status(ReadOnly::new(ssh)).await,
         Some(Command::Check) => session.check(ReadOnly::new(ssh)).await,
-        Some(Command::Backups { what: Some(Backups::Verify) }) => session.drill(ReadOnly::new(ssh)).await,
+        Some(Command::Backups { what: Some(Backups::Verify { file }) }) => {
+            session.drill(ReadOnly::new(ssh), file.as_deref()).await
+        }
         Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
         None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
         None | Some(Command::Undo { .. }) => session.rollback(ReadOnly::new(ssh.that_will_hold())).await,

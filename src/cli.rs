@@ -114,8 +114,11 @@ pub enum Command {
 pub enum Backups {
     /// List them
     List,
-    /// Restore the newest one into a throw-away database and check it
-    Verify,
+    /// Restore the newest one, or this one, into a throw-away database and check it
+    Verify {
+        /// A dump on the host, whatever it holds
+        file: Option<String>,
+    },
 }
 
 impl RollbackFlags {

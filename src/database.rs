@@ -10,4 +10,5 @@ pub mod programs;
 pub mod question;
 pub mod restore;
 pub mod server;
+pub mod structure;
 pub mod verdict;

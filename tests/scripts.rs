@@ -391,7 +391,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(programs::backups(inventory, database, &path));
     ask(programs::scan(inventory, database, &["/x.sql"], &carried));
     ask(programs::progress(inventory, database, &run));
-    ask(programs::compare(inventory, database, "direct", "copy", Some("live")));
+    ask(programs::compare(inventory, database, "direct", "copy", Some("live"), true));
     let mut apply = |change: Change| programs.push(change.program().clone());
     apply(lock::prepare(inventory, &tenure, Some(&change)));
     for stands_in in [StandsIn::Header, StandsIn::Body] {

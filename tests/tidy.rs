@@ -34,7 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
     ("hosts", &["program", "answer", "remote", "facts", "question", "job", "ssh"]),
     ("incident", &["journal", "folder", "patterns", "past", "capture", "evidence"]),
-    ("database", &["dump", "verdict", "server", "question", "programs", "restore", "on_host"]),
+    ("database", &["dump", "verdict", "structure", "server", "question", "programs", "restore", "on_host"]),
     (
         "steps",
         &[
@@ -91,6 +91,7 @@ const JUDGES: &[&str] = &[
     "incident/capture",
     "database/dump",
     "database/verdict",
+    "database/structure",
     "database/server",
     "database/question",
     "database/programs",
@@ -416,7 +417,7 @@ fn every_script_on_disk_is_sent_and_explains_itself() {
         let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
         let text = read(&path);
         assert!(text.starts_with("# "), "{} does not say what it is for", path.display());
-        let shared = ["lib", "nginx", "ground", "candidate", "psql", "carry"].contains(&name.as_str());
+        let shared = ["lib", "nginx", "ground", "candidate", "psql", "carry", "structure"].contains(&name.as_str());
         assert!(shared || sent.contains(name.as_str()), "{} is sent by nobody", path.display());
         if !shared {
             assert!(text.contains("\n# Takes: "), "{} does not say what it takes", path.display());

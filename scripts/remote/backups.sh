@@ -22,7 +22,8 @@ measured() {
     stat=$(stat -L -c '%Y %F' "$path" 2>/dev/null || as_root stat -L -c '%Y %F' "$path" 2>/dev/null) || continue
     case $stat in
       *directory)
-        size=$(du -sk "$path" 2>/dev/null || as_root du -sk "$path" 2>/dev/null)
+        # What it may not read it leaves out, and says a number all the same.
+        size=$(du -sk "$path" 2>/dev/null) || size=$(as_root du -sk "$path" 2>/dev/null) || continue
         printf '%s %s folder %s\n' "$((${size%%[!0-9]*} * 1024))" "${stat%% *}" "$path"
         ;;
       # Whoever opens a FIFO is held there.

@@ -27,19 +27,29 @@ carry() {
 # put_down: removes it.
 put_down() { [ -z "$rp_agent" ] || rm -rf "${rp_agent%/*}"; }
 
-# kind_of FILE: plain, custom, directory or unknown, by its first bytes.
-kind_of() {
+# read_kind FILE: plain, custom, directory, tar or unknown into $rp_kind, and what it is packed with (gzip, zstd, xz, bzip2 or
+# nothing) into $rp_packer, by their first bytes. Fails where the host has not what it is packed with.
+read_kind() {
+  rp_kind=plain rp_packer=
   if [ -d "$1" ] || as_root test -d "$1" 2>/dev/null; then
-    if [ -e "$1/toc.dat" ] || as_root test -e "$1/toc.dat" 2>/dev/null; then printf directory; else printf unknown; fi
-  elif [ "$(read_whole "$1" 2>/dev/null | head -c 5)" = PGDMP ]; then
-    printf custom
-  else
-    printf plain
+    if [ -e "$1/toc.dat" ] || as_root test -e "$1/toc.dat" 2>/dev/null; then rp_kind=directory; else rp_kind=unknown; fi
+    return 0
   fi
+  case $(read_whole "$1" 2>/dev/null | head -c 6 | od -An -tx1 | tr -d ' \n') in
+    1f8b*) rp_packer=gzip ;;
+    28b52ffd*) rp_packer=zstd ;;
+    fd377a585a00) rp_packer=xz ;;
+    425a68*) rp_packer=bzip2 ;;
+  esac
+  [ -z "$rp_packer" ] || has "$rp_packer" || return 1
+  # A dump in pg_dump's own form, and an archive of tar: its sign stands in byte 257.
+  case $(read_whole "$1" 2>/dev/null | unpacked | head -c 262 | od -An -v -tx1 | tr -d ' \n') in
+    5047444d50*) rp_kind=custom ;;
+    *7573746172) rp_kind=tar ;;
+  esac
 }
-
-# is_packed FILE: whether it begins as gzip does.
-is_packed() { [ "$(read_whole "$1" 2>/dev/null | head -c 2 | od -An -tx1 | tr -d ' ')" = 1f8b ]; }
+# unpacked: what comes in without its packing.
+unpacked() { if [ -n "$rp_packer" ]; then "$rp_packer" -dc 2>/dev/null; else cat; fi; }
 
 # place FILE: puts a file or folder into the container and leaves its path there in rp_placed.
 place() {
@@ -63,17 +73,28 @@ as_owner() {
   fi
 }
 
-# reader_words FILE KIND: the command whose output is the dump's text, packed where it is, a word a line. What is no
-# text is made one by the server's own pg_restore.
+# On one line, for it is a word among words that stand one on each line.
+# shellcheck disable=SC2016 # run by a shell of its own
+rp_through='file=$1 packer=$2 text=$3; set -- cat "$file"; [ -r "$file" ] || set -- sudo -n "$@"; if [ -n "$text" ]; then "$@" | "$packer" -dc | $text; else "$@" | "$packer" -dc; fi'
+# reader_words FILE: the command whose output is the text of the dump that read_kind has looked at, a word a line; packed
+# where it is packed with gzip, which whoever reads it understands. What is no text is made one by the server's own
+# pg_restore.
 reader_words() {
-  if [ "$2" != plain ] && [ -n "${rp_placed:-}" ]; then
+  rp_text=
+  case $rp_kind in custom | directory | tar) rp_text='pg_restore -f -' ;; esac
+  if [ -n "$rp_text" ] && [ -n "${rp_placed:-}" ]; then
     printf '%s\n' docker exec -i "$container" pg_restore -f - "$rp_placed"
     return 0
   fi
-  if [ ! -r "$1" ] && [ "$rp_uid" != 0 ] && [ "$sudo" = yes ]; then printf '%s\n' sudo -n; fi
-  case $2 in
-    custom | directory) printf '%s\n' pg_restore -f - "$1" ;;
-    *) printf '%s\n' cat "$1" ;;
+  case $rp_packer,$rp_text in
+    ',' | 'gzip,' | ,*)
+      if [ ! -r "$1" ] && [ "$rp_uid" != 0 ] && [ "$sudo" = yes ]; then printf '%s\n' sudo -n; fi
+      if [ -n "$rp_text" ]; then printf '%s\n' pg_restore -f - "$1"; else printf '%s\n' cat "$1"; fi
+      ;;
+    *)
+      if [ -n "$rp_text" ] && ! has pg_restore; then rp_text="docker exec -i $container pg_restore -f -"; fi
+      printf '%s\n' sh -c "$rp_through" sh "$1" "$rp_packer" "$rp_text"
+      ;;
   esac
 }
 
@@ -90,10 +111,13 @@ run_lines() {
   "$@"
 }
 
-# dump_text FILE KIND: the text, unpacked. A line at its end that no dump has says that it could not be read whole.
+# is_text_packed: whether what those words give is packed with gzip still.
+is_text_packed() { [ "$rp_kind,$rp_packer" = plain,gzip ]; }
+
+# dump_text FILE: the text, unpacked. A line at its end that no dump has says that it could not be read whole.
 dump_text() {
-  rp_reader=$(reader_words "$1" "$2")
-  if is_packed "$1"; then
+  rp_reader=$(reader_words "$1")
+  if is_text_packed; then
     run_lines "$rp_reader" | gzip -dc
   else
     run_lines "$rp_reader"
@@ -159,6 +183,17 @@ scan_text() {
         if (/^-- Dumped by pg_dump version /) say("by " substr($0, 30))
         else if (/^-- Dumped from database version /) say("from " substr($0, 33))
         else if ($0 == "-- PostgreSQL database dump complete") complete = 1
+        else if (/^-- (Data for )?Name: .*; Type: /) {
+          sub(/^.*; Type: /, "")
+          owner = ""
+          if (/; Owner: /) {
+            owner = $0
+            sub(/^.*; Owner: /, "", owner)
+          }
+          if (owner != "" && owner != "-") owned = 1
+          sub(/;.*/, "")
+          items[$0]++
+        }
         else if (/^-- PostgreSQL database cluster dump/) {
           say("cluster yes")
           fail("it is a dump of a whole server")
@@ -201,6 +236,8 @@ scan_text() {
     END {
       say("statements " statements + 0)
       say("inserts " inserts + 0)
+      for (kind in items) say("item " items[kind] " " kind)
+      if (owned) say("owners yes")
       say("bytes " bytes + 0)
       if (copying) say("inside COPY " table)
       else if (tagged != "" || string) {

@@ -1,6 +1,7 @@
 # Whether a copy is what it should be, and what of the live database it lacks. Only asks.
-# Takes: copy live check... keys=2000000
-# live may be nothing; a check is SQL that must say true; keys are rows at most that are compared key by key.
+# Takes: copy live against check... keys=2000000
+# live is the database whose rows are compared, against the one whose structure is; each may be nothing. A check is SQL that
+# must say true; keys are rows at most that are compared key by key.
 # Always ends with 0; what could not be counted is missing.
 find_psql >/dev/null || return 0
 # checked SQL: on the copy, for a minute at most.
@@ -58,25 +59,41 @@ sorted_keys() {
   { printf "SET statement_timeout = '60s';\n" && grep '^COPY' "$2"; } | sql "$1" -v ON_ERROR_STOP=0 2>/dev/null | sort
 }
 
+folder=$(mktemp -d "${TMPDIR:-/tmp}/rollback-prod-XXXXXX") || return 0
+if [ -n "$against" ]; then
+  structure "$against" >"$folder/against.structure" &
+  structure "$copy" >"$folder/copy.structure" &
+fi
 section rows.copy
 counts "$copy"
+# An index of a partitioned table that is not attached everywhere is not valid where it comes from, either. A table that
+# CREATE EXTENSION itself fills has more rows than the dump, which has only those that were added.
 section validity
-sql "$copy" <<'SQL'
-SELECT to_jsonb('index ' || indexrelid::regclass::text) FROM pg_index WHERE NOT indisvalid;
+sql "$copy" -v n="$rp_nonce" <<'SQL'
+SELECT to_jsonb('index ' || indexrelid::regclass::text) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+  WHERE NOT indisvalid AND c.relkind <> 'I';
+\echo :n extension_tables
+SELECT to_jsonb(n.nspname || '.' || c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_depend e ON e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e' WHERE c.relkind IN ('r', 'p');
 SQL
-[ -n "$live" ] || return 0
-section rows.live
-counts "$live"
-folder=$(mktemp -d "${TMPDIR:-/tmp}/rollback-prod-XXXXXX") || return 0
-key_lists >"$folder/lists" 2>/dev/null
-section keys.tables
-sed -n 's/^-- //p' "$folder/lists"
-section keys
-sorted_keys "$live" "$folder/lists" >"$folder/live"
-sorted_keys "$copy" "$folder/lists" >"$folder/copy"
-# Lines that only the second has begin with a tab.
-comm -3 "$folder/live" "$folder/copy" | awk -F '\t' '
-  $1 != "" { live[$1]++; seen[$1] = 1; next }
-  { copy[$2]++; seen[$2] = 1 }
-  END { for (table in seen) print table, live[table] + 0, copy[table] + 0 }'
+if [ -n "$live" ]; then
+  section rows.live
+  counts "$live"
+  key_lists >"$folder/lists" 2>/dev/null
+  section keys.tables
+  sed -n 's/^-- //p' "$folder/lists"
+  section keys
+  sorted_keys "$live" "$folder/lists" >"$folder/live"
+  sorted_keys "$copy" "$folder/lists" >"$folder/copy"
+  # Lines that only the second has begin with a tab.
+  comm -3 "$folder/live" "$folder/copy" | awk -F '\t' '
+    $1 != "" { live[$1]++; seen[$1] = 1; next }
+    { copy[$2]++; seen[$2] = 1 }
+    END { for (table in seen) print table, live[table] + 0, copy[table] + 0 }'
+fi
+wait
+if [ -s "$folder/against.structure" ] && [ -s "$folder/copy.structure" ]; then
+  section structure
+  differences "$folder/against.structure" "$folder/copy.structure"
+fi
 rm -rf "$folder"

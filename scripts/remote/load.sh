@@ -56,7 +56,7 @@ load
 --progress=$folder/progress
 --bytes=$size
 $(printf '%s\n' "$@")
-$(reader_words "$file" "$kind" | sed 's/^/--read=/')
+$(reader_words "$file" | sed 's/^/--read=/')
 --
 $(psql_words)
 -d
@@ -67,8 +67,8 @@ $(conninfo "$copy")" >"$folder/scan"
 in_one() {
   stage data
   packed=no
-  if is_packed "$file"; then packed=gzip; fi
-  dump_text "$file" "$kind" 2>/dev/null | scan_text -v packed="$packed" -v report="$folder/scan" -v pass=1 |
+  if is_text_packed; then packed=gzip; fi
+  dump_text "$file" 2>/dev/null | scan_text -v packed="$packed" -v report="$folder/scan" -v pass=1 |
     run_lines "$(psql_words)
 -X
 -q
@@ -90,8 +90,10 @@ by_pg_restore() {
 
 load() {
   rp_placed=
-  case $kind in
-    custom | directory)
+  read_kind "$file" || return 1
+  # Of what is packed as a whole, and of tar, pg_restore cannot read two parts at once.
+  case $kind,$rp_packer in
+    custom, | directory,)
       if [ "$way" = container ]; then
         place "$file" || return 1
         by_pg_restore

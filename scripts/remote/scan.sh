@@ -5,23 +5,27 @@ has pg_restore || for folder in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do P
 carry "$bytes"
 read_one() {
   file=$1
-  kind=$(kind_of "$file")
+  lacks=
+  read_kind "$file" || lacks=$rp_packer
   rp_placed=
-  if [ "$kind" != plain ] && [ -n "$container" ] && ! has pg_restore; then place "$file"; fi
+  if [ "$rp_kind" != plain ] && [ -z "$rp_packer" ] && [ -n "$container" ] && ! has pg_restore; then place "$file"; fi
   section format
-  printf '%s' "$kind"
+  printf '%s' "$rp_kind"
   section scan
   if [ ! -r "$file" ] && ! as_root test -r "$file" 2>/dev/null; then
     printf 'error it is not there, or not readable\n'
+  elif [ -n "$lacks" ]; then
+    printf 'packed %s\nerror it is packed with %s, which is not on the host: install it there, or %s -dc FILE | gzip >FILE.gz elsewhere\n' \
+      "$lacks" "$lacks" "$lacks"
   elif [ -n "$rp_agent" ]; then
     run_lines "$rp_agent
 on-host
 scan
-$(reader_words "$file" "$kind" | sed 's/^/--read=/')"
+$(reader_words "$file" | sed 's/^/--read=/')"
   else
     packed=no
-    if is_packed "$file"; then packed=gzip; fi
-    dump_text "$file" "$kind" 2>/dev/null | scan_text -v packed="$packed" -v report=/dev/stdout
+    if is_text_packed; then packed=gzip; fi
+    dump_text "$file" 2>/dev/null | scan_text -v packed="$packed" -v report=/dev/stdout
   fi
   [ -z "$rp_placed" ] || take_away
 }

@@ -15,6 +15,7 @@ use crate::incident::folder;
 use crate::incident::journal::Journal;
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Database, Host, Role};
+use crate::nouns::names::RemotePath;
 use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageName, Step, Undo};
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Drill, Status, StepWord};
@@ -118,16 +119,21 @@ impl Session<'_> {
     }
 
     /// The drill: the newest dump into a throw-away database, checked, counted, timed, and dropped again.
-    pub(super) async fn drill(&self, fleet: ReadOnly<Ssh>) -> u8 {
+    /// A named one is taken whatever it holds; whether it would have served is another question.
+    pub(super) async fn drill(&self, fleet: ReadOnly<Ssh>, named: Option<&str>) -> u8 {
         let Some(database) = self.inventory().database.as_ref() else { return self.no_database() };
-        let plan = self.drill_plan(database);
+        let named = match named.map(RemotePath::new).transpose() {
+            Ok(named) => named,
+            Err(bad) => return refuse(self.terminal, self.clock, &bad.to_string()),
+        };
+        let plan = self.drill_plan(database, named.clone());
         let Some(fleet) = Confirmed::by_reason(&plan).and_then(|consent| fleet.unlock(&consent, &plan)) else {
             return refuse(self.terminal, self.clock, "nobody asked for this drill");
         };
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = super::rollback::watch_signals(self.terminal.is_json());
-        let work = self.work(database, &fleet, &journal);
-        let drill = self.drilled(&work, &interrupts).await;
+        let work = Work { is_forced: named.is_some(), ..self.work(database, &fleet, &journal) };
+        let drill = self.drilled(&work, named.as_ref(), &interrupts).await;
         let incidents = &self.inventory().incidents;
         let written = folder::append_drill(incidents, &drill);
         if let Err(err) = &written {
@@ -147,12 +153,12 @@ impl Session<'_> {
     }
 
     /// What a drill does: one load aside, and nothing that lasts. Typing the command is the consent to that.
-    fn drill_plan(&self, database: &Database) -> Plan {
+    fn drill_plan(&self, database: &Database, backup: Option<RemotePath>) -> Plan {
         let inventory = self.inventory();
         let host = inventory.with_role(Role::Database).next().or(inventory.hosts.first());
         let step = |host: &Host| Step {
             host: host.name.clone(),
-            action: Action::Load { wish: RestoreWish { backup: None } },
+            action: Action::Load { wish: RestoreWish { backup: backup.clone() } },
             guard: Guard::Nothing,
             undo: Undo::CopyIsDropped,
             why: format!("database {}: the newest whole dump is loaded aside, checked and dropped", database.name),
@@ -173,7 +179,12 @@ impl Session<'_> {
         }
     }
 
-    async fn drilled(&self, work: &Work<'_, Ssh>, interrupts: &watch::Receiver<u32>) -> Drill {
+    async fn drilled(
+        &self,
+        work: &Work<'_, Ssh>,
+        named: Option<&RemotePath>,
+        interrupts: &watch::Receiver<u32>,
+    ) -> Drill {
         let mut drill = Drill::begun(self.clock.began_at(), &work.database.name);
         let server = match work.server_awake().await {
             Ok(server) => server,
@@ -185,7 +196,7 @@ impl Session<'_> {
             return drill.failed(problems.join("; "));
         }
         work.drop_leftovers(&server).await;
-        let choice: Choice = work.choose(&server, None).await;
+        let choice: Choice = work.choose(&server, named).await;
         drill.passed_over.clone_from(&choice.passed_over);
         let dump = match &choice.dump {
             Some(dump) if choice.problems.is_empty() => dump,
@@ -209,12 +220,13 @@ impl Session<'_> {
         drill.load_ms = u64::try_from(loaded.took.as_millis()).unwrap_or(u64::MAX);
         let compared = work.compare(&server, &loaded, false).await;
         let dropped = work.drop(&server, &name, Some(loaded.oid)).await;
-        let mut why = Vec::new();
+        let mut why: Vec<String> = choice.forced_past.iter().map(|problem| problem.why.clone()).collect();
         match compared {
             Err(failure) => why.push(failure.to_string()),
             Ok(compared) => {
                 (drill.rows, drill.tables) = (compared.rows, compared.tables);
                 why.extend(compared.wrong);
+                why.extend(compared.incomplete.iter().map(|why| format!("it is incomplete: {why}")));
                 why.extend(compared.failed_checks.iter().map(|check| format!("the check {check}")));
             }
         }

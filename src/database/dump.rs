@@ -7,6 +7,7 @@
 mod scanner;
 mod statement;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 
@@ -35,6 +36,10 @@ pub struct Scan {
     pub inserts: u64,
     /// Each COPY block: the table's name as written, and its rows.
     pub rows: Vec<(String, u64)>,
+    /// How many items of each type its headers tell of: `TABLE`, `TABLE DATA`, `INDEX`, …; none in what is not pg_dump's.
+    pub items: BTreeMap<String, u64>,
+    /// Whether any of them has an owner; pg_dump writes none with --no-owner.
+    pub has_owners: bool,
     /// Of SQL text.
     pub bytes: u64,
     /// Not in pg_dump's own order: schema, then rows, then indexes and what needs the rows; or with settings between
@@ -67,6 +72,7 @@ impl Scan {
             ("transaction_timeout", self.sets_transaction_timeout),
             ("cluster", self.is_cluster),
             ("odd", self.is_odd),
+            ("owners", self.has_owners),
         ] {
             if is_so {
                 line(key, "yes");
@@ -79,6 +85,9 @@ impl Scan {
         line("inserts", &self.inserts.to_string());
         for (name, rows) in &self.rows {
             line("rows", &format!("{rows} {name}"));
+        }
+        for (kind, count) in &self.items {
+            line("item", &format!("{count} {kind}"));
         }
         line("bytes", &self.bytes.to_string());
         if let Some(inside) = &self.inside {
@@ -109,6 +118,11 @@ impl Scan {
                 "transaction_timeout" => scan.sets_transaction_timeout = true,
                 "cluster" => scan.is_cluster = true,
                 "odd" => scan.is_odd = true,
+                "owners" => scan.has_owners = true,
+                "item" => {
+                    let (count, kind) = value.split_once(' ').unwrap_or((value, ""));
+                    scan.items.insert(kind.to_owned(), number(count));
+                }
                 "offence" => {
                     let (line, text) = value.split_once(' ').unwrap_or((value, ""));
                     scan.offences.push((number(line), text.to_owned()));
@@ -129,6 +143,25 @@ impl Scan {
         scan
     }
 
+    /// What it is a dump of, by its headers and its rows.
+    pub fn holds(&self) -> Holds {
+        let has = |kinds: &[&str]| kinds.iter().any(|kind| self.items.contains_key(*kind));
+        let has_rows = has(&["TABLE DATA"]) || !self.rows.is_empty() || self.inserts > 0;
+        match (has(&["TABLE", "FOREIGN TABLE"]), has_rows, self.has_after()) {
+            // Whoever made it, it is not pg_dump; or there is no table in it.
+            _ if self.items.is_empty() => Holds::All,
+            (true, true, _) | (false, false, false) => Holds::All,
+            (true, false, _) => Holds::Schema,
+            (false, true, _) => Holds::Rows,
+            (false, false, true) => Holds::After,
+        }
+    }
+
+    /// Whether anything is in it that pg_dump writes behind the rows.
+    pub fn has_after(&self) -> bool {
+        self.items.keys().any(|kind| Section::Schema.then(kind) == Section::After)
+    }
+
     /// Whether it may be loaded as far as the text alone tells.
     pub fn is_good(&self) -> bool {
         self.is_complete && self.error.is_none() && self.offences.is_empty() && !self.is_cluster
@@ -137,6 +170,16 @@ impl Scan {
 
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Which part of a database a dump is of, as far as its text tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    All,
+    Schema,
+    Rows,
+    /// Indexes, keys, triggers, and no table that they are for.
+    After,
 }
 
 /// The three parts of a dump in pg_dump's order.

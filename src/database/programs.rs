@@ -10,6 +10,7 @@ use crate::nouns::names::{IncidentId, RemotePath};
 use crate::nouns::record::Swap;
 
 const PSQL: &str = include_str!("../../scripts/remote/psql.sh");
+const STRUCTURE: &str = include_str!("../../scripts/remote/structure.sh");
 const CARRY: &str = include_str!("../../scripts/remote/carry.sh");
 
 const DATABASE: Script = script!("database", LIB, PSQL);
@@ -18,7 +19,7 @@ const BACKUPS: Script = script!("backups", LIB, PSQL);
 const SCAN: Script = script!("scan", LIB, PSQL, CARRY);
 const LOAD: Script = script!("load", LIB, PSQL, CARRY);
 const PROGRESS: Script = script!("progress", LIB, PSQL);
-const COMPARE: Script = script!("compare", LIB, PSQL);
+const COMPARE: Script = script!("compare", LIB, PSQL, STRUCTURE);
 const SWAP: Script = script!("swap", LIB, PSQL);
 const DROP: Script = script!("drop", LIB, PSQL);
 
@@ -113,11 +114,20 @@ pub fn progress(inventory: &Inventory, database: &Database, run: &IncidentId) ->
     Question(program(PROGRESS, arguments, Duration::from_secs(15)))
 }
 
-/// Checks on the copy, and what the live database has that it has not; without `live`, the copy alone.
-pub fn compare(inventory: &Inventory, database: &Database, way: &str, copy: &str, live: Option<&str>) -> Question {
+/// Checks on the copy, and what it lacks of the live database, which it is held against: of its structure and, with `rows`,
+/// of its rows. Without one, the copy alone.
+pub fn compare(
+    inventory: &Inventory,
+    database: &Database,
+    way: &str,
+    copy: &str,
+    live: Option<&str>,
+    rows: bool,
+) -> Question {
     let mut arguments = arguments(inventory, database, Some(way));
     arguments.set("copy", copy);
-    arguments.set("live", live.unwrap_or(""));
+    arguments.set("live", live.filter(|_| rows).unwrap_or(""));
+    arguments.set("against", live.unwrap_or(""));
     arguments.set("keys", KEYS_COMPARED);
     for check in &database.checks {
         arguments.set("check", check);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::database::structure;
 use crate::nouns::plan::Word;
 use crate::nouns::record::{Dump, Loss, Swap, TableLoss, plural};
 use crate::nouns::redact::printable;
@@ -141,6 +142,13 @@ fn loss_table(loss: &Loss) -> String {
     for note in &loss.not_counted {
         let _ = writeln!(text, "  {}", printable(note));
     }
+    let structure = structure::lines(&loss.structure);
+    if !structure.is_empty() {
+        text.push_str("Besides rows:\n");
+    }
+    for line in structure {
+        let _ = writeln!(text, "  {}", printable(&line));
+    }
     text
 }
 
@@ -167,6 +175,7 @@ fn as_usize(count: u64) -> usize {
 mod tests {
     use super::*;
     use crate::nouns::names::HostName;
+    use crate::nouns::record::{Differs, StructureDiffers};
 
     fn time(text: &str) -> DateTime<Utc> {
         DateTime::parse_from_rfc3339(text).expect("a time").to_utc()
@@ -205,6 +214,12 @@ mod tests {
             }],
             alike: 3,
             not_counted: vec!["public.events: too large to compare row by row".into()],
+            structure: vec![StructureDiffers {
+                kind: "index".into(),
+                how: Differs::OnlyLive,
+                count: 1,
+                names: vec!["public.by_owner".into()],
+            }],
         };
         let sessions: Vec<String> = vec!["8 × listings@10.0.0.7 (puma)".into()];
         let shown = text(&Prompt {
@@ -231,6 +246,7 @@ mod tests {
             "public.listings  1,234,567  1,234,000        600         33",
             "3 tables alike",
             "public.events: too large",
+            "live now and not in the dump, LOST: 1: 1 index (public.by_owner)",
         ] {
             assert!(shown.contains(wanted), "{wanted:?} is missing in\n{shown}");
         }

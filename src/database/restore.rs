@@ -67,6 +67,8 @@ pub struct Choice {
     /// Newer ones that were not taken, each with the cause.
     pub passed_over: Vec<String>,
     pub problems: Vec<Hindrance>,
+    /// What was against the one that is taken, and --force went past.
+    pub forced_past: Vec<Hindrance>,
 }
 
 /// A database that was loaded and stands beside the live one.
@@ -288,11 +290,13 @@ impl<F: Ask> Work<'_, F> {
             let Some(mut checked) = checked else {
                 return Choice::of(Hindrance::new(format!("{path} could not be read on {}", server.host), None));
             };
+            let mut forced_past = Vec::new();
             if self.is_forced {
-                checked.problems.retain(|problem| !problem.can_be_forced);
+                let goes = |problem: &Hindrance| problem.can_be_forced && !(problem.must_be_named && named.is_none());
+                (forced_past, checked.problems) = checked.problems.into_iter().partition(goes);
             }
             if checked.problems.is_empty() {
-                return Choice { dump: Some(checked), passed_over, problems: Vec::new() };
+                return Choice { dump: Some(checked), passed_over, forced_past, problems: Vec::new() };
             }
             let why: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
             passed_over.push(format!("{path}: {}", why.join("; ")));
@@ -300,7 +304,7 @@ impl<F: Ask> Work<'_, F> {
         }
         match (named, last) {
             (Some(_), Some(checked)) => {
-                Choice { problems: checked.problems.clone(), dump: Some(checked), passed_over: Vec::new() }
+                Choice { problems: checked.problems.clone(), dump: Some(checked), ..Choice::default() }
             }
             _ => Choice {
                 dump: None,
@@ -313,6 +317,7 @@ impl<F: Ask> Work<'_, F> {
                     Some("rollback-prod backups list"),
                 )],
                 passed_over,
+                ..Choice::default()
             },
         }
     }
@@ -334,21 +339,18 @@ impl<F: Ask> Work<'_, F> {
         }
     }
 
-    /// Checks the copy, and compares it with its dump and with the live database.
+    /// Checks the copy, and compares it with its dump and with the structure of the live database and, with `rows`, with its
+    /// rows.
     ///
     /// # Errors
     /// When the host cannot be asked.
-    pub async fn compare(
-        &self,
-        server: &DatabaseServer,
-        loaded: &Loaded,
-        with_live: bool,
-    ) -> Result<Compared, Failure> {
-        let live = (with_live && server.facts.live.is_some()).then_some(self.database.name.as_str());
+    pub async fn compare(&self, server: &DatabaseServer, loaded: &Loaded, rows: bool) -> Result<Compared, Failure> {
+        let live = server.facts.live.is_some().then_some(self.database.name.as_str());
         let way = &server.facts.way;
-        let question = programs::compare(self.inventory, self.database, way, &loaded.name, live);
+        let question = programs::compare(self.inventory, self.database, way, &loaded.name, live, rows);
         let answer = self.fleet.ask(&server.host, &question).await?;
-        Ok(server::compared(&answer, &self.database.name, &self.database.checks, &loaded.scan, live.is_some()))
+        let has_live = rows && live.is_some();
+        Ok(server::compared(&answer, &self.database.name, &self.database.checks, &loaded.scan, has_live))
     }
 
     /// How a load stands.
@@ -481,7 +483,7 @@ impl<F: Apply> Work<'_, F> {
                         LoadState::Running { stage, share, done, total } => {
                             self.show(server, began, &stage, share, (done, total));
                         }
-                        LoadState::Ended { status: 0, scan, .. } => return Ok(scan),
+                        LoadState::Ended { status: 0, scan, .. } => return Ok(*scan),
                         LoadState::Ended { status, said, .. } => return Err(why_failed(status, &said)),
                         LoadState::Killed { said } => {
                             return Err(format!("the load was killed on {}: {}", server.host, last_line(&said)));
@@ -625,7 +627,7 @@ impl<F: Apply> Work<'_, F> {
 
 impl Choice {
     fn of(problem: Hindrance) -> Choice {
-        Choice { dump: None, passed_over: Vec::new(), problems: vec![problem] }
+        Choice { problems: vec![problem], ..Choice::default() }
     }
 }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::database::dump::{Scan, plain_name};
+use crate::database::structure;
 use crate::database::verdict::{DumpFile, Format};
 use crate::hosts::answer::Answer;
 use crate::nouns::record::{Loss, TableLoss, plural};
@@ -181,6 +182,7 @@ pub fn scans(answer: &Answer) -> Vec<(Format, Scan)> {
         "plain" => Format::Plain,
         "custom" => Format::Custom,
         "directory" => Format::Directory,
+        "tar" => Format::Tar,
         _ => Format::Unknown,
     });
     formats.zip(answer.all("scan").map(|text| Scan::from_lines(&text))).collect()
@@ -200,7 +202,7 @@ pub enum LoadState {
     Ended {
         status: i32,
         said: String,
-        scan: Scan,
+        scan: Box<Scan>,
     },
     /// It left no status: killed, or the host was switched off.
     Killed {
@@ -217,7 +219,7 @@ pub fn load_state(answer: &Answer) -> LoadState {
     }
     let text = |name: &str| answer.text(name).unwrap_or_default();
     if let Ok(status) = text("status").trim().parse() {
-        return LoadState::Ended { status, said: text("out"), scan: Scan::from_lines(&text("scan")) };
+        return LoadState::Ended { status, said: text("out"), scan: Box::new(Scan::from_lines(&text("scan"))) };
     }
     if text("alive").trim() != "yes" {
         return LoadState::Killed { said: text("out") };
@@ -238,6 +240,8 @@ pub struct Compared {
     pub failed_checks: Vec<String>,
     /// Where the copy differs from its own dump.
     pub wrong: Vec<String>,
+    /// What the dump does not hold, and the live database has.
+    pub incomplete: Vec<String>,
     pub loss: Loss,
     /// Rows in the copy.
     pub rows: u64,
@@ -269,14 +273,18 @@ pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has
     let live: Vec<Count> = lines(&text("rows.live"));
     let mut wrong: Vec<String> =
         lines::<String>(&text("validity")).into_iter().map(|what| format!("{what} is not valid")).collect();
-    wrong.extend(differs_from_dump(&copy, scan));
-    let loss =
+    wrong.extend(differs_from_dump(&copy, &lines(&text("extension_tables")), scan));
+    let differs = structure::read(&text("structure"));
+    let incomplete = structure::incomplete(&differs, scan);
+    let mut loss =
         if has_live { loss(answer, name, &live, &copy) } else { Loss { database: name.to_owned(), ..Loss::default() } };
-    Compared { failed_checks, wrong, loss, rows: copy.iter().map(|count| count.rows).sum(), tables: copy.len() as u64 }
+    loss.structure = differs;
+    let (rows, tables) = (copy.iter().map(|count| count.rows).sum(), copy.len() as u64);
+    Compared { failed_checks, wrong, incomplete, loss, rows, tables }
 }
 
-/// Rows of each table against those that the dump had.
-fn differs_from_dump(copy: &[Count], scan: &Scan) -> Vec<String> {
+/// Rows of each table against those that the dump had; a table that an extension made may have more, which it brought.
+fn differs_from_dump(copy: &[Count], of_extensions: &[String], scan: &Scan) -> Vec<String> {
     if scan.rows.is_empty() || scan.inserts > 0 {
         return Vec::new();
     }
@@ -288,12 +296,15 @@ fn differs_from_dump(copy: &[Count], scan: &Scan) -> Vec<String> {
     let mut wrong: Vec<String> = in_dump
         .iter()
         .filter_map(|(table, rows)| match in_copy.get(table.as_str()) {
+            Some(count) if count > rows && of_extensions.contains(table) => None,
             Some(count) if count != rows => Some(format!("{table} has {count} rows, the dump has {rows}")),
             _ => None,
         })
         .collect();
     // Rows that came in through a partitioned table are in its partitions: then the sums must fit.
-    let (dumped, copied): (u64, u64) = (in_dump.values().sum(), in_copy.values().sum());
+    let is_own = |table: &str| !of_extensions.iter().any(|of| of == table);
+    let dumped: u64 = in_dump.iter().filter(|(table, _)| is_own(table)).map(|(_, rows)| rows).sum();
+    let copied: u64 = in_copy.iter().filter(|(table, _)| is_own(table)).map(|(_, rows)| rows).sum();
     if wrong.is_empty() && dumped != copied {
         wrong.push(format!("the copy has {copied} rows in all, the dump has {dumped}"));
     }
@@ -360,5 +371,5 @@ fn loss(answer: &Answer, name: &str, live: &[Count], copy: &[Count]) -> Loss {
     if live.is_empty() && !copy.is_empty() {
         not_counted.push("the live database could not be counted".to_owned());
     }
-    Loss { database: name.to_owned(), tables, alike, not_counted }
+    Loss { database: name.to_owned(), tables, alike, not_counted, structure: Vec::new() }
 }

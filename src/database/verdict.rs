@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::database::dump::Scan;
+use crate::database::dump::{Holds, Scan, plain_name};
 use crate::nouns::units::{bytes, span, with_contents};
 
 /// A database needs more room than its dump's text: indexes, page headers, free space. Measured 1.4 and 2.2 on two
@@ -35,6 +35,7 @@ pub enum Format {
     Plain,
     Custom,
     Directory,
+    Tar,
     Unknown,
 }
 
@@ -44,6 +45,7 @@ impl Format {
             Format::Plain => "plain",
             Format::Custom => "custom",
             Format::Directory => "directory",
+            Format::Tar => "tar",
             Format::Unknown => "unknown",
         }
     }
@@ -71,15 +73,21 @@ pub struct Hindrance {
     /// The command to type, or what to do.
     pub hint: Option<String>,
     pub can_be_forced: bool,
+    /// Whether it keeps a dump from being taken that nobody named, forced or not.
+    pub must_be_named: bool,
 }
 
 impl Hindrance {
     pub fn new(why: impl Into<String>, hint: Option<&str>) -> Hindrance {
-        Hindrance { why: why.into(), hint: hint.map(str::to_owned), can_be_forced: false }
+        Hindrance { why: why.into(), hint: hint.map(str::to_owned), can_be_forced: false, must_be_named: false }
     }
 
     fn forcible(why: impl Into<String>) -> Hindrance {
-        Hindrance { why: why.into(), hint: None, can_be_forced: true }
+        Hindrance { can_be_forced: true, ..Hindrance::new(why, None) }
+    }
+
+    fn partial(why: impl Into<String>) -> Hindrance {
+        Hindrance { must_be_named: true, ..Hindrance::forcible(why) }
     }
 }
 
@@ -137,7 +145,7 @@ pub fn judge(file: &DumpFile, format: Format, scan: &Scan, target: &RestoreTarge
     if problems.is_empty() {
         problems.extend(offences(scan));
         problems.extend(versions(scan, target));
-        problems.extend(tables(scan, target));
+        problems.extend(tables(scan, target).or_else(|| part(scan, target)));
         problems.extend(room(scan, target));
     }
     if target.deployed_at.is_some_and(|deployed| file.modified >= deployed) {
@@ -217,10 +225,7 @@ fn tables(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
     if target.live_tables.is_empty() || scan.rows.is_empty() {
         return None;
     }
-    let is_known = |name: &str| {
-        let plain = crate::database::dump::plain_name(name);
-        target.live_tables.contains(&plain)
-    };
+    let is_known = |name: &str| target.live_tables.contains(&plain_name(name));
     if scan.rows.iter().any(|(name, _)| is_known(name)) {
         return None;
     }
@@ -230,6 +235,24 @@ fn tables(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
         first.join(", "),
         target.live_tables.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
     )))
+}
+
+/// A dump of a part of the database would leave the rest of it nowhere.
+fn part(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
+    let what = match scan.holds() {
+        Holds::Schema => "the schema only, and no rows",
+        Holds::Rows => "rows only, and no tables for them",
+        Holds::After => "indexes, keys and triggers only",
+        Holds::All => {
+            // What green added since is not in it, and is never most of a database. Counted and not named: rows may go in
+            // through the root of a partitioned table.
+            let (held, live) = (scan.items.get("TABLE").copied()?, target.live_tables.len() as u64);
+            return (2 * held < live).then(|| {
+                Hindrance::partial(format!("it is a dump of a part: it has {held} tables, and {live} are live"))
+            });
+        }
+    };
+    Some(Hindrance::partial(format!("it is a dump of a part: {what}")))
 }
 
 fn room(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
@@ -287,5 +310,6 @@ pub fn good_words(scan: &Scan) -> String {
     let by =
         scan.by.as_deref().and_then(|by| by.split(' ').next()).map_or(String::new(), |by| format!(", pg_dump {by}"));
     let inserts = if scan.inserts > 0 { format!(", {} INSERTs", scan.inserts) } else { String::new() };
-    format!("{}{inserts}{by}", with_contents("whole", scan.rows.len() as u64, rows))
+    let lacks = if scan.items.is_empty() || scan.has_after() { "" } else { ", no index, key or trigger in it" };
+    format!("{}{inserts}{lacks}{by}", with_contents("whole", scan.rows.len() as u64, rows))
 }

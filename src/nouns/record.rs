@@ -257,6 +257,29 @@ pub struct Loss {
     pub alike: u64,
     /// What could not be counted, in words.
     pub not_counted: Vec<String>,
+    /// What differs besides rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub structure: Vec<StructureDiffers>,
+}
+
+/// Things of one kind (`index`, `grant`, …) that differ in one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StructureDiffers {
+    pub kind: String,
+    pub how: Differs,
+    pub count: u64,
+    /// The first of them.
+    pub names: Vec<String>,
+}
+
+/// In which way a copy differs from the live database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Differs {
+    OnlyLive,
+    OnlyCopy,
+    /// Both have it, and it is not the same.
+    Otherwise,
 }
 
 /// One table on both sides; `None` is a table that is not there, or was not counted.

@@ -197,6 +197,10 @@ impl<'a, F: Apply> Context<'a, F> {
         if !wrong.is_empty() {
             return Err(format!("the copy is not what it should be: {}", wrong.join("; ")));
         }
+        if !compared.incomplete.is_empty() && !work.is_forced {
+            let why = compared.incomplete.join("; ");
+            return Err(format!("the copy is incomplete: {why} (--force goes on past this)"));
+        }
         self.journal.record(What::Loss(compared.loss.clone()));
         // Sessions and sizes as they are now, not as they were before the load.
         let server = work.server().await.map_err(|problem| problem.why)?;
@@ -215,6 +219,9 @@ impl<'a, F: Apply> Context<'a, F> {
         }
         let sessions: Vec<String> = server.facts.sessions.iter().map(|sessions| sessions.describe()).collect();
         let dump = work.dump_record(&server, choice);
+        let mut warnings = self.warnings(&server);
+        warnings.extend(choice.forced_past.iter().map(|problem| problem.why.clone()));
+        warnings.extend(compared.incomplete.iter().map(|why| format!("the copy is incomplete: {why}")));
         let question = question::Prompt {
             word: Word::Restore,
             swap: &swap,
@@ -224,7 +231,7 @@ impl<'a, F: Apply> Context<'a, F> {
             dump: Some(&dump),
             loss: Some(&compared.loss),
             sessions: &sessions,
-            warnings: &self.warnings(&server),
+            warnings: &warnings,
             loaded_in: Some(loaded.took),
             now: self.journal.clock().now(),
             rpo: self.inventory.targets.rpo,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::database::structure;
 use crate::nouns::record::{DatabaseState, Dump, Entry, Loss, TableLoss, What};
 use crate::nouns::units::{bytes, grouped, to_the_second, with_contents};
 use crate::tell::story;
@@ -103,6 +104,7 @@ fn loss_rows(loss: &Loss) -> (Vec<LossRow>, Vec<String>) {
         notes.push(format!("{} tables are alike on both sides", loss.alike));
     }
     notes.extend(loss.not_counted.iter().cloned());
+    notes.extend(structure::lines(&loss.structure));
     (rows, notes)
 }
 

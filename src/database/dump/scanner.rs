@@ -513,7 +513,9 @@ impl Scanner {
             self.trailer_seen = true;
         } else if said.starts_with("-- PostgreSQL database cluster dump") {
             self.scan.is_cluster = true;
-        } else if let Some(kind) = item_of(&said) {
+        } else if let Some((kind, owner)) = item_of(&said) {
+            *self.scan.items.entry(kind.to_owned()).or_default() += 1;
+            self.scan.has_owners |= !matches!(owner, "" | "-");
             self.section = self.section.then(kind);
             reader.item(kind, self.section)?;
             self.kind = Some(kind.to_owned());

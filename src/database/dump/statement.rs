@@ -52,12 +52,13 @@ pub(super) fn hangs_together(words: &[Vec<u8>], kind: &str) -> bool {
     }
 }
 
-/// The type in `-- Name: listings; Type: TABLE; Schema: public; Owner: listings`, also with `-- Data for Name:`.
-pub(super) fn item_of(comment: &str) -> Option<&str> {
+/// Type and owner in `-- Name: listings; Type: TABLE; Schema: public; Owner: listings`, also with `-- Data for Name:`.
+pub(super) fn item_of(comment: &str) -> Option<(&str, &str)> {
     let rest = comment.strip_prefix("-- Data for Name: ").or_else(|| comment.strip_prefix("-- Name: "))?;
     // The name may hold anything, so it is read from the end.
     let (_, after) = rest.rsplit_once("; Type: ")?;
-    Some(after.split(';').next()?.trim())
+    let owner = after.rsplit_once("; Owner: ").map_or("", |(_, owner)| owner.trim());
+    Some((after.split(';').next()?.trim(), owner))
 }
 
 /// The table of `COPY name (columns) FROM stdin;`, as written; `None` for any other COPY.

@@ -1,0 +1,203 @@
+//! What is in a dump and what is not, on a real server with the real pg_dump: each option is told for what it makes, no
+//! part of a database is taken for all of it, and what a copy lacks besides rows is said before the question.
+
+#[path = "support/database.rs"]
+mod database;
+#[path = "support/site.rs"]
+mod site;
+mod support;
+
+use database::*;
+use site::*;
+use support::Scene;
+use support::lab::Lab;
+
+/// One of everything that is no row.
+const RICH: &str = r"
+SET ROLE listings;
+CREATE TYPE mood AS ENUM ('fine', 'ill');
+CREATE TABLE moods (id serial PRIMARY KEY, mood mood, note text UNIQUE);
+CREATE TABLE visits (id int, day date) PARTITION BY RANGE (day);
+CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+INSERT INTO visits SELECT i, '2026-01-02' FROM generate_series(1, 50) i;
+INSERT INTO moods (mood) SELECT 'fine' FROM generate_series(1, 20);
+CREATE VIEW fine AS SELECT * FROM moods WHERE mood = 'fine';
+CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM moods;
+CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER keeps BEFORE UPDATE ON moods FOR EACH ROW EXECUTE FUNCTION kept();
+ALTER TABLE moods ENABLE ROW LEVEL SECURITY;
+CREATE POLICY everybody ON moods USING (true);
+GRANT SELECT ON listings, moods TO reader;
+COMMENT ON TABLE moods IS 'how they are';
+CREATE INDEX ON ONLY visits (id);
+RESET ROLE;
+SELECT lo_create(4711);
+";
+
+/// Options of pg_dump, and a word of what is said of what they make.
+const OPTIONS: &[(&str, &str)] = &[
+    ("", "whole, 4 tables"),
+    ("--schema-only", "a dump of a part: the schema only"),
+    ("--data-only", "a dump of a part: rows only"),
+    ("--section=pre-data", "a dump of a part: the schema only"),
+    ("--section=data", "a dump of a part: rows only"),
+    ("--section=post-data", "a dump of a part: indexes, keys and triggers only"),
+    ("--section=pre-data --section=data", "no index, key or trigger in it"),
+    ("--table=listings", "a dump of a part: it has 1 tables, and 5 are live"),
+    ("--schema=public", "whole, 4 tables"),
+    ("--exclude-table=orders", "whole, 3 tables"),
+    ("--exclude-table-data=orders", "whole, 3 tables"),
+    ("--no-acl", "whole, 4 tables"),
+    ("--no-owner", "whole, 4 tables"),
+    ("--clean", "whole, 4 tables"),
+    ("--clean --if-exists", "whole, 4 tables"),
+    ("--create", "CREATE DATABASE listings_prod"),
+    ("--inserts", "6,070 INSERTs"),
+    ("--column-inserts", "6,070 INSERTs"),
+    ("--rows-per-insert=100 --inserts", "INSERTs"),
+    ("--disable-triggers", "whole, 4 tables"),
+    ("--no-comments", "whole, 4 tables"),
+    ("--quote-all-identifiers", "whole, 4 tables"),
+    ("--disable-dollar-quoting", "whole, 4 tables"),
+    ("--use-set-session-authorization", "whole, 4 tables"),
+    ("--serializable-deferrable", "whole, 4 tables"),
+    ("--load-via-partition-root", "whole, 4 tables"),
+    ("--encoding=LATIN1", "whole, 4 tables"),
+    ("--large-objects", "whole, 4 tables"),
+    ("--no-tablespaces --no-publications --no-subscriptions", "whole, 4 tables"),
+    ("--verbose", "whole, 4 tables"),
+];
+
+fn rich() -> Lab {
+    let lab = with_database();
+    sql(&lab, RICH);
+    lab.sh("web1", &format!("chmod 777 {FOLDER}"));
+    lab
+}
+
+/// A dump made with these options, an hour ago.
+#[track_caller]
+fn dumped(lab: &Lab, options: &str, file: &str) {
+    lab.sh("web1", &format!("cd /; sudo -u postgres pg_dump {options} {NAME} >{FOLDER}/{file} 2>/dev/null"));
+    aged(lab, file, 60);
+}
+
+fn verified(lab: &Lab, file: &str) -> Scene {
+    run(lab, &["backups", "verify", &format!("{FOLDER}/{file}")])
+}
+
+#[test]
+fn each_option_of_pg_dump_is_told_for_what_it_makes() {
+    let lab = rich();
+    for (number, (options, _)) in OPTIONS.iter().enumerate() {
+        dumped(&lab, options, &format!("{number:02}.sql"));
+    }
+    let list = run(&lab, &["backups", "list"]);
+    list.exits(0);
+    for (number, (options, words)) in OPTIONS.iter().enumerate() {
+        let line = list.stdout.lines().find(|line| line.contains(&format!("/{number:02}.sql "))).unwrap_or_default();
+        list.holds(line.contains(words), &format!("pg_dump {options}: {words:?} in {line:?}"));
+    }
+    // The newest are of parts: none of them is taken, forced or not.
+    for number in [1, 2, 5, 7] {
+        aged(&lab, &format!("{number:02}.sql"), 1);
+    }
+    for words in [&["--restore-db"][..], &["--restore-db", "--force"]] {
+        let scene = rollback(&lab, &[words, &["--dry-run"]].concat());
+        scene.says("NOT TAKEN").never_says("01.sql would be restored").never_says("07.sql would be restored");
+    }
+    // All that is whole is a database again, and is like the live one.
+    for number in [0, 16, 19, 23, 25, 29] {
+        verified(&lab, &format!("{number:02}.sql")).exits(0).says("would have served");
+    }
+    verified(&lab, "07.sql").exits(1).says("it has 1 tables, and 5 are live").says("would NOT have served");
+}
+
+#[test]
+fn a_copy_that_lacks_what_its_dump_left_out_never_goes_live_unless_forced() {
+    let lab = rich();
+    let before = state(&lab);
+    for (options, file, words) in [
+        (
+            "--section=pre-data --section=data",
+            "sections.sql",
+            "the dump has no indexes, keys and triggers in it; the copy lacks",
+        ),
+        ("--no-acl", "no-acl.sql", "the dump has no rights in it (--no-acl); the copy lacks 2: 2 grants"),
+        (
+            "--no-owner",
+            "no-owner.sql",
+            "the dump has no owners in it (--no-owner); in the copy belong to somebody else",
+        ),
+    ] {
+        dumped(&lab, options, file);
+        let path = format!("{FOLDER}/{file}");
+        let words_of_run = ["--reason", "x", "--restore-db", "--backup", &path];
+        let scene = Scene::of_typing(&mut program(&lab, &words_of_run), lab.folder(), "RESTORE\n");
+        scene.exits(6).says("the copy is incomplete").says(words).says("database listings_prod as it was");
+        scene.holds(
+            state(&lab) == before && relatives(&lab).is_empty(),
+            "the live database is as it was, the copy gone",
+        );
+        verified(&lab, file).exits(1).says(words);
+    }
+    // What green's migration made since is no reason: it is told, with what it costs.
+    dumped(&lab, "", "whole.sql");
+    sql(
+        &lab,
+        "SET ROLE listings; ALTER TABLE listings ADD COLUMN price int; CREATE INDEX newer ON listings (price);
+         CREATE TABLE added (id int PRIMARY KEY); DROP VIEW fine; CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+    );
+    let path = format!("{FOLDER}/whole.sql");
+    let whole = ["--reason", "x", "--restore-db", "--backup", &path];
+    let scene = Scene::of_typing(&mut program(&lab, &whole), lab.folder(), "no\n");
+    scene
+        .exits(6)
+        .says("Besides rows:")
+        .says("live now and not in the dump, LOST:")
+        .says("1 index (public.newer)")
+        .says("1 table (public.added)")
+        .says("in the dump and not live, comes back:")
+        .says("1 view (public.fine)")
+        .says("another in the dump than live:")
+        .says("1 function (public.one())");
+    let forced = ["--reason", "x", "--restore-db", "--backup", &format!("{FOLDER}/no-acl.sql"), "--force"];
+    let scene = Scene::of_typing(&mut program(&lab, &forced), lab.folder(), "RESTORE\n");
+    scene.exits(0).says("WARNING:    the copy is incomplete: the dump has no rights in it");
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    scene.holds(report.contains("live now and not in the dump, LOST:"), &report);
+}
+
+/// Packed and archived in every way that pg_dump and a shell know; as the host has the tools for it.
+#[test]
+fn what_a_dump_is_packed_in_is_read_through_the_hosts_own_programs_or_named() {
+    let lab = rich();
+    lab.sh(
+        "web1",
+        &format!(
+            "cd /; dump() {{ sudo -u postgres pg_dump \"$@\" {NAME}; }}; cd {FOLDER}
+             dump | xz -c1 >a.sql.xz; dump | bzip2 -c1 >b.sql.bz2; dump -Fc | gzip -c1 >c.dump.gz; dump -Ft >d.tar
+             dump -Ft | gzip -c1 >e.tar.gz; dump -Fc >f.dump; printf '\\050\\265\\057\\375rest' >g.sql.zst
+             head -c 3000 a.sql.xz >cut.sql.xz; chmod 600 d.tar; touch -d '2 hours ago' *"
+        ),
+    );
+    let list = run(&lab, &["backups", "list"]);
+    list.exits(0);
+    let verdict = |file: &str| list.stdout.lines().find(|line| line.contains(&format!("/{file} "))).unwrap_or_default();
+    for file in ["a.sql.xz", "b.sql.bz2", "c.dump.gz", "d.tar", "e.tar.gz", "f.dump"] {
+        list.holds(verdict(file).contains("whole, 4 tables"), &format!("{file}: {}", verdict(file)));
+        verified(&lab, file).exits(0).says("would have served");
+    }
+    list.holds(
+        verdict("cut.sql.xz").contains("cannot be read to its end") || verdict("cut.sql.xz").contains("cut off"),
+        "cut",
+    );
+    list.holds(verdict("g.sql.zst").contains("it is packed with zstd, which is not on the host"), verdict("g.sql.zst"));
+    // Without what is carried over, by the host's own shell.
+    lab.sh("web1", "mount -o remount,noexec /dev/shm; mount -t tmpfs -o noexec tmpfs /tmp; mount -t tmpfs -o noexec tmpfs /var/tmp");
+    lab.sh("web1", "mount -t tmpfs -o noexec,uid=1000 tmpfs /home/deploy/.cache 2>/dev/null || true");
+    for file in ["a.sql.xz", "c.dump.gz"] {
+        verified(&lab, file).exits(0).says("would have served");
+    }
+}
