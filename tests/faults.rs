@@ -26,7 +26,7 @@ use support::lab::{Lab, Load};
 
 const HOST: &str = "web1";
 /// How many cells are played at once for each core: a cell waits most of its time, for a drain or a deadline.
-const CELLS_PER_CORE: usize = 3;
+const CELLS_PER_CORE: usize = 2;
 
 /// The step in which a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -80,7 +80,7 @@ SELECT concat_ws(:'u', 'grant', n.nspname || '.' || o.proname || '(' || pg_get_f
 SELECT concat_ws(:'u', 'grant', 'type ' || n.nspname || '.' || o.typname || ' to ' || :to, :rights)
   FROM pg_type o JOIN pg_namespace n ON n.oid = o.typnamespace CROSS JOIN LATERAL aclexplode(o.typacl) a
   WHERE a.grantee <> o.typowner AND :here AND :own GROUP BY n.nspname, o.typname, a.grantee;
-SELECT concat_ws(:'u', 'default grant', pg_get_userbyid(o.defaclrole) || coalesce(' in ' || n.nspname, '') || ' ' || o.defaclobjtype || ' to ' || :to, :rights)
+SELECT concat_ws(:'u', 'default grant', pg_get_userbyid(o.defaclrole) || coalesce(' in ' || n.nspname, '') || ' ' || o.defaclobjtype::text || ' to ' || :to, :rights)
   FROM pg_default_acl o LEFT JOIN pg_namespace n ON n.oid = o.defaclnamespace CROSS JOIN LATERAL aclexplode(o.defaclacl) a
   GROUP BY o.defaclrole, n.nspname, o.defaclobjtype, a.grantee;
 SELECT concat_ws(:'u', 'owner', :named, pg_get_userbyid(o.relowner))

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::database::dump::{Holds, Scan, plain_name};
-use crate::nouns::units::{bytes, span, with_contents};
+use crate::nouns::units::{bytes, grouped, span, with_contents};
 
 /// A database needs more room than its dump's text: indexes, page headers, free space. Measured 1.4 and 2.2 on two
 /// data sets (docs/performance.md); the live database's own size is the better guess where there is one.
@@ -309,7 +309,7 @@ pub fn good_words(scan: &Scan) -> String {
     let rows: u64 = scan.rows.iter().map(|(_, rows)| rows).sum();
     let by =
         scan.by.as_deref().and_then(|by| by.split(' ').next()).map_or(String::new(), |by| format!(", pg_dump {by}"));
-    let inserts = if scan.inserts > 0 { format!(", {} INSERTs", scan.inserts) } else { String::new() };
+    let inserts = if scan.inserts > 0 { format!(", {} INSERTs", grouped(scan.inserts)) } else { String::new() };
     let lacks = if scan.items.is_empty() || scan.has_after() { "" } else { ", no index, key or trigger in it" };
     format!("{}{inserts}{lacks}{by}", with_contents("whole", scan.rows.len() as u64, rows))
 }
