@@ -5,6 +5,7 @@
 //! touched by the swap alone, and that takes a word that was typed. [`on_host`] runs where the dump is.
 
 pub mod dump;
+pub mod migrations;
 pub mod on_host;
 pub mod programs;
 pub mod question;

@@ -143,10 +143,14 @@ fn a_copy_that_lacks_what_its_dump_left_out_never_goes_live_unless_forced() {
         verified(&lab, file).exits(1).says(words);
     }
     // What green's migration made since is no reason: it is told, with what it costs.
+    sql(
+        &lab,
+        "SET ROLE listings; CREATE TABLE schema_migrations (version text PRIMARY KEY); INSERT INTO schema_migrations VALUES ('20261120');",
+    );
     dumped(&lab, "", "whole.sql");
     sql(
         &lab,
-        "SET ROLE listings; ALTER TABLE listings ADD COLUMN price int; CREATE INDEX newer ON listings (price);
+        "SET ROLE listings; INSERT INTO schema_migrations VALUES ('20261124'), ('20261125'); ALTER TABLE listings ADD COLUMN price int; CREATE INDEX newer ON listings (price);
          CREATE TABLE added (id int PRIMARY KEY); DROP VIEW fine; CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 2'",
     );
     let path = format!("{FOLDER}/whole.sql");
@@ -155,6 +159,7 @@ fn a_copy_that_lacks_what_its_dump_left_out_never_goes_live_unless_forced() {
     scene
         .exits(6)
         .says("Besides rows:")
+        .says("migrations (rails): live is at 20261125, the dump at 20261120: 2 migrations newer (20261124, 20261125)")
         .says("live now and not in the dump, LOST:")
         .says("1 index (public.newer)")
         .says("1 table (public.added)")
@@ -178,7 +183,7 @@ fn what_a_dump_is_packed_in_is_read_through_the_hosts_own_programs_or_named() {
         &format!(
             "cd /; dump() {{ sudo -u postgres pg_dump \"$@\" {NAME}; }}; cd {FOLDER}
              dump | xz -c1 >a.sql.xz; dump | bzip2 -c1 >b.sql.bz2; dump -Fc | gzip -c1 >c.dump.gz; dump -Ft >d.tar
-             dump -Ft | gzip -c1 >e.tar.gz; dump -Fc >f.dump; printf '\\050\\265\\057\\375rest' >g.sql.zst
+             dump -Ft | gzip -c1 >e.tar.gz; cd /; sudo -u postgres pg_dump -Fd -f {FOLDER}/h.dir {NAME}; chmod 700 {FOLDER}/h.dir; cd {FOLDER} dump -Fc >f.dump; printf '\\050\\265\\057\\375rest' >g.sql.zst
              head -c 3000 a.sql.xz >cut.sql.xz; chmod 600 d.tar; touch -d '2 hours ago' *"
         ),
     );
@@ -194,6 +199,17 @@ fn what_a_dump_is_packed_in_is_read_through_the_hosts_own_programs_or_named() {
         "cut",
     );
     list.holds(verdict("g.sql.zst").contains("it is packed with zstd, which is not on the host"), verdict("g.sql.zst"));
+    // An extension brings rows of its own, of which the dump has only those that were added: as PostGIS does.
+    lab.sh(
+        "web1",
+        "cd /usr/share/postgresql/15/extension
+         printf \"default_version = '1.0'\nrelocatable = true\n\" >shop.control
+         echo \"CREATE TABLE shop_places (id int PRIMARY KEY); INSERT INTO shop_places SELECT generate_series(1, 500);
+           SELECT pg_extension_config_dump('shop_places', 'WHERE id > 500');\" >shop--1.0.sql",
+    );
+    sql(&lab, "CREATE EXTENSION shop; INSERT INTO shop_places VALUES (501)");
+    dumped(&lab, "", "i.sql");
+    verified(&lab, "i.sql").exits(0).says("5 tables, 6,571 rows").says("would have served");
     // Without what is carried over, by the host's own shell.
     lab.sh("web1", "mount -o remount,noexec /dev/shm; mount -t tmpfs -o noexec tmpfs /tmp; mount -t tmpfs -o noexec tmpfs /var/tmp");
     lab.sh("web1", "mount -t tmpfs -o noexec,uid=1000 tmpfs /home/deploy/.cache 2>/dev/null || true");

@@ -34,7 +34,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
     ("hosts", &["program", "answer", "remote", "facts", "question", "job", "ssh"]),
     ("incident", &["journal", "folder", "patterns", "past", "capture", "evidence"]),
-    ("database", &["dump", "verdict", "structure", "server", "question", "programs", "restore", "on_host"]),
+    (
+        "database",
+        &["migrations", "dump", "verdict", "structure", "server", "question", "programs", "restore", "on_host"],
+    ),
     (
         "steps",
         &[
@@ -89,6 +92,7 @@ const JUDGES: &[&str] = &[
     "hosts/job",
     "incident/patterns",
     "incident/capture",
+    "database/migrations",
     "database/dump",
     "database/verdict",
     "database/structure",

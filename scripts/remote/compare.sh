@@ -91,6 +91,10 @@ if [ -n "$live" ]; then
     { copy[$2]++; seen[$2] = 1 }
     END { for (table in seen) print table, live[table] + 0, copy[table] + 0 }'
 fi
+if [ -n "$against" ]; then
+  section migrations
+  migrations "$against"
+fi
 wait
 if [ -s "$folder/against.structure" ] && [ -s "$folder/copy.structure" ]; then
   section structure

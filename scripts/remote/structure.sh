@@ -123,3 +123,30 @@ differences() {
       for (kind in all) print kind u "all" u all[kind]
     }' "$1" "$2"
 }
+
+# migrations DATABASE: what tools for migrations have applied there, the oldest first, as JSON; see migrations.rs, which reads
+# the same tables in a dump.
+migrations() {
+  sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'
+SET statement_timeout = '20s';
+SELECT format('SELECT jsonb_build_object(''tool'', %L, ''version'', %s) FROM (SELECT * FROM %I.%I WHERE %s ORDER BY %s DESC LIMIT 5000) t ORDER BY %s',
+    k.tool, k.version, n.nspname, c.relname, k.counts, k.ordered, k.ordered)
+  FROM (VALUES (1, 'alembic', 'alembic_version', 'version_num', 'version_num::text', 'true', 'version_num'),
+    (2, 'golang-migrate', 'schema_migrations', 'dirty', 'version::text', 'true', 'version'),
+    (3, 'rails', 'schema_migrations', 'version', 'version::text', 'true', 'version'),
+    (4, 'prisma', '_prisma_migrations', 'migration_name', 'migration_name', 'rolled_back_at IS NULL', 'started_at'),
+    (5, 'drizzle', '__drizzle_migrations', 'hash', 'created_at::text', 'true', 'created_at'),
+    (6, 'flyway', 'flyway_schema_history', 'installed_rank', 'version', 'success AND version IS NOT NULL', 'installed_rank'),
+    (7, 'liquibase', 'databasechangelog', 'orderexecuted', 'id', 'true', 'orderexecuted'),
+    (8, 'django', 'django_migrations', 'applied', 'app || ''.'' || name', 'true', 'id'),
+    (9, 'sqlx', '_sqlx_migrations', 'checksum', 'version::text', 'success', 'version'),
+    (10, 'diesel', '__diesel_schema_migrations', 'run_on', 'version', 'true', 'version'),
+    (11, 'goose', 'goose_db_version', 'is_applied', 'version_id::text', 'is_applied', 'id'),
+    (12, 'knex', 'knex_migrations', 'migration_time', 'name', 'true', 'id')) k (place, tool, relation, has, version, counts, ordered)
+  JOIN pg_class c ON c.relname = k.relation AND c.relkind IN ('r', 'p') JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = k.has AND NOT a.attisdropped)
+  AND NOT (k.tool = 'rails' AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'dirty'))
+  ORDER BY k.place
+\gexec
+SQL
+}

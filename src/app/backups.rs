@@ -1,7 +1,9 @@
 //! `backups list` and `backups verify`: what there is to restore, and the weekly drill that proves it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -14,7 +16,7 @@ use crate::hosts::ssh::Ssh;
 use crate::incident::folder;
 use crate::incident::journal::Journal;
 use crate::nouns::consent::Confirmed;
-use crate::nouns::inventory::{Database, Host, Role};
+use crate::nouns::inventory::{Database, Host, Role, Targets};
 use crate::nouns::names::RemotePath;
 use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageName, Step, Undo};
 use crate::nouns::production::Verdict;
@@ -135,11 +137,17 @@ impl Session<'_> {
         let work = Work { is_forced: named.is_some(), ..self.work(database, &fleet, &journal) };
         let drill = self.drilled(&work, named.as_ref(), &interrupts).await;
         let incidents = &self.inventory().incidents;
+        for missed in &drill.missed {
+            self.terminal.warning(missed);
+        }
+        if let Some(trend) = trend(&folder::drills(incidents, &database.name), &drill) {
+            self.terminal.printable(&format!("{trend}\n"));
+        }
         let written = folder::append_drill(incidents, &drill);
         if let Err(err) = &written {
             self.terminal.error(&format!("{err:#}"));
         }
-        let left = drill.why.iter().map(|why| format!("drill: {why}")).collect::<Vec<_>>();
+        let left = drill.why.iter().chain(&drill.missed).map(|why| format!("drill: {why}")).collect::<Vec<_>>();
         let is_good = drill.would_serve && written.is_ok();
         let would = if drill.would_serve { "would have served" } else { "would NOT have served" };
         let of = drill.dump.as_deref().unwrap_or("no dump");
@@ -185,6 +193,7 @@ impl Session<'_> {
         named: Option<&RemotePath>,
         interrupts: &watch::Receiver<u32>,
     ) -> Drill {
+        let began = Instant::now();
         let mut drill = Drill::begun(self.clock.began_at(), &work.database.name);
         let server = match work.server_awake().await {
             Ok(server) => server,
@@ -219,6 +228,8 @@ impl Session<'_> {
         };
         drill.load_ms = u64::try_from(loaded.took.as_millis()).unwrap_or(u64::MAX);
         let compared = work.compare(&server, &loaded, false).await;
+        drill.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        drill.missed = missed(&drill, &self.inventory().targets, self.clock.now());
         let dropped = work.drop(&server, &name, Some(loaded.oid)).await;
         let mut why: Vec<String> = choice.forced_past.iter().map(|problem| problem.why.clone()).collect();
         match compared {
@@ -311,4 +322,36 @@ impl Session<'_> {
     fn no_database(&self) -> u8 {
         refuse(self.terminal, self.clock, "the config has no [database]")
     }
+}
+
+/// So many earlier drills are a trend.
+const TREND: usize = 5;
+
+/// How long the load took in the drills before, and now; nothing where this one loaded none.
+fn trend(before: &[Drill], now: &Drill) -> Option<String> {
+    let loads: Vec<&Drill> = before.iter().filter(|drill| drill.load_ms > 0).collect();
+    if loads.is_empty() || now.load_ms == 0 {
+        return None;
+    }
+    let words = |drill: &Drill| format!("{} ({})", span(Duration::from_millis(drill.load_ms)), bytes(drill.bytes));
+    let earlier: Vec<String> = loads.iter().rev().take(TREND).rev().map(|drill| words(drill)).collect();
+    Some(format!("loaded before in {}; now in {}", earlier.join(", "), words(now)))
+}
+
+/// What of the promises a restore like this drill would have broken.
+fn missed(drill: &Drill, targets: &Targets, now: DateTime<Utc>) -> Vec<String> {
+    let took = Duration::from_millis(drill.took_ms);
+    let age = drill.modified.map(|modified| (now - modified).to_std().unwrap_or_default());
+    let over = |took: Option<Duration>, target: Option<Duration>, words: &str, name: &str| {
+        let (took, target) = (took?, target?);
+        (took > target).then(|| format!("{words} {} of the {} that targets.{name} promises", span(took), span(target)))
+    };
+    [
+        over(Some(took), targets.restore, "a restore would have taken", "restore"),
+        over(Some(took), targets.rto, "a restore alone would have taken", "rto"),
+        over(age, targets.rpo, "what is lost would have been", "rpo"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

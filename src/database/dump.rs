@@ -13,6 +13,8 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::database::migrations::Migration;
+
 pub use crate::database::dump::scanner::Scanner;
 pub use crate::database::dump::statement::{after_parentheses, name_at, plain_name};
 
@@ -38,7 +40,11 @@ pub struct Scan {
     pub rows: Vec<(String, u64)>,
     /// How many items of each type its headers tell of: `TABLE`, `TABLE DATA`, `INDEX`, …; none in what is not pg_dump's.
     pub items: BTreeMap<String, u64>,
-    /// Whether any of them has an owner; pg_dump writes none with --no-owner.
+    /// What tools for migrations had applied, by the rows of their own tables.
+    pub migrations: Vec<Migration>,
+    /// Whether they were looked for: the shell reads no rows.
+    pub reads_migrations: bool,
+    /// Whether any item has an owner; pg_dump writes none with --no-owner.
     pub has_owners: bool,
     /// Of SQL text.
     pub bytes: u64,
@@ -73,6 +79,7 @@ impl Scan {
             ("cluster", self.is_cluster),
             ("odd", self.is_odd),
             ("owners", self.has_owners),
+            ("migrations", self.reads_migrations),
         ] {
             if is_so {
                 line(key, "yes");
@@ -88,6 +95,9 @@ impl Scan {
         }
         for (kind, count) in &self.items {
             line("item", &format!("{count} {kind}"));
+        }
+        for migration in &self.migrations {
+            line("migration", &format!("{} {}", migration.tool, migration.version));
         }
         line("bytes", &self.bytes.to_string());
         if let Some(inside) = &self.inside {
@@ -119,9 +129,14 @@ impl Scan {
                 "cluster" => scan.is_cluster = true,
                 "odd" => scan.is_odd = true,
                 "owners" => scan.has_owners = true,
+                "migrations" => scan.reads_migrations = true,
                 "item" => {
                     let (count, kind) = value.split_once(' ').unwrap_or((value, ""));
                     scan.items.insert(kind.to_owned(), number(count));
+                }
+                "migration" => {
+                    let (tool, version) = value.split_once(' ').unwrap_or((value, ""));
+                    scan.migrations.push(Migration { tool: tool.to_owned(), version: version.to_owned() });
                 }
                 "offence" => {
                     let (line, text) = value.split_once(' ').unwrap_or((value, ""));

@@ -142,6 +142,9 @@ fn loss_table(loss: &Loss) -> String {
     for note in &loss.not_counted {
         let _ = writeln!(text, "  {}", printable(note));
     }
+    if let Some(migrations) = &loss.migrations {
+        let _ = writeln!(text, "  {}", printable(migrations));
+    }
     let structure = structure::lines(&loss.structure);
     if !structure.is_empty() {
         text.push_str("Besides rows:\n");
@@ -214,6 +217,7 @@ mod tests {
             }],
             alike: 3,
             not_counted: vec!["public.events: too large to compare row by row".into()],
+            migrations: Some("migrations (rails): live is at 3, the dump at 1".into()),
             structure: vec![StructureDiffers {
                 kind: "index".into(),
                 how: Differs::OnlyLive,
@@ -246,6 +250,7 @@ mod tests {
             "public.listings  1,234,567  1,234,000        600         33",
             "3 tables alike",
             "public.events: too large",
+            "migrations (rails): live is at 3, the dump at 1",
             "live now and not in the dump, LOST: 1: 1 index (public.by_owner)",
         ] {
             assert!(shown.contains(wanted), "{wanted:?} is missing in\n{shown}");

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::database::dump::{Scan, plain_name};
+use crate::database::migrations::{self, Migration};
 use crate::database::structure;
 use crate::database::verdict::{DumpFile, Format};
 use crate::hosts::answer::Answer;
@@ -279,6 +280,13 @@ pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has
     let mut loss =
         if has_live { loss(answer, name, &live, &copy) } else { Loss { database: name.to_owned(), ..Loss::default() } };
     loss.structure = differs;
+    // Where only the shell reads dumps, nobody has read theirs.
+    let applied: Vec<Migration> = lines(&text("migrations"));
+    if !scan.reads_migrations && !applied.is_empty() {
+        loss.not_counted.push("which migrations the dump has was not read there".to_owned());
+    } else {
+        loss.migrations = migrations::compared(&applied, &scan.migrations);
+    }
     let (rows, tables) = (copy.iter().map(|count| count.rows).sum(), copy.len() as u64);
     Compared { failed_checks, wrong, incomplete, loss, rows, tables }
 }
@@ -371,5 +379,5 @@ fn loss(answer: &Answer, name: &str, live: &[Count], copy: &[Count]) -> Loss {
     if live.is_empty() && !copy.is_empty() {
         not_counted.push("the live database could not be counted".to_owned());
     }
-    Loss { database: name.to_owned(), tables, alike, not_counted, structure: Vec::new() }
+    Loss { database: name.to_owned(), tables, alike, not_counted, ..Loss::default() }
 }

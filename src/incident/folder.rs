@@ -133,6 +133,13 @@ fn hash_file(path: &Path) -> io::Result<String> {
     }
 }
 
+/// Earlier drills of a database, oldest first. A line that cannot be read is none.
+pub fn drills(incidents: &Path, database: &str) -> Vec<Drill> {
+    let text = fs::read_to_string(incidents.join(DRILLS)).unwrap_or_default();
+    let read = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    read.filter(|drill: &Drill| drill.database == database).collect()
+}
+
 /// Adds a line to the record of drills, beside the incident folders.
 ///
 /// # Errors

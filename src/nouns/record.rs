@@ -257,6 +257,9 @@ pub struct Loss {
     pub alike: u64,
     /// What could not be counted, in words.
     pub not_counted: Vec<String>,
+    /// Where the migrations of the two sides differ: how, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<String>,
     /// What differs besides rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub structure: Vec<StructureDiffers>,
@@ -310,9 +313,15 @@ pub struct Drill {
     pub tables: u64,
     pub rows: u64,
     pub load_ms: u64,
+    /// From the first look to the copy that is checked: what a restore takes besides the question and the swap.
+    #[serde(default)]
+    pub took_ms: u64,
     pub would_serve: bool,
     /// Why it would not.
     pub why: Option<String>,
+    /// What it saw that would not have been enough, beside what the config promises.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<String>,
 }
 
 impl Drill {
@@ -329,8 +338,10 @@ impl Drill {
             tables: 0,
             rows: 0,
             load_ms: 0,
+            took_ms: 0,
             would_serve: true,
             why: None,
+            missed: Vec::new(),
         }
     }
 

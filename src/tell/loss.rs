@@ -104,6 +104,7 @@ fn loss_rows(loss: &Loss) -> (Vec<LossRow>, Vec<String>) {
         notes.push(format!("{} tables are alike on both sides", loss.alike));
     }
     notes.extend(loss.not_counted.iter().cloned());
+    notes.extend(loss.migrations.clone());
     notes.extend(structure::lines(&loss.structure));
     (rows, notes)
 }

@@ -4,7 +4,8 @@
 use std::io;
 
 use crate::database::dump::statement::{Kind, hangs_together, item_of, kind_of, makes_routine};
-use crate::database::dump::{Reader, Scan, Section, one_line};
+use crate::database::dump::{Reader, Scan, Section, one_line, plain_name};
+use crate::database::migrations::Rows;
 
 /// More of a statement than this is not remembered; what decides what it is stands at its beginning.
 const HEAD_BYTES: usize = 1 << 20;
@@ -68,6 +69,8 @@ pub struct Scanner {
     /// `standard_conforming_strings` is off.
     escapes_everywhere: bool,
     copying: String,
+    /// Of the table whose rows are passing, where a tool for migrations keeps it.
+    migrations: Option<Rows>,
     block_rows: u64,
     /// The beginning of a row that may become `\.`.
     row_head: Vec<u8>,
@@ -81,7 +84,7 @@ pub struct Scanner {
 impl Default for Scanner {
     fn default() -> Scanner {
         Scanner {
-            scan: Scan::default(),
+            scan: Scan { reads_migrations: true, ..Scan::default() },
             state: State::Plain,
             line: 1,
             text: Vec::new(),
@@ -98,6 +101,7 @@ impl Default for Scanner {
             parens: 0,
             escapes_everywhere: false,
             copying: String::new(),
+            migrations: None,
             block_rows: 0,
             row_head: Vec::new(),
             is_row_start: true,
@@ -162,6 +166,7 @@ impl Scanner {
         let rows = memchr::memchr_iter(b'\n', &bytes[..here]).count() as u64;
         self.block_rows += rows;
         self.line += rows;
+        self.noted(&bytes[..here]);
         reader.rows(&bytes[..here])?;
         self.is_row_start = bytes[..here].ends_with(b"\n");
         Ok(&bytes[here..])
@@ -180,6 +185,7 @@ impl Scanner {
                 self.is_row_start = false;
                 if !self.row_head.is_empty() {
                     let held = std::mem::take(&mut self.row_head);
+                    self.noted(&held);
                     reader.rows(&held)?;
                 }
                 return Ok(&bytes[at..]);
@@ -191,11 +197,19 @@ impl Scanner {
                 self.state = State::Plain;
                 self.previous = b'\n';
                 self.scan.rows.push((std::mem::take(&mut self.copying), self.block_rows));
+                self.scan.migrations.extend(self.migrations.take().map(Rows::end).unwrap_or_default());
                 reader.copied(self.block_rows)?;
                 return Ok(&bytes[at + 1..]);
             }
         }
         Ok(&[])
+    }
+
+    /// Bytes of rows, where they are of a table that says what has been migrated.
+    fn noted(&mut self, rows: &[u8]) {
+        if let Some(reading) = &mut self.migrations {
+            reading.push(rows);
+        }
     }
 
     /// One byte that is not of a row.
@@ -423,6 +437,9 @@ impl Scanner {
         match kind_of(&self.words, &self.head) {
             Kind::Copy(name) => {
                 self.copying = self.decoded(&name);
+                let table = plain_name(&self.copying);
+                let table = table.rsplit('.').next().unwrap_or_default();
+                self.migrations = Rows::of(&String::from_utf8_lossy(&self.head), table);
                 self.state = State::BeforeRows;
                 self.aside.clear();
                 if self.section != Section::Rows {
