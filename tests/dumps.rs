@@ -183,7 +183,7 @@ fn what_a_dump_is_packed_in_is_read_through_the_hosts_own_programs_or_named() {
         &format!(
             "cd /; dump() {{ sudo -u postgres pg_dump \"$@\" {NAME}; }}; cd {FOLDER}
              dump | xz -c1 >a.sql.xz; dump | bzip2 -c1 >b.sql.bz2; dump -Fc | gzip -c1 >c.dump.gz; dump -Ft >d.tar
-             dump -Ft | gzip -c1 >e.tar.gz; cd /; sudo -u postgres pg_dump -Fd -f {FOLDER}/h.dir {NAME}; chmod 700 {FOLDER}/h.dir; cd {FOLDER} dump -Fc >f.dump; printf '\\050\\265\\057\\375rest' >g.sql.zst
+             dump -Ft | gzip -c1 >e.tar.gz; cd /; sudo -u postgres pg_dump -Fd -f {FOLDER}/h.dir {NAME}; chmod 700 {FOLDER}/h.dir; cd {FOLDER}; dump -Fc >f.dump; printf '\\050\\265\\057\\375rest' >g.sql.zst
              head -c 3000 a.sql.xz >cut.sql.xz; chmod 600 d.tar; touch -d '2 hours ago' *"
         ),
     );
