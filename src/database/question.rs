@@ -251,7 +251,7 @@ mod tests {
             "3 tables alike",
             "public.events: too large",
             "migrations (rails): live is at 3, the dump at 1",
-            "live now and not in the dump, LOST: 1: 1 index (public.by_owner)",
+            "live now and not in the dump, LOST: 1 index (public.by_owner)",
         ] {
             assert!(shown.contains(wanted), "{wanted:?} is missing in\n{shown}");
         }

@@ -1,8 +1,6 @@
 //! What a copy has besides its rows, held against the live database: by kind, with the first names of each. Pure: what was
 //! found is an argument. Says which of it the dump itself explains, and so makes the copy less than a database.
 
-use std::fmt::Write as _;
-
 use crate::database::dump::Scan;
 use crate::nouns::record::{Differs, StructureDiffers, plural};
 
@@ -73,27 +71,25 @@ pub fn lines(differs: &[StructureDiffers]) -> Vec<String> {
     .into_iter()
     .filter_map(|(how, words)| {
         let these: Vec<&StructureDiffers> = differs.iter().filter(|differs| differs.how == how).collect();
-        said(words, &these)
+        (!these.is_empty()).then(|| format!("{words} {}", counted(&these)))
     })
     .collect()
 }
 
-/// `WORDS 99: 41 indexes (a, b, c, …), 38 foreign keys (d, …)`; nothing where there is none.
+/// `WORDS 79: 41 indexes (a, b, c, …), 38 foreign keys (d, …)`; nothing where there is none.
 fn said(words: &str, differs: &[&StructureDiffers]) -> Option<String> {
     let all: u64 = differs.iter().map(|differs| differs.count).sum();
-    if all == 0 {
-        return None;
-    }
-    let mut text = format!("{words} {all}: ");
-    for (number, differs) in differs.iter().enumerate() {
+    (all > 0).then(|| format!("{words} {all}: {}", counted(differs)))
+}
+
+/// `41 indexes (a, b, c, …), 38 foreign keys (d, …)`
+fn counted(differs: &[&StructureDiffers]) -> String {
+    let words = |differs: &&StructureDiffers| {
         let shown: Vec<&str> = differs.names.iter().take(NAMES_SHOWN).map(String::as_str).collect();
         let more = if differs.count > shown.len() as u64 { ", …" } else { "" };
-        let between = if number == 0 { "" } else { ", " };
-        let count = plural_of(differs.count, &differs.kind);
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{between}{count} ({}{more})", shown.join(", "));
-    }
-    Some(text)
+        format!("{} ({}{more})", plural_of(differs.count, &differs.kind), shown.join(", "))
+    };
+    differs.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 /// `1 index`, `3 indexes`, `2 foreign keys`, `4 policies`.
@@ -144,9 +140,9 @@ mod tests {
         assert_eq!(
             said,
             [
-                "live now and not in the dump, LOST: 44: 41 indexes (a, b, c, …), 2 grants (t to r, u to r), 1 foreign key (f)",
-                "in the dump and not live, comes back: 1: 1 column (t.old)",
-                "another in the dump than live: 1: 1 owner (t)",
+                "live now and not in the dump, LOST: 41 indexes (a, b, c, …), 2 grants (t to r, u to r), 1 foreign key (f)",
+                "in the dump and not live, comes back: 1 column (t.old)",
+                "another in the dump than live: 1 owner (t)",
             ]
         );
         assert!(lines(&[]).is_empty());
