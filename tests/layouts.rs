@@ -685,7 +685,7 @@ fn a_site_may_listen_and_log_as_its_owner_likes() {
 
 /// What one word decides, and an application that is asked over HTTP/2, on hosts that are no balancers.
 #[test]
-fn every_layout_serves_an_application_on_other_hosts_too() {
+fn layouts_serve_an_application_on_other_hosts_too() {
     let lab = Lab::up(&["lb1", "lb2", "app1"]);
     let app = lab.ip("app1");
     lab.sh("app1", "systemctl disable --now nginx");
@@ -725,11 +725,11 @@ fn every_layout_serves_an_application_on_other_hosts_too() {
         // must send again, whatever is reloaded and by whom.
         lab.sh(
             "lb2",
-            "rm -f /tmp/hand-over; (until [ -e /tmp/hand-over ]; do
+            "rm -f /tmp/h2-over; (until [ -e /tmp/h2-over ]; do
                curl -sk --http2 --resolve listings.example.com:443:127.0.0.1 -o /dev/null -w '%{http_code} %{http_version}\n' \
                  https://listings.example.com/
                sleep 0.02
-             done; touch /tmp/hand-ended) >/tmp/hand-users 2>&1 &",
+             done; touch /tmp/h2-ended) >/tmp/h2-users 2>&1 &",
         );
         let load = lab.load("lb1", "/");
         std::thread::sleep(std::time::Duration::from_millis(300));
@@ -737,8 +737,8 @@ fn every_layout_serves_an_application_on_other_hosts_too() {
         let counts = load.stop();
         let users = lab.sh(
             "lb2",
-            "touch /tmp/hand-over; until [ -e /tmp/hand-ended ]; do sleep 0.05; done; rm /tmp/hand-ended
-             sort /tmp/hand-users | uniq -c",
+            "touch /tmp/h2-over; until [ -e /tmp/h2-ended ]; do sleep 0.05; done; rm /tmp/h2-ended
+             sort /tmp/h2-users | uniq -c",
         );
         scene
             .exits(0)

@@ -35,21 +35,25 @@ read_kind() {
     if [ -e "$1/toc.dat" ] || as_root test -e "$1/toc.dat" 2>/dev/null; then rp_kind=directory; else rp_kind=unknown; fi
     return 0
   fi
-  case $(read_whole "$1" 2>/dev/null | head -c 6 | od -An -tx1 | tr -d ' \n') in
+  rp_head=$(read_whole "$1" 2>/dev/null | head_of)
+  case $rp_head in
     1f8b*) rp_packer=gzip ;;
     28b52ffd*) rp_packer=zstd ;;
-    fd377a585a00) rp_packer=xz ;;
+    fd377a585a00*) rp_packer=xz ;;
     425a68*) rp_packer=bzip2 ;;
   esac
-  [ -z "$rp_packer" ] || has "$rp_packer" || return 1
+  if [ -n "$rp_packer" ]; then
+    has "$rp_packer" || return 1
+    rp_head=$(read_whole "$1" 2>/dev/null | "$rp_packer" -dc 2>/dev/null | head_of)
+  fi
   # A dump in pg_dump's own form, and an archive of tar: its sign stands in byte 257.
-  case $(read_whole "$1" 2>/dev/null | unpacked | head -c 262 | od -An -v -tx1 | tr -d ' \n') in
+  case $rp_head in
     5047444d50*) rp_kind=custom ;;
     *7573746172) rp_kind=tar ;;
   esac
 }
-# unpacked: what comes in without its packing.
-unpacked() { if [ -n "$rp_packer" ]; then "$rp_packer" -dc 2>/dev/null; else cat; fi; }
+# head_of: the first bytes of what comes in, in hex, to the end of the sign of tar.
+head_of() { head -c 262 | od -An -v -tx1 | tr -d ' \n'; }
 
 # place FILE: puts a file or folder into the container and leaves its path there in rp_placed.
 place() {
@@ -87,7 +91,7 @@ reader_words() {
     return 0
   fi
   case $rp_packer,$rp_text in
-    ',' | 'gzip,' | ,*)
+    ,* | gzip,)
       if [ ! -r "$1" ] && [ "$rp_uid" != 0 ] && [ "$sudo" = yes ]; then printf '%s\n' sudo -n; fi
       if [ -n "$rp_text" ]; then printf '%s\n' pg_restore -f - "$1"; else printf '%s\n' cat "$1"; fi
       ;;

@@ -43,7 +43,6 @@ SELECT concat_ws(:'u', CASE o.relkind WHEN 'm' THEN 'materialized view' ELSE 'vi
   FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace WHERE o.relkind IN ('v', 'm') AND :here AND :own;
 SELECT concat_ws(:'u', 'sequence', :named, md5(concat_ws('|', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmax, s.seqmin, s.seqcache, s.seqcycle)))
   FROM pg_sequence s JOIN pg_class o ON o.oid = s.seqrelid JOIN pg_namespace n ON n.oid = o.relnamespace WHERE :here AND :own;
-SELECT concat_ws(:'u', 'sequence value', schemaname || '.' || sequencename, coalesce(last_value::text, '')) FROM pg_sequences;
 SELECT concat_ws(:'u', 'type', n.nspname || '.' || o.typname, md5(concat_ws('|', o.typtype,
     (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = o.oid),
     CASE o.typtype WHEN 'd' THEN concat_ws('|', format_type(o.typbasetype, o.typtypmod), o.typnotnull, o.typdefault) END,
@@ -104,7 +103,7 @@ SQL
 }
 
 # differences LIVE COPY: of two files of such lines those things that only one of them has, or that differ: kind, `live`,
-# `copy` or `both`, how many, and the first five names, with unit separators between; and `all` for each kind that is live.
+# `copy` or `both`, how many, and the first five names, with unit separators between.
 differences() {
   awk -F "$rp_unit" -v u="$rp_unit" '
     function tell(side, kind, name,    at) {
@@ -116,11 +115,9 @@ differences() {
     END {
       for (key in live) {
         split(key, part, u)
-        all[part[1]]++
         if (!(key in seen)) tell("live", part[1], part[2])
       }
       for (at in count) print at u count[at] names[at]
-      for (kind in all) print kind u "all" u all[kind]
     }' "$1" "$2"
 }
 

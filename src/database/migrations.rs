@@ -149,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn a_live_database_is_asked_for_the_same_tables() {
+        let sql = include_str!("../../scripts/remote/structure.sh");
+        for tool in TOOLS {
+            let row = format!("'{}', '{}', '{}', ", tool.name, tool.table, tool.has);
+            assert!(sql.contains(&row), "{row} is not in structure.sh");
+        }
+    }
+
+    #[test]
     fn what_is_newer_is_named() {
         let of = |versions: &[&str]| -> Vec<Migration> {
             let of = |version: &&str| Migration { tool: "rails".into(), version: (*version).into() };

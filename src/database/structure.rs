@@ -27,8 +27,6 @@ pub fn read(said: &str) -> Vec<StructureDiffers> {
             names.sort();
             Some(StructureDiffers { kind: kind.to_owned(), how, count, names })
         })
-        // Where a sequence stands goes back with the rows.
-        .filter(|differs| differs.kind != "sequence value")
         .collect();
     differs.sort_by(|a, b| {
         (a.how, std::cmp::Reverse(a.count), &a.kind).cmp(&(b.how, std::cmp::Reverse(b.count), &b.kind))
@@ -114,8 +112,8 @@ mod tests {
     }
 
     const SAID: &str = "index\u{1f}live\u{1f}41\u{1f}b\u{1f}a\u{1f}c\u{1f}d\u{1f}e\nforeign key\u{1f}live\u{1f}1\u{1f}f\n\
-                        grant\u{1f}live\u{1f}2\u{1f}t to r\u{1f}u to r\nowner\u{1f}both\u{1f}1\u{1f}t\nindex\u{1f}all\u{1f}50\n\
-                        sequence value\u{1f}both\u{1f}9\u{1f}s\ncolumn\u{1f}copy\u{1f}1\u{1f}t.old\n";
+                        grant\u{1f}live\u{1f}2\u{1f}t to r\u{1f}u to r\nowner\u{1f}both\u{1f}1\u{1f}t\n\
+                        column\u{1f}copy\u{1f}1\u{1f}t.old\n";
 
     #[test]
     fn what_the_dump_itself_leaves_out_makes_the_copy_incomplete() {

@@ -124,17 +124,17 @@ impl Arguments {
     /// A question to the health of a colour.
     pub fn health(&mut self, name: &str, seconds: u64, app: &App, url: &str) {
         let with = &app.health_with;
-        let mut words = format!("{name}{UNIT}{seconds}{UNIT}-{UNIT}{url}");
+        let mut asked = url.to_owned();
         for header in &with.headers {
-            words.push_str(&format!("{UNIT}header {}", header.line.reveal()));
+            asked.push_str(&format!("{UNIT}header {}", header.line.reveal()));
         }
         if let Some(ca) = &with.ca {
-            words.push_str(&format!("{UNIT}ca {ca}"));
+            asked.push_str(&format!("{UNIT}ca {ca}"));
         }
         if with.insecure {
-            words.push_str(&format!("{UNIT}insecure"));
+            asked.push_str(&format!("{UNIT}insecure"));
         }
-        self.set("get", words);
+        self.get(name, seconds, None, &asked);
     }
 
     /// Where nginx runs, where that is not the host itself; see `nginx.sh`.

@@ -166,8 +166,9 @@ impl Search<'_> {
 
     /// A word that all requests are passed by, and the other side's word in its place.
     fn variable(&self) -> Option<FoundLayout> {
-        let given = || self.files.iter().flat_map(|(path, file)| file.given().map(move |given| (*path, given)));
-        let for_all = || given().filter(|(_, given)| given.is_for_all);
+        let all: Vec<(&str, Given<'_>)> =
+            self.files.iter().flat_map(|(path, file)| file.given().map(move |given| (*path, given))).collect();
+        let for_all = || all.iter().filter(|(_, given)| given.is_for_all);
         // The default of a map that looks at such a word is for nobody.
         let is_for_nobody = |of: &Given<'_>| {
             of.entry.is_some_and(|(at, _)| for_all().any(|(_, given)| given.variable == at.trim_matches(MARKS)))
@@ -178,15 +179,15 @@ impl Search<'_> {
             let looked_at = |of: &Given<'_>| {
                 of.entry.is_some_and(|(at, key)| at.trim_matches(MARKS) == decides.variable && key != "default")
             };
-            let entries: Vec<Given<'_>> = given().map(|(_, given)| given).filter(looked_at).collect();
+            let entries: Vec<&Given<'_>> = all.iter().map(|(_, given)| given).filter(|of| looked_at(of)).collect();
             let found = match entries.is_empty() {
                 true => self.passed_by(decides.variable, word).map(|passed| (passed.colour, passed.others_word)),
                 false => {
                     let of_entry = |of: &Given<'_>| Some(self.passed_by(of.variable, &of.word.value)?.colour);
                     let key = |of: &Given<'_>| of.entry.map(|(_, key)| key.to_owned());
-                    let own = entries.iter().find(|of| key(of).as_deref() == Some(word)).and_then(of_entry);
+                    let own = entries.iter().find(|of| key(of).as_deref() == Some(word)).and_then(|of| of_entry(of));
                     let other = own.and_then(|colour| entries.iter().find(|of| of_entry(of) == Some(colour.other())));
-                    own.zip(other.and_then(key))
+                    own.zip(other.and_then(|of| key(of)))
                 }
             };
             let Some((colour, other)) = found else { continue };

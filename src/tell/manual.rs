@@ -236,8 +236,7 @@ fn health_with(app: &App) -> String {
         Some((name, _)) if header.hidden.is_some() => format!("{name}: …"),
         _ => header.line.reveal().to_owned(),
     };
-    let mut words: Vec<String> =
-        with.headers.iter().map(|line| format!(" -H {}", shell_words::quote(&header(line)))).collect();
+    let mut words: Vec<String> = with.headers.iter().map(|line| format!(" -H {}", quoted(&header(line)))).collect();
     words.extend(with.ca.as_ref().map(|ca| format!(" --cacert {}", quoted(ca.as_str()))));
     words.extend(with.insecure.then(|| " -k".to_owned()));
     words.concat()
