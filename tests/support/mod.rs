@@ -72,7 +72,7 @@ pub struct Scene {
 
 impl Scene {
     /// No run of the program may take longer: every wait in it has an end well before this.
-    pub const LIMIT: Duration = Duration::from_secs(180);
+    pub const LIMIT: Duration = Duration::from_secs(400);
 
     /// Runs the command to its end, with nothing on its standard input.
     #[track_caller]
