@@ -372,6 +372,36 @@ fn a_health_is_asked_with_what_it_understands() {
     rollback(&lab, &[]).exits(2).says("it and ca exclude each other");
 }
 
+/// Takes what name servers are asked, and never answers.
+const SILENT: &str = "import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('127.0.0.54', 53))
+time.sleep(3600)
+";
+
+#[test]
+fn a_host_whose_name_servers_hang_is_asked_all_the_same() {
+    let lab = Lab::up(&["web1"]);
+    lab.config_with(|text| text);
+    write(&lab, "web1", "/opt/silent.py", SILENT);
+    lab.sh("web1", "systemd-run -q --unit silent python3 /opt/silent.py");
+    until("it listens", || lab.sh("web1", "ss -Hlun 'sport = :53'").contains("127.0.0.54"));
+    lab.sh(
+        "web1",
+        "echo 'Nothing is written here without leave' >/etc/banner
+         echo 'Banner /etc/banner' >>/etc/ssh/sshd_config
+         echo 'UseDNS no' >>/etc/ssh/sshd_config
+         systemctl reload ssh
+         echo \"$(sed \"/$(hostname)/d\" /etc/hosts)\" >/etc/hosts
+         rm -f /etc/resolv.conf
+         printf 'nameserver 127.0.0.54\\noptions timeout:2 attempts:1\\n' >/etc/resolv.conf",
+    );
+    run(&lab, &["check"]).exits(0).says("web1: sudo -l was waited for, ").says("time getent hosts");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).says("sudo -l was waited for").never_says("Nothing is written here");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+}
+
 #[test]
 fn a_blue_that_could_not_be_started_is_said_before_anything_is_changed() {
     let lab = Lab::up(&["web1"]);

@@ -165,6 +165,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             login_shell: "/bin/sh".into(),
             system: "Linux".into(),
             noise: String::new(),
+            held_up_by: None,
             key_exchange: Some("curve25519-sha256".into()),
             clock_offset_ms: Ok(-4200),
             tools: vec![],

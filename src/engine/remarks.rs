@@ -20,6 +20,15 @@ pub fn remarks(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<String> {
             remarks.push(format!("{}: the folder will lack {path}: it {why}", host.name));
         }
     }
+    if let Some((program, milliseconds)) = seen.held_up_by {
+        remarks.push(format!(
+            "{0}: {program} was waited for, {1} s; where its name servers do not answer, sudo and nginx wait for them: \
+             ssh {2} 'time getent hosts $(hostname)'",
+            host.name,
+            milliseconds / 1000,
+            host.ssh
+        ));
+    }
     if seen.journal_is_closed && !inventory.evidence.journal.is_empty() {
         remarks.push(format!(
             "{0}: the journal may not be read by {1}: ssh {2} sudo usermod -aG systemd-journal {1}",

@@ -2,6 +2,7 @@
 //! answers, and below `remote`, which fetches them. Never fetches and never judges.
 
 use std::io;
+use std::time::Duration;
 
 use super::program::Nonce;
 
@@ -14,6 +15,27 @@ pub struct Answer {
     pub noise: String,
     /// What ssh and the host agreed on, as ssh names it: only of the answer that came with the handshake.
     pub key_exchange: Option<String>,
+    /// What was waited for longest, where that was long.
+    pub silence: Option<Silence>,
+}
+
+/// A host that began to answer and then said nothing for [`Silence::LONG`] or more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// The section whose content was waited for.
+    pub section: String,
+    pub lasted: Duration,
+}
+
+impl Silence {
+    /// What a healthy host never takes for one line.
+    pub const LONG: Duration = Duration::from_secs(2);
+
+    /// The silence behind what came of an answer so far, and what is held back of it.
+    pub fn behind(content: &[u8], held_back: &[u8], nonce: &Nonce, lasted: Duration) -> Option<Silence> {
+        let (section, _) = sections(&[content, held_back].concat(), nonce).pop()?;
+        Some(Silence { section, lasted })
+    }
 }
 
 impl Answer {
@@ -136,6 +158,11 @@ impl Frame {
         Ok(())
     }
 
+    /// What has come and may be the beginning of the end still.
+    pub fn held_back(&self) -> &[u8] {
+        if self.begun { &self.held } else { &[] }
+    }
+
     /// The script's status, once the end has been seen.
     pub fn status(&self) -> Option<i32> {
         self.status
@@ -207,6 +234,7 @@ mod tests {
             sections: sections(&content, &nonce),
             noise: frame.noise() + &String::from_utf8_lossy(&output.stderr),
             key_exchange: None,
+            silence: None,
         }
     }
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped, read_health};
 pub use self::ground::Lack;
-pub use self::host::{BegunState, BegunStep, Lock, rights_to_stop};
+pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_stop};
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
 pub use self::nginx::{IN_CONTAINER, NginxFacts, serving};
@@ -64,6 +64,8 @@ pub struct Seen {
     pub system: String,
     /// What the login shell printed before our answer.
     pub noise: String,
+    /// The program that held up the answer longest and how many milliseconds, where that was long.
+    pub held_up_by: Option<(&'static str, u64)>,
     /// The key exchange of the connection, as ssh names it: `sntrup761x25519-sha512@openssh.com`.
     pub key_exchange: Option<String>,
     /// The host's clock minus ours, in milliseconds; half a round trip uncertain.
@@ -161,6 +163,10 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
         login_shell: who.next().unwrap_or("").to_owned(),
         system: text("system").trim().to_owned(),
         noise: answer.noise.clone(),
+        held_up_by: answer.silence.as_ref().and_then(|silence| {
+            let milliseconds = u64::try_from(silence.lasted.as_millis()).unwrap_or(u64::MAX);
+            Some((program_behind(&silence.section)?, milliseconds))
+        }),
         key_exchange: answer.key_exchange.clone(),
         clock_offset_ms: host::clock_offset(&text("clock"), asked),
         tools: text("tools").lines().map(str::to_owned).collect(),

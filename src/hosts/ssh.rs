@@ -20,7 +20,8 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, Failure, Frame, sections};
+use super::answer::{Answer, Failure, Frame, Silence, sections};
+use super::facts::program_behind;
 use super::program::{Change, Nonce, Program, Question, random, shell_text};
 use super::remote::{Apply, Ask, Held};
 use crate::nouns::inventory::{Host, Inventory, Role, SshSettings};
@@ -616,15 +617,31 @@ async fn read_answer(
     let mut frame = Frame::new(nonce);
     let mut chunk = vec![0_u8; 64 << 10];
     let mut is_first_byte = true;
+    let mut silence: Option<Silence> = None;
     while frame.status().is_none() {
         let lost =
             |frame: &Frame, why: &str| Lost { why: why.to_owned(), begun: frame.has_begun(), noise: frame.noise() };
-        let n = match timeout_at(deadline, from.read(&mut chunk)).await {
-            Err(_) => return Err(lost(&frame, "it did not come in time")),
+        let since = Instant::now();
+        let read = timeout_at(deadline, from.read(&mut chunk)).await;
+        let this = match &sink {
+            Sink::Memory(content) if read.is_err() || since.elapsed() >= Silence::LONG => {
+                Silence::behind(content, frame.held_back(), nonce, since.elapsed())
+            }
+            _ => None,
+        };
+        let n = match read {
+            Err(_) => {
+                let what = this.and_then(|silence| program_behind(&silence.section));
+                let what = what.map(|what| format!(": {what} was waited for")).unwrap_or_default();
+                return Err(lost(&frame, &format!("it did not come in time{what}")));
+            }
             Ok(Err(err)) => return Err(lost(&frame, &format!("the line broke: {err}"))),
             Ok(Ok(0)) => return Err(lost(&frame, "the line was cut")),
             Ok(Ok(n)) => n,
         };
+        if this.as_ref().map(|this| this.lasted) > silence.as_ref().map(|longest| longest.lasted) {
+            silence = this;
+        }
         let taken = frame.push(&chunk[..n], &mut |bytes| match &mut sink {
             Sink::Memory(content) if content.len() + bytes.len() > ANSWER_LIMIT_BYTES => {
                 Err(io::Error::other("the answer is larger than 16 MiB"))
@@ -649,7 +666,7 @@ async fn read_answer(
         Sink::Stream(_) => Vec::new(),
     };
     let status = frame.status().unwrap_or(-1);
-    Ok(Answer { status, sections, noise: frame.noise(), key_exchange: None })
+    Ok(Answer { status, sections, noise: frame.noise(), key_exchange: None, silence })
 }
 
 /// What ssh says on its standard error at `LogLevel=DEBUG1`.
@@ -693,11 +710,15 @@ impl Said {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
+        if line.starts_with("Authenticated to ") {
+            // What came before is a banner, and no reason for what fails later.
+            self.text.clear();
+        }
         if let Some(name) = line.strip_prefix("debug1: kex: algorithm: ") {
             self.key_exchange = Some(name.to_owned());
         }
         let is_a_detail = Said::DETAILS.iter().any(|words| line.starts_with(words));
-        if !is_a_detail && self.text.len() + line.len() < Said::LIMIT {
+        if !is_a_detail && !line.is_empty() && self.text.len() + line.len() < Said::LIMIT {
             self.text.push_str(&line);
             self.text.push('\n');
         }
@@ -791,4 +812,44 @@ fn socket_folder() -> io::Result<tempfile::TempDir> {
         }
     }
     tempfile::Builder::new().prefix("rbp.").tempdir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_waited_for_in_vain_is_named() {
+        let nonce = Nonce::new();
+        let (mut host, mut line) = tokio::io::duplex(1 << 10);
+        host.write_all(format!("\n{nonce} begin\n\n{nonce} who\n1000\n\n{nonce} rights\n").as_bytes())
+            .await
+            .expect("a pipe takes it");
+        let soon = Instant::now() + Duration::from_millis(50);
+        let lost =
+            read_answer(&mut line, &nonce, Sink::Memory(&mut Vec::new()), soon).await.expect_err("it has no end");
+        assert_eq!(lost.why, "it did not come in time: sudo -l was waited for");
+    }
+
+    #[tokio::test]
+    async fn a_banner_is_no_reason_once_the_host_has_let_us_in() {
+        let said = async |script: &str| {
+            let mut child = tokio::process::Command::new("sh")
+                .args(["-c", script])
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("start sh");
+            let mut said = Said::new(child.stderr.take().expect("a pipe"));
+            while !said.is_over {
+                said.read().await;
+            }
+            child.wait().await.expect("wait for sh");
+            said.text
+        };
+        let banner = "echo 'Nothing is written here without leave' >&2";
+        assert!(said(banner).await.contains("without leave"), "until then it may be all that a host says");
+        let let_in =
+            format!("{banner}; echo 'Authenticated to web1 ([10.0.0.1]:22).' >&2; echo 'Connection reset' >&2");
+        assert_eq!(said(&let_in).await, "Connection reset\n");
+    }
 }

@@ -119,6 +119,18 @@ pub(super) fn rights(said: &str, host: &Host) -> Result<Vec<String>, NotKnown> {
         .collect())
 }
 
+/// The program that a section of an answer comes from, where one may hang: name servers that do not answer hold up
+/// sudo and nginx, an engine that is stuck holds up its own.
+pub fn program_behind(section: &str) -> Option<&'static str> {
+    match section {
+        "rights" => Some("sudo -l"),
+        "nginx.dump" => Some("nginx -T"),
+        "units" | "mains" => Some("systemctl show"),
+        "nginx.container" | "blue.container" | "green.container" => Some("the container's engine"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
