@@ -244,7 +244,7 @@ fn the_least_config_gets_every_default_of_the_contract() {
     assert_eq!(inventory.verify.passes, 3);
     assert_eq!(inventory.verify.timeout, Duration::from_secs(30));
     let journal: Vec<&str> = inventory.evidence.journal.iter().map(|unit| unit.as_str()).collect();
-    assert_eq!(journal, ["nginx", "listings-green.service"], "green's own unit is evidence");
+    assert_eq!(journal, ["nginx", "listings-green.service", "listings-blue.service"], "their own units are evidence");
     assert_eq!(inventory.evidence.timeout, Duration::from_secs(60));
     assert_eq!(inventory.notify.timeout, Duration::from_secs(5));
     assert!(inventory.notify.channels.is_empty());

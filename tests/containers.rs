@@ -80,7 +80,7 @@ fn apps_that_only_a_network_of_containers_knows_are_switched_and_nobody_notices(
     nobody_noticed(&counts, &scene);
     let log = site::kept(&lab, "nginx-error.log");
     scene.holds(log.contains("\"GET / HTTP/1.1\""), &format!("what nginx printed is archived: {log}"));
-    scene.says("green's server app-green:3000 stays in the file and is a name that is not in /etc/hosts");
+    scene.says("green's server app-green:3000 stays in nginx's files and is a name that is not in /etc/hosts");
 
     // nginx does not find green while it is down. It is started before nginx is asked to.
     let undo = site::run(&lab, &["undo"]);

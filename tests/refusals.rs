@@ -238,7 +238,7 @@ fn the_sudoers_lines_that_are_printed_are_all_that_a_rollback_needs() {
         scene.holds(lines.iter().all(|line| !line.ends_with("NOPASSWD: ALL")), "none of them gives everything away");
         pasted.push_str(&format!("{}\n", lines.join("\n")));
         write(&lab, "web1", "/etc/sudoers.d/deploy", &format!("{pasted}Defaults:deploy requiretty\n"));
-        rollback(&lab, &[]).exits(1).says("as root on web1: echo 'Defaults:deploy !requiretty' >/etc/sudoers.d/");
+        rollback(&lab, &[]).exits(1).says("visudo -f /etc/sudoers.d/rollback-prod").says("Defaults:deploy !requiretty");
         write(&lab, "web1", "/etc/sudoers.d/deploy", &pasted);
         lab.sh("web1", "visudo -c -q");
         rounds += 1;

@@ -831,6 +831,29 @@ fn an_answer_with_greens_mark_is_never_blues() {
 }
 
 #[test]
+fn one_answer_with_greens_mark_is_not_outvoted_by_a_few_of_blues() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    // What the site passes to sends every fifth request to green, whatever the upstream says that is switched.
+    let other = "upstream other {\n    server 127.0.0.1:8099 weight=4;\n    server 127.0.0.1:8081;\n}\n\
+                 server { listen 127.0.0.1:8099; access_log off; location / { proxy_pass http://listings_backend; } }\n";
+    write(&lab, "web1", "/etc/nginx/conf.d/other.conf", other);
+    lab.sh(
+        "web1",
+        &format!(
+            "sed -i 's|http://listings_backend|http://other|' {FILE}
+             sed -i 's/^worker_processes.*/worker_processes 1;/' /etc/nginx/nginx.conf
+             nginx -t && systemctl reload nginx"
+        ),
+    );
+    until("one worker is left", || lab.sh("web1", "pgrep -cf 'nginx: worke[r]'").trim() == "1");
+    let before = read(&lab, "web1", FILE);
+    let scene = rollback(&lab, &[]);
+    scene.exits(3).says("still bear the mark of the side that must not serve").says("put back, as it was: on green");
+    scene.holds(read(&lab, "web1", FILE) == before, "the file is as it was");
+}
+
+#[test]
 fn a_file_of_the_same_name_that_nginx_does_not_load_is_refused_and_the_loaded_one_named() {
     let lab = Lab::up(&["web1"]);
     lab.config("");

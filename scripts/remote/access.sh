@@ -1,10 +1,30 @@
 # Statuses in nginx's access logs before and after a moment (a size of each log). Counts only; only asks.
-# Takes: log...
+# Takes: log... since
+# Before that moment only lines of the last `since` seconds count: a log that nobody writes to any more tells of other times.
 # A log is PATH US SIZE: where it ended at the switch (read_end in nginx.sh); lines behind that are "after".
 # Section access: for each log "PATH before TOTAL ERRORS after TOTAL ERRORS", or "PATH unreadable".
 count() {
   # The status is the field after the quoted request, in `combined` and all formats that begin like it; in JSON it has a name.
-  awk '
+  # The time is nginx's $time_local or $time_iso8601; a line without one counts.
+  awk -v oldest="${1:-0}" '
+    BEGIN { split("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec", name, " "); for (m in name) month[name[m]] = m + 0 }
+    # Seconds since 1970 of a civil time, by the days of years that begin in March.
+    function seconds(y, m, d, clock, zone,    t, z) {
+      if (m <= 2) { y--; m += 12 }
+      split(clock, t, ":")
+      z = (substr(zone, 2, 2) * 60 + substr(zone, length(zone) - 1)) * 60
+      if (substr(zone, 1, 1) == "-") z = -z
+      return (365 * y + int(y / 4) - int(y / 100) + int(y / 400) + int((153 * m - 457) / 5) + d - 719469) * 86400 \
+        + t[1] * 3600 + t[2] * 60 + t[3] - z
+    }
+    oldest && match($0, /[0-3][0-9]\/[A-Z][a-z][a-z]\/[0-9][0-9][0-9][0-9]:[0-9][0-9]:[0-9][0-9]:[0-9][0-9] [+-][0-9][0-9][0-9][0-9]/) {
+      at = substr($0, RSTART, RLENGTH)
+      if (seconds(substr(at, 8, 4), month[substr(at, 4, 3)], substr(at, 1, 2), substr(at, 13, 8), substr(at, 22)) < oldest) next
+    }
+    oldest && match($0, /[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9][+-][0-9][0-9]:?[0-9][0-9]/) {
+      at = substr($0, RSTART, RLENGTH)
+      if (seconds(substr(at, 1, 4), substr(at, 6, 2) + 0, substr(at, 9, 2), substr(at, 12, 8), substr(at, 20)) < oldest) next
+    }
     match($0, /" [1-5][0-9][0-9] /) { n++; if (substr($0, RSTART + 2, 1) == "5") e++; next }
     match($0, /"(http_|response_)?(status|code)" *: *"?[1-5][0-9][0-9]/) { n++; if (substr($0, RSTART + RLENGTH - 3, 1) == "5") e++ }
     END { printf "%d %d", n, e }'
@@ -12,7 +32,7 @@ count() {
 compared() {
   path=${1%%"$rp_unit"*} size=${1#*"$rp_unit"}
   if [ "$path" = container: ]; then
-    printf '%s before %s after %s\n' "$path" "$(printed --since $((size - 60)) --until "$size" | count)" \
+    printf '%s before %s after %s\n' "$path" "$(printed --since $((size - since)) --until "$size" | count)" \
       "$(printed --since "$size" | count)"
     return 0
   fi
@@ -27,11 +47,12 @@ compared() {
   from=$((size - 1048576))
   [ "$from" -ge 0 ] || from=0
   printf '%s before %s after %s\n' "$path" \
-    "$(tail_of "+$((from + 1))" "$path" | head -c $((size - from)) | count)" \
+    "$(tail_of "+$((from + 1))" "$path" | head -c $((size - from)) | count "$oldest")" \
     "$(tail_of "+$((size + 1))" "$path" | head -c 16777216 | count)"
 }
 # printed OPTION…: what a container printed in a time, and of that the newest part.
 printed() { in_engine logs --tail 50000 "$@" "$nginx_container" 2>/dev/null; }
 [ -z "$nginx_container" ] || find_container
+oldest=$(($(date +%s) - since))
 section access
 with_log each compared

@@ -446,6 +446,10 @@ local_facts() {
     esac
     section "$1.log"
     [ "$6" = - ] || log_facts "$6"
+    if [ "$9" != - ]; then
+      section "$1.exe"
+      readlink -f "$9"
+    fi
   }
   container_facts() {
     ask "$1.container" docker inspect --type container -f \

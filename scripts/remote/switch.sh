@@ -136,17 +136,19 @@ look() {
   done
 }
 
-# is_served: whether the probe is answered by who, $passes times in a row.
+# is_served: whether the probe is answered by who, $passes times in a row; and once an answer was the other side's although
+# no worker from before accepts, as many times as a share of one in ten does not pass by chance.
 is_served() {
   set --
   rp_n=0
+  [ "$disproved" = no ] || passes=60
   while [ "$rp_n" -lt "$passes" ]; do
     rp_n=$((rp_n + 1))
     set -- "$@" "probe${rp_unit}2$rp_unit$probe_host$rp_unit$probe"
   done
   rp_judged=$(fetch_all "$@" | judged probe)
   rp_good=${rp_judged%% *}
-  case $rp_judged in *' other') rp_seen=other ;; *) rp_seen= ;; esac
+  case $rp_judged in *' other') rp_seen=other disproved=$after_them ;; *) rp_seen= ;; esac
   [ "$rp_good" = "$passes" ]
 }
 
@@ -226,6 +228,8 @@ is_applied() {
 # is_who: whether the probe is answered by who and nobody else. Once no worker from before accepts any answer is theirs that
 # the new configuration sends to, which is nobody but who, but for one with the other side's mark, which disproves.
 is_who() {
+  after_them=no
+  [ "$old_accepts" = yes ] || after_them=yes
   if [ -n "$header$body" ] && is_served; then return 0; fi
   [ "$old_accepts" = no ] || return 1
   if [ -n "$header$body" ] && is_no_mark; then header='' body=''; fi
@@ -238,7 +242,7 @@ is_who() {
 proven() {
   rp_until=
   rp_round=0
-  applied=no rp_seen=
+  applied=no rp_seen='' disproved=no
   while :; do
     if [ "$applied" = yes ]; then
       look

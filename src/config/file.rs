@@ -489,7 +489,7 @@ impl Default for DatabaseTable {
 pub struct EvidenceTable {
     /// Files on the hosts.
     pub files: Vec<String>,
-    /// Units whose journal is saved. Default: nginx, and green's unit where it has one.
+    /// Units whose journal is saved. Default: nginx, and those of green and blue.
     #[schemars(example = ["nginx", "listings-green"])]
     pub journal: Option<Vec<String>>,
     /// Of each file, its newest part, before compression: B, KB, MB, GB, KiB, MiB or GiB.

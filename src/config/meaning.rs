@@ -50,7 +50,7 @@ pub(super) fn inventory(
     let blue_site = written.blue.as_ref().map(|app| meaning.site(Colour::Blue, app)).unwrap_or_default();
     let green_site = written.green.as_ref().map(|app| meaning.site(Colour::Green, app)).unwrap_or_default();
     meaning.colours_differ(&blue_site, &green_site);
-    let green_run = green_site.run.clone();
+    let runs: Vec<Run> = [&green_site, &blue_site].into_iter().filter_map(|site| site.run.clone()).collect();
     let has_container = written.nginx.as_ref().is_some_and(|nginx| nginx.container.is_some());
     let blue = written.blue.as_ref().and_then(|app| meaning.app(Colour::Blue, app, blue_site, has_container));
     let green = written.green.as_ref().and_then(|app| meaning.app(Colour::Green, app, green_site, has_container));
@@ -60,7 +60,7 @@ pub(super) fn inventory(
     if let (Some(_), Some(hosts)) = (&written.database, &written.host) {
         meaning.some_host_is("database", "database", hosts);
     }
-    let evidence = meaning.evidence(written.evidence.as_ref().unwrap_or(&default_evidence), green_run);
+    let evidence = meaning.evidence(written.evidence.as_ref().unwrap_or(&default_evidence), runs);
     let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify));
     let targets = meaning.targets(written.targets.as_ref().unwrap_or(&default_targets));
     let contacts = written.contacts.as_ref().map_or_else(Contacts::default, |contacts| Contacts {
@@ -176,14 +176,15 @@ impl Meaning<'_, '_, '_> {
         })
     }
 
-    fn evidence(&mut self, evidence: &file::EvidenceTable, green: Option<Run>) -> Option<Evidence> {
+    fn evidence(&mut self, evidence: &file::EvidenceTable, runs: impl IntoIterator<Item = Run>) -> Option<Evidence> {
         let files = self
             .each("evidence.files", &evidence.files, |meaning, path, word| meaning.word(path, word, RemotePath::new));
         let written = evidence.journal.clone().unwrap_or_else(|| vec![default::JOURNAL.into()]);
         let mut journal =
             self.each("evidence.journal", &written, |meaning, path, word| meaning.word(path, word, UnitName::new));
-        if let (None, Some(journal), Some(Run::Systemd(unit))) = (&evidence.journal, &mut journal, green) {
-            journal.push(unit);
+        if let (None, Some(journal)) = (&evidence.journal, &mut journal) {
+            let units = runs.into_iter().filter_map(|run| if let Run::Systemd(unit) = run { Some(unit) } else { None });
+            journal.extend(units);
         }
         let max_bytes = match size(&evidence.max_bytes) {
             Ok(bytes) => Some(bytes),

@@ -64,18 +64,19 @@ fn ends_with(run: &Run, stopped: &AppFacts, kept: &Listener) -> Option<String> {
             let id = &stopped.supervision.group;
             kept.is_in_container(id).then(|| format!("it runs in {}", run.describe()))
         }
-        Run::Process { .. } => stopped.listeners.iter().filter(|l| l.pid != FIRST_PROCESS).find_map(|stopped| {
-            if stopped.pid == kept.pid {
-                return Some(format!("the same process listens on port {}", stopped.port));
-            }
-            if kept.parents.contains(&stopped.pid) {
-                return Some(format!("{} is its parent", stopped.describe()));
-            }
-            let unit = kept.unit().filter(|_| stopped.leads_its_unit && kept.unit() == stopped.unit())?;
-            Some(format!("{} is the main process of {unit}, which holds both", stopped.describe()))
-        }),
-        // Only the supervisor knows what ends with it.
-        Run::Command(_) => None,
+        // What a supervisor ends is what listens, and whoever comes from that.
+        Run::Process { .. } | Run::Command(_) => {
+            stopped.listeners.iter().filter(|l| l.pid != FIRST_PROCESS).find_map(|stopped| {
+                if stopped.pid == kept.pid {
+                    return Some(format!("the same process listens on port {}", stopped.port));
+                }
+                if kept.parents.contains(&stopped.pid) {
+                    return Some(format!("{} is its parent", stopped.describe()));
+                }
+                let unit = kept.unit().filter(|_| stopped.leads_its_unit && kept.unit() == stopped.unit())?;
+                Some(format!("{} is the main process of {unit}, which holds both", stopped.describe()))
+            })
+        }
     }
 }
 
@@ -249,13 +250,14 @@ pub fn file_notes(
     let is_only_looked_up =
         |server: &&ServerAddress| server.name().is_some_and(|name| !nginx.kept_names.iter().any(|kept| kept == name));
     for server in inventory.app(from).servers.iter().filter(is_only_looked_up) {
-        if after.text.contains(server.as_str()) {
+        let stands = |text: &str| text.contains(server.as_str());
+        if stands(&after.text) || nginx.mentions.iter().any(|mention| stands(mention)) {
             let instead = match &inventory.nginx.container {
-                Some(container) => format!("take it out of the file before {container} is started again"),
+                Some(container) => format!("take it out of them before {container} is started again"),
                 None => "write its address".to_owned(),
             };
             notes.push(format!(
-                "{}: {from}'s server {server} stays in the file and is a name that is not in /etc/hosts: should it go with \
+                "{}: {from}'s server {server} stays in nginx's files and is a name that is not in /etc/hosts: should it go with \
                  {from}, nginx refuses its next reload and its next start (\"host not found in upstream\"); {instead}",
                 host.name
             ));
@@ -303,6 +305,7 @@ fn is_asked_on_the_host(url: &str) -> bool {
 mod tests {
     use super::*;
     use crate::hosts::facts::{NoLog, Supervision, read_listeners};
+    use crate::nouns::inventory::Commands;
     use crate::nouns::names::{ContainerName, RemotePath, UnitName};
 
     fn app(listeners: &str, group: &str) -> AppFacts {
@@ -338,6 +341,11 @@ mod tests {
             |ended: Option<String>, word: &str| assert!(ended.as_ref().is_some_and(|e| e.contains(word)), "{ended:?}");
         says(is_ended(&process, &green, &on("1F90", "70,60", "0::/system.slice/ssh.service|")), "same process");
         says(is_ended(&process, &green, &on("1F90", "71,70,60", "0::/system.slice/ssh.service|")), "its parent");
+        // So it is with what a supervisor ends.
+        let words = || vec!["supervisorctl".to_owned()];
+        let command = Run::Command(Commands { start: words(), stop: words(), status: words() });
+        says(is_ended(&command, &green, &on("1F90", "70,60", "0::/system.slice/ssh.service|")), "same process");
+        says(is_ended(&command, &green, &on("1F90", "71,70,60", "0::/system.slice/ssh.service|")), "its parent");
         // Brothers, and strangers in the unit of whoever started both, live on.
         assert_eq!(is_ended(&process, &green, &on("1F90", "71,60", "0::/system.slice/ssh.service|")), None);
         let mut main = green.clone();

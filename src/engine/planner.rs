@@ -311,15 +311,11 @@ impl<'a> Planner<'a> {
     fn check_host(&mut self, host: &Host, seen: &Seen) {
         match self.missing_rights(seen) {
             Err(not_known) => {
-                let line = match not_known.why.contains("must have a tty") {
-                    // What runs without a person has no terminal.
-                    true => format!("Defaults:{} !requiretty", seen.user),
-                    false => format!("{} ALL=(root) NOPASSWD: ALL", seen.user),
+                // What runs without a person has no terminal.
+                let hint = match not_known.why.contains("must have a tty") {
+                    true => format!("visudo -f /etc/sudoers.d/rollback-prod\nDefaults:{} !requiretty", seen.user),
+                    false => format!("the few lines of README.md into /etc/sudoers.d/rollback-prod on {}", host.name),
                 };
-                let hint = format!(
-                    "as root on {}: echo '{line}' >/etc/sudoers.d/rollback-prod, or the few lines of README.md",
-                    host.name
-                );
                 self.refuse(Some(host), format!("we may not do what a switch needs: {}", not_known.why), Some(hint));
             }
             Ok(missing) if !missing.is_empty() => {
@@ -479,18 +475,12 @@ impl<'a> Planner<'a> {
             if self.may_all(seen) {
                 self.refuse_unknown(host, not_known);
             }
-        } else if let Some(unread) = nginx.unread.first() {
-            let hint = format!("ssh {} grep -rn include /etc/nginx", host.ssh);
-            self.refuse(Some(host), format!("nginx does not read {unread}: no include names it"), Some(hint));
+        } else if let Some((unread, of_that_name)) = nginx.unread.first() {
+            self.refuse_unread(host, unread, of_that_name.as_deref().map(|read| ("a file of that name", read)));
         } else if nginx.is_loaded == Ok(false) {
-            let (why, hint) = match nginx.defined_in.as_slice() {
-                [] => ("no include names it".to_owned(), format!("ssh {} grep -rn include /etc/nginx", host.ssh)),
-                [read, ..] => (
-                    format!("the upstream that it serves is in {read}, which is another file"),
-                    format!("in the config: nginx.file = \"{read}\""),
-                ),
-            };
-            self.refuse(Some(host), format!("nginx does not read {path}: {why}"), Some(hint));
+            let defined_in = nginx.defined_in.first().map(|read| ("the upstream that it serves", read.as_str()));
+            let of_that_name = nginx.read_instead.as_deref().map(|read| ("a file of that name", read));
+            self.refuse_unread(host, path, defined_in.or(of_that_name));
         } else if let Err(not_known) = &nginx.is_loaded {
             self.notes.push(format!("{}: whether nginx reads {path} is not known: {not_known}", host.name));
         }
@@ -512,6 +502,21 @@ impl<'a> Planner<'a> {
             self.notes.push(format!("{}: another file sends to {from} too: {mention}", host.name));
         }
         self.check_space(host, seen, path);
+    }
+
+    /// A file that nginx does not read, and what it reads in its place.
+    fn refuse_unread(&mut self, host: &Host, path: &str, read: Option<(&str, &str)>) {
+        let (why, hint) = match read {
+            None => ("no include names it".to_owned(), format!("ssh {} grep -rn include /etc/nginx", host.ssh)),
+            Some((what, read)) => (
+                format!("{what} is in {read}, which is another file"),
+                match self.inventory.nginx.also.is_empty() {
+                    true => format!("in the config: nginx.file = \"{read}\""),
+                    false => format!("in the config, among nginx.files: \"{read}\""),
+                },
+            ),
+        };
+        self.refuse(Some(host), format!("nginx does not read {path}: {why}"), Some(hint));
     }
 
     /// Of the side that is started before the switch the server whose name nginx does not find before.
@@ -799,7 +804,7 @@ impl<'a> Planner<'a> {
                     None => Ok(Target::Process {
                         pid: listener.pid,
                         started: listener.started.clone(),
-                        exe: exe.to_string(),
+                        exe: listener.program().to_owned(),
                     }),
                     Some(supervisor) => Err(format!(
                         "pid {} is kept running by {supervisor}, which would start it again; say how it is stopped: \

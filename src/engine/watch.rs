@@ -178,6 +178,13 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                 true => (200..500).contains(&get.status),
                 false => run.inventory.app(run.colour(Side::To)).health_with.accepts(get.status),
             };
+            if is_probe
+                && let Some(Err(why)) = gets.last().map(|get| verify::is_not_of_the_other(run, sight.host, get))
+                && run.is_shifted(sight.host)
+            {
+                look.through = Some(why);
+                continue;
+            }
             let Some(get) = gets.iter().find(|get| !is_good(get)) else { continue };
             let what = match get.status {
                 0 if get.error.is_empty() => "gives no answer".to_owned(),

@@ -127,8 +127,11 @@ impl Search<'_> {
         let all = narrowed(narrowed(all, is_passed_to), is_no_sides);
         let of_named = all.iter().find(|stands| self.file_line(stands.file).is_none());
         let file = of_named.or(all.first())?.file;
-        let names: Vec<&str> =
-            all.iter().filter(|stands| stands.file == file).map(|stands| stands.name.as_str()).collect();
+        // One of several that shows one server alone is edited by its deploy beside the others.
+        let is_beside = |of: &&Stands<'_>| is_passed_to(of) && is_no_sides(of);
+        let is_one_of =
+            |of: &&Stands<'_>| of.file == file && (all.iter().any(|one| one.name == of.name) || is_beside(of));
+        let names: Vec<&str> = self.upstreams.iter().filter(is_one_of).map(|of| of.name.as_str()).collect();
         let line = match names.as_slice() {
             [one] => format!("upstream = \"{one}\""),
             several => format!(

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::grammar::Parsed;
+use super::passes::{is_named, is_pass};
 use super::text::{listed, refused, spliced};
 use super::word::Words;
 use super::{
@@ -29,6 +30,30 @@ pub type SideTexts = Each<Option<String>>;
 /// For whoever asks although the config does not say.
 fn not_said() -> NotUnderstood {
     refused("the config does not say in which way this file says who serves".to_owned())
+}
+
+/// Upstreams that the config does not name, that requests are passed to, and that have servers of the side which traffic
+/// leaves: as exceptions. One that is called after a side is only asked by checks, beside the one that serves.
+fn not_named(file: &Parsed<'_>, named: &[&str], from: &[String]) -> Vec<String> {
+    let passes: Vec<&str> =
+        file.statements.iter().filter(|pass| is_pass(pass)).map(|pass| pass.words[1].value.as_str()).collect();
+    let is_passed_to = |name: &str| passes.iter().any(|target| is_named(target, name));
+    // Where this file passes nothing to what it names, another one does, and may pass to all of them.
+    let passes_elsewhere = !named.iter().any(|name| is_passed_to(name));
+    let blocks = file.statements.iter().enumerate().filter(|(_, statement)| statement.is_upstream());
+    let others = blocks.filter_map(|(index, _)| file.upstream(index).ok()).filter(|upstream| {
+        let name = upstream.name.to_lowercase();
+        !named.iter().any(|named| named.eq_ignore_ascii_case(&name))
+            && !Colour::BOTH.iter().any(|colour| name.contains(&colour.to_string()))
+            && (passes_elsewhere || is_passed_to(&upstream.name))
+            && serving(upstream, from, &[]).includes(Colour::Blue)
+    });
+    others
+        .map(|upstream| {
+            let line = file.line_of(upstream.span().start);
+            format!("upstream {} (line {line}), which nginx.upstreams does not name,", upstream.name)
+        })
+        .collect()
 }
 
 /// One upstream among those of a service, and whose servers belong to it.
@@ -113,6 +138,8 @@ impl<'a> Site<'a> {
                     all.text = one.text;
                 }
                 all.changed = all.text != text;
+                let names: Vec<&str> = upstreams.iter().map(String::as_str).collect();
+                all.exceptions = not_named(&Parsed::from_text(text)?, &names, self.servers.of(serve.other()));
                 Ok(all)
             }
             Layout::Word { words, stands } => self.with_another_word(Words { each: words, stand: stands }, text, serve),

@@ -284,6 +284,16 @@ pub struct Mark {
     pub theirs: String,
 }
 
+impl Mark {
+    /// Whether an answer is the other colour's, by its lines and its body.
+    pub fn is_of_the_other(&self, head: &[String], body: &str) -> bool {
+        match self.stands_in {
+            StandsIn::Header => head.iter().any(|line| line.eq_ignore_ascii_case(&self.theirs)),
+            StandsIn::Body => !self.theirs.is_empty() && body.trim_end_matches('\n') == self.theirs,
+        }
+    }
+}
+
 /// Where a mark is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -383,6 +393,15 @@ impl Plan {
 
     pub fn moves_traffic(&self) -> bool {
         self.stage(StageName::Switch).is_some()
+    }
+
+    /// What tells the answers of one side from those of the other, behind a balancer that this plan sends to one alone.
+    pub fn mark_on(&self, host: &HostName) -> Option<&Mark> {
+        let steps = self.stage(StageName::Switch)?.steps.iter();
+        steps.filter(|step| step.host == *host).find_map(|step| match &step.action {
+            Action::Switch { proof, .. } => proof.mark.as_ref(),
+            _ => None,
+        })
     }
 
     /// The nginx files that this plan changes or proves, by host.

@@ -351,6 +351,12 @@ impl Production {
         })
     }
 
+    /// Whether what traffic left is known to run although it was to be stopped.
+    fn is_left_running(&self) -> bool {
+        let from = self.direction().colour(Side::From);
+        self.hosts.keys().any(|host| self.app(host, from) == Some(AppState::LeftRunning))
+    }
+
     /// Whether somebody who should serve is known not to answer.
     pub fn is_silent(&self) -> bool {
         self.hosts.values().any(|now| now.silent.is_some())
@@ -426,6 +432,8 @@ impl Production {
             }
             // Traffic is where it should be, and who should serve does not: that is to be looked at, not repeated.
             4 | 5 if self.is_silent() => format!("{program} status"),
+            // What runs on although it was to be stopped would again: who sees to that is said there.
+            4 if all_shifted && self.is_left_running() => format!("{program} check"),
             4 | 6 | 130 if all_shifted => again(&[]),
             1 | 3 if begun.is_none_or(|begun| begun.undoes.is_none()) => format!("{program} check"),
             _ => {

@@ -167,8 +167,17 @@ async fn read_again<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side,
 async fn listener<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side) -> Result<Option<Target>, String> {
     let Run::Process { exe, .. } = &run.app(side).run else { return Ok(Some(Target::Supervised)) };
     let pulse = verify::pulse(run, host, side).await.map_err(|failure| failure.to_string())?;
-    let ours: Vec<Listener> = pulse.listeners.into_iter().filter(|listener| listener.exe == exe.as_str()).collect();
-    Ok(first_of(&ours).cloned().map(|first| Target::Process { pid: first.pid, started: first.started, exe: first.exe }))
+    // What the config names may be a link.
+    let program =
+        run.seen(host).map(|seen| seen.app(run.colour(side)).supervision.program.as_str()).unwrap_or_default();
+    let is_ours = |listener: &Listener| [exe.as_str(), program].contains(&listener.program());
+    let ours: Vec<Listener> = pulse.listeners.into_iter().filter(is_ours).collect();
+    let target = |first: &Listener| Target::Process {
+        pid: first.pid,
+        started: first.started.clone(),
+        exe: first.program().to_owned(),
+    };
+    Ok(first_of(&ours).map(target))
 }
 
 /// Nothing is stopped, and what that leaves is told.

@@ -109,10 +109,14 @@ pub fn paths(inventory: &Inventory, paths: &[String]) -> Question {
     Question(program(HEALTH, arguments, Duration::from_secs(20)))
 }
 
+/// How far back requests tell how it was before; at most a megabyte of each log.
+const BEFORE: Duration = Duration::from_secs(600);
+
 /// Statuses in the access logs on both sides of a size.
 pub fn access(inventory: &Inventory, sizes: &[(String, u64)]) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.container(&inventory.nginx);
+    arguments.set("since", BEFORE.as_secs());
     for (path, size) in sizes {
         arguments.set("log", format!("{path}{UNIT}{size}"));
     }
@@ -202,8 +206,20 @@ pub async fn through<F: Ask>(run: &Context<'_, F>, host: &HostName) -> Result<u1
     let answer = run.fleet.ask(host, &probe(run.inventory)).await.map_err(|failure| format!("the probe: {failure}"))?;
     let get = facts::gets(&answer).remove("probe").and_then(|mut gets| gets.pop()).unwrap_or_default();
     match get.status {
-        status @ 200..500 => Ok(status),
+        status @ 200..500 => is_not_of_the_other(run, host, &get).map(|()| status),
         status => Err(format!("the probe answers {status} {}", get.error)),
+    }
+}
+
+/// What an answer through a balancer disproves, for ever: that nobody but one side serves there.
+///
+/// # Errors
+/// Whose it is.
+pub fn is_not_of_the_other<F>(run: &Context<'_, F>, host: &HostName, get: &Get) -> Result<(), String> {
+    // In a share both sides answer, and there is no mark.
+    match run.plan.mark_on(host).filter(|mark| mark.is_of_the_other(&get.head, &get.body)) {
+        None => Ok(()),
+        Some(mark) => Err(format!("the probe is answered by {} still", mark.of.other())),
     }
 }
 
@@ -255,6 +271,12 @@ pub async fn run<F: Ask>(run: &Context<'_, F>, name: &HostName, sides: &[Side]) 
 /// nginx's own count of server errors. More errors than before are named; they are not a reason to go back.
 async fn compare_errors<F: Ask>(run: &Context<'_, F>, name: &HostName, good: &mut Vec<String>) {
     match errors(run, name, &run.seen_since.access_sizes(name)).await {
+        // The probe itself was one.
+        Ok(Some((_, after))) if after.requests == 0 => {
+            let why = "no access log of nginx that can be read there has a request since the switch: they are off, held back \
+                       in memory, or say no status";
+            run.journal.gap(Some(name), "error share", why);
+        }
         Ok(Some((before, after))) => {
             run.journal.record(What::Errors { host: name.clone(), before, after });
             if after.percent() > before.percent() && after.percent().is_some_and(|percent| percent > 1.0) {

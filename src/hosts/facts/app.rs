@@ -55,6 +55,8 @@ pub struct Supervision {
     pub group: String,
     /// Ports of the host that its container publishes.
     pub published: Vec<u16>,
+    /// Where the program that the config names is, behind all links.
+    pub program: String,
 }
 
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -187,7 +189,9 @@ pub(super) fn read(
             (is_running, if running == "true" { "running".into() } else { "not running".into() }, ours)
         }
         Run::Process { exe, .. } => {
-            let is_ours = |l: &Listener| l.exe == exe.as_str() || l.exe == format!("{exe} (deleted)");
+            let program = answer.text(&format!("{colour}.exe")).unwrap_or_default().trim().to_owned();
+            supervision.program = if program.is_empty() { exe.to_string() } else { program };
+            let is_ours = |l: &Listener| l.program() == exe.as_str() || l.program() == supervision.program;
             let ours = if listeners.is_empty() { nobody_seen() } else { Ok(listeners.iter().all(is_ours)) };
             let is_running = match (&ours, port_is_open) {
                 (Ok(true), _) => Ok(true),

@@ -26,7 +26,7 @@ pub struct NginxFacts {
     /// Those that are changed with it, behind all links; the text is that of all then.
     pub also: Vec<String>,
     /// Of these files that nginx does not read.
-    pub unread: Vec<String>,
+    pub unread: Vec<(String, Option<String>)>,
     /// `user:group mode links`, as stat says.
     pub stat: String,
     /// How the container has it that nginx runs in, where it runs in one.
@@ -53,6 +53,8 @@ pub struct NginxFacts {
     /// The files that nginx reads in which an upstream of the config's name begins, as nginx names them; none where no
     /// upstream is what is changed.
     pub defined_in: Vec<String>,
+    /// A file of the same name that nginx reads.
+    pub read_instead: Option<String>,
     pub pidfile: String,
     pub master: Option<u32>,
     pub workers: usize,
@@ -199,7 +201,8 @@ pub(super) fn read(
     NginxFacts {
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
         also,
-        unread: text("nginx.unread").lines().map(str::to_owned).collect(),
+        unread: text("nginx.unread").lines().map(|path| (path.to_owned(), of_that_name(&files, path))).collect(),
+        read_instead: of_that_name(&files, configured),
         stat: text("nginx.stat").trim().to_owned(),
         mounted: contained.mounted,
         known: contained.known,
@@ -250,6 +253,12 @@ fn files_beside(answer: &Answer) -> Vec<ConfigFile> {
     let files = answer.all("nginx.beside");
     let files = files.filter_map(|said| said.split_once('\n').map(|(path, text)| (path.to_owned(), text.to_owned())));
     files.map(|(path, text)| ConfigFile { path, text: text.trim_end().to_owned() + "\n" }).collect()
+}
+
+/// Of the files of a dump one that is called like that path.
+fn of_that_name(files: &[&str], path: &str) -> Option<String> {
+    let name = |path: &str| path.rsplit('/').next().map(str::to_owned);
+    files.iter().find(|file| **file != path && name(file) == name(path)).map(|file| (*file).to_owned())
 }
 
 /// Of the files of a dump those in which that upstream begins.

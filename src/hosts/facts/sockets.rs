@@ -59,6 +59,11 @@ impl Listener {
         Some(format!("{} (pid {parent})", self.parent_name))
     }
 
+    /// The path of its program, also where that was replaced since.
+    pub fn program(&self) -> &str {
+        self.exe.strip_suffix(" (deleted)").unwrap_or(&self.exe)
+    }
+
     /// How people call it: `pid 812 /usr/bin/python3.11 on port 8081`.
     pub fn describe(&self) -> String {
         format!("pid {} {} on port {}", self.pid, self.exe, self.port)
