@@ -89,14 +89,44 @@ fn apps_that_only_a_network_of_containers_knows_are_switched_and_nobody_notices(
     undo.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
 
     // One that the file did not name is found once it was started, and not before.
-    let alone = |server: &str| serving(server, "").replace("    server ;\n", "");
+    // It logs into a file of its own, too, that the host has nowhere.
+    let alone = |server: &str| {
+        serving(server, "")
+            .replace("    server ;\n", "")
+            .replace("    listen 80;\n", "    listen 80;\n    access_log /var/log/nginx/shop.log;\n")
+    };
     lab.sh("web1", "docker stop -t 1 app-blue");
     site::write(&lab, "web1", FILE, &alone("app-green:3000"));
     lab.sh("web1", "docker exec web-nginx nginx -s reload");
     let scene = rollback(&lab, &[]);
     scene.exits(0).says("verify    web1 done: blue started and proven").says("green stopped");
+    scene.says("server errors not enough data (");
     scene.holds(site::read(&lab, "web1", FILE) == alone("app-blue:3000") && served_by(&lab, "web1") == "blue", "blue");
     site::run(&lab, &["undo"]).exits(0);
+
+    // A link in the folder that is mounted.
+    for side in ["blue", "green"] {
+        site::write(&lab, "web1", &format!("{FOLDER}/shop.{side}"), &alone(&format!("app-{side}:3000")));
+    }
+    lab.sh(
+        "web1",
+        &format!("ln -sfn shop.green {FILE}; docker start app-blue app-green; docker exec web-nginx nginx -s reload"),
+    );
+    until("green serves", || served_by(&lab, "web1") == "green");
+    config(FILE);
+    lab.config_with(|_| {
+        let text = std::fs::read_to_string(lab.folder().join("rollback.toml")).expect("the config of before");
+        text.replace("upstream = \"shop\"", "switch = \"link\"\nblue = \"shop.blue\"\ngreen = \"shop.green\"")
+    });
+    let turned = || lab.sh("web1", &format!("readlink {FILE}"));
+    let load = lab.load("web1", "/");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).holds(turned() == "shop.blue" && served_by(&lab, "web1") == "blue", "the link is turned");
+    let undo = site::run(&lab, &["undo"]);
+    nobody_noticed(&load.stop(), &scene);
+    undo.exits(0).holds(turned() == "shop.green" && served_by(&lab, "web1") == "green", "and turned back");
+    lab.sh("web1", &format!("rm {FILE}"));
+    site::write(&lab, "web1", FILE, &alone("app-green:3000"));
 
     // The same by the path that the file has in the container, and what nginx refuses.
     config("/etc/nginx/conf.d/default.conf");

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use config::inventory_of;
 use page::{block, config_of, sections, with_tables};
+use proptest::prelude::*;
 use rollback_prod::nginx::{Clues, ConfigFile, Serving, SideTexts, Site, Template, find};
 use rollback_prod::nouns::colour::{Colour, Each};
 use rollback_prod::nouns::inventory::Inventory;
@@ -56,6 +57,7 @@ fn inventory(nginx: &str, blue: &str, green: &str) -> Inventory {
     inventory_of(Path::new("rollback.toml"), text)
 }
 
+const PASS: &str = "switch = \"pass\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
 const VARIABLE: &str = "switch = \"variable\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
 
 /// What a rollback to blue makes of a text, and the lines that decide otherwise for some requests; or the words of the
@@ -151,7 +153,6 @@ fn one_word_is_found_wherever_it_decides_and_nowhere_else() {
 
 #[test]
 fn what_is_passed_to_decides_where_all_of_it_says_the_same() {
-    const PASS: &str = "switch = \"pass\"\nblue = \"shop_blue\"\ngreen = \"shop_green\"";
     for (claim, text, serving, expected) in [
         (
             "everywhere, whatever is behind it",
@@ -322,6 +323,39 @@ fn found(file: &str, is_link: bool, text: &str, beside: &[(&str, &str)], servers
     find(clues, servers).map(|found| found.lines).unwrap_or_default()
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However it is written, and whatever stands around it, the word is changed, all else stays, twice is once, and there and
+    /// back is the same.
+    #[test]
+    fn a_word_among_anything_is_written_soundly(
+        servers in prop::collection::vec(("[ \t\n]{1,3}", "[\"']?", prop::sample::select(AROUND), prop::sample::select(AROUND)), 1..5),
+        is_passed in any::<bool>(),
+    ) {
+        let text = |word: &str| -> String {
+            let one = |(space, quote, before, after): &(String, String, &str, &str)| match is_passed {
+                true => format!("server {{{before} location / {{ proxy_pass{space}{quote}http://{word}{quote}; {after}}} }}\n"),
+                false => format!("server {{{before} set{space}$active{space}{quote}{word}{quote};{after} }}\n"),
+            };
+            servers.iter().map(one).collect()
+        };
+        let (serving, written) = judged(if is_passed { PASS } else { VARIABLE }, &text("shop_green"));
+        prop_assert_eq!(serving, Some(Serving::Green));
+        prop_assert_eq!(written, Ok((text("shop_blue"), vec![])));
+    }
+}
+
+/// What no word is.
+const AROUND: &[&str] = &[
+    "",
+    "\n# set $active shop_green; proxy_pass http://shop_green;\n",
+    " add_header X \"set $active shop_green; }\"; ",
+    " set $other 1; ",
+    "\r\n\t",
+    " server_name caf\u{e9}.example.com; ",
+];
+
 /// One that is not named in the config, and that requests are passed to, goes on sending them to green.
 #[test]
 fn an_upstream_that_nobody_named_is_an_exception() {
@@ -486,6 +520,25 @@ fn a_name_that_may_go_with_green_is_said_beforehand() {
 }
 
 #[test]
+fn a_file_that_is_included_says_the_word() {
+    let lab = Lab::up(&["web1"]);
+    let layout =
+        layouts().into_iter().find(|layout| layout.name == "A variable that `set` gives").expect("on the page");
+    let (set, included) = ("set $active shop_green;", "/etc/nginx/active.conf");
+    assert!(layout.file.contains(set));
+    lab.config_with(|text| with_tables(text, layout.config).replace(FILE, included));
+    site::write(&lab, "web1", included, &format!("{set}\n"));
+    back_to_green(&lab, "web1", &layout.file.replace(set, &format!("include {included};")));
+    let load = lab.load("web1", "/");
+    let scene = rollback(&lab, &[]);
+    scene.exits(0).holds(site::read(&lab, "web1", included) == "set $active shop_blue;\n", "the word is blue's");
+    scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    let undo = site::run(&lab, &["undo"]);
+    nobody_noticed(&load.stop(), &scene);
+    undo.exits(0).holds(site::read(&lab, "web1", included) == format!("{set}\n"), "and green's again");
+}
+
+#[test]
 fn a_file_with_any_bytes_is_put_back_to_the_byte() {
     let lab = Lab::up(&["web1"]);
     lab.config("");
@@ -533,6 +586,10 @@ fn there_and_back(lab: &Lab, says: &str, (green, blue): (&str, &str)) {
 }
 
 /// Two upstreams in two files: both change, or none does.
+/// Says when the second file is to take its place, and gives whoever strikes half a second for it.
+const SLOW_MV: &str =
+    "#!/bin/sh\ncase \"$*\" in *conf.d/web.conf) touch /run/second-mv; sleep 0.5 ;; esac\nexec /bin/mv \"$@\"\n";
+
 #[test]
 fn upstreams_in_several_files_are_one_change() {
     let lab = Lab::up(&["web1"]);
@@ -574,6 +631,27 @@ fn upstreams_in_several_files_are_one_change() {
     undo.exits(0).holds(now() == green && served_by(&lab, "web1") == "green", "both are as they were");
     nobody_noticed(&load.stop(), &scene);
     undo.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+
+    // Struck when one of them has taken its place and the other has not.
+    site::install(&lab, "web1", "/usr/local/bin/mv", SLOW_MV);
+    for (strike, exits, hits) in STRIKES {
+        write(&green);
+        lab.sh("web1", "rm -f /run/second-mv");
+        let users = users_inside(&lab, "web1");
+        let mut running = site::begin(&lab, &[]);
+        until("the second file is moved", || lab.exec("web1", &["test", "-e", "/run/second-mv"]).status.success());
+        hits(&lab, &mut running);
+        let exit = running.exit();
+        let said = running.said();
+        assert!(exits.contains(&exit), "{strike}: exit {exit}\n{said}");
+        let second = rollback(&lab, &[]);
+        second.holds(second.status.code() == Some(0), &format!("{strike}: the second run finishes\n{said}"));
+        second.holds(now() == blue && served_by(&lab, "web1") == "blue", strike);
+        second.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+        users_lost_nothing(&lab, "web1", users);
+    }
+    lab.sh("web1", "rm /usr/local/bin/mv");
+    write(&green);
 
     // A reload that lies: both go back.
     site::install(&lab, "web1", "/usr/local/bin/reload-nginx", LYING_RELOAD);
@@ -676,6 +754,24 @@ const HABITS: &[Habit] = &[
         // Those of before lie there still.
         says: "no access log of nginx that can be read there has a request since the switch",
     },
+    Habit {
+        name: "servers without a weight, which a deploy looks for",
+        config: &[],
+        file: &[("server 127.0.0.1:8081 weight=100;", "server 127.0.0.1:8081;")],
+        says: "a deploy that looks for `server 127.0.0.1:8081;` will not find it any more",
+    },
+    Habit {
+        name: "a probe that wants a password of whoever asks",
+        config: &[("probe = \"http://127.0.0.1/\"", "probe = \"http://127.0.0.1/private\"")],
+        file: &[],
+        says: "the probe answers 401",
+    },
+    Habit {
+        name: "a probe that leads elsewhere",
+        config: &[("probe = \"http://127.0.0.1/\"", "probe = \"http://127.0.0.1/old\"")],
+        file: &[],
+        says: "the probe answers 301",
+    },
 ];
 
 #[test]
@@ -700,6 +796,48 @@ fn a_site_may_listen_and_log_as_its_owner_likes() {
         nobody_noticed(&counts, &scene);
         site::run(&lab, &["undo"]).exits(0);
         scene.holds(site::read(&lab, "web1", FILE) == file, habit.name);
+    }
+}
+
+/// Sites that nobody reaches otherwise: what listens, the probe, and what users ask.
+const PLACES: &[(&str, &str)] = &[
+    (
+        "listen 443 ssl;\n    ssl_certificate /etc/nginx/site.crt;\n    ssl_certificate_key /etc/nginx/site.key;",
+        "https://127.0.0.1/",
+    ),
+    ("listen [::]:80 ipv6only=on;", "http://[::1]/"),
+];
+
+#[test]
+fn a_site_may_listen_for_tls_alone_or_for_ipv6_alone() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh(
+        "web1",
+        "rm -f /etc/nginx/sites-enabled/default
+         openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=listings.example.com \
+           -addext subjectAltName=DNS:listings.example.com -keyout /etc/nginx/site.key -out /etc/nginx/site.crt 2>&1",
+    );
+    let original = site::read(&lab, "web1", FILE);
+    for (listens, probe) in PLACES {
+        lab.config_with(|text| text.replace("probe = \"http://127.0.0.1/\"", &format!("probe = \"{probe}\"")));
+        let file = original.replace("listen 80 default_server;", listens);
+        let asks = format!("curl -sk -g -m 5 -H 'Host: {}' {probe}", support::lab::SITE);
+        site::write(&lab, "web1", FILE, &file);
+        lab.sh("web1", "systemctl start listings-blue listings-green; nginx -t 2>&1 && systemctl restart nginx");
+        until("green serves", || lab.sh("web1", &format!("{asks} || true")) == "green");
+        lab.sh("web1", &format!(
+            "rm -f /run/over; (until [ -e /run/over ]; do {asks} -o /dev/null -w '%{{http_code}}\\n'; sleep 0.02; done; touch /run/ended) >/run/saw 2>&1 &"
+        ));
+        let scene = rollback(&lab, &[]);
+        scene.exits(0).says("the probe answers 200").never_says("look alike");
+        scene.holds(lab.sh("web1", &asks) == "blue", probe);
+        let saw = lab.sh(
+            "web1",
+            "touch /run/over; until [ -e /run/ended ]; do sleep 0.05; done; rm /run/ended; sort /run/saw | uniq -c",
+        );
+        scene.holds(saw.ends_with(" 200") && saw.lines().count() == 1, &saw);
+        site::run(&lab, &["undo"]).exits(0);
+        scene.holds(site::read(&lab, "web1", FILE) == file && lab.sh("web1", &asks) == "green", probe);
     }
 }
 
@@ -800,8 +938,13 @@ fn a_layout_that_is_struck_in_its_switch_is_one_or_the_other_and_the_next_run_fi
         format!("sha256sum <{FILE}"),
         "A variable that `set` gives",
     );
+    let pass = (
+        format!("ln -sfn {FILE} {enabled}; sed -i 's,//shop_blue;,//shop_green;,' {FILE}"),
+        format!("sha256sum <{FILE}"),
+        "What `proxy_pass` names",
+    );
     std::thread::scope(|scope| {
-        for (to_green, says, section) in [link, copy, word] {
+        for (to_green, says, section) in [link, copy, word, pass] {
             scope.spawn(move || is_struck(section, &to_green, &says));
         }
     });

@@ -263,6 +263,25 @@ if __name__ == "__main__":
     make_server("127.0.0.1", 8081, app).serve_forever()
 "#;
 
+const NODE: &str = "require('http').createServer((request, response) => {
+  response.setHeader('X-Instance', 'green');
+  response.end('green\\n');
+}).listen(8081, '127.0.0.1');
+";
+
+const RUBY: &str = "require 'socket'
+server = TCPServer.new('127.0.0.1', 8081)
+loop do
+  client = server.accept
+  while (line = client.gets) && line != \"\\r\\n\" do end
+  client.write \"HTTP/1.1 200 OK\\r\\nX-Instance: green\\r\\nContent-Length: 6\\r\\nConnection: close\\r\\n\\r\\ngreen\\n\"
+  client.close
+end
+";
+
+const PHP: &str = "<?php header('X-Instance: green'); echo \"green\\n\";
+";
+
 #[test]
 fn a_green_that_an_interpreter_runs_is_known_by_its_script() {
     let lab = Lab::up(&["web1"]);
@@ -288,6 +307,31 @@ fn a_green_that_an_interpreter_runs_is_known_by_its_script() {
         serves(&lab, "web1", "blue", &scene);
         scene.holds(!is_open(&lab, "web1", 8081), &format!("{start}: green is stopped"));
         scene.holds(lab.sh("web1", "pgrep -f 'green[.]py|green[:]app' || true").is_empty(), "with all of its workers");
+        let undo = site::run(&lab, &["undo"]);
+        undo.exits(0);
+        serves(&lab, "web1", "green", &undo);
+        roll(&lab, &config).exits(0);
+        site::back_to_green(&lab, "web1", &site::kept(&lab, "web1.nginx.before.conf"));
+    }
+    // And what people write otherwise.
+    for (name, interpreter, text) in [
+        ("green.js", "node", NODE),
+        ("green.rb", "ruby", RUBY),
+        // PHP's own server names its script behind the address.
+        ("green.php", "php -d display_errors=0 -S 127.0.0.1:8081", PHP),
+    ] {
+        let script = format!("/opt/listings/{name}");
+        site::install(&lab, "web1", &script, text);
+        let start = format!("{interpreter} {script}");
+        let process = format!("run.process = {{ exe = \"{script}\", port = 8081, start = \"{start}\" }}");
+        let config = lab.config_with(|text| text.replace(GREEN_UNIT, &process));
+        lab.sh("web1", "systemctl stop listings-green");
+        start_by_hand(&lab, "web1", &start);
+        pid_on(&lab, "web1", 8081);
+        let scene = roll(&lab, &config);
+        scene.exits(0);
+        serves(&lab, "web1", "blue", &scene);
+        scene.holds(!is_open(&lab, "web1", 8081), &format!("{start}: green is stopped"));
         let undo = site::run(&lab, &["undo"]);
         undo.exits(0);
         serves(&lab, "web1", "green", &undo);

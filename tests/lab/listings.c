@@ -7,6 +7,8 @@
  *   /health/db      the same
  *   /slow?ms=N      sleeps N milliseconds (default 4000), then answers like /
  *   /stream?ms=N    a byte each 100 ms for N milliseconds (default 1000), chunked
+ *   /private        401
+ *   /old            301 to /
  *   /die            closes the connection without an answer
  *   anything else   404
  *
@@ -179,14 +181,16 @@ static long asked_ms(const char *target, long otherwise) {
 
 static bool answer(int fd, const struct request *request, int status, const char *body) {
     const char *word = status == 200   ? "OK"
+                       : status == 301 ? "Moved Permanently"
+                       : status == 401 ? "Unauthorized"
                        : status == 404 ? "Not Found"
                        : status == 503 ? "Service Unavailable"
                                        : "Bad Request";
     char text[1024];
     int length = snprintf(text, sizeof text,
                           "HTTP/1.1 %d %s\r\nServer: listings\r\nX-Instance: %s-%d\r\n"
-                          "Content-Type: text/plain\r\nContent-Length: %zu\r\nConnection: %s\r\n\r\n%s",
-                          status, word, colour, (int)getpid(), strlen(body),
+                          "Content-Type: text/plain\r\n%sContent-Length: %zu\r\nConnection: %s\r\n\r\n%s",
+                          status, word, colour, (int)getpid(), status == 301 ? "Location: /\r\n" : "", strlen(body),
                           request->keep_alive ? "keep-alive" : "close",
                           strcmp(request->method, "HEAD") == 0 ? "" : body);
     return send_all(fd, text, (size_t)length);
@@ -243,6 +247,10 @@ static bool serve(int fd, struct request *request) {
     } else if (reads && strcmp(path, "/stream") == 0) {
         status = 200;
         alive = stream(fd, request, asked_ms(request->target, 1000));
+    } else if (strcmp(path, "/private") == 0) {
+        alive = answer(fd, request, status = 401, "who are you?\n");
+    } else if (strcmp(path, "/old") == 0) {
+        alive = answer(fd, request, status = 301, "elsewhere\n");
     } else {
         alive = answer(fd, request, status, "not found\n");
     }
