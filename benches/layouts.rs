@@ -26,6 +26,7 @@ fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|word| name.contains(word.as_str()));
     println!("| layout | there and back | requests | lost | first cause |\n| --- | --- | --- | --- | --- |");
+    let mut lost_in_all = 0;
     for layout in layouts().into_iter().filter(|layout| is_chosen(&layout.name)) {
         let lab = Lab::up(&[if layout.name.contains("container") { "web1+docker" } else { "web1" }]);
         lab.config_with(|text| with_tables(text, &layout.config));
@@ -44,7 +45,9 @@ fn main() {
         let lost = counts.bad_statuses + counts.transport_errors;
         let cause = counts.bad.first().map_or("", |cause| cause.trim());
         println!("| {} | {times} | {} | {lost} | {cause} |", layout.name, counts.total);
+        lost_in_all += lost;
     }
+    assert!(lost_in_all == 0, "{lost_in_all} requests were lost");
 }
 
 fn layouts() -> Vec<Layout> {

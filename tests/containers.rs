@@ -201,6 +201,13 @@ fn a_file_that_alone_is_mounted_is_written_in_place_whatever_strikes_and_what_wo
     scene.holds(site::read(&lab, "web1", FILE) == green && served_by(&lab, "web1") == "green", "it is put back");
     scene.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
 
+    // The power went while it was written: what it said before lies beside it, and that is said.
+    let left = "/srv/shop/conf.d/.default.conf.rollback-prod-before";
+    lab.sh("web1", &format!("cp -a {FILE} {left}; cat {left} | head -c 90 >{FILE}"));
+    let scene = rollback(&lab, &[]);
+    scene.exits(1).says("a run was cut off there").says(&format!("ssh web1 sudo cp -a {left} {FILE}"));
+    lab.sh("web1", &format!("cat {left} >{FILE}; rm {left}"));
+
     // Somebody's editor put another file in its place, which the container never sees.
     lab.sh("web1", &format!("cp {FILE} /srv/shop/new && mv /srv/shop/new {FILE}"));
     let refused = |why: &str| {

@@ -55,8 +55,15 @@ fn the_readmes_sudoers_lines_are_those_that_the_program_asks_for() {
 
 #[test]
 fn every_link_between_the_documents_leads_somewhere() {
-    for document in ["README.md", "docs/architecture.md", "docs/performance.md", "incidents/README.md", "CHANGELOG.md"]
-    {
+    for document in [
+        "README.md",
+        "docs/architecture.md",
+        "docs/performance.md",
+        "docs/layouts.md",
+        "SECURITY.md",
+        "incidents/README.md",
+        "CHANGELOG.md",
+    ] {
         let said = text(document);
         let folder = repository().join(document).parent().expect("a file has one").to_owned();
         for link in said.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -184,6 +184,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
                 stat: String::new(),
                 also: vec![],
                 unread: vec![],
+                left: None,
                 read_instead: None,
                 mounted: None,
                 loaded: vec![],

@@ -483,7 +483,7 @@ fn a_script_takes_what_it_is_given_and_is_given_what_it_takes() {
             let code: String = part.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
             let uses = match taken {
                 // As a variable, or in a sum.
-                Taken::Word { .. } => vec![format!("${name}"), format!("${{{name}"), format!("+ {name}")],
+                Taken::Word { .. } => vec![format!("${name}"), format!("${{{name}"), format!("+ {name}"), format!("- {name}")],
                 Taken::List { .. } => vec![format!("with_{name} ")],
             };
             // What a shared part takes for the scripts behind it is used by one of them.

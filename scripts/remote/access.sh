@@ -32,7 +32,7 @@ count() {
 compared() {
   path=${1%%"$rp_unit"*} size=${1#*"$rp_unit"}
   if [ "$path" = container: ]; then
-    printf '%s before %s after %s\n' "$path" "$(printed --since $((size - since)) --until "$size" | count)" \
+    printf '%s before %s after %s\n' "$path" "$(printed --since "$((size - since))" --until "$size" | count)" \
       "$(printed --since "$size" | count)"
     return 0
   fi
@@ -53,6 +53,7 @@ compared() {
 # printed OPTION…: what a container printed in a time, and of that the newest part.
 printed() { in_engine logs --tail 50000 "$@" "$nginx_container" 2>/dev/null; }
 [ -z "$nginx_container" ] || find_container
-oldest=$(($(date +%s) - since))
+oldest=$(date +%s)
+oldest=$((oldest - since))
 section access
 with_log each compared

@@ -358,6 +358,9 @@ local_facts() {
   if [ -n "$resolved" ]; then
     section nginx.link
     printf '%s\n%s' "$resolved" "$also_resolved"
+    section nginx.left
+    left=${resolved%/*}/.${resolved##*/}.rollback-prod-before
+    if [ -e "$left" ] || as_root test -e "$left" 2>/dev/null; then printf '%s' "$left"; fi
     ask nginx.stat seen_stat '%U:%G %a %h' "$resolved"
     with_files ask nginx.text tell_all
     [ -z "$blue_file" ] || ask nginx.blue read_whole "$blue_file"

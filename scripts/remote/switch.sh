@@ -58,8 +58,9 @@ write_over() {
 write_beside() {
   if [ "$alone" = yes ]; then
     # For whoever comes when this host lost its power in the middle of it. We ourselves know what it said.
-    on_file cp -a "$file" "$old"
-    return
+    on_file cp -a "$file" "$old" || return 1
+    on_file sync "$old" 2>/dev/null || sync
+    return 0
   fi
   if [ "$form" = link ]; then
     # Into a folder that it points at mv would go, and not into its place.

@@ -473,7 +473,14 @@ impl<'a> Planner<'a> {
         } else if let Err(not_known) = &nginx.is_valid {
             // Without the right to run the test its words say nothing about the configuration.
             if self.may_all(seen) {
-                self.refuse_unknown(host, not_known);
+                match &nginx.left {
+                    // A file that is written in place, and was not to its end.
+                    Some(left) => {
+                        let why = format!("{not_known}; a run was cut off there, and what it said before is in {left}");
+                        self.refuse(Some(host), why, Some(format!("ssh {} sudo cp -a {left} {path}", host.ssh)));
+                    }
+                    None => self.refuse_unknown(host, not_known),
+                }
             }
         } else if let Some((unread, of_that_name)) = nginx.unread.first() {
             self.refuse_unread(host, unread, of_that_name.as_deref().map(|read| ("a file of that name", read)));

@@ -53,6 +53,8 @@ pub struct NginxFacts {
     /// The files that nginx reads in which an upstream of the config's name begins, as nginx names them; none where no
     /// upstream is what is changed.
     pub defined_in: Vec<String>,
+    /// What it said before a run that lost its power in the middle of a change, beside it.
+    pub left: Option<String>,
     /// A file of the same name that nginx reads.
     pub read_instead: Option<String>,
     pub pidfile: String,
@@ -202,6 +204,7 @@ pub(super) fn read(
         sha256: file.as_ref().ok().map(|text| sha256(&bytes_of(text))),
         also,
         unread: text("nginx.unread").lines().map(|path| (path.to_owned(), of_that_name(&files, path))).collect(),
+        left: Some(text("nginx.left")).filter(|left| !left.is_empty()),
         read_instead: of_that_name(&files, configured),
         stat: text("nginx.stat").trim().to_owned(),
         mounted: contained.mounted,
