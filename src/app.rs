@@ -22,7 +22,7 @@ use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
-use crate::nouns::plan::{Plan, RestoreWish};
+use crate::nouns::plan::{Plan, RestoreWish, TablesWish};
 use crate::nouns::production::Verdict;
 use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
@@ -202,10 +202,15 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
             format!("--hosts names {name:?}, which the config does not; it names {}", names.join(", "))
         })
     };
-    let restore = match (&inventory.database, flags.restore_db) {
-        (_, false) => None,
-        (None, true) => return Err("--restore-db: the config has no [database]".to_owned()),
-        (Some(database), true) => Some(restore_wish(flags, database)?),
+    let flag = match (flags.restore_db, flags.restore_tables.is_empty()) {
+        (true, _) => Some("--restore-db"),
+        (false, false) => Some("--restore-tables"),
+        (false, true) => None,
+    };
+    let restore = match (&inventory.database, flag) {
+        (_, None) => None,
+        (None, Some(flag)) => return Err(format!("{flag}: the config has no [database]")),
+        (Some(database), Some(flag)) => Some(restore_wish(flag, flags, database)?),
     };
     let only = flags.hosts.iter().filter(|name| !name.is_empty()).map(known).collect::<Result<_, _>>()?;
     Ok(Request {
@@ -224,15 +229,23 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
     })
 }
 
-fn restore_wish(flags: &RollbackFlags, database: &Database) -> Result<RestoreWish, String> {
+fn restore_wish(flag: &str, flags: &RollbackFlags, database: &Database) -> Result<RestoreWish, String> {
     let backup = flags.backup.as_ref().map(RemotePath::new).transpose();
     let backup = backup.map_err(|err| format!("--backup: {err}; it is a file on the database's host"))?;
     if backup.is_none() && database.backups.is_none() {
-        return Err(
-            "--restore-db: the config has no database.backups; name a dump on the host with --backup FILE".into()
-        );
+        return Err(format!("{flag}: the config has no database.backups; name a dump on the host with --backup FILE"));
     }
-    Ok(RestoreWish { backup })
+    let names: Vec<String> = flags.restore_tables.iter().map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err("--restore-tables: a name is empty; for example: --restore-tables listings,shop.orders".to_owned());
+    }
+    let tables = (!names.is_empty()).then_some(TablesWish {
+        names,
+        delete_missing: flags.delete_missing,
+        common_columns: flags.common_columns,
+        fire_triggers: flags.fire_triggers,
+    });
+    Ok(RestoreWish { backup, tables })
 }
 
 /// `rollback-YYYYMMDD-HHMMSS` of the moment the process began.

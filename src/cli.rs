@@ -33,10 +33,22 @@ pub struct RollbackFlags {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// After traffic is safe, restore the database from a dump (asks for RESTORE)
-    #[arg(long)]
+    #[arg(long, group = "restore")]
     pub restore_db: bool,
+    /// Instead, put these tables' rows of a dump into the live database (asks for RESTORE); other rows stay
+    #[arg(long, value_name = "a,b", value_delimiter = ',', group = "restore")]
+    pub restore_tables: Vec<String>,
+    /// Of those tables, delete the rows that the dump has not
+    #[arg(long, requires = "restore_tables")]
+    pub delete_missing: bool,
+    /// Of those tables, take the columns that both sides have, where they differ
+    #[arg(long, requires = "restore_tables")]
+    pub common_columns: bool,
+    /// Of those tables, let their triggers fire
+    #[arg(long, requires = "restore_tables")]
+    pub fire_triggers: bool,
     /// The dump to restore instead of the one that would be chosen
-    #[arg(long, value_name = "FILE", requires = "restore_db")]
+    #[arg(long, value_name = "FILE", requires = "restore")]
     pub backup: Option<String>,
     /// Connect, read, check, test the new nginx file, show the plan, and stop: nothing is changed or left anywhere
     #[arg(long)]
@@ -126,6 +138,7 @@ impl RollbackFlags {
     pub fn any(&self) -> bool {
         self.reason.is_some()
             || self.restore_db
+            || !self.restore_tables.is_empty()
             || self.backup.is_some()
             || self.dry_run
             || self.severity.is_some()

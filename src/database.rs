@@ -5,6 +5,7 @@
 //! touched by the swap alone, and that takes a word that was typed. [`on_host`] runs where the dump is.
 
 pub mod dump;
+pub mod merge;
 pub mod migrations;
 pub mod on_host;
 pub mod programs;
@@ -12,4 +13,5 @@ pub mod question;
 pub mod restore;
 pub mod server;
 pub mod structure;
+pub mod tables;
 pub mod verdict;

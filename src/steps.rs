@@ -18,6 +18,7 @@ pub mod again;
 pub mod context;
 pub mod drain;
 pub mod lock;
+pub mod merge;
 pub mod observe;
 pub mod passes;
 pub mod public;

@@ -41,6 +41,7 @@ impl Told {
     fn begin(reason: &str, hosts: &[&str]) -> Told {
         let hosts: Vec<HostName> = hosts.iter().map(|name| host(name)).collect();
         let begun = Begun {
+            restore_flags: None,
             id: "rollback-20261120-211503".into(),
             program: "rollback-prod 0.1.0".into(),
             service: "listings".into(),

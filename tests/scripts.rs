@@ -23,8 +23,8 @@ use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{Inventory, Layout, Nginx};
 use rollback_prod::nouns::joined::NEXT;
 use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
-use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, Target};
-use rollback_prod::nouns::record::Swap;
+use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, TablesWish, Target};
+use rollback_prod::nouns::record::{Merge, MergedTable, Swap};
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::{drain, lock, scripts, start, stop, switch, verify};
 
@@ -392,6 +392,9 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(programs::scan(inventory, database, &["/x.sql"], &carried));
     ask(programs::progress(inventory, database, &run));
     ask(programs::compare(inventory, database, "direct", "copy", Some("live"), true));
+    ask(programs::checks(inventory, database, "direct", "live"));
+    ask(programs::tables(inventory, database, "direct", "copy", &["a".to_owned()]));
+    ask(programs::since(inventory, database, "direct", &some_merge()));
     let mut apply = |change: Change| programs.push(change.program().clone());
     apply(lock::prepare(inventory, &tenure, Some(&change)));
     for stands_in in [StandsIn::Header, StandsIn::Body] {
@@ -431,7 +434,41 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     };
     apply(programs::swap(inventory, database, "direct", &run, Some(&tenure), &swap, "ours"));
     apply(programs::drop(inventory, database, Some(&run), Some(&tenure), "listings", "listings_copy_x", Some(1)));
+    let wish = TablesWish { names: vec!["a".into()], delete_missing: true, common_columns: true, fire_triggers: true };
+    let merge = some_merge();
+    let names = ("copy", "rollback_prod_from_x", "ours");
+    apply(programs::stage(inventory, database, "direct", Some(&tenure), names, &merge, &wish));
+    let rows = programs::RowsToMerge {
+        run: &run,
+        tenure: Some(&tenure),
+        merge: &merge,
+        from: "rollback_prod_from_x",
+        comment: "ours",
+        wish: Some(&wish),
+    };
+    apply(programs::merge(inventory, database, "direct", &rows));
+    apply(programs::drop_schema(inventory, database, Some(&tenure), "rollback_prod_from_x"));
     programs
+}
+
+fn some_merge() -> Merge {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    Merge {
+        live: "live".into(),
+        live_oid: 1,
+        kept: "rollback_prod_before_x".into(),
+        kept_until: None,
+        tables: vec![MergedTable {
+            schema: "public".into(),
+            table: "a".into(),
+            kept: "public.a".into(),
+            columns: words(&["id", "b"]),
+            picked: words(&["id", "b"]),
+            key: words(&["id"]),
+            always: vec![],
+            is_parted: false,
+        }],
+    }
 }
 
 /// What stands between the texts of several files is the same on both sides, as it arrives: lines that are only comment are not
@@ -483,7 +520,9 @@ fn a_script_takes_what_it_is_given_and_is_given_what_it_takes() {
             let code: String = part.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
             let uses = match taken {
                 // As a variable, or in a sum.
-                Taken::Word { .. } => vec![format!("${name}"), format!("${{{name}"), format!("+ {name}"), format!("- {name}")],
+                Taken::Word { .. } => {
+                    vec![format!("${name}"), format!("${{{name}"), format!("+ {name}"), format!("- {name}")]
+                }
                 Taken::List { .. } => vec![format!("with_{name} ")],
             };
             // What a shared part takes for the scripts behind it is used by one of them.

@@ -241,7 +241,7 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
         let already = fleet.struck().len();
         let before_undo = Before::of(&fleet);
         let incident = IncidentId::new("rollback-20261121-000001").expect("a name");
-        let undoing = Undoing { incident, to: Colour::Green, files: first.files.clone(), swap: None };
+        let undoing = Undoing { incident, to: Colour::Green, files: first.files.clone(), swap: None, merge: None };
         let undo = run(&fleet, &inventory, incidents, &request(2, Vec::new(), Some(undoing))).await;
         let struck = fleet.struck().split_off(already);
         wrong.extend(fleet.broken());

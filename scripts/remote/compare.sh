@@ -1,7 +1,8 @@
 # Whether a copy is what it should be, and what of the live database it lacks. Only asks.
-# Takes: copy live against check... keys=2000000
+# Takes: copy live against check... keys=2000000 count=yes
 # live is the database whose rows are compared, against the one whose structure is; each may be nothing. A check is SQL that
-# must say true; keys are rows at most that are compared key by key.
+# must say true; keys are rows at most that are compared key by key;
+# with count=no the checks are all.
 # Always ends with 0; what could not be counted is missing.
 find_psql >/dev/null || return 0
 # checked SQL: on the copy, for a minute at most.
@@ -14,6 +15,7 @@ check() {
   number=$((number + 1))
 }
 with_check each check
+[ "$count" = yes ] || return 0
 # counts DATABASE: rows and newest time of each table, as JSON. What takes longer than a minute is left out.
 counts() {
   sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'
@@ -27,7 +29,7 @@ SELECT format('SELECT jsonb_build_object(''table'', %L, ''rows'', count(*)%s) FR
       AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype)
     ORDER BY array_position(ARRAY['updated_at', 'modified_at', 'created_at', 'inserted_at', 'occurred_at', 'at', 'time', 'ts'],
       a.attname::text), a.attnum LIMIT 1) t ON true
-  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^rollback_prod_'
   ORDER BY 1
 \gexec
 SQL
@@ -43,13 +45,13 @@ SELECT format('COPY (SELECT %s, md5(ROW(%s)::text) FROM ONLY %I.%I) TO STDOUT;',
     (SELECT string_agg(format('%I', a.attname), ', ' ORDER BY k.place) FROM unnest(i.indkey::int[]) WITH ORDINALITY k (attnum, place)
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) AS columns
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')) t
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^rollback_prod_') t
   WHERE rows <= :keys ORDER BY number;
 SELECT '-- ' || number || ' ' || to_jsonb(nspname || '.' || relname)
   FROM (SELECT row_number() OVER (ORDER BY greatest(c.reltuples, 0), c.oid) AS number, n.nspname, c.relname,
     sum(greatest(c.reltuples, 0)) OVER (ORDER BY greatest(c.reltuples, 0), c.oid) AS rows
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')) t
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^rollback_prod_') t
   WHERE rows <= :keys ORDER BY number;
 SQL
 }

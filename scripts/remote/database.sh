@@ -53,8 +53,13 @@ folder=$(printf '%s' "SELECT coalesce(nullif(pg_tablespace_location(d.dattablesp
 section space
 if [ -n "$folder" ]; then pg df -Pk "$folder" 2>/dev/null || df -Pk "$folder" 2>/dev/null; fi
 section tables
-sql "$database" 2>/dev/null <<'SQL'
+sql "$database" -v n="$rp_nonce" 2>/dev/null <<'SQL'
 SELECT to_jsonb(n.nspname || '.' || c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema');
+  WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND n.nspname !~ '^rollback_prod_';
+\echo :n schemas
+SELECT jsonb_build_object('name', n.nspname, 'oid', n.oid::bigint, 'comment', obj_description(n.oid, 'pg_namespace'),
+  'size', (SELECT coalesce(sum(pg_table_size(c.oid)), 0)::bigint FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r'))
+  FROM pg_namespace n WHERE n.nspname ~ '^rollback_prod_' ORDER BY n.nspname;
 SQL
 section end

@@ -1,6 +1,7 @@
-# Ends a load and removes its record, and drops one database: a copy, a drill's, or a kept one. Safe to run twice.
-# Takes: run holder number database stem oid
-# run and oid may be nothing; holder and number too, of what is done under no lock.
+# Ends a load and removes its record, and drops one database: a copy, a drill's, or a kept one; or one schema of the live
+# database that rows were put into. Safe to run twice.
+# Takes: run holder number database stem oid schema
+# run, oid and schema may be nothing; holder and number too, of what is done under no lock.
 # Exit: 0 it is gone; 63 it is not what it was to be; 64 it cannot be dropped; 93 as in switch.sh
 if fenced "$service" "$holder" "$number"; then return 93; fi
 # children_of_threads PID: the kernel's list, which lib.sh reads, has those of one thread, and a load has several.
@@ -26,6 +27,16 @@ if [ -n "$run" ] && find_load "$run"; then
 fi
 section drop
 [ -n "$database" ] || return 0
+if [ -n "$schema" ]; then
+  case $schema in rollback_prod_*) ;; *) return 63 ;; esac
+  find_psql >/dev/null || return 64
+  sql "$database" -v schema="$schema" 2>&1 <<'SQL' || return 64
+SET client_min_messages = warning;
+SET lock_timeout = '10s';
+DROP SCHEMA IF EXISTS :"schema" CASCADE;
+SQL
+  return 0
+fi
 case $database in
   "${stem}"_copy_* | "${stem}"_drill_* | "${stem}"_before_* | "${stem}"_undone_*) ;;
   *)

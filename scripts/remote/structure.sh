@@ -8,9 +8,9 @@ SET statement_timeout = '60s';
 SET search_path = pg_catalog;
 SET default_transaction_read_only = on;
 \set own 'NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.deptype = ''e'' AND e.classid = o.tableoid AND e.objid = o.oid)'
-\set here 'n.nspname !~ ''^pg_'' AND n.nspname <> ''information_schema'''
+\set here 'n.nspname !~ ''^(pg_|rollback_prod_)'' AND n.nspname <> ''information_schema'''
 \set named 'n.nspname || ''.'' || o.relname'
-SELECT concat_ws(:'u', 'schema', o.nspname, '') FROM pg_namespace o WHERE o.nspname !~ '^pg_' AND o.nspname <> 'information_schema' AND :own;
+SELECT concat_ws(:'u', 'schema', o.nspname, '') FROM pg_namespace o WHERE o.nspname !~ '^(pg_|rollback_prod_)' AND o.nspname <> 'information_schema' AND :own;
 SELECT concat_ws(:'u', CASE o.relkind WHEN 'f' THEN 'foreign table' ELSE 'table' END, :named, md5(concat_ws('|', o.relkind, o.relpersistence,
     o.relrowsecurity, o.relforcerowsecurity, array_to_string(o.reloptions, ','), CASE o.relkind WHEN 'p' THEN pg_get_partkeydef(o.oid) END,
     pg_get_expr(o.relpartbound, o.oid),
@@ -72,7 +72,7 @@ SELECT concat_ws(:'u', 'grant', :named || '.' || c.attname || ' to ' || :to, :ri
   WHERE :here AND :own GROUP BY n.nspname, o.relname, c.attname, a.grantee;
 SELECT concat_ws(:'u', 'grant', 'schema ' || o.nspname || ' to ' || :to, :rights)
   FROM pg_namespace o CROSS JOIN LATERAL aclexplode(coalesce(o.nspacl, acldefault('n', o.nspowner))) a
-  WHERE o.nspname !~ '^pg_' AND o.nspname <> 'information_schema' AND a.grantee <> o.nspowner AND :own GROUP BY o.nspname, a.grantee;
+  WHERE o.nspname !~ '^(pg_|rollback_prod_)' AND o.nspname <> 'information_schema' AND a.grantee <> o.nspowner AND :own GROUP BY o.nspname, a.grantee;
 SELECT concat_ws(:'u', 'grant', n.nspname || '.' || o.proname || '(' || pg_get_function_identity_arguments(o.oid) || ') to ' || :to, :rights)
   FROM pg_proc o JOIN pg_namespace n ON n.oid = o.pronamespace CROSS JOIN LATERAL aclexplode(coalesce(o.proacl, acldefault('f', o.proowner))) a
   WHERE a.grantee <> o.proowner AND :here AND :own GROUP BY n.nspname, o.proname, o.oid, a.grantee;
@@ -87,7 +87,7 @@ SELECT concat_ws(:'u', 'owner', :named, pg_get_userbyid(o.relowner))
 SELECT concat_ws(:'u', 'owner', n.nspname || '.' || o.proname || '(' || pg_get_function_identity_arguments(o.oid) || ')', pg_get_userbyid(o.proowner))
   FROM pg_proc o JOIN pg_namespace n ON n.oid = o.pronamespace WHERE :here AND :own;
 SELECT concat_ws(:'u', 'owner', 'schema ' || o.nspname, pg_get_userbyid(o.nspowner)) FROM pg_namespace o
-  WHERE o.nspname !~ '^pg_' AND o.nspname <> 'information_schema' AND :own;
+  WHERE o.nspname !~ '^(pg_|rollback_prod_)' AND o.nspname <> 'information_schema' AND :own;
 SELECT concat_ws(:'u', 'comment', pg_describe_object(d.classoid, d.objoid, d.objsubid), md5(d.description)) FROM pg_description d
   WHERE d.objoid >= 16384 AND d.classoid <> 'pg_extension'::regclass
   AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.deptype = 'e' AND e.classid = d.classoid AND e.objid = d.objoid);

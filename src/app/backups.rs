@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Session, refuse};
-use crate::database::restore::{Choice, DatabaseServer, Work};
+use crate::database::restore::{Against, Choice, DatabaseServer, Work};
 use crate::database::verdict::{self, Hindrance};
 use crate::engine::planner::Refusal;
 use crate::hosts::remote::{Ask, ReadOnly};
@@ -67,7 +67,7 @@ impl Session<'_> {
         let checked = work.check(server, files).await.map_err(|failure| format!("{}: {failure}", server.host))?;
         // They are listed newest first, so the first good one is the one that would be taken.
         let chosen = checked.iter().find(|dump| dump.problems.is_empty()).map(|dump| dump.file.path.clone());
-        for problem in work.hindrances(server) {
+        for problem in work.hindrances(server, None) {
             self.terminal.warning(&problem.to_string());
         }
         if self.terminal.is_json() {
@@ -104,6 +104,7 @@ impl Session<'_> {
         let kept: Vec<String> = facts
             .relatives
             .iter()
+            .chain(&facts.schemas)
             .map(|relative| {
                 let until = relative.kept_until().map_or("left over".to_owned(), |until| {
                     let over =
@@ -166,7 +167,7 @@ impl Session<'_> {
         let host = inventory.with_role(Role::Database).next().or(inventory.hosts.first());
         let step = |host: &Host| Step {
             host: host.name.clone(),
-            action: Action::Load { wish: RestoreWish { backup: backup.clone() } },
+            action: Action::Load { wish: RestoreWish { backup: backup.clone(), tables: None } },
             guard: Guard::Nothing,
             undo: Undo::CopyIsDropped,
             why: format!("database {}: the newest whole dump is loaded aside, checked and dropped", database.name),
@@ -200,12 +201,12 @@ impl Session<'_> {
             Err(problem) => return drill.failed(problem.why),
         };
         drill.host = Some(server.host.clone());
-        let problems: Vec<String> = work.hindrances(&server).iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = work.hindrances(&server, None).iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return drill.failed(problems.join("; "));
         }
         work.drop_leftovers(&server).await;
-        let choice: Choice = work.choose(&server, named).await;
+        let choice: Choice = work.choose(&server, &RestoreWish { backup: named.cloned(), tables: None }).await;
         drill.passed_over.clone_from(&choice.passed_over);
         let dump = match &choice.dump {
             Some(dump) if choice.problems.is_empty() => dump,
@@ -227,7 +228,7 @@ impl Session<'_> {
             }
         };
         drill.load_ms = u64::try_from(loaded.took.as_millis()).unwrap_or(u64::MAX);
-        let compared = work.compare(&server, &loaded, false).await;
+        let compared = work.compare(&server, &loaded, Against::Structure).await;
         drill.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         drill.missed = missed(&drill, &self.inventory().targets, self.clock.now());
         let dropped = work.drop(&server, &name, Some(loaded.oid)).await;
@@ -267,7 +268,7 @@ impl Session<'_> {
             journal.note(format!("{}: the database's container does not run; a rollback starts it", server.host));
             return Vec::new();
         }
-        let choice = work.choose(&server, wish.backup.as_ref()).await;
+        let choice = work.choose(&server, wish).await;
         for passed in &choice.passed_over {
             journal.note(format!("dump passed over: {passed}"));
         }
@@ -275,7 +276,7 @@ impl Session<'_> {
             let good = verdict::good_words(&dump.scan);
             journal.note(format!("{}: {} would be restored: {good}", server.host, dump.file.path));
         }
-        let problems = work.hindrances(&server).into_iter().chain(choice.problems);
+        let problems = work.hindrances(&server, wish.tables.as_ref()).into_iter().chain(choice.problems);
         let refusal = |problem: Hindrance| Refusal {
             host: Some(server.host.clone()),
             why: problem.why,
@@ -300,7 +301,7 @@ impl Session<'_> {
                 if server.facts.live.is_none() {
                     journal.note(format!("{}: there is no database {}", server.host, database.name));
                 }
-                let problems = work.hindrances(&server).into_iter();
+                let problems = work.hindrances(&server, None).into_iter();
                 problems.map(|problem| refusal(Some(server.host.clone()), problem.why, problem.hint)).collect()
             }
         }

@@ -185,6 +185,7 @@ impl Session<'_> {
                 .as_ref()
                 .and(inventory.database.as_ref())
                 .map(|database| database.name.clone()),
+            restore_flags: self.request.restore.as_ref().and_then(|wish| Some(wish.tables.as_ref()?.flags())),
             oncall: inventory.contacts.oncall.clone(),
             commander: inventory.contacts.commander.clone(),
             targets_ms: targets

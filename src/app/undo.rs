@@ -13,8 +13,8 @@ use crate::nouns::side::Direction;
 /// Why there is nothing to take back.
 pub(super) fn find(inventory: &Inventory, named: Option<&str>) -> Result<Undoing, String> {
     let undoing = past::find(&inventory.incidents, named)?;
-    if undoing.swap.is_some() && inventory.database.is_none() {
-        return Err(format!("{} replaced a database, and the config has no [database]", undoing.incident));
+    if undoing.is_of_a_database() && inventory.database.is_none() {
+        return Err(format!("{} changed a database, and the config has no [database]", undoing.incident));
     }
     let is_known = |balancer: &str| inventory.with_role(Role::Balancer).any(|host| host.name.as_str() == balancer);
     if !undoing.files.is_empty() && !undoing.files.keys().any(|host| is_known(host.as_str())) {

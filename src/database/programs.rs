@@ -7,7 +7,8 @@ use crate::database::verdict::Format;
 use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, program, script};
 use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
-use crate::nouns::record::Swap;
+use crate::nouns::plan::TablesWish;
+use crate::nouns::record::{Merge, Swap};
 
 const PSQL: &str = include_str!("../../scripts/remote/psql.sh");
 const STRUCTURE: &str = include_str!("../../scripts/remote/structure.sh");
@@ -22,8 +23,12 @@ const PROGRESS: Script = script!("progress", LIB, PSQL);
 const COMPARE: Script = script!("compare", LIB, PSQL, STRUCTURE);
 const SWAP: Script = script!("swap", LIB, PSQL);
 const DROP: Script = script!("drop", LIB, PSQL);
+const TABLES: Script = script!("tables", LIB, PSQL);
+const STAGE: Script = script!("stage", LIB, PSQL);
+const MERGE: Script = script!("merge", LIB, PSQL);
 
-pub const SCRIPTS: &[Script] = &[DATABASE, AWAKE, BACKUPS, SCAN, LOAD, PROGRESS, COMPARE, SWAP, DROP];
+pub const SCRIPTS: &[Script] =
+    &[DATABASE, AWAKE, BACKUPS, SCAN, LOAD, PROGRESS, COMPARE, SWAP, DROP, TABLES, STAGE, MERGE];
 
 /// A container's server may have a cluster to make, or a crash to recover from.
 const AWAKE_SECONDS: u64 = 60;
@@ -33,6 +38,11 @@ const SCAN_LIMIT: Duration = Duration::from_secs(1800);
 const COMPARE_LIMIT: Duration = Duration::from_secs(900);
 /// PostgreSQL itself waits 5 s for the sessions of a database that is renamed.
 const SWAP_SECONDS: u64 = 5;
+/// Rows of some tables are read from the copy and written beside the live ones.
+const STAGE_LIMIT: Duration = Duration::from_secs(1800);
+/// What a lock on a table is waited for, and how long nobody else may write to those tables.
+pub const LOCK_SECONDS: u64 = 5;
+pub const MERGE_SECONDS: u64 = 120;
 /// Rows that are compared key by key, in all tables together: about 10 s and 80 MB of temporary files.
 const KEYS_COMPARED: u64 = 2_000_000;
 
@@ -135,6 +145,17 @@ pub fn compare(
     Question(program(COMPARE, arguments, COMPARE_LIMIT))
 }
 
+/// The config's checks on a database, and nothing else.
+pub fn checks(inventory: &Inventory, database: &Database, way: &str, name: &str) -> Question {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("copy", name);
+    arguments.set("count", "no");
+    for check in &database.checks {
+        arguments.set("check", check);
+    }
+    Question(program(COMPARE, arguments, COMPARE_LIMIT))
+}
+
 /// Puts one database in the place of another.
 pub fn swap(
     inventory: &Inventory,
@@ -181,6 +202,95 @@ pub fn drop(
         arguments.set("oid", oid);
     }
     Change(program(DROP, arguments, Duration::from_secs(60)))
+}
+
+/// Drops a schema of the live database that rows were put into.
+pub fn drop_schema(inventory: &Inventory, database: &Database, tenure: Option<&Tenure>, schema: &str) -> Change {
+    let mut arguments = arguments(inventory, database, None);
+    under(&mut arguments, tenure);
+    arguments.set("database", &database.name);
+    arguments.set("schema", schema);
+    Change(program(DROP, arguments, Duration::from_secs(60)))
+}
+
+/// Some tables, as they are on both sides.
+pub fn tables(inventory: &Inventory, database: &Database, way: &str, copy: &str, names: &[String]) -> Question {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("live", &database.name);
+    arguments.set("copy", copy);
+    for name in names {
+        arguments.set("table", name);
+    }
+    Question(program(TABLES, arguments, Duration::from_secs(120)))
+}
+
+/// Who wrote to rows that were put back, since.
+pub fn since(inventory: &Inventory, database: &Database, way: &str, merge: &Merge) -> Question {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("live", &database.name);
+    arguments.set("kept", &merge.kept);
+    arguments.set("plan", plan_of(merge));
+    Question(program(TABLES, arguments, Duration::from_secs(120)))
+}
+
+/// Puts the rows of a copy beside the live ones.
+pub fn stage(
+    inventory: &Inventory,
+    database: &Database,
+    way: &str,
+    tenure: Option<&Tenure>,
+    (copy, stage, comment): (&str, &str, &str),
+    merge: &Merge,
+    wish: &TablesWish,
+) -> Change {
+    let mut arguments = arguments(inventory, database, Some(way));
+    under(&mut arguments, tenure);
+    arguments.set("live", &database.name);
+    arguments.set("copy", copy);
+    arguments.set("stage", stage);
+    arguments.set("comment", comment);
+    arguments.set("plan", plan_of(merge));
+    arguments.set("delete_missing", if wish.delete_missing { "yes" } else { "no" });
+    Change(program(STAGE, arguments, STAGE_LIMIT))
+}
+
+/// Rows that are put into live tables, and where they stand.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsToMerge<'a> {
+    pub run: &'a IncidentId,
+    /// Of a run that has a lock.
+    pub tenure: Option<&'a Tenure>,
+    pub merge: &'a Merge,
+    /// The schema that holds them.
+    pub from: &'a str,
+    /// What says of the schema that keeps the others what it is.
+    pub comment: &'a str,
+    /// `None` where they are what an earlier merge kept.
+    pub wish: Option<&'a TablesWish>,
+}
+
+/// Puts rows into live tables, in one transaction.
+pub fn merge(inventory: &Inventory, database: &Database, way: &str, rows: &RowsToMerge<'_>) -> Change {
+    let mut arguments = arguments(inventory, database, Some(way));
+    under(&mut arguments, rows.tenure);
+    let yes_or_no = |is_so: bool| if is_so { "yes" } else { "no" };
+    arguments.set("run", rows.run);
+    arguments.set("live", &database.name);
+    arguments.set("from", rows.from);
+    arguments.set("kept", &rows.merge.kept);
+    arguments.set("comment", rows.comment);
+    arguments.set("plan", plan_of(rows.merge));
+    arguments.set("seconds", LOCK_SECONDS);
+    arguments.set("longest", MERGE_SECONDS);
+    arguments.set("back", yes_or_no(rows.wish.is_none()));
+    arguments.set("delete_missing", yes_or_no(rows.wish.is_some_and(|wish| wish.delete_missing)));
+    arguments.set("fire_triggers", yes_or_no(rows.wish.is_some_and(|wish| wish.fire_triggers)));
+    Change(program(MERGE, arguments, Duration::from_secs(MERGE_SECONDS + 30)))
+}
+
+/// As the scripts read it.
+fn plan_of(merge: &Merge) -> String {
+    serde_json::to_string(&merge.tables).expect("names of tables are plain data")
 }
 
 fn under(arguments: &mut Arguments, tenure: Option<&Tenure>) {

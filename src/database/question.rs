@@ -7,10 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::database::structure;
+use crate::database::tables::{Preview, Since};
 use crate::nouns::plan::Word;
-use crate::nouns::record::{Dump, Loss, Swap, TableLoss, plural};
+use crate::nouns::record::{Dump, Loss, Merge, Swap, TableLoss, plural};
 use crate::nouns::redact::printable;
-use crate::nouns::units::{bytes, grouped, span, to_the_second};
+use crate::nouns::units::{bytes, counted, grouped, span, to_the_second};
 
 /// A screen holds this many tables beside the rest; the report has forty, the journal all.
 const TABLES_SHOWN: usize = 15;
@@ -59,16 +60,8 @@ pub fn text(question: &Prompt<'_>) -> String {
     );
     match question.dump {
         Some(dump) => {
-            line("from:", format!("{}, {}", dump.path, bytes(dump.bytes)));
-            let age = (question.now - dump.modified).to_std().unwrap_or_default();
-            let target = match question.rpo {
-                Some(rpo) if age > rpo => format!(" (target {}: MISSED)", span(rpo)),
-                Some(rpo) => format!(" (target {}: met)", span(rpo)),
-                None => String::new(),
-            };
-            line("", format!("made {} UTC, {} ago{target}", dump.modified.format("%Y-%m-%d %H:%M:%S"), span(age)));
-            for passed in &dump.passed_over {
-                line("", format!("NOT TAKEN: {passed}"));
+            for (is_first, words) in dump_lines(dump, question.now, question.rpo) {
+                line(if is_first { "from:" } else { "" }, words);
             }
         }
         None => line("from:", format!("{}, what it was before", swap.copy)),
@@ -107,6 +100,131 @@ pub fn text(question: &Prompt<'_>) -> String {
     text
 }
 
+/// Which dump, how old, and those that were not taken; of each line whether it is the first.
+fn dump_lines(dump: &Dump, now: DateTime<Utc>, rpo: Option<Duration>) -> Vec<(bool, String)> {
+    let age = (now - dump.modified).to_std().unwrap_or_default();
+    let target = match rpo {
+        Some(rpo) if age > rpo => format!(" (target {}: MISSED)", span(rpo)),
+        Some(rpo) => format!(" (target {}: met)", span(rpo)),
+        None => String::new(),
+    };
+    let made = format!("made {} UTC, {} ago{target}", dump.modified.format("%Y-%m-%d %H:%M:%S"), span(age));
+    let passed_over = dump.passed_over.iter().map(|passed| (false, format!("NOT TAKEN: {passed}")));
+    [(true, format!("{}, {}", dump.path, bytes(dump.bytes))), (false, made)].into_iter().chain(passed_over).collect()
+}
+
+/// Everything that the question about some tables' rows shows.
+#[derive(Debug, Clone)]
+pub struct RowsPrompt<'a> {
+    pub word: Word,
+    pub merge: &'a Merge,
+    pub host: &'a str,
+    pub server: &'a str,
+    /// `None` where no dump is involved: undo.
+    pub dump: Option<&'a Dump>,
+    /// What would change, table by table; empty in an undo.
+    pub previews: &'a [Preview],
+    pub deletes_missing: bool,
+    /// In an undo, who wrote to those rows since.
+    pub since: &'a [Since],
+    /// What else the operator must know.
+    pub warnings: &'a [String],
+    /// What nobody needs to be warned of.
+    pub notes: &'a [String],
+    pub waits: (Duration, Duration),
+    pub now: DateTime<Utc>,
+    pub rpo: Option<Duration>,
+}
+
+/// The last line of that question.
+pub fn last_line_of_rows(word: Word, merge: &Merge) -> String {
+    let verb = if word == Word::Restore { "OVERWRITE" } else { "REPLACE" };
+    printable(&format!("This will {verb} rows of {}. Type '{}' to confirm: ", merge.names(), word.as_str()))
+}
+
+/// The text above it.
+pub fn text_of_rows(question: &RowsPrompt<'_>) -> String {
+    let merge = question.merge;
+    let mut text = String::new();
+    let mut line = |label: &str, words: String| {
+        let _ = writeln!(text, "{label:<12}{}", printable(&words));
+    };
+    line("database:", format!("{} on {} (PostgreSQL {})", merge.live, question.host, question.server));
+    line("tables:", merge.names());
+    if let Some(dump) = question.dump {
+        for (is_first, words) in dump_lines(dump, question.now, question.rpo) {
+            line(if is_first { "from:" } else { "" }, words);
+        }
+    }
+    let (lock, longest) = question.waits;
+    line(
+        "takes:",
+        format!(
+            "one transaction; readers go on, writers of these tables wait, {} at most, after at most {} for the locks; else \
+             nothing is changed",
+            span(longest),
+            span(lock)
+        ),
+    );
+    let until =
+        merge.kept_until.map_or(String::new(), |until| format!(" until {} UTC", until.format("%Y-%m-%d %H:%M")));
+    line("kept:", format!("what is there now, in the schema {}{until}", merge.kept));
+    if question.word == Word::Restore {
+        line("back:", "rollback-prod undo".to_owned());
+    }
+    for note in question.notes {
+        line("note:", note.clone());
+    }
+    for warning in question.warnings {
+        line("WARNING:", warning.clone());
+    }
+    for since in question.since.iter().filter(|since| since.since > 0) {
+        let rows = counted(since.since, "row");
+        line(
+            "WARNING:",
+            format!("{}: of {} put back {rows} were written to since; that is lost", since.table, since.put_back),
+        );
+    }
+    if !question.previews.is_empty() {
+        text.push('\n');
+        text.push_str(&preview_table(question.previews, question.deletes_missing));
+    }
+    text
+}
+
+fn preview_table(previews: &[Preview], deletes_missing: bool) -> String {
+    let only_live = if deletes_missing { "only live: DELETED" } else { "only live: kept" };
+    let head = ["table", "live", "dump", "only dump: put back", "differ: set back", only_live];
+    let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(previews.iter().map(|preview| {
+        let counts = [preview.live, preview.copy, preview.only_copy, preview.changed, preview.only_live];
+        std::iter::once(printable(&preview.table)).chain(counts.map(grouped)).collect()
+    }));
+    columns(&rows, |column| column == 0)
+}
+
+/// Rows of cells as columns; those of which `is_left` is true begin at the left.
+fn columns(rows: &[Vec<String>], is_left: impl Fn(usize) -> bool) -> String {
+    let count = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..count).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut out = String::from(" ");
+        for (column, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(widths[column] - cell.chars().count());
+            // Names and times to the left, numbers to the right.
+            let _ = match is_left(column) {
+                true => write!(out, " {cell}{pad} "),
+                false => write!(out, " {pad}{cell} "),
+            };
+        }
+        text.push_str(out.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 fn loss_table(loss: &Loss) -> String {
     let mut text = String::new();
     if loss.tables.is_empty() {
@@ -116,22 +234,7 @@ fn loss_table(loss: &Loss) -> String {
         let head = ["table", "live", "dump", "only live", "only dump", "newest live", "newest in dump"];
         let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
         rows.extend(loss.tables.iter().take(TABLES_SHOWN).map(row));
-        let widths: Vec<usize> = (0..head.len())
-            .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        for row in &rows {
-            let mut out = String::from(" ");
-            for (column, cell) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[column] - cell.chars().count());
-                // Names and times to the left, numbers to the right.
-                let _ = match column {
-                    0 | 5 | 6 => write!(out, " {cell}{pad} "),
-                    _ => write!(out, " {pad}{cell} "),
-                };
-            }
-            text.push_str(out.trim_end());
-            text.push('\n');
-        }
+        text.push_str(&columns(&rows, |column| matches!(column, 0 | 5 | 6)));
         if loss.tables.len() > TABLES_SHOWN {
             let _ = writeln!(text, "  and {} that differ too", plural(loss.tables.len() - TABLES_SHOWN, "more table"));
         }

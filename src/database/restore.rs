@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::programs;
+use super::{programs, tables};
 use crate::database::dump::Scan;
 use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative};
 use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
@@ -26,6 +26,7 @@ use crate::incident::journal::{Journal, Progress};
 use crate::nouns::consent::Overwrite;
 use crate::nouns::inventory::{Database, Host, Inventory, Role};
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
+use crate::nouns::plan::{RestoreWish, TablesWish};
 use crate::nouns::record::{Dump, StepWord, Swap};
 use crate::nouns::units::{bytes, span};
 
@@ -80,6 +81,14 @@ pub struct Loaded {
     pub took: Duration,
 }
 
+/// What of the live database a copy is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Against {
+    Nothing,
+    Structure,
+    StructureAndRows,
+}
+
 /// How a swap ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swapped {
@@ -131,7 +140,7 @@ async fn carried_for(system: &str) -> Arc<[u8]> {
 }
 
 impl<F: Ask> Work<'_, F> {
-    fn say_progress(&self, server: &DatabaseServer, percent: Option<u8>, words: &str) {
+    pub(super) fn say_progress(&self, server: &DatabaseServer, percent: Option<u8>, words: &str) {
         let time = self.journal.clock().now();
         self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words });
     }
@@ -182,7 +191,17 @@ impl<F: Ask> Work<'_, F> {
     }
 
     /// What stands in the way on the server, whatever the dump is.
-    pub fn hindrances(&self, server: &DatabaseServer) -> Vec<Hindrance> {
+    pub fn hindrances(&self, server: &DatabaseServer, tables: Option<&TablesWish>) -> Vec<Hindrance> {
+        let mut problems = self.unchangeable(server);
+        // Rows of some tables go into the database that is there, whoever is connected.
+        if tables.is_none() {
+            problems.extend(self.unswappable(server));
+        }
+        problems
+    }
+
+    /// What keeps every restore from it.
+    fn unchangeable(&self, server: &DatabaseServer) -> Vec<Hindrance> {
         let facts = &server.facts;
         let mut problems = Vec::new();
         if facts.server.is_standby {
@@ -195,6 +214,13 @@ impl<F: Ask> Work<'_, F> {
                 Some(&hint),
             ));
         }
+        problems
+    }
+
+    /// What keeps another database from taking its place.
+    fn unswappable(&self, server: &DatabaseServer) -> Vec<Hindrance> {
+        let facts = &server.facts;
+        let mut problems = Vec::new();
         if !facts.server.can_signal {
             let hint = format!("GRANT pg_signal_backend TO \"{}\"", self.database.admin);
             problems.push(Hindrance::new(
@@ -261,7 +287,8 @@ impl<F: Ask> Work<'_, F> {
     }
 
     /// The newest whole dump older than the deploy, or the named one. Each is read until one is good.
-    pub async fn choose(&self, server: &DatabaseServer, named: Option<&RemotePath>) -> Choice {
+    pub async fn choose(&self, server: &DatabaseServer, wish: &RestoreWish) -> Choice {
+        let named = wish.backup.as_ref();
         let Some(pattern) = named.or(self.database.backups.as_ref()) else {
             let hint = "name a dump on the host: --backup FILE";
             return Choice::of(Hindrance::new("the config has no database.backups", Some(hint)));
@@ -291,6 +318,11 @@ impl<F: Ask> Work<'_, F> {
                 return Choice::of(Hindrance::new(format!("{path} could not be read on {}", server.host), None));
             };
             let mut forced_past = Vec::new();
+            if let Some(tables) = &wish.tables {
+                // A dump of a part is as good, where they are in it.
+                checked.problems.retain(|problem| !problem.must_be_named || named.is_none());
+                checked.problems.extend(tables::not_there(tables, &server.facts.tables, &checked.scan));
+            }
             if self.is_forced {
                 let goes = |problem: &Hindrance| problem.can_be_forced && !(problem.must_be_named && named.is_none());
                 (forced_past, checked.problems) = checked.problems.into_iter().partition(goes);
@@ -323,8 +355,9 @@ impl<F: Ask> Work<'_, F> {
     }
 
     /// What was chosen, for the journal.
-    pub fn dump_record(&self, server: &DatabaseServer, choice: &Choice) -> Dump {
-        let mut problems: Vec<String> = self.hindrances(server).iter().map(ToString::to_string).collect();
+    pub fn dump_record(&self, server: &DatabaseServer, choice: &Choice, wish: &RestoreWish) -> Dump {
+        let mut problems: Vec<String> =
+            self.hindrances(server, wish.tables.as_ref()).iter().map(ToString::to_string).collect();
         problems.extend(choice.problems.iter().map(ToString::to_string));
         let dump = choice.dump.as_ref();
         Dump {
@@ -339,18 +372,32 @@ impl<F: Ask> Work<'_, F> {
         }
     }
 
-    /// Checks the copy, and compares it with its dump and with the structure of the live database and, with `rows`, with its
-    /// rows.
+    /// Checks the copy, and compares it with its dump and with the live database.
     ///
     /// # Errors
     /// When the host cannot be asked.
-    pub async fn compare(&self, server: &DatabaseServer, loaded: &Loaded, rows: bool) -> Result<Compared, Failure> {
-        let live = server.facts.live.is_some().then_some(self.database.name.as_str());
+    pub async fn compare(
+        &self,
+        server: &DatabaseServer,
+        loaded: &Loaded,
+        against: Against,
+    ) -> Result<Compared, Failure> {
+        let rows = against == Against::StructureAndRows;
+        let live = (against != Against::Nothing && server.facts.live.is_some()).then_some(self.database.name.as_str());
         let way = &server.facts.way;
         let question = programs::compare(self.inventory, self.database, way, &loaded.name, live, rows);
         let answer = self.fleet.ask(&server.host, &question).await?;
         let has_live = rows && live.is_some();
         Ok(server::compared(&answer, &self.database.name, &self.database.checks, &loaded.scan, has_live))
+    }
+
+    /// The config's checks that do not say true of a database.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn failed_checks(&self, server: &DatabaseServer, name: &str) -> Result<Vec<String>, Failure> {
+        let question = programs::checks(self.inventory, self.database, &server.facts.way, name);
+        Ok(server::failed_checks(&self.fleet.ask(&server.host, &question).await?, &self.database.checks))
     }
 
     /// How a load stands.
@@ -522,7 +569,7 @@ impl<F: Apply> Work<'_, F> {
         self.say_progress(server, Some(percent as u8), &words);
     }
 
-    fn tenure_on(&self, host: &HostName) -> Option<Tenure> {
+    pub(super) fn tenure_on(&self, host: &HostName) -> Option<Tenure> {
         self.tenure.map(|tenure| tenure.under(self.numbers.get(host).copied()))
     }
 
@@ -557,6 +604,13 @@ impl<F: Apply> Work<'_, F> {
     /// Copies that earlier runs left behind: nobody's any more, and in the way of the disk.
     pub async fn drop_leftovers(&self, server: &DatabaseServer) {
         let stem = self.stem();
+        let half_done = self.schema_of("from");
+        let (half_done, _) = half_done.split_at("rollback_prod_from_".len());
+        for schema in server.facts.schemas.iter().filter(|schema| schema.name.starts_with(half_done)) {
+            if self.drop_schema(server, &schema.name).await.is_ok() {
+                self.journal.note(format!("{}: {} was left by another run and is dropped", server.host, schema.name));
+            }
+        }
         for relative in &server.facts.relatives {
             let rest = relative.name.strip_prefix(&stem).unwrap_or_default();
             let Some(id) = rest.strip_prefix("_copy_").or_else(|| rest.strip_prefix("_drill_")) else { continue };
@@ -573,8 +627,8 @@ impl<F: Apply> Work<'_, F> {
     }
 
     /// Replaces the live database. An answer that was lost is looked for before anything is concluded from it.
-    pub async fn swap(&self, server: &DatabaseServer, consent: &Overwrite, comment: &str) -> Swapped {
-        let swap = consent.swap();
+    pub async fn swap(&self, server: &DatabaseServer, consent: &Overwrite<Swap>, comment: &str) -> Swapped {
+        let swap = consent.change();
         let tenure = self.tenure_on(&server.host);
         let way = &server.facts.way;
         let change = programs::swap(self.inventory, self.database, way, self.run, tenure.as_ref(), swap, comment);
@@ -609,7 +663,7 @@ impl<F: Apply> Work<'_, F> {
         }
     }
 
-    /// Kept databases whose time is over.
+    /// What was kept, and its time is over.
     pub async fn drop_expired(&self, server: &DatabaseServer, now: DateTime<Utc>) {
         for relative in &server.facts.relatives {
             if relative.kept_until().is_none_or(|until| until > now) {
@@ -620,6 +674,14 @@ impl<F: Apply> Work<'_, F> {
                 let size = bytes(relative.size);
                 self.journal
                     .note(format!("{}: {} ({size}) was kept long enough and is dropped", server.host, relative.name));
+            }
+        }
+        for schema in &server.facts.schemas {
+            if schema.kept_until().is_some_and(|until| until <= now)
+                && self.drop_schema(server, &schema.name).await.is_ok()
+            {
+                self.journal
+                    .note(format!("{}: the schema {} was kept long enough and is dropped", server.host, schema.name));
             }
         }
     }
@@ -660,6 +722,6 @@ fn why_failed(status: i32, said: &str) -> String {
 }
 
 /// The line of PostgreSQL's words that says most.
-fn worst_line(said: &str) -> String {
+pub(super) fn worst_line(said: &str) -> String {
     answer::worst_line(said, &["ERROR:", "FATAL:", "PANIC:", "error:"])
 }

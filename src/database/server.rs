@@ -37,6 +37,8 @@ pub struct DatabaseFacts {
     pub free_bytes: Option<u64>,
     /// `schema.table` of the live database.
     pub tables: Vec<String>,
+    /// Schemas of ours in it: what rows of some tables were before they were put back.
+    pub schemas: Vec<Relative>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -79,7 +81,7 @@ impl Sessions {
     }
 }
 
-/// A database whose name says that it is one of ours.
+/// A database, or a schema of the live one, whose name says that it is one of ours.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Relative {
     pub name: String,
@@ -146,6 +148,7 @@ pub fn facts(answer: &Answer) -> DatabaseFacts {
             .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok())
             .map(|kib| kib * 1024),
         tables: lines(&text("tables")),
+        schemas: lines(&text("schemas")),
     }
 }
 
@@ -256,10 +259,10 @@ struct Count {
     newest: Option<String>,
 }
 
-/// Reads `compare.sh`'s answer. `scan` is what was read in the dump while it was loaded.
-pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has_live: bool) -> Compared {
+/// Checks that did not say true, each with what it said.
+pub fn failed_checks(answer: &Answer, checks: &[String]) -> Vec<String> {
     let text = |section: &str| answer.text(section).unwrap_or_default();
-    let failed_checks = checks
+    checks
         .iter()
         .enumerate()
         .filter_map(|(number, check)| {
@@ -269,7 +272,13 @@ pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has
             let said = said.trim().replace('\n', " ");
             (!is_good).then(|| format!("`{check}` says {}", if said.is_empty() { "nothing" } else { &said }))
         })
-        .collect();
+        .collect()
+}
+
+/// Reads `compare.sh`'s answer. `scan` is what was read in the dump while it was loaded.
+pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has_live: bool) -> Compared {
+    let text = |section: &str| answer.text(section).unwrap_or_default();
+    let failed_checks = failed_checks(answer, checks);
     let copy: Vec<Count> = lines(&text("rows.copy"));
     let live: Vec<Count> = lines(&text("rows.live"));
     let mut wrong: Vec<String> =

@@ -14,7 +14,7 @@ use crate::nouns::names::{HostName, ServerAddress};
 use crate::nouns::plan::{
     Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
 };
-use crate::nouns::request::Request;
+use crate::nouns::request::{Request, Undoing};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
 
@@ -221,7 +221,7 @@ impl<'a> Planner<'a> {
     /// The database's hosts, where it is to be changed.
     fn databases_in_scope(&self) -> Vec<InScope<'a>> {
         let is_changed =
-            self.request.restore.is_some() || self.request.undo.as_ref().is_some_and(|undo| undo.swap.is_some());
+            self.request.restore.is_some() || self.request.undo.as_ref().is_some_and(Undoing::is_of_a_database);
         self.seen(self.inventory.with_role(Role::Database).filter(|_| is_changed))
     }
 
@@ -903,6 +903,13 @@ impl<'a> Planner<'a> {
             let take_back = step(Action::TakeBack { swap: swap.clone() }, Guard::WeHoldTheLock, undo, why);
             stages.extend([(StageName::TakeBack, take_back)]);
         }
+        if let Some(merge) = self.request.undo.as_ref().and_then(|undo| undo.merge.as_ref()) {
+            let names = merge.names();
+            let why = format!("rows of {names} are what {} keeps of before; what is there now is kept", merge.kept);
+            let undo = Undo::ByCommand(format!("what is there now is kept beside it; {} is not dropped", merge.kept));
+            let take_back = step(Action::TakeRowsBack { merge: merge.clone() }, Guard::WeHoldTheLock, undo, why);
+            stages.extend([(StageName::TakeBack, take_back)]);
+        }
         if let Some(wish) = &self.request.restore {
             let dump = match (&wish.backup, &database.backups) {
                 (Some(backup), _) => backup.to_string(),
@@ -915,12 +922,22 @@ impl<'a> Planner<'a> {
                 Undo::CopyIsDropped,
                 format!("database {}: {dump} is loaded aside; the live one is not touched", database.name),
             );
-            let swap = step(
-                Action::Swap,
-                Guard::WeHoldTheLock,
-                Undo::ByCommand("rollback-prod undo".to_owned()),
-                format!("database {}: two renames in one transaction; the replaced one is kept", database.name),
-            );
+            let (action, why) = match &wish.tables {
+                None => (
+                    Action::Swap,
+                    format!("database {}: two renames in one transaction; the replaced one is kept", database.name),
+                ),
+                Some(tables) => (
+                    Action::Merge { wish: tables.clone() },
+                    format!(
+                        "database {}: rows of {} in one transaction, in which nobody else writes to them; what they were is \
+                         kept",
+                        database.name,
+                        tables.names.join(", ")
+                    ),
+                ),
+            };
+            let swap = step(action, Guard::WeHoldTheLock, Undo::ByCommand("rollback-prod undo".to_owned()), why);
             stages.extend([(StageName::Load, load), (StageName::Swap, swap)]);
         }
     }

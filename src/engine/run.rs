@@ -100,7 +100,10 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let loads = self.run.plan.lane(Lane::Database).flat_map(|stage| &stage.steps);
         let Some(wish) = loads.into_iter().find_map(Step::loads) else { return };
         if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {
-            self.run.replace_database(database, ready).await;
+            match &wish.tables {
+                None => self.run.replace_database(database, ready).await,
+                Some(tables) => self.run.merge_tables(database, tables, ready).await,
+            }
         }
     }
 
@@ -223,7 +226,12 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                 detail: String::new(),
             }),
             // Their intents say the names of databases that are not known yet.
-            Action::Load { .. } | Action::Swap | Action::TakeBack { .. } | Action::Leave { .. } => None,
+            Action::Load { .. }
+            | Action::Swap
+            | Action::Merge { .. }
+            | Action::TakeBack { .. }
+            | Action::TakeRowsBack { .. }
+            | Action::Leave { .. } => None,
         }
     }
 
@@ -258,7 +266,11 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                 return if run.take_database_back(database, swap).await { Status::Done } else { Status::Failed };
             }
             // Their lane carries them out.
-            Action::Load { .. } | Action::Swap => return Status::Skipped,
+            Action::TakeRowsBack { merge } => {
+                let Some(database) = &run.inventory.database else { return Status::Failed };
+                return if run.take_rows_back(database, merge).await { Status::Done } else { Status::Failed };
+            }
+            Action::Load { .. } | Action::Swap | Action::Merge { .. } => return Status::Skipped,
         };
         let status = outcome.status;
         timed.end_with(status, outcome.detail, outcome.follows);
@@ -430,7 +442,9 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                     | Action::Verify { .. }
                     | Action::Load { .. }
                     | Action::Swap
-                    | Action::TakeBack { .. } => StageName::Switch,
+                    | Action::Merge { .. }
+                    | Action::TakeBack { .. }
+                    | Action::TakeRowsBack { .. } => StageName::Switch,
                 };
                 self.run.journal.record_all(self.intent(name, &back));
                 return self.step(name, &back, Way::Back).await == Status::Done;

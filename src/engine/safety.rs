@@ -150,7 +150,9 @@ fn check_step(
         | Action::Verify { .. }
         | Action::Load { .. }
         | Action::Swap
-        | Action::TakeBack { .. } => return,
+        | Action::Merge { .. }
+        | Action::TakeBack { .. }
+        | Action::TakeRowsBack { .. } => return,
     }
     if !locked.contains(&step.host) {
         violations.push(Violation::ChangeWithoutLock { host: host() });
@@ -212,7 +214,9 @@ impl<'p> World<'p> {
             | Action::Verify { .. }
             | Action::Load { .. }
             | Action::Swap
-            | Action::TakeBack { .. } => {}
+            | Action::Merge { .. }
+            | Action::TakeBack { .. }
+            | Action::TakeRowsBack { .. } => {}
         }
     }
 

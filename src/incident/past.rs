@@ -85,8 +85,8 @@ fn is_nothing(folder: &Path) -> bool {
     }
     let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
     begun(&entries).is_none_or(|begun| begun.undoes.is_some())
-        || (moved(&entries).is_empty() && swap_of(&entries).is_none())
-        || changes(folder, &moved(&entries)).is_ok_and(|files| files.is_empty() && swap_of(&entries).is_none())
+        || (moved(&entries).is_empty() && !is_of_a_database(&entries))
+        || changes(folder, &moved(&entries)).is_ok_and(|files| files.is_empty() && !is_of_a_database(&entries))
 }
 
 fn read(folder: &Path) -> Result<Undoing, String> {
@@ -101,11 +101,14 @@ fn read(folder: &Path) -> Result<Undoing, String> {
     }
     let incident = IncidentId::new(begun.id.clone()).map_err(|err| format!("{name}: {err}"))?;
     let files = changes(folder, &moved(&entries))?;
-    let swap = swap_of(&entries);
-    if files.is_empty() && swap.is_none() {
+    let database = database_of(&entries);
+    let swap = database.as_ref().and_then(|database| database.swap.clone());
+    let merge = database.and_then(|database| database.merge);
+    let undoing = Undoing { incident, to: begun.direction.colour(Side::From), files, swap, merge };
+    if undoing.files.is_empty() && !undoing.is_of_a_database() {
         return Err(format!("{name} changed nothing that could be taken back"));
     }
-    Ok(Undoing { incident, to: begun.direction.colour(Side::From), files, swap })
+    Ok(undoing)
 }
 
 /// Balancers that the run moved, or may have moved.
@@ -121,11 +124,16 @@ fn moved(entries: &[Entry]) -> BTreeSet<HostName> {
         .collect()
 }
 
-fn swap_of(entries: &[Entry]) -> Option<record::Swap> {
+fn is_of_a_database(entries: &[Entry]) -> bool {
+    database_of(entries).is_some_and(|database| database.swap.is_some() || database.merge.is_some())
+}
+
+/// The database that the run changed, or may have changed.
+fn database_of(entries: &[Entry]) -> Option<record::DatabaseNow> {
     let production: Production = entries.iter().collect();
     let database = production.database()?;
     match database.state {
-        DatabaseState::Restored | DatabaseState::Unknown => database.swap.clone(),
+        DatabaseState::Restored | DatabaseState::Unknown => Some(database.clone()),
         DatabaseState::AsItWas | DatabaseState::TakenBack => None,
     }
 }

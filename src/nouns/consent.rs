@@ -1,7 +1,6 @@
 //! What consent a plan needs, and what was given, as a value that fits that very plan and no other. Never prompts.
 
 use crate::nouns::plan::{Digest, Plan, Word};
-use crate::nouns::record::Swap;
 
 /// Consent to one plan. There is no other way to get one than to be given a reason for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,28 +21,29 @@ impl Confirmed {
     }
 }
 
-/// Consent to one swap of databases. Only the exact word gives it.
+/// Consent to one change of a live database, a swap or a merge. Only the exact word gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overwrite {
-    swap: Swap,
+pub struct Overwrite<Change> {
+    change: Change,
 }
 
-impl Overwrite {
+impl<Change> Overwrite<Change> {
     /// `None` for any other line: `restore`, ` RESTORE`, `RESTORE!`, nothing at all. The line end is no part of it.
-    pub fn by_line(line: &str, word: Word, swap: Swap) -> Option<Overwrite> {
+    pub fn by_line(line: &str, word: Word, change: Change) -> Option<Overwrite<Change>> {
         let typed = line.strip_suffix('\n').unwrap_or(line);
         let typed = typed.strip_suffix('\r').unwrap_or(typed);
-        (typed == word.as_str()).then_some(Overwrite { swap })
+        (typed == word.as_str()).then_some(Overwrite { change })
     }
 
-    pub fn swap(&self) -> &Swap {
-        &self.swap
+    pub fn change(&self) -> &Change {
+        &self.change
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nouns::record::Swap;
 
     #[test]
     fn nothing_but_the_exact_word_will_do() {

@@ -11,7 +11,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::Reach;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
-use crate::nouns::record::{StepWord, Swap};
+use crate::nouns::record::{Merge, StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
 use crate::nouns::{joined, octets};
@@ -191,8 +191,15 @@ pub enum Action {
         wish: RestoreWish,
     },
     Swap,
+    /// Rows of the copy take the place of live ones.
+    Merge {
+        wish: TablesWish,
+    },
     TakeBack {
         swap: Swap,
+    },
+    TakeRowsBack {
+        merge: Merge,
     },
 }
 
@@ -345,10 +352,39 @@ pub enum Guard {
     Nothing,
 }
 
-/// `--restore-db`, with the dump of `--backup` where one was named.
+/// `--restore-db` or `--restore-tables`, with the dump of `--backup` where one was named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestoreWish {
     pub backup: Option<RemotePath>,
+    /// Of all that the dump has these tables' rows alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<TablesWish>,
+}
+
+/// `--restore-tables`, and what may be done to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TablesWish {
+    /// As they were typed, with their schema or without.
+    pub names: Vec<String>,
+    /// Whether rows go that the dump has not.
+    pub delete_missing: bool,
+    /// Whether columns that only one side has are left out.
+    pub common_columns: bool,
+    pub fire_triggers: bool,
+}
+
+impl TablesWish {
+    /// The flags that say so.
+    pub fn flags(&self) -> String {
+        let more = [
+            (self.delete_missing, " --delete-missing"),
+            (self.common_columns, " --common-columns"),
+            (self.fire_triggers, " --fire-triggers"),
+        ];
+        let more = more.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag));
+        let names = shell_words::quote(&self.names.join(",")).into_owned();
+        format!("--restore-tables {names}{}", more.collect::<String>())
+    }
 }
 
 /// How the step is taken back, and by whom.
@@ -473,6 +509,9 @@ impl Stage {
             StageName::Stop => format!("stop {from}"),
             StageName::Verify => format!("verify {to}"),
             StageName::Load => "load the dump aside, once traffic is safe".to_owned(),
+            StageName::Swap if self.steps.iter().any(|step| matches!(step.action, Action::Merge { .. })) => {
+                "put rows of the copy into the live tables".to_owned()
+            }
             StageName::Swap => "put the copy in the place of the live database".to_owned(),
         }
     }
@@ -503,7 +542,9 @@ impl Step {
             | Action::Stop { .. }
             | Action::Load { .. }
             | Action::Swap
-            | Action::TakeBack { .. } => true,
+            | Action::Merge { .. }
+            | Action::TakeBack { .. }
+            | Action::TakeRowsBack { .. } => true,
             Action::Drain | Action::Leave { .. } | Action::Verify { .. } => false,
         }
     }
@@ -542,7 +583,9 @@ impl Undo {
                 | Action::Verify { .. }
                 | Action::Load { .. }
                 | Action::Swap
-                | Action::TakeBack { .. } => "taken back".to_owned(),
+                | Action::Merge { .. }
+                | Action::TakeBack { .. }
+                | Action::TakeRowsBack { .. } => "taken back".to_owned(),
             },
             Undo::Released => "released at the end, and when this program dies".to_owned(),
             Undo::CopyIsDropped => "the copy is dropped".to_owned(),

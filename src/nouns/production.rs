@@ -328,9 +328,19 @@ impl Production {
 
     fn database_words(&self) -> Option<String> {
         let restores = self.begun.as_ref().and_then(|begun| begun.restores.as_deref());
-        let Some(DatabaseNow { name, state, swap, .. }) = &self.database else {
+        let Some(DatabaseNow { name, state, swap, merge, .. }) = &self.database else {
             return restores.map(|name| format!("database {name} as it was"));
         };
+        if let Some(merge) = merge {
+            let kept = format!("(what was there is kept in its schema {})", merge.kept);
+            let rows = format!("rows of {} in database {name}", merge.names());
+            return Some(match state {
+                DatabaseState::AsItWas => format!("database {name} as it was"),
+                DatabaseState::Restored => format!("{rows} restored {kept}"),
+                DatabaseState::TakenBack => format!("{rows} as they were before the restore {kept}"),
+                DatabaseState::Unknown => format!("{rows} NOT KNOWN"),
+            });
+        }
         let kept = swap
             .as_ref()
             .and_then(Swap::kept)
@@ -417,7 +427,8 @@ impl Production {
             let reason = if reason.contains('\n') { "'…'".to_owned() } else { reason };
             let is_all = hosts.is_empty() || begun.is_none_or(|begun| hosts.len() == begun.balancers.len());
             let only = if is_all { String::new() } else { format!(" --hosts {}", listed(hosts).replace(", ", ",")) };
-            let restore = if is_restored { "" } else { " --restore-db" };
+            let flags = begun.and_then(|begun| begun.restore_flags.as_deref()).unwrap_or("--restore-db");
+            let restore = if is_restored { String::new() } else { format!(" {flags}") };
             match begun.and_then(|begun| begun.undoes.as_deref()) {
                 Some(incident) => format!("{program} undo {incident}"),
                 None => format!("{program} --reason {reason}{only}{restore}"),

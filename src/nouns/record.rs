@@ -158,6 +158,9 @@ pub struct Begun {
     /// The database that `--restore-db` is to restore.
     #[serde(default)]
     pub restores: Option<String>,
+    /// The flags that asked for it, where they were others than that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_flags: Option<String>,
     /// The incident that this run takes back.
     #[serde(default)]
     pub undoes: Option<String>,
@@ -359,6 +362,9 @@ pub struct DatabaseNow {
     pub name: String,
     pub state: DatabaseState,
     pub swap: Option<Swap>,
+    /// Instead of a swap, where rows of some tables were put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
 }
 
 /// Two renames that happen together or not at all.
@@ -381,6 +387,52 @@ impl Swap {
     /// The name of the replaced one; `None` where there was none to replace.
     pub fn kept(&self) -> Option<&str> {
         (self.live_oid > 0).then_some(self.kept.as_str())
+    }
+}
+
+/// Rows of some tables that take the place of the live ones, in one transaction, and what taking that back needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merge {
+    pub live: String,
+    pub live_oid: u32,
+    /// The schema of the live database that holds what was there before.
+    pub kept: String,
+    /// Until then it is kept.
+    pub kept_until: Option<DateTime<Utc>>,
+    /// Those that others refer to first.
+    pub tables: Vec<MergedTable>,
+}
+
+/// A table that gets rows. Its names are those of the database, without quotes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergedTable {
+    pub schema: String,
+    pub table: String,
+    /// What its rows of before are called in the schema that keeps them.
+    pub kept: String,
+    /// All that can be written.
+    pub columns: Vec<String>,
+    /// Of these the ones that the dump gives.
+    pub picked: Vec<String>,
+    /// What tells its rows apart; where nothing does, all of them are replaced.
+    pub key: Vec<String>,
+    /// Columns outside the key that are `GENERATED ALWAYS AS IDENTITY`.
+    pub always: Vec<String>,
+    /// Whether partitions hold its rows.
+    pub is_parted: bool,
+}
+
+impl Merge {
+    /// `public.listings, public.orders`
+    pub fn names(&self) -> String {
+        let names: Vec<String> = self.tables.iter().map(MergedTable::name).collect();
+        names.join(", ")
+    }
+}
+
+impl MergedTable {
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
     }
 }
 

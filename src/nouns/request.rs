@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::colour::Colour;
 use super::names::{HostName, IncidentId};
 use super::plan::{FileChange, RestoreWish};
-use super::record::Swap;
+use super::record::{Merge, Swap};
 use super::side::Direction;
 
 /// What was asked for, with everything from outside that a plan depends on.
@@ -45,6 +45,15 @@ pub struct Undoing {
     pub files: BTreeMap<HostName, FileChange>,
     /// The swap that the incident made, where it made one.
     pub swap: Option<Swap>,
+    /// Or the rows that it put back.
+    pub merge: Option<Merge>,
+}
+
+impl Undoing {
+    /// Whether a database is to be changed.
+    pub fn is_of_a_database(&self) -> bool {
+        self.swap.is_some() || self.merge.is_some()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]

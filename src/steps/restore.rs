@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use crate::database::question;
-use crate::database::restore::{Choice, DatabaseServer, Loaded, Swapped, Work};
+use crate::database::restore::{Against, Choice, DatabaseServer, Loaded, Swapped, Work};
 use crate::hosts::remote::Apply;
 use crate::incident::journal::Timed;
 use crate::nouns::consent::Overwrite;
@@ -24,14 +24,14 @@ use crate::steps::verify;
 
 /// A copy that stands ready, and everything that the question needs.
 pub struct Ready<'j, 'a> {
-    server: DatabaseServer,
-    choice: Choice,
-    loaded: Loaded,
-    timed: Timed<'j, 'a>,
+    pub(super) server: DatabaseServer,
+    pub(super) choice: Choice,
+    pub(super) loaded: Loaded,
+    pub(super) timed: Timed<'j, 'a>,
 }
 
 impl<'a, F: Apply> Context<'a, F> {
-    fn work(&self, database: &'a Database) -> Work<'_, F> {
+    pub(super) fn work(&self, database: &'a Database) -> Work<'_, F> {
         Work {
             inventory: self.inventory,
             database,
@@ -100,8 +100,8 @@ impl<'a, F: Apply> Context<'a, F> {
                 return None;
             }
         };
-        let choice = work.choose(&server, wish.backup.as_ref()).await;
-        let record = work.dump_record(&server, &choice);
+        let choice = work.choose(&server, wish).await;
+        let record = work.dump_record(&server, &choice, wish);
         self.journal.record(What::Dump(record.clone()));
         for passed in &choice.passed_over {
             self.journal.note(format!("dump passed over: {passed}"));
@@ -118,13 +118,14 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 
     /// The database is as it was, and why.
-    fn stays(&self, database: &Database, host: &HostName, timed: Option<Timed<'_, '_>>, why: &str) {
+    pub(super) fn stays(&self, database: &Database, host: &HostName, timed: Option<Timed<'_, '_>>, why: &str) {
         let timed = timed.unwrap_or_else(|| self.journal.timed(StepWord::Restore, Some(host)));
         let state = record::DatabaseNow {
             host: host.clone(),
             name: database.name.clone(),
             state: DatabaseState::AsItWas,
             swap: None,
+            merge: None,
         };
         timed.end_with(Status::Failed, format!("the database stays as it was: {why}"), [What::Database(state)]);
     }
@@ -149,22 +150,24 @@ impl<'a, F: Apply> Context<'a, F> {
                 host: server.host.clone(),
                 name: database.name.clone(),
                 state,
-                swap: Some(consent.swap().clone()),
+                swap: Some(consent.change().clone()),
+                merge: None,
             })
         };
         self.journal.record_all([
             intent(&server.host, format!("{} takes the place of {}", loaded.name, database.name)),
             state(DatabaseState::Unknown),
         ]);
-        let comment = kept_comment(consent.swap(), &self.plan.id.to_string());
+        let comment = kept_comment(consent.change(), &self.plan.id.to_string());
         match work.swap(&server, &consent, &comment).await {
             Swapped::Done(took) => {
                 let took = took.map_or(String::new(), |ms| format!(", swapped in {ms} ms"));
-                let kept = consent.swap().kept().map_or(String::new(), |kept| format!("; the replaced one is {kept}"));
+                let kept =
+                    consent.change().kept().map_or(String::new(), |kept| format!("; the replaced one is {kept}"));
                 let words = format!("{} restored{took}{kept}", database.name);
                 timed.end_with(Status::Done, words, [state(DatabaseState::Restored)]);
                 work.forget_load(&server).await;
-                self.prove_database(&work, &server, &loaded).await;
+                self.prove_database(&work, &server).await;
                 work.drop_expired(&server, self.journal.clock().now()).await;
             }
             Swapped::No(why) => {
@@ -190,8 +193,9 @@ impl<'a, F: Apply> Context<'a, F> {
         server: &DatabaseServer,
         choice: &Choice,
         loaded: &Loaded,
-    ) -> Result<Overwrite, String> {
-        let compared = work.compare(server, loaded, true).await.map_err(|failure| failure.to_string())?;
+    ) -> Result<Overwrite<Swap>, String> {
+        let compared =
+            work.compare(server, loaded, Against::StructureAndRows).await.map_err(|failure| failure.to_string())?;
         let mut wrong = compared.wrong.clone();
         wrong.extend(compared.failed_checks.iter().map(|check| format!("the check {check}")));
         if !wrong.is_empty() {
@@ -218,7 +222,7 @@ impl<'a, F: Apply> Context<'a, F> {
             return Err("interrupted".to_owned());
         }
         let sessions: Vec<String> = server.facts.sessions.iter().map(|sessions| sessions.describe()).collect();
-        let dump = work.dump_record(&server, choice);
+        let dump = work.dump_record(&server, choice, &RestoreWish { backup: None, tables: None });
         let mut warnings = self.warnings(&server);
         warnings.extend(choice.forced_past.iter().map(|problem| problem.why.clone()));
         warnings.extend(compared.incomplete.iter().map(|why| format!("the copy is incomplete: {why}")));
@@ -236,18 +240,24 @@ impl<'a, F: Apply> Context<'a, F> {
             now: self.journal.clock().now(),
             rpo: self.inventory.targets.rpo,
         };
-        self.typed(Word::Restore, &question::text(&question), swap).await
+        let last_line = question::last_line(Word::Restore);
+        self.typed(Word::Restore, (&question::text(&question), &last_line), swap).await
     }
 
-    /// Consent to a swap, typed.
-    pub async fn typed(&self, word: Word, text: &str, swap: Swap) -> Result<Overwrite, String> {
+    /// Consent to a change of a live database, typed behind the last line of a question.
+    pub async fn typed<Change>(
+        &self,
+        word: Word,
+        (text, last_line): (&str, &str),
+        change: Change,
+    ) -> Result<Overwrite<Change>, String> {
         let mut interrupts = self.interrupts.clone();
         let line = tokio::select! {
-            line = self.journal.ask(text, &question::last_line(word)) => line,
+            line = self.journal.ask(text, last_line) => line,
             _ = interrupts.wait_for(|count| *count > 0) => return Err("interrupted at the question".to_owned()),
         };
         let Some(line) = line else { return Err(format!("nobody typed {}", word.as_str())) };
-        let Some(consent) = Overwrite::by_line(&line, word, swap) else {
+        let Some(consent) = Overwrite::by_line(&line, word, change) else {
             return Err(format!("not confirmed: what was typed is not {}", word.as_str()));
         };
         if self.goes_on() { Ok(consent) } else { Err("interrupted".to_owned()) }
@@ -272,7 +282,8 @@ impl<'a, F: Apply> Context<'a, F> {
         let timed = self.journal.timed(StepWord::Restore, Some(&server.host));
         let state = |state, swap: &Swap| {
             let name = database.name.clone();
-            What::Database(record::DatabaseNow { host: server.host.clone(), name, state, swap: Some(swap.clone()) })
+            let host = server.host.clone();
+            What::Database(record::DatabaseNow { host, name, state, swap: Some(swap.clone()), merge: None })
         };
         let live = server.facts.live.clone();
         if live.as_ref().is_some_and(|live| live.oid == done.live_oid) {
@@ -291,16 +302,16 @@ impl<'a, F: Apply> Context<'a, F> {
             }
         };
         self.journal.record_all([
-            intent(&server.host, format!("{} takes the place of {} again", back.swap().copy, database.name)),
-            state(DatabaseState::Unknown, back.swap()),
+            intent(&server.host, format!("{} takes the place of {} again", back.change().copy, database.name)),
+            state(DatabaseState::Unknown, back.change()),
         ]);
-        let comment = kept_comment(back.swap(), &self.plan.id.to_string());
+        let comment = kept_comment(back.change(), &self.plan.id.to_string());
         match work.swap(&server, &back, &comment).await {
             Swapped::Done(took) => {
                 let took = took.map_or(String::new(), |ms| format!(", swapped in {ms} ms"));
                 let words =
-                    format!("{} is what it was before{took}; what was live is {}", database.name, back.swap().kept);
-                timed.end_with(Status::Done, words, [state(DatabaseState::TakenBack, back.swap())]);
+                    format!("{} is what it was before{took}; what was live is {}", database.name, back.change().kept);
+                timed.end_with(Status::Done, words, [state(DatabaseState::TakenBack, back.change())]);
                 true
             }
             Swapped::No(why) => {
@@ -311,7 +322,7 @@ impl<'a, F: Apply> Context<'a, F> {
                 timed.end_with(
                     Status::Unknown,
                     format!("nobody knows whether the swap was made: {why}"),
-                    [state(DatabaseState::Unknown, back.swap())],
+                    [state(DatabaseState::Unknown, back.change())],
                 );
                 false
             }
@@ -319,8 +330,13 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 
     /// The swap that takes another one back, once it is known to be possible and `UNDO` was typed.
-    async fn way_back(&self, work: &Work<'_, F>, server: &DatabaseServer, done: &Swap) -> Result<Overwrite, String> {
-        let problems: Vec<String> = work.hindrances(server).iter().map(ToString::to_string).collect();
+    async fn way_back(
+        &self,
+        work: &Work<'_, F>,
+        server: &DatabaseServer,
+        done: &Swap,
+    ) -> Result<Overwrite<Swap>, String> {
+        let problems: Vec<String> = work.hindrances(server, None).iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(problems.join("; "));
         }
@@ -363,10 +379,10 @@ impl<'a, F: Apply> Context<'a, F> {
             rpo: None,
         };
         let text = question::text(&question);
-        self.typed(Word::Undo, &text, swap.clone()).await
+        self.typed(Word::Undo, (&text, &question::last_line(Word::Undo)), swap.clone()).await
     }
 
-    fn warnings(&self, server: &DatabaseServer) -> Vec<String> {
+    pub(super) fn warnings(&self, server: &DatabaseServer) -> Vec<String> {
         let from = self.colour(Side::From);
         let mut warnings = Vec::new();
         for host in self.inventory.with_role(Role::App) {
@@ -382,12 +398,11 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 
     /// The database's own health, as the service sees it, and the checks of the config on what is live now.
-    async fn prove_database(&self, work: &Work<'_, F>, server: &DatabaseServer, loaded: &Loaded) {
-        let live = Loaded { name: work.database.name.clone(), ..loaded.clone() };
+    pub(super) async fn prove_database(&self, work: &Work<'_, F>, server: &DatabaseServer) {
         let timed = self.journal.begin(StepWord::Verify, Some(&server.host));
         // The service writes again: rows may be more than the dump had by now, so only the checks count here.
-        let failed = match work.compare(server, &live, false).await {
-            Ok(compared) => compared.failed_checks,
+        let failed = match work.failed_checks(server, &work.database.name).await {
+            Ok(failed) => failed,
             Err(failure) => vec![failure.to_string()],
         };
         if failed.is_empty() {
@@ -439,7 +454,7 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 }
 
-fn intent(host: &HostName, why: String) -> What {
+pub(super) fn intent(host: &HostName, why: String) -> What {
     What::Intent { step: StepWord::Restore, host: host.clone(), why, colour: None }
 }
 

@@ -1,9 +1,10 @@
 //! The database's part of a report: the dump, what the restore took away, what is kept.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::database::structure;
-use crate::nouns::record::{DatabaseState, Dump, Entry, Loss, TableLoss, What};
+use crate::nouns::record::{DatabaseState, Dump, Entry, Loss, Merge, TableLoss, What};
 use crate::nouns::units::{bytes, grouped, to_the_second, with_contents};
 use crate::tell::story;
 
@@ -62,17 +63,32 @@ pub(super) fn database(entries: &[Entry], restores: Option<&str>) -> Option<Data
     let is_swapped = matches!(state, DatabaseState::Restored | DatabaseState::TakenBack);
     Some(Database {
         name,
-        state: words(state).to_owned(),
+        state: match last.and_then(|database| database.merge.as_ref()) {
+            Some(merge) => words_of_rows(state, merge),
+            None => words(state).to_owned(),
+        },
         is_bad: state == DatabaseState::Unknown || (state == DatabaseState::AsItWas && restores.is_some()),
         dump,
         loss,
         loss_notes,
-        kept: swap.filter(|_| is_swapped).and_then(|swap| {
-            let until =
-                swap.kept_until.map_or(String::new(), |until| until.format(" until %Y-%m-%d %H:%M UTC").to_string());
-            Some(format!("{}{until}", swap.kept()?))
-        }),
+        kept: swap.filter(|_| is_swapped).and_then(|swap| Some(format!("{}{}", swap.kept()?, until(swap.kept_until)))),
     })
+}
+
+fn until(time: Option<DateTime<Utc>>) -> String {
+    time.map_or(String::new(), |until| until.format(" until %Y-%m-%d %H:%M UTC").to_string())
+}
+
+fn words_of_rows(state: DatabaseState, merge: &Merge) -> String {
+    let (rows, kept) = (format!("rows of {}", merge.names()), format!("{}{}", merge.kept, until(merge.kept_until)));
+    match state {
+        DatabaseState::AsItWas => "as it was".to_owned(),
+        DatabaseState::Restored => format!("{rows} restored from the dump; what was there is in its schema {kept}"),
+        DatabaseState::TakenBack => {
+            format!("{rows} taken back to what they were; what was there is in its schema {kept}")
+        }
+        DatabaseState::Unknown => format!("{rows} NOT KNOWN: a merge has begun and its end is not in the journal"),
+    }
 }
 
 fn words(state: DatabaseState) -> &'static str {

@@ -230,14 +230,23 @@ impl Asked {
         self.child.try_wait().expect("look at the program").is_some()
     }
 
-    /// Types a line and gives the exit code.
-    #[track_caller]
-    pub fn answer(mut self, line: &str) -> (i32, String) {
+    pub fn type_line(&mut self, line: &str) {
         use std::io::Write as _;
         let mut stdin = self.child.stdin.take().expect("piped");
         // One that has ended by itself has said why.
         let _ = stdin.write_all(line.as_bytes());
-        drop(stdin);
+    }
+
+    /// Types a line and gives the exit code.
+    #[track_caller]
+    pub fn answer(mut self, line: &str) -> (i32, String) {
+        self.type_line(line);
+        self.ended()
+    }
+
+    /// The exit code, once it has ended.
+    #[track_caller]
+    pub fn ended(mut self) -> (i32, String) {
         let status = self.child.wait().expect("it ends");
         (status.code().unwrap_or(-1), self.said())
     }

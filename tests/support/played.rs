@@ -227,6 +227,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
 
 fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
     Begun {
+        restore_flags: None,
         id: plan.id.to_string(),
         program: "simulation".into(),
         service: plan.service.clone(),
