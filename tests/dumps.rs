@@ -167,6 +167,10 @@ fn a_copy_that_lacks_what_its_dump_left_out_never_goes_live_unless_forced() {
         .says("1 view (public.fine)")
         .says("another in the dump than live:")
         .says("1 function (public.one())");
+    // Where only traffic goes back, it is said what blue will find.
+    for words in [&["--dry-run"][..], &[]] {
+        rollback(&lab, words).exits(0).says("2 migrations newer (20261124, 20261125): blue may not know these");
+    }
     let forced = ["--reason", "x", "--restore-db", "--backup", &format!("{FOLDER}/no-acl.sql"), "--force"];
     let scene = Scene::of_typing(&mut program(&lab, &forced), lab.folder(), "RESTORE\n");
     scene.exits(0).says("WARNING:    the copy is incomplete: the dump has no rights in it");

@@ -2,7 +2,7 @@
 # Takes: copy live against check... keys=2000000 count=yes
 # live is the database whose rows are compared, against the one whose structure is; each may be nothing. A check is SQL that
 # must say true; keys are rows at most that are compared key by key;
-# with count=no the checks are all.
+# with count=no checks and migrations are all.
 # Always ends with 0; what could not be counted is missing.
 find_psql >/dev/null || return 0
 # checked SQL: on the copy, for a minute at most.
@@ -15,6 +15,10 @@ check() {
   number=$((number + 1))
 }
 with_check each check
+if [ -n "$against" ]; then
+  section migrations
+  migrations "$against"
+fi
 [ "$count" = yes ] || return 0
 # counts DATABASE: rows and newest time of each table, as JSON. What takes longer than a minute is left out.
 counts() {
@@ -92,10 +96,6 @@ if [ -n "$live" ]; then
     $1 != "" { live[$1]++; seen[$1] = 1; next }
     { copy[$2]++; seen[$2] = 1 }
     END { for (table in seen) print table, live[table] + 0, copy[table] + 0 }'
-fi
-if [ -n "$against" ]; then
-  section migrations
-  migrations "$against"
 fi
 wait
 if [ -s "$folder/against.structure" ] && [ -s "$folder/copy.structure" ]; then

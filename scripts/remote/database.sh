@@ -38,6 +38,8 @@ UNION ALL SELECT to_jsonb('subscription ' || subname) FROM pg_subscription s JOI
 SELECT jsonb_build_object('user', usename, 'application', application_name, 'client', coalesce(host(client_addr), 'local'),
   'count', count(*)) FROM pg_stat_activity WHERE datname = :'database' AND pid <> pg_backend_pid()
   GROUP BY usename, application_name, client_addr ORDER BY count(*) DESC;
+\echo :n roles
+SELECT to_jsonb(rolname) FROM pg_roles ORDER BY rolname;
 \echo :n relatives
 SELECT jsonb_build_object('name', datname, 'oid', d.oid::bigint, 'size', pg_database_size(d.oid),
   'comment', shobj_description(d.oid, 'pg_database')) FROM pg_database d

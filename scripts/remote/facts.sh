@@ -360,7 +360,8 @@ local_facts() {
     printf '%s\n%s' "$resolved" "$also_resolved"
     section nginx.left
     left=${resolved%/*}/.${resolved##*/}.rollback-prod-before
-    if [ -e "$left" ] || as_root test -e "$left" 2>/dev/null; then printf '%s' "$left"; fi
+    # No sudo for what any account sees.
+    if [ -e "$left" ] || { [ ! -x "${resolved%/*}" ] && as_root test -e "$left" 2>/dev/null; }; then printf '%s' "$left"; fi
     ask nginx.stat seen_stat '%U:%G %a %h' "$resolved"
     with_files ask nginx.text tell_all
     [ -z "$blue_file" ] || ask nginx.blue read_whole "$blue_file"

@@ -43,6 +43,8 @@ SELECT concat_ws(:'u', CASE o.relkind WHEN 'm' THEN 'materialized view' ELSE 'vi
   FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace WHERE o.relkind IN ('v', 'm') AND :here AND :own;
 SELECT concat_ws(:'u', 'sequence', :named, md5(concat_ws('|', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmax, s.seqmin, s.seqcache, s.seqcycle)))
   FROM pg_sequence s JOIN pg_class o ON o.oid = s.seqrelid JOIN pg_namespace n ON n.oid = o.relnamespace WHERE :here AND :own;
+SELECT concat_ws(:'u', 'sequence value', schemaname || '.' || sequencename, last_value) FROM pg_sequences
+  WHERE schemaname !~ '^(pg_|rollback_prod_)' AND last_value IS NOT NULL;
 SELECT concat_ws(:'u', 'type', n.nspname || '.' || o.typname, md5(concat_ws('|', o.typtype,
     (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = o.oid),
     CASE o.typtype WHEN 'd' THEN concat_ws('|', format_type(o.typbasetype, o.typtypmod), o.typnotnull, o.typdefault) END,

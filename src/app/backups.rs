@@ -256,10 +256,14 @@ impl Session<'_> {
 
     /// What `--restore-db` would restore, and what stands in its way.
     pub(super) async fn try_dump(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<Refusal> {
-        let (Some(wish), Some(database)) = (&self.request.restore, self.inventory().database.as_ref()) else {
+        let Some(database) = self.inventory().database.as_ref() else { return Vec::new() };
+        let work = self.work(database, fleet, journal);
+        let Some(wish) = &self.request.restore else {
+            if let Some((host, words)) = work.migrated().await {
+                journal.note(format!("{host}: {words}: blue may not know these"));
+            }
             return Vec::new();
         };
-        let work = self.work(database, fleet, journal);
         let server = match work.server().await {
             Ok(server) => server,
             Err(Hindrance { why, hint, .. }) => return vec![Refusal { host: None, why, hint, can_be_forced: false }],

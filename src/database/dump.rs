@@ -7,7 +7,7 @@
 mod scanner;
 mod statement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 
@@ -46,6 +46,8 @@ pub struct Scan {
     pub reads_migrations: bool,
     /// Whether any item has an owner; pg_dump writes none with --no-owner.
     pub has_owners: bool,
+    /// Roles that something in it belongs to or is given to; the shell reads none.
+    pub roles: BTreeSet<String>,
     /// Of SQL text.
     pub bytes: u64,
     /// Not in pg_dump's own order: schema, then rows, then indexes and what needs the rows; or with settings between
@@ -99,6 +101,9 @@ impl Scan {
         for migration in &self.migrations {
             line("migration", &format!("{} {}", migration.tool, migration.version));
         }
+        for role in &self.roles {
+            line("role", role);
+        }
         line("bytes", &self.bytes.to_string());
         if let Some(inside) = &self.inside {
             line("inside", inside);
@@ -148,6 +153,7 @@ impl Scan {
                     let (rows, name) = value.split_once(' ').unwrap_or((value, ""));
                     scan.rows.push((name.to_owned(), number(rows)));
                 }
+                "role" => drop(scan.roles.insert(value.to_owned())),
                 "bytes" => scan.bytes = number(value),
                 "inside" => scan.inside = owned(),
                 "error" => scan.error = owned(),

@@ -156,6 +156,14 @@ pub fn checks(inventory: &Inventory, database: &Database, way: &str, name: &str)
     Question(program(COMPARE, arguments, COMPARE_LIMIT))
 }
 
+/// What tools for migrations have applied to the live database, and nothing else.
+pub fn migrations(inventory: &Inventory, database: &Database, way: &str) -> Question {
+    let mut arguments = arguments(inventory, database, Some(way));
+    arguments.set("against", &database.name);
+    arguments.set("count", "no");
+    Question(program(COMPARE, arguments, Duration::from_secs(30)))
+}
+
 /// Puts one database in the place of another.
 pub fn swap(
     inventory: &Inventory,

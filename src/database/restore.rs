@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{programs, tables};
+use super::{migrations, programs, tables};
 use crate::database::dump::Scan;
 use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative};
 use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
@@ -38,6 +38,8 @@ const LOST_LIMIT: Duration = Duration::from_secs(600);
 /// statistics.
 const SHARES: [(&str, u32); 6] =
     [("create", 0), ("schema", 1), ("data", 59), ("indexes", 33), ("constraints", 4), ("analyze", 3)];
+/// A dump of this size, as it lies there, is read in a few seconds; a larger one is read for a restore only.
+const SOON_READ_BYTES: u64 = 100 << 20;
 /// PostgreSQL cuts a longer name silently.
 const NAME_BYTES: usize = 63;
 
@@ -264,15 +266,43 @@ impl<F: Ask> Work<'_, F> {
             several => format!("reading {} dumps ({}) to their ends", several.len(), bytes(all)),
         };
         self.say_progress(server, None, &words);
-        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-        let question = programs::scan(self.inventory, self.database, &paths, &carried);
-        let scans = server::scans(&self.fleet.ask(&server.host, &question).await?);
+        let scans = self.read(server, &files, &carried).await?;
         let target = self.target(server);
         let checked = files.into_iter().zip(scans).map(|(file, (format, scan))| {
             let problems = verdict::judge(&file, format, &scan, &target);
             Checked { file, format, scan, problems }
         });
         Ok(checked.collect())
+    }
+
+    async fn read(
+        &self,
+        server: &DatabaseServer,
+        files: &[verdict::DumpFile],
+        carried: &Arc<[u8]>,
+    ) -> Result<Vec<(verdict::Format, Scan)>, Failure> {
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let question = programs::scan(self.inventory, self.database, &paths, carried);
+        Ok(server::scans(&self.fleet.ask(&server.host, &question).await?))
+    }
+
+    /// By which migrations the live database is newer than the dump that a restore would take, in words; nothing where no
+    /// tool for migrations keeps its state there, or nobody can say soon.
+    pub async fn migrated(&self) -> Option<(HostName, String)> {
+        let server = self.server().await.ok()?;
+        server.facts.live.as_ref()?;
+        let question = programs::migrations(self.inventory, self.database, &server.facts.way);
+        let applied = server::migrations(&self.fleet.ask(&server.host, &question).await.ok()?);
+        if applied.is_empty() {
+            return None;
+        }
+        let (files, _) = self.files(&server, self.database.backups.as_ref()?).await.ok()?;
+        let (candidates, _) = verdict::candidates(files, self.database.deployed_at);
+        let newest = candidates.into_iter().next().filter(|file| file.bytes <= SOON_READ_BYTES)?;
+        let carried = carried_for(&server.facts.system).await;
+        let (_, scan) = self.read(&server, &[newest], &carried).await.ok()?.pop()?;
+        let words = migrations::compared(&applied, &scan.migrations).filter(|_| scan.reads_migrations)?;
+        Some((server.host, words))
     }
 
     fn target(&self, server: &DatabaseServer) -> RestoreTarget {
@@ -282,6 +312,7 @@ impl<F: Ask> Work<'_, F> {
             live_bytes: facts.live.as_ref().map(|live| live.size),
             free_bytes: facts.free_bytes,
             live_tables: facts.tables.clone(),
+            roles: facts.roles.clone(),
             deployed_at: self.database.deployed_at,
         }
     }

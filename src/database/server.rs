@@ -35,6 +35,9 @@ pub struct DatabaseFacts {
     /// Copies and kept databases of ours.
     pub relatives: Vec<Relative>,
     pub free_bytes: Option<u64>,
+    /// The names of all roles.
+    #[serde(skip)]
+    pub roles: Vec<String>,
     /// `schema.table` of the live database.
     pub tables: Vec<String>,
     /// Schemas of ours in it: what rows of some tables were before they were put back.
@@ -147,6 +150,7 @@ pub fn facts(answer: &Answer) -> DatabaseFacts {
             .nth(1)
             .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok())
             .map(|kib| kib * 1024),
+        roles: lines(&text("roles")),
         tables: lines(&text("tables")),
         schemas: lines(&text("schemas")),
     }
@@ -259,6 +263,11 @@ struct Count {
     newest: Option<String>,
 }
 
+/// What tools for migrations have applied, the oldest first.
+pub fn migrations(answer: &Answer) -> Vec<Migration> {
+    lines(&answer.text("migrations").unwrap_or_default())
+}
+
 /// Checks that did not say true, each with what it said.
 pub fn failed_checks(answer: &Answer, checks: &[String]) -> Vec<String> {
     let text = |section: &str| answer.text(section).unwrap_or_default();
@@ -290,7 +299,7 @@ pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has
         if has_live { loss(answer, name, &live, &copy) } else { Loss { database: name.to_owned(), ..Loss::default() } };
     loss.structure = differs;
     // Where only the shell reads dumps, nobody has read theirs.
-    let applied: Vec<Migration> = lines(&text("migrations"));
+    let applied = migrations(answer);
     if !scan.reads_migrations && !applied.is_empty() {
         loss.not_counted.push("which migrations the dump has was not read there".to_owned());
     } else {

@@ -114,6 +114,8 @@ pub struct RestoreTarget {
     pub free_bytes: Option<u64>,
     /// The tables of the live database, as `schema.table`; empty where there is none, or it has none.
     pub live_tables: Vec<String>,
+    /// The roles that the server has; empty where nobody could be asked.
+    pub roles: Vec<String>,
     pub deployed_at: Option<DateTime<Utc>>,
 }
 
@@ -145,6 +147,7 @@ pub fn judge(file: &DumpFile, format: Format, scan: &Scan, target: &RestoreTarge
     if problems.is_empty() {
         problems.extend(offences(scan));
         problems.extend(versions(scan, target));
+        problems.extend(roles(scan, target));
         problems.extend(tables(scan, target).or_else(|| part(scan, target)));
         problems.extend(room(scan, target));
     }
@@ -213,6 +216,20 @@ fn versions(scan: &Scan, target: &RestoreTarget) -> Vec<Hindrance> {
         ));
     }
     problems
+}
+
+/// A dump is of one database, and roles are the server's.
+fn roles(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
+    let missing: Vec<&String> = scan.roles.iter().filter(|role| !target.roles.contains(role)).collect();
+    if missing.is_empty() || target.roles.is_empty() {
+        return None;
+    }
+    let quoted = |role: &&String| format!("\"{}\"", role.replace('"', "\"\""));
+    let lines: Vec<String> = missing.iter().map(|role| format!("CREATE ROLE {};", quoted(role))).collect();
+    let names: Vec<&str> = missing.iter().map(|role| role.as_str()).collect();
+    let hint = format!("as a superuser: {}", lines.join(" "));
+    let why = format!("it gives things to roles that the server does not have: {}", names.join(", "));
+    Some(Hindrance::new(why, Some(&hint)))
 }
 
 /// `15` of `15.18 (Debian 15.18-0+deb12u1)`, `9` of `9.6.24`.

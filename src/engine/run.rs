@@ -98,7 +98,9 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     async fn database(&self, known: oneshot::Sender<()>, safe: watch::Receiver<Option<bool>>) {
         let Some(database) = &self.run.inventory.database else { return };
         let loads = self.run.plan.lane(Lane::Database).flat_map(|stage| &stage.steps);
-        let Some(wish) = loads.into_iter().find_map(Step::loads) else { return };
+        let Some(wish) = loads.into_iter().find_map(Step::loads) else {
+            return self.run.note_migrations(database, safe).await;
+        };
         if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {
             match &wish.tables {
                 None => self.run.replace_database(database, ready).await,

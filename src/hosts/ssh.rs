@@ -639,6 +639,8 @@ async fn read_answer(
             Ok(Ok(0)) => return Err(lost(&frame, "the line was cut")),
             Ok(Ok(n)) => n,
         };
+        // Of those that say what was waited for the longest.
+        let this = this.filter(|this| program_behind(&this.section).is_some());
         if this.as_ref().map(|this| this.lasted) > silence.as_ref().map(|longest| longest.lasted) {
             silence = this;
         }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::context::Context;
 use crate::database::question;
 use crate::database::restore::{Against, Choice, DatabaseServer, Loaded, Swapped, Work};
 use crate::hosts::remote::Apply;
 use crate::incident::journal::Timed;
+use crate::nouns::colour::Colour;
 use crate::nouns::consent::Overwrite;
 use crate::nouns::inventory::{Database, Role};
 use crate::nouns::names::HostName;
@@ -21,6 +22,9 @@ use crate::nouns::record::{self, AppState, DatabaseState, Status, StepWord, Swap
 use crate::nouns::side::Side;
 use crate::nouns::units::{bytes, span, with_contents};
 use crate::steps::verify;
+
+/// A rollback that restores nothing waits no longer for what is said of its database.
+const MIGRATIONS_LIMIT: Duration = Duration::from_secs(8);
 
 /// A copy that stands ready, and everything that the question needs.
 pub struct Ready<'j, 'a> {
@@ -41,6 +45,19 @@ impl<'a, F: Apply> Context<'a, F> {
             is_forced: self.plan.is_forced,
             tenure: Some(&self.tenure),
             numbers: self.seen_since.numbers(),
+        }
+    }
+
+    /// Whether green has migrated the database, where only traffic goes back: blue may not know what it finds. Looked at once
+    /// traffic is safe, and not waited for long.
+    pub async fn note_migrations(&self, database: &'a Database, mut safe: watch::Receiver<Option<bool>>) {
+        let is_safe = safe.wait_for(Option::is_some).await.ok().and_then(|safe| *safe);
+        if is_safe != Some(true) || self.colour(Side::To) != Colour::Blue {
+            return;
+        }
+        let work = self.work(database);
+        if let Ok(Some((host, words))) = timeout(MIGRATIONS_LIMIT, work.migrated()).await {
+            self.journal.note(format!("{host}: {words}: blue may not know these"));
         }
     }
 

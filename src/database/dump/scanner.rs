@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::database::dump::statement::{Kind, hangs_together, item_of, kind_of, makes_routine};
+use crate::database::dump::statement::{Kind, hangs_together, item_of, kind_of, makes_routine, role_of};
 use crate::database::dump::{Reader, Scan, Section, one_line, plain_name};
 use crate::database::migrations::Rows;
 
@@ -455,6 +455,7 @@ impl Scanner {
             Kind::Ordinary => {
                 self.scan.statements += 1;
                 self.settings();
+                self.scan.roles.extend(role_of(&self.words, &self.head));
                 if self.kind.as_deref().is_some_and(|kind| hangs_together(&self.words, kind)) {
                     self.is_odd(reader)?;
                 }

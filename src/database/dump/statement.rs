@@ -61,6 +61,26 @@ pub(super) fn item_of(comment: &str) -> Option<(&str, &str)> {
     Some((after.split(';').next()?.trim(), owner))
 }
 
+/// The role that a statement of pg_dump's needs: whom something is given to, or belongs to.
+pub(super) fn role_of(words: &[Vec<u8>], statement: &[u8]) -> Option<String> {
+    let first = words.first()?.as_slice();
+    let second = words.get(1).map(Vec::as_slice).unwrap_or_default();
+    let marks: &[&str] = match (first, second) {
+        (b"alter", b"default") => &[" TO ", " FROM "],
+        (b"alter", _) => &[" OWNER TO "],
+        (b"grant", _) => &[" TO "],
+        (b"revoke", _) => &[" FROM "],
+        _ => return None,
+    };
+    let text = String::from_utf8_lossy(statement);
+    let text = text.trim().trim_end_matches(';').trim_end();
+    let text = text.strip_suffix(" WITH GRANT OPTION").unwrap_or(text);
+    let (_, role) = marks.iter().find_map(|mark| text.rsplit_once(mark))?;
+    let is_one_name = role.starts_with('"') || !role.contains(char::is_whitespace);
+    let is_nobody = ["PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE"].contains(&role);
+    (is_one_name && !is_nobody && !role.is_empty()).then(|| plain_name(role))
+}
+
 /// The table of `COPY name (columns) FROM stdin;`, as written; `None` for any other COPY.
 fn copy_target(statement: &[u8]) -> Option<&[u8]> {
     let rest = statement.trim_ascii().get(4..)?.trim_ascii_start();
