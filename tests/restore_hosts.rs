@@ -250,27 +250,6 @@ fn roles_rooms_and_servers_that_do_not_fit_are_named() {
     restore(&lab, &[]).exits(6).says("may not end other roles' sessions").says("GRANT pg_signal_backend TO");
     assert_eq!(state(&lab), before);
 
-    // Whom the dump gives something to, and nobody knows here any more.
-    lab.config(CONFIG);
-    sql_in(&lab, "postgres", "CREATE ROLE auditor; CREATE ROLE \"Re\"\"port\"");
-    sql(
-        &lab,
-        "GRANT SELECT ON listings TO auditor WITH GRANT OPTION; CREATE TABLE own (a int); ALTER TABLE own OWNER TO \"Re\"\"port\"",
-    );
-    dump(&lab, NAME, "roles.sql.gz", 100);
-    sql(&lab, "DROP TABLE own; REVOKE ALL ON listings FROM auditor; DROP ROLE auditor; DROP ROLE \"Re\"\"port\"");
-    let scene = restore(&lab, &[]);
-    scene.exits(0).says("it gives things to roles that the server does not have: Re\"port, auditor");
-    let of_roles = format!("{FOLDER}/roles.sql.gz");
-    let scene = restore(&lab, &["--backup", &of_roles]);
-    scene.exits(6).says("CREATE ROLE \"Re\"\"port\"; CREATE ROLE \"auditor\";");
-    sql_in(&lab, "postgres", "CREATE ROLE \"Re\"\"port\"; CREATE ROLE \"auditor\"");
-    restore(&lab, &["--backup", &of_roles]).exits(0);
-    lab.sh("web1", &format!("rm {of_roles}"));
-    // Of the rights that are live now the older one has none.
-    restore(&lab, &["--backup", &format!("{FOLDER}/a.sql.gz"), "--force"]).exits(0);
-    let before = state(&lab);
-
     // A disk without room: the server's own is full but for a little.
     lab.config(CONFIG);
     lab.sh("web1", "fallocate -l 1M /dev/null 2>/dev/null; cp -a /var/lib/postgresql/15 /tmp/pg; systemctl stop postgresql@15-main; mount -t tmpfs -o size=130m,mode=755 tmpfs /var/lib/postgresql/15; cp -a /tmp/pg/. /var/lib/postgresql/15/; rm -rf /tmp/pg; systemctl start postgresql@15-main");
@@ -296,6 +275,29 @@ fn roles_rooms_and_servers_that_do_not_fit_are_named() {
     restore(&lab, &[]).exits(6).says("psql does not reach it as postgres");
     lab.sh("web1", "mv /usr/bin/psql /usr/bin/psql.gone; mv /usr/lib/postgresql/15/bin /usr/lib/postgresql/15/gone");
     restore(&lab, &[]).exits(6).says("no PostgreSQL server can be asked");
+}
+
+#[test]
+fn roles_that_a_dump_needs_are_named_with_the_lines_that_make_them() {
+    let lab = with_database();
+    dump(&lab, NAME, "a.sql.gz", 200);
+    sql_in(&lab, "postgres", "CREATE ROLE auditor; CREATE ROLE \"Re\"\"port\"");
+    sql(
+        &lab,
+        "GRANT SELECT ON listings TO auditor WITH GRANT OPTION; CREATE TABLE own (a int); ALTER TABLE own OWNER TO \"Re\"\"port\"",
+    );
+    dump(&lab, NAME, "roles.sql.gz", 100);
+    sql(&lab, "DROP TABLE own; REVOKE ALL ON listings FROM auditor; DROP ROLE auditor; DROP ROLE \"Re\"\"port\"");
+    let scene = restore(&lab, &[]);
+    scene.exits(0).says("it gives things to roles that the server does not have: Re\"port, auditor");
+    let of_roles = format!("{FOLDER}/roles.sql.gz");
+    let scene = restore(&lab, &["--backup", &of_roles]);
+    scene.exits(6).says("CREATE ROLE \"Re\"\"port\"; CREATE ROLE \"auditor\";");
+    sql_in(&lab, "postgres", "CREATE ROLE \"Re\"\"port\"; CREATE ROLE \"auditor\"");
+    restore(&lab, &["--backup", &of_roles]).exits(0);
+    lab.sh("web1", &format!("rm {of_roles}"));
+    // Of the rights that are live now the older one has none.
+    restore(&lab, &["--backup", &format!("{FOLDER}/a.sql.gz"), "--force"]).exits(0);
 }
 
 #[test]

@@ -172,7 +172,9 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
     if *interrupts.borrow() > 0 {
         return over(130, String::new());
     }
-    let plan = match planner::plan(request, inventory, &facts, &Template::built_in()) {
+    // A run parses it once, and here are many.
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::built_in);
+    let plan = match planner::plan(request, inventory, &facts, &TEMPLATE) {
         Ok(plan) => plan,
         Err(refusals) => {
             let why: Vec<&str> = refusals.iter().map(|refusal| refusal.why.as_str()).collect();
