@@ -15,7 +15,7 @@ SELECT set_config('rollback_prod.plan', :'plan', false), set_config('rollback_pr
   set_config('rollback_prod.kept', :'kept', false), set_config('rollback_prod.back', :'back', false),
   set_config('rollback_prod.delete_missing', :'delete_missing', false),
   set_config('rollback_prod.fire_triggers', :'fire_triggers', false) \g /dev/null
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL lock_timeout = :'limit';
 SET LOCAL statement_timeout = :'longest';
 SET LOCAL row_security = off;
@@ -23,6 +23,8 @@ DO $merge$
 DECLARE
   tables jsonb[];
   oids oid[];
+  -- With their partitions, which may have keys of their own.
+  family oid[];
   t jsonb;
   r record;
   back bool := current_setting('rollback_prod.back') = 'yes';
@@ -44,7 +46,7 @@ BEGIN
         ELSE format('%I.%I', current_setting('rollback_prod.from'), place::text) END,
       'kept', format('%I.%I', current_setting('rollback_prod.kept'), v ->> 'kept'),
       'columns', c.plain, 'l_columns', c.l, 'picked', p.plain, 'l_picked', p.l, 's_picked', p.s, 'names', p.names,
-      'is_same', k.same, 'is_kept', k.kept, 'set', p.set, 'always', v -> 'always') ORDER BY place)
+      'is_same', k.same, 'is_kept', k.kept, 'set', p.set, 'key', v -> 'key', 'always', v -> 'always') ORDER BY place)
     INTO tables
     FROM (SELECT v, place, format('%I.%I', v ->> 'schema', v ->> 'table') AS named
       FROM jsonb_array_elements(current_setting('rollback_prod.plan')::jsonb) WITH ORDINALITY x (v, place)) x
@@ -59,8 +61,11 @@ BEGIN
         string_agg(format('l.%I = k.%I', c, c), ' AND ') AS kept
       FROM jsonb_array_elements_text(v -> 'key') y (c)) k;
   SELECT array_agg((x ->> 'oid')::oid ORDER BY (x ->> 'oid')::oid) INTO oids FROM unnest(tables) x;
+  SELECT array_agg(o) INTO family FROM (SELECT unnest(oids) AS o UNION SELECT q.relid FROM unnest(oids) o, pg_partition_tree(o) q) f;
 
-  IF current_setting('rollback_prod.fire_triggers') <> 'yes' THEN
+  -- A key that is checked at the end of a transaction is checked by a trigger, which a replica has not.
+  IF current_setting('rollback_prod.fire_triggers') <> 'yes' AND NOT EXISTS (SELECT FROM pg_constraint c
+      WHERE c.condeferrable AND c.contype IN ('p', 'u', 'x') AND c.conrelid = ANY (family)) THEN
     BEGIN
       PERFORM set_config('session_replication_role', 'replica', true);
       is_replica := true;
@@ -69,13 +74,14 @@ BEGIN
     END;
   END IF;
   -- In one order, so that two of us do not wait for each other. Readers go on.
-  FOR r IN SELECT x ->> 'live' AS live FROM unnest(tables) x ORDER BY (x ->> 'oid')::oid LOOP
-    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', r.live);
+  FOR r IN SELECT x ->> 'live' AS live, CASE x -> 'always' WHEN '[]' THEN 'SHARE ROW EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END AS mode
+      FROM unnest(tables) x ORDER BY (x ->> 'oid')::oid LOOP
+    EXECUTE format('LOCK TABLE %s IN %s MODE', r.live, r.mode);
   END LOOP;
   IF current_setting('rollback_prod.fire_triggers') <> 'yes' THEN
     FOR r IN SELECT g.tgname, g.tgenabled, g.tgrelid::regclass AS named FROM pg_trigger g
       WHERE NOT g.tgisinternal AND g.tgenabled = ANY (CASE WHEN is_replica THEN '{A,R}' ELSE '{O,A}' END::"char"[])
-      AND (g.tgrelid = ANY (oids) OR g.tgrelid IN (SELECT q.relid FROM unnest(oids) o, pg_partition_tree(o) q)) LOOP
+      AND g.tgrelid = ANY (family) LOOP
       EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', r.named, r.tgname);
       again := again || format('ALTER TABLE %s ENABLE %s TRIGGER %I', r.named,
         CASE r.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, r.tgname);
@@ -103,7 +109,8 @@ BEGIN
   EXECUTE format('CREATE SCHEMA %I', current_setting('rollback_prod.kept'));
   FOR i IN 1 .. array_length(tables, 1) LOOP
     t := tables[i];
-    EXECUTE format('CREATE TABLE %s AS SELECT %s, NULL::text AS rollback_prod_was, NULL::text AS rollback_prod_now FROM %s l WITH NO DATA',
+    -- Not logged until it is done: what is, is sent to whoever subscribes to all tables.
+    EXECUTE format('CREATE UNLOGGED TABLE %s AS SELECT %s, NULL::text AS rollback_prod_was, NULL::text AS rollback_prod_now FROM %s l WITH NO DATA',
       t ->> 'kept', t ->> 'l_columns', t ->> 'live');
     tables[i] := t || jsonb_build_object('changed', 0, 'inserted', 0, 'deleted', 0, 'doomed', CASE
       WHEN t ->> 'is_same' IS NULL THEN 'true'
@@ -166,12 +173,20 @@ BEGIN
   END LOOP;
 
   -- In both directions, whoever else refers to these tables.
+  -- A table that a row of these is referred to from is read whole, and not where nothing can have come loose there.
   FOR r IN SELECT f.conname, f.conrelid::regclass AS is_from, f.confrelid::regclass AS is_to,
+      CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END AS only_from, CASE d.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END AS only_to,
       string_agg(format('x.%I IS NOT NULL', a.attname), ' AND ') AS given, string_agg(format('y.%I = x.%I', b.attname, a.attname), ' AND ') AS leads
     FROM pg_constraint f CROSS JOIN LATERAL unnest(f.conkey, f.confkey) m (c, d)
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = m.c JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = m.d
-    WHERE f.contype = 'f' AND f.convalidated AND f.conparentid = 0 AND (f.conrelid = ANY (oids) OR f.confrelid = ANY (oids)) GROUP BY f.oid LOOP
-    EXECUTE format('SELECT count(*) FROM %s x WHERE %s AND NOT EXISTS (SELECT FROM %s y WHERE %s)', r.is_from, r.given, r.is_to, r.leads) INTO n;
+    JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class d ON d.oid = f.confrelid
+    WHERE f.contype = 'f' AND f.convalidated AND f.conparentid = 0 AND (f.conrelid = ANY (family) OR f.confrelid = ANY (family))
+    AND (f.conrelid = ANY (family) OR NOT EXISTS (SELECT FROM unnest(tables) x WHERE (x ->> 'oid')::oid = f.confrelid
+      AND (x ->> 'deleted')::bigint = 0 AND NOT EXISTS (SELECT FROM unnest(f.confkey) k (c)
+        JOIN pg_attribute e ON e.attrelid = f.confrelid AND e.attnum = k.c WHERE NOT x -> 'key' ? e.attname)))
+    GROUP BY f.oid, f.conname, f.conrelid, f.confrelid, c.relkind, d.relkind LOOP
+    EXECUTE format('SELECT count(*) FROM %s%s x WHERE %s AND NOT EXISTS (SELECT FROM %s%s y WHERE %s)', r.only_from, r.is_from, r.given,
+      r.only_to, r.is_to, r.leads) INTO n;
     IF n > 0 THEN
       RAISE EXCEPTION '% of % would refer to what is not in % (%)', CASE n WHEN 1 THEN '1 row' ELSE n || ' rows' END, r.is_from, r.is_to, r.conname;
     END IF;
@@ -196,6 +211,9 @@ BEGIN
   SET CONSTRAINTS ALL IMMEDIATE;
   FOREACH statement IN ARRAY again LOOP
     EXECUTE statement;
+  END LOOP;
+  FOREACH t IN ARRAY tables LOOP
+    EXECUTE format('ALTER TABLE %s SET LOGGED', t ->> 'kept');
   END LOOP;
   PERFORM set_config('rollback_prod.told', (SELECT jsonb_agg(jsonb_build_object('table', x -> 'name', 'changed', x -> 'changed',
     'inserted', x -> 'inserted', 'deleted', x -> 'deleted'))::text FROM unnest(tables) x), true);

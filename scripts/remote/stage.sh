@@ -20,9 +20,10 @@ SQL
 # rows: all of it as one transaction's text. What could not be read to its end ends in an error, so that nothing stays.
 rows() {
   cat <<'SQL'
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL row_security = off;
 SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = 0;
 CREATE SCHEMA :"stage";
 COMMENT ON SCHEMA :"stage" IS :'comment';
 SELECT format('CREATE UNLOGGED TABLE %I.%I AS SELECT %s FROM %I.%I WITH NO DATA', :'stage', place::text, columns, v ->> 'schema', v ->> 'table')
@@ -33,7 +34,7 @@ SELECT format('CREATE UNLOGGED TABLE %I.%I AS SELECT %s FROM %I.%I WITH NO DATA'
 SQL
   printf '%s\n' "$statements" | while IFS= read -r from && IFS= read -r into; do
     printf '%s;\n' "$into"
-    printf 'SET row_security = off;\n%s;\n' "$from" | sql "$copy" || {
+    printf 'SET statement_timeout = 0;\nSET row_security = off;\n%s;\n' "$from" | sql "$copy" || {
       printf '\\.\nDO $$ BEGIN RAISE EXCEPTION %s; END $$;\n' "'the copy could not be read to its end'"
       break
     }
@@ -91,8 +92,9 @@ SQL
 }
 
 section stage
-statements=$(statements 2>&1) || {
-  printf '%s' "$statements"
+# What is said beside an answer is no statement.
+statements=$(statements 2>/dev/null) || {
+  statements 2>&1
   return 70
 }
 rows | sql "$live" -v plan="$plan" -v stage="$stage" -v comment="$comment" 2>&1 || return 70

@@ -36,11 +36,11 @@ impl<F: Ask> Work<'_, F> {
         })
     }
 
-    /// What was written since to rows that a merge put back.
-    pub async fn written_since(&self, server: &DatabaseServer, merge: &Merge) -> Vec<Since> {
+    /// What was written since to rows that a merge put back; `None` where nobody can say.
+    pub async fn written_since(&self, server: &DatabaseServer, merge: &Merge) -> Option<Vec<Since>> {
         let question = programs::since(self.inventory, self.database, &server.facts.way, merge);
         let answer = self.fleet.ask(&server.host, &question).await;
-        answer.map_or_else(|_| Vec::new(), |answer| tables::since(&answer))
+        tables::since(&answer.ok()?)
     }
 
     /// Whether the live database has the schema that a merge leaves, asked anew: it comes with the rows, and not without

@@ -40,6 +40,8 @@ const SHARES: [(&str, u32); 6] =
     [("create", 0), ("schema", 1), ("data", 59), ("indexes", 33), ("constraints", 4), ("analyze", 3)];
 /// A dump of this size, as it lies there, is read in a few seconds; a larger one is read for a restore only.
 const SOON_READ_BYTES: u64 = 100 << 20;
+/// A rollback that restores nothing waits no longer for what is said of its database.
+const SOON: Duration = Duration::from_secs(8);
 /// PostgreSQL cuts a longer name silently.
 const NAME_BYTES: usize = 63;
 
@@ -289,6 +291,10 @@ impl<F: Ask> Work<'_, F> {
     /// By which migrations the live database is newer than the dump that a restore would take, in words; nothing where no
     /// tool for migrations keeps its state there, or nobody can say soon.
     pub async fn migrated(&self) -> Option<(HostName, String)> {
+        tokio::time::timeout(SOON, self.migrated_at_last()).await.ok().flatten()
+    }
+
+    async fn migrated_at_last(&self) -> Option<(HostName, String)> {
         let server = self.server().await.ok()?;
         server.facts.live.as_ref()?;
         let question = programs::migrations(self.inventory, self.database, &server.facts.way);

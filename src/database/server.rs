@@ -315,7 +315,8 @@ fn differs_from_dump(copy: &[Count], of_extensions: &[String], scan: &Scan) -> V
         return Vec::new();
     }
     let mut in_dump: BTreeMap<String, u64> = BTreeMap::new();
-    for (name, rows) in &scan.rows {
+    // What a merge kept of before is in a dump like the rest, and counted on neither side.
+    for (name, rows) in scan.rows.iter().filter(|(name, _)| !name.starts_with("rollback_prod_")) {
         *in_dump.entry(plain_name(name)).or_default() += rows;
     }
     let in_copy: BTreeMap<&str, u64> = copy.iter().map(|count| (count.table.as_str(), count.rows)).collect();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::database::dump::{Scan, plain_name};
 use crate::database::verdict::Hindrance;
-use crate::hosts::answer::Answer;
+use crate::hosts::answer::{Answer, last_line};
 use crate::nouns::plan::TablesWish;
 use crate::nouns::record::{Loss, MergedTable, TableLoss};
 use crate::nouns::units::counted;
@@ -23,6 +23,8 @@ pub struct Shapes {
     live: Vec<Shape>,
     copy: Vec<Shape>,
     references: Vec<Reference>,
+    /// Why they could not be looked at.
+    unknown: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +35,8 @@ struct Shape {
     table: String,
     /// As `pg_class` has it: `r` a table, `p` a partitioned one, `v` a view.
     kind: String,
+    /// The table that it is a part of.
+    partition_of: Option<String>,
     children: u64,
     /// Those that would fire.
     triggers: Vec<String>,
@@ -130,15 +134,22 @@ impl Shape {
 pub fn shapes(answer: &Answer) -> Shapes {
     let text = |name: &str| answer.text(name).unwrap_or_default();
     Shapes {
+        unknown: ["shapes.live", "shapes.copy", "references"].iter().find_map(|name| unended(&text(name))),
         live: lines(&text("shapes.live")),
         copy: lines(&text("shapes.copy")),
         references: lines(&text("references")),
     }
 }
 
-/// Reads what `tables.sh` says of rows that were put back.
-pub fn since(answer: &Answer) -> Vec<Since> {
-    lines(&answer.text("since").unwrap_or_default())
+/// Why a section has no end.
+fn unended(text: &str) -> Option<String> {
+    (!text.lines().any(|line| line == "end")).then(|| last_line(text))
+}
+
+/// Reads what `tables.sh` says of rows that were put back; `None` where it could not be looked at.
+pub fn since(answer: &Answer) -> Option<Vec<Since>> {
+    let text = answer.text("since").unwrap_or_default();
+    unended(&text).is_none().then(|| lines(&text))
 }
 
 /// Reads what `merge.sh` changed.
@@ -190,6 +201,9 @@ fn is_parted(name: &str, live: &[String], dumped: &[String]) -> bool {
 /// # Errors
 /// Every reason why rows of the copy cannot go into them.
 pub fn pick(wish: &TablesWish, shapes: &Shapes) -> Result<Picked, Vec<Hindrance>> {
+    if let Some(why) = &shapes.unknown {
+        return Err(vec![Hindrance::new(format!("the tables could not be looked at: {why}"), None)]);
+    }
     let mut problems = Vec::new();
     let mut picked = Picked::default();
     for name in &wish.names {
@@ -221,6 +235,10 @@ fn pick_one(wish: &TablesWish, shapes: &Shapes, name: &str, notes: &mut Vec<Stri
     let full = live.name();
     if let Some(what) = live.is_no_table() {
         return Err(Hindrance::new(format!("{full} is {what}: it has no rows to be put back"), None));
+    }
+    if let Some(whole) = &live.partition_of {
+        let hint = format!("name the whole table: --restore-tables {whole}");
+        return Err(Hindrance::new(format!("{full} is a partition of {whole}"), Some(&hint)));
     }
     let Some(copy) = of(&shapes.copy).into_iter().find(|copy| copy.name() == full && copy.is_no_table().is_none())
     else {
@@ -297,10 +315,22 @@ fn notes_about(wish: &TablesWish, live: &Shape, differs: &[String]) -> Vec<Strin
         let children = counted(live.children, "table");
         notes.push(format!("{full}: {children} that inherit from it keep their rows"));
     }
+    let is_always = |column: &&Column| column.is_always && !live.key.contains(&column.name);
+    if let Some(column) = live.written().find(is_always) {
+        notes.push(format!("{full}: readers wait, too: its column {} is numbered by the database alone", column.name));
+    }
     if live.key.is_empty() {
         notes.push(format!("{full} has no key: all of its rows are replaced"));
     }
     notes
+}
+
+/// Tables whose rows the dump left out: a copy has them empty, and that is no reason to empty the live ones. pg_dump writes
+/// a block of rows for each table, also where there are none.
+pub fn without_rows(picked: &[MergedTable], scan: &Scan) -> Vec<String> {
+    let dumped: BTreeSet<String> = scan.rows.iter().map(|(name, _)| plain_name(name)).collect();
+    let lacks = |table: &&MergedTable| scan.inserts == 0 && !table.is_parted && !dumped.contains(&table.name());
+    picked.iter().filter(lacks).map(MergedTable::name).collect()
 }
 
 /// Those that others refer to first; where they refer to each other in a circle, as they were named.

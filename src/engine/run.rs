@@ -99,6 +99,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let Some(database) = &self.run.inventory.database else { return };
         let loads = self.run.plan.lane(Lane::Database).flat_map(|stage| &stage.steps);
         let Some(wish) = loads.into_iter().find_map(Step::loads) else {
+            // The drain waits for a verdict, and there is none.
+            drop(known);
             return self.run.note_migrations(database, safe).await;
         };
         if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {

@@ -99,6 +99,10 @@ impl<'a, F: Apply> Context<'a, F> {
         }
         let live = server.facts.live.as_ref().ok_or_else(|| format!("there is no database {}", work.database.name))?;
         let picked = work.pick(server, &loaded.name, wish).await?;
+        let without = tables::without_rows(&picked.tables, &loaded.scan);
+        if !without.is_empty() {
+            return Err(format!("the dump has no rows of {}; take another dump: --backup FILE", without.join(", ")));
+        }
         let keep = TimeDelta::from_std(work.database.keep_old).unwrap_or_default();
         let merge = Merge {
             live: work.database.name.clone(),
@@ -224,6 +228,16 @@ impl<'a, F: Apply> Context<'a, F> {
             ..done.clone()
         };
         let since = work.written_since(server, done).await;
+        let mut warnings: Vec<String> = done
+            .tables
+            .iter()
+            .filter(|table| table.key.is_empty())
+            .map(|table| format!("{} has no key: all rows that were written since are lost", table.name()))
+            .collect();
+        if since.is_none() {
+            warnings.push("nobody can say what was written to these rows since; it is lost".to_owned());
+        }
+        let since = since.unwrap_or_default();
         let question = question::RowsPrompt {
             word: Word::Undo,
             merge: &merge,
@@ -233,7 +247,7 @@ impl<'a, F: Apply> Context<'a, F> {
             previews: &[],
             deletes_missing: false,
             since: &since,
-            warnings: &[],
+            warnings: &warnings,
             notes: &[],
             waits: WAITS,
             now: self.journal.clock().now(),

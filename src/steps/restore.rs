@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use crate::database::question;
@@ -22,9 +22,6 @@ use crate::nouns::record::{self, AppState, DatabaseState, Status, StepWord, Swap
 use crate::nouns::side::Side;
 use crate::nouns::units::{bytes, span, with_contents};
 use crate::steps::verify;
-
-/// A rollback that restores nothing waits no longer for what is said of its database.
-const MIGRATIONS_LIMIT: Duration = Duration::from_secs(8);
 
 /// A copy that stands ready, and everything that the question needs.
 pub struct Ready<'j, 'a> {
@@ -56,7 +53,7 @@ impl<'a, F: Apply> Context<'a, F> {
             return;
         }
         let work = self.work(database);
-        if let Ok(Some((host, words))) = timeout(MIGRATIONS_LIMIT, work.migrated()).await {
+        if let Some((host, words)) = work.migrated().await {
             self.journal.note(format!("{host}: {words}: blue may not know these"));
         }
     }
