@@ -15,11 +15,15 @@ check() {
   number=$((number + 1))
 }
 with_check each check
-if [ -n "$against" ]; then
+tell_migrations() {
+  [ -n "$against" ] || return 0
   section migrations
   migrations "$against"
+}
+if [ "$count" != yes ]; then
+  tell_migrations
+  return 0
 fi
-[ "$count" = yes ] || return 0
 # counts DATABASE: rows and newest time of each table, as JSON. What takes longer than a minute is left out.
 counts() {
   sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'
@@ -97,6 +101,7 @@ if [ -n "$live" ]; then
     { copy[$2]++; seen[$2] = 1 }
     END { for (table in seen) print table, live[table] + 0, copy[table] + 0 }'
 fi
+tell_migrations
 wait
 if [ -s "$folder/against.structure" ] && [ -s "$folder/copy.structure" ]; then
   section structure

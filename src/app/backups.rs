@@ -259,8 +259,8 @@ impl Session<'_> {
         let Some(database) = self.inventory().database.as_ref() else { return Vec::new() };
         let work = self.work(database, fleet, journal);
         let Some(wish) = &self.request.restore else {
-            if let Some((host, words)) = work.migrated().await {
-                journal.note(format!("{host}: {words}: blue may not know these"));
+            if let Some(words) = work.migrated().await {
+                journal.note(words);
             }
             return Vec::new();
         };

@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use super::restore::{DatabaseServer, Swapped, Work, worst_line};
+use super::restore::{DatabaseServer, Swapped, Work, lock_was_taken, worst_line};
 use super::{programs, tables};
 use crate::database::tables::{Dangling, Picked, Preview, Since, Told};
-use crate::hosts::answer::last_line;
-use crate::hosts::job;
 use crate::hosts::remote::{Apply, Ask};
 use crate::nouns::consent::Overwrite;
 use crate::nouns::plan::TablesWish;
@@ -17,8 +15,7 @@ use crate::nouns::record::Merge;
 impl<F> Work<'_, F> {
     /// `rollback_prod_before_20261120_211503`, in the live database.
     pub fn schema_of(&self, what: &str) -> String {
-        let id = self.run.as_str().trim_start_matches("rollback-").replace('-', "_");
-        format!("rollback_prod_{what}_{id}")
+        format!("rollback_prod_{what}_{}", self.number())
     }
 }
 
@@ -72,9 +69,7 @@ impl<F: Apply> Work<'_, F> {
         let change = programs::stage(self.inventory, self.database, way, tenure.as_ref(), names, merge, wish);
         let failed = match self.fleet.apply(&server.host, &change).await {
             Ok(answer) if answer.status == 0 => return Ok(tables::previews(&answer)),
-            Ok(answer) if answer.status == 93 => {
-                format!("another run took the lock: {}", answer.text("why").unwrap_or_default())
-            }
+            Ok(answer) if answer.status == 93 => lock_was_taken(&answer),
             Ok(answer) => {
                 let said = [answer.text("stage"), answer.text("preview")].into_iter().flatten().collect::<String>();
                 worst_line(&said)
@@ -101,35 +96,23 @@ impl<F: Apply> Work<'_, F> {
         let tenure = self.tenure_on(&server.host);
         let rows = programs::RowsToMerge { run: self.run, tenure: tenure.as_ref(), merge, from, comment, wish };
         let change = programs::merge(self.inventory, self.database, &server.facts.way, &rows);
-        let answer = match self.fleet.apply(&server.host, &change).await {
+        let limit = Duration::from_secs(programs::MERGE_SECONDS + 20);
+        // By what is there, where what was said does not tell.
+        let by_sight = async |why: String| match self.is_merged(merge).await {
+            Some(true) => Swapped::Done(None),
+            Some(false) => Swapped::No(why),
+            None => Swapped::Unknown(why),
+        };
+        let answer = match self.apply_or_find(server, &change, "merge", limit).await {
             Ok(answer) => answer,
-            Err(failure) => {
-                self.journal.note(format!("{}: {failure}; looking again", server.host));
-                let limit = Duration::from_secs(programs::MERGE_SECONDS + 20);
-                let job = job::job(self.inventory, self.run, "merge", limit);
-                match self.fleet.ask(&server.host, &job).await {
-                    Ok(answer) if answer.status != job::NO_SUCH_STEP => answer,
-                    Ok(_) | Err(_) => {
-                        let ended = match self.is_merged(merge).await {
-                            Some(true) => Swapped::Done(None),
-                            Some(false) => Swapped::No(failure.to_string()),
-                            None => Swapped::Unknown(failure.to_string()),
-                        };
-                        return (ended, Vec::new());
-                    }
-                }
-            }
+            Err(failure) => return (by_sight(failure.to_string()).await, Vec::new()),
         };
         let said = worst_line(&answer.text("merge").unwrap_or_default());
         let ended = match answer.status {
             0 => Swapped::Done(answer.text("took").and_then(|took| took.trim().parse().ok())),
-            93 => Swapped::No(format!("another run took the lock: {}", answer.text("why").unwrap_or_default())),
+            93 => Swapped::No(lock_was_taken(&answer)),
             // A session that was ended between its last words and our reading them has done it.
-            _ => match self.is_merged(merge).await {
-                Some(true) => Swapped::Done(None),
-                Some(false) => Swapped::No(said),
-                None => Swapped::Unknown(said),
-            },
+            _ => by_sight(said).await,
         };
         (ended, tables::told(&answer))
     }
@@ -140,11 +123,6 @@ impl<F: Apply> Work<'_, F> {
     /// Why it is still there.
     pub async fn drop_schema(&self, server: &DatabaseServer, schema: &str) -> Result<(), String> {
         let tenure = self.tenure_on(&server.host);
-        let change = programs::drop_schema(self.inventory, self.database, tenure.as_ref(), schema);
-        match self.fleet.apply(&server.host, &change).await {
-            Ok(answer) if answer.status == 0 => Ok(()),
-            Ok(answer) => Err(last_line(&answer.text("drop").unwrap_or_default())),
-            Err(failure) => Err(failure.to_string()),
-        }
+        self.dropped(server, &programs::drop_schema(self.inventory, self.database, tenure.as_ref(), schema)).await
     }
 }

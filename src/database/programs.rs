@@ -46,6 +46,18 @@ pub const MERGE_SECONDS: u64 = 120;
 /// Rows that are compared key by key, in all tables together: about 10 s and 80 MB of temporary files.
 const KEYS_COMPARED: u64 = 2_000_000;
 
+/// PostgreSQL cuts a longer name silently.
+const NAME_BYTES: usize = 63;
+
+/// A name cut so that this fits behind it.
+pub fn cut<'n>(name: &'n str, behind: &str) -> &'n str {
+    let mut end = name.len().min(NAME_BYTES - behind.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
 /// What is true of the server and the database.
 pub fn facts(inventory: &Inventory, database: &Database, stem: &str) -> Question {
     let mut arguments = arguments(inventory, database, None);

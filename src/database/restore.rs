@@ -38,12 +38,12 @@ const LOST_LIMIT: Duration = Duration::from_secs(600);
 /// statistics.
 const SHARES: [(&str, u32); 6] =
     [("create", 0), ("schema", 1), ("data", 59), ("indexes", 33), ("constraints", 4), ("analyze", 3)];
+/// What the names of schemas begin with whose rows were not merged yet; see `Work::schema_of`.
+const STAGE: &str = "rollback_prod_from_";
 /// A dump of this size, as it lies there, is read in a few seconds; a larger one is read for a restore only.
 const SOON_READ_BYTES: u64 = 100 << 20;
 /// A rollback that restores nothing waits no longer for what is said of its database.
 const SOON: Duration = Duration::from_secs(8);
-/// PostgreSQL cuts a longer name silently.
-const NAME_BYTES: usize = 63;
 
 /// What the work needs to know all along.
 pub struct Work<'a, F> {
@@ -106,18 +106,17 @@ pub enum Swapped {
 impl<F> Work<'_, F> {
     /// What the names of copies and kept databases begin with: the database's own, cut so that the rest fits.
     pub fn stem(&self) -> String {
-        let longest = NAME_BYTES - "_before_20261120_211503_99".len();
-        let mut end = self.database.name.len().min(longest);
-        while !self.database.name.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.database.name.get(..end).unwrap_or_default().to_owned()
+        programs::cut(&self.database.name, "_before_20261120_211503_99").to_owned()
     }
 
     /// `listings_prod_copy_20261120_211503`
     pub fn name_of(&self, what: &str) -> String {
-        let id = self.run.as_str().trim_start_matches("rollback-").replace('-', "_");
-        format!("{}_{what}_{id}", self.stem())
+        format!("{}_{what}_{}", self.stem(), self.number())
+    }
+
+    /// `20261120_211503`
+    pub(super) fn number(&self) -> String {
+        self.run.as_str().trim_start_matches("rollback-").replace('-', "_")
     }
 }
 
@@ -290,11 +289,11 @@ impl<F: Ask> Work<'_, F> {
 
     /// By which migrations the live database is newer than the dump that a restore would take, in words; nothing where no
     /// tool for migrations keeps its state there, or nobody can say soon.
-    pub async fn migrated(&self) -> Option<(HostName, String)> {
+    pub async fn migrated(&self) -> Option<String> {
         tokio::time::timeout(SOON, self.migrated_at_last()).await.ok().flatten()
     }
 
-    async fn migrated_at_last(&self) -> Option<(HostName, String)> {
+    async fn migrated_at_last(&self) -> Option<String> {
         let server = self.server().await.ok()?;
         server.facts.live.as_ref()?;
         let question = programs::migrations(self.inventory, self.database, &server.facts.way);
@@ -308,7 +307,7 @@ impl<F: Ask> Work<'_, F> {
         let carried = carried_for(&server.facts.system).await;
         let (_, scan) = self.read(&server, &[newest], &carried).await.ok()?.pop()?;
         let words = migrations::compared(&applied, &scan.migrations).filter(|_| scan.reads_migrations)?;
-        Some((server.host, words))
+        Some(format!("{}: {words}: blue may not know these", server.host))
     }
 
     fn target(&self, server: &DatabaseServer) -> RestoreTarget {
@@ -392,9 +391,8 @@ impl<F: Ask> Work<'_, F> {
     }
 
     /// What was chosen, for the journal.
-    pub fn dump_record(&self, server: &DatabaseServer, choice: &Choice, wish: &RestoreWish) -> Dump {
-        let mut problems: Vec<String> =
-            self.hindrances(server, wish.tables.as_ref()).iter().map(ToString::to_string).collect();
+    pub fn dump_record(&self, server: &DatabaseServer, choice: &Choice, tables: Option<&TablesWish>) -> Dump {
+        let mut problems: Vec<String> = self.hindrances(server, tables).iter().map(ToString::to_string).collect();
         problems.extend(choice.problems.iter().map(ToString::to_string));
         let dump = choice.dump.as_ref();
         Dump {
@@ -517,7 +515,7 @@ impl<F: Apply> Work<'_, F> {
             && answer.status != 0
         {
             if answer.status == 93 {
-                return Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default()));
+                return Err(lock_was_taken(answer));
             }
             return Err(format!("the load could not be begun (status {})", answer.status));
         }
@@ -621,11 +619,13 @@ impl<F: Apply> Work<'_, F> {
     /// Why it is still there.
     pub async fn drop(&self, server: &DatabaseServer, name: &str, oid: Option<u32>) -> Result<(), String> {
         let change = self.dropping(server, Some(self.run), name, oid);
-        match self.fleet.apply(&server.host, &change).await {
+        self.dropped(server, &change).await
+    }
+
+    pub(super) async fn dropped(&self, server: &DatabaseServer, change: &Change) -> Result<(), String> {
+        match self.fleet.apply(&server.host, change).await {
             Ok(answer) if answer.status == 0 => Ok(()),
-            Ok(answer) if answer.status == 93 => {
-                Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default()))
-            }
+            Ok(answer) if answer.status == 93 => Err(lock_was_taken(&answer)),
             Ok(answer) => Err(last_line(&answer.text("drop").unwrap_or_default())),
             Err(failure) => Err(failure.to_string()),
         }
@@ -641,9 +641,7 @@ impl<F: Apply> Work<'_, F> {
     /// Copies that earlier runs left behind: nobody's any more, and in the way of the disk.
     pub async fn drop_leftovers(&self, server: &DatabaseServer) {
         let stem = self.stem();
-        let half_done = self.schema_of("from");
-        let (half_done, _) = half_done.split_at("rollback_prod_from_".len());
-        for schema in server.facts.schemas.iter().filter(|schema| schema.name.starts_with(half_done)) {
+        for schema in server.facts.schemas.iter().filter(|schema| schema.name.starts_with(STAGE)) {
             if self.drop_schema(server, &schema.name).await.is_ok() {
                 self.journal.note(format!("{}: {} was left by another run and is dropped", server.host, schema.name));
             }
@@ -663,27 +661,42 @@ impl<F: Apply> Work<'_, F> {
         }
     }
 
+    /// The answer to a change that goes on over there by itself; one that was lost is looked for.
+    ///
+    /// # Errors
+    /// Why there is none: what the change did is for its caller to find out.
+    pub(super) async fn apply_or_find(
+        &self,
+        server: &DatabaseServer,
+        change: &Change,
+        step: &str,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let failure = match self.fleet.apply(&server.host, change).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        self.journal.note(format!("{}: {failure}; looking again", server.host));
+        match self.fleet.ask(&server.host, &job::job(self.inventory, self.run, step, limit)).await {
+            Ok(answer) if answer.status != job::NO_SUCH_STEP => Ok(answer),
+            Ok(_) | Err(_) => Err(failure),
+        }
+    }
+
     /// Replaces the live database. An answer that was lost is looked for before anything is concluded from it.
     pub async fn swap(&self, server: &DatabaseServer, consent: &Overwrite<Swap>, comment: &str) -> Swapped {
         let swap = consent.change();
         let tenure = self.tenure_on(&server.host);
         let way = &server.facts.way;
         let change = programs::swap(self.inventory, self.database, way, self.run, tenure.as_ref(), swap, comment);
-        let answer = match self.fleet.apply(&server.host, &change).await {
+        let answer = match self.apply_or_find(server, &change, "swap", Duration::from_secs(40)).await {
             Ok(answer) => answer,
             Err(failure) => {
-                self.journal.note(format!("{}: {failure}; looking again", server.host));
-                let job = job::job(self.inventory, self.run, "swap", Duration::from_secs(40));
-                match self.fleet.ask(&server.host, &job).await {
-                    Ok(answer) if answer.status != 92 => answer,
-                    Ok(_) | Err(_) => {
-                        return match self.is_swapped(server, swap).await {
-                            Some(true) => Swapped::Done(None),
-                            Some(false) => Swapped::No(failure.to_string()),
-                            None => Swapped::Unknown(failure.to_string()),
-                        };
-                    }
-                }
+                return match self.is_swapped(server, swap).await {
+                    Some(true) => Swapped::Done(None),
+                    Some(false) => Swapped::No(failure.to_string()),
+                    None => Swapped::Unknown(failure.to_string()),
+                };
             }
         };
         let said = answer.text("swap").unwrap_or_default();
@@ -691,7 +704,7 @@ impl<F: Apply> Work<'_, F> {
             0 => Swapped::Done(answer.text("took").and_then(|took| took.trim().parse().ok())),
             71 => Swapped::No("the databases are not those of the plan any more: somebody else renamed one".to_owned()),
             70 => Swapped::No(worst_line(&said)),
-            93 => Swapped::No(format!("another run took the lock: {}", answer.text("why").unwrap_or_default())),
+            93 => Swapped::No(lock_was_taken(&answer)),
             other => match self.is_swapped(server, swap).await {
                 Some(true) => Swapped::Done(None),
                 Some(false) => Swapped::No(format!("the swap ended with {other}: {}", worst_line(&said))),
@@ -747,6 +760,10 @@ fn sudoers_line(facts: &DatabaseFacts, admin: &str) -> Option<String> {
     is_refused.then(|| {
         format!("visudo -f /etc/sudoers.d/rollback-prod\n{} ALL=({admin}) NOPASSWD: {programs}", facts.account)
     })
+}
+
+pub(super) fn lock_was_taken(answer: &Answer) -> String {
+    format!("another run took the lock: {}", answer.text("why").unwrap_or_default())
 }
 
 fn why_failed(status: i32, said: &str) -> String {

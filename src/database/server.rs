@@ -157,7 +157,7 @@ pub fn facts(answer: &Answer) -> DatabaseFacts {
 }
 
 /// A JSON value on each line; what is none is left out.
-fn lines<T: for<'de> Deserialize<'de>>(text: &str) -> Vec<T> {
+pub(super) fn lines<T: for<'de> Deserialize<'de>>(text: &str) -> Vec<T> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 

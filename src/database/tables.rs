@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::database::dump::{Scan, plain_name};
+use crate::database::programs::cut;
+use crate::database::server::lines;
 use crate::database::verdict::Hindrance;
 use crate::hosts::answer::{Answer, last_line};
 use crate::nouns::plan::TablesWish;
 use crate::nouns::record::{Loss, MergedTable, TableLoss};
 use crate::nouns::units::counted;
 
-/// PostgreSQL cuts a longer name silently.
-const NAME_BYTES: usize = 63;
 /// Names that a refusal shows where one is not known.
 const SHOWN: usize = 8;
 
@@ -161,11 +161,6 @@ pub fn told(answer: &Answer) -> Vec<Told> {
 pub fn previews(answer: &Answer) -> (Vec<Preview>, Vec<Dangling>) {
     let text = |name: &str| answer.text(name).unwrap_or_default();
     (lines(&text("preview")), lines(&text("dangling")))
-}
-
-/// A JSON value on each line; what is none is left out.
-fn lines<T: for<'de> Deserialize<'de>>(text: &str) -> Vec<T> {
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// What is known before a dump is loaded: names that the live database or the dump has not.
@@ -351,12 +346,7 @@ fn in_order(tables: &mut Vec<MergedTable>, references: &[Reference]) {
 fn name_what_is_kept(tables: &mut [MergedTable]) {
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     for table in tables {
-        let mut name = table.name();
-        let mut end = name.len().min(NAME_BYTES - "~99".len());
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        name.truncate(end);
+        let name = cut(&table.name(), "~99").to_owned();
         let count = seen.entry(name.clone()).or_default();
         *count += 1;
         table.kept = if *count == 1 { name } else { format!("{name}~{count}") };

@@ -626,6 +626,7 @@ async fn read_answer(
         let this = match &sink {
             Sink::Memory(content) if read.is_err() || since.elapsed() >= Silence::LONG => {
                 Silence::behind(content, frame.held_back(), nonce, since.elapsed())
+                    .filter(|silence| program_behind(&silence.section).is_some())
             }
             _ => None,
         };
@@ -639,8 +640,6 @@ async fn read_answer(
             Ok(Ok(0)) => return Err(lost(&frame, "the line was cut")),
             Ok(Ok(n)) => n,
         };
-        // Of those that say what was waited for the longest.
-        let this = this.filter(|this| program_behind(&this.section).is_some());
         if this.as_ref().map(|this| this.lasted) > silence.as_ref().map(|longest| longest.lasted) {
             silence = this;
         }

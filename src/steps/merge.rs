@@ -14,7 +14,7 @@ use crate::database::tables::{self, Told};
 use crate::hosts::remote::Apply;
 use crate::nouns::consent::Overwrite;
 use crate::nouns::inventory::{Database, Role};
-use crate::nouns::plan::{RestoreWish, TablesWish, Word};
+use crate::nouns::plan::{TablesWish, Word};
 use crate::nouns::record::{self, DatabaseState, Merge, Status, StepWord, What};
 use crate::nouns::units::counted;
 
@@ -123,7 +123,7 @@ impl<'a, F: Apply> Context<'a, F> {
             if !self.goes_on() {
                 return Err("interrupted".to_owned());
             }
-            let record = work.dump_record(server, choice, &RestoreWish { backup: None, tables: Some(wish.clone()) });
+            let record = work.dump_record(server, choice, Some(wish));
             let mut warnings = self.warnings(server);
             warnings.extend(choice.forced_past.iter().map(|problem| problem.why.clone()));
             let question = question::RowsPrompt {

@@ -52,9 +52,8 @@ impl<'a, F: Apply> Context<'a, F> {
         if is_safe != Some(true) || self.colour(Side::To) != Colour::Blue {
             return;
         }
-        let work = self.work(database);
-        if let Some((host, words)) = work.migrated().await {
-            self.journal.note(format!("{host}: {words}: blue may not know these"));
+        if let Some(words) = self.work(database).migrated().await {
+            self.journal.note(words);
         }
     }
 
@@ -115,7 +114,7 @@ impl<'a, F: Apply> Context<'a, F> {
             }
         };
         let choice = work.choose(&server, wish).await;
-        let record = work.dump_record(&server, &choice, wish);
+        let record = work.dump_record(&server, &choice, wish.tables.as_ref());
         self.journal.record(What::Dump(record.clone()));
         for passed in &choice.passed_over {
             self.journal.note(format!("dump passed over: {passed}"));
@@ -236,7 +235,7 @@ impl<'a, F: Apply> Context<'a, F> {
             return Err("interrupted".to_owned());
         }
         let sessions: Vec<String> = server.facts.sessions.iter().map(|sessions| sessions.describe()).collect();
-        let dump = work.dump_record(&server, choice, &RestoreWish { backup: None, tables: None });
+        let dump = work.dump_record(&server, choice, None);
         let mut warnings = self.warnings(&server);
         warnings.extend(choice.forced_past.iter().map(|problem| problem.why.clone()));
         warnings.extend(compared.incomplete.iter().map(|why| format!("the copy is incomplete: {why}")));
