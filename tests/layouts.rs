@@ -634,19 +634,12 @@ fn upstreams_in_several_files_are_one_change() {
 
     // Struck when one of them has taken its place and the other has not.
     site::install(&lab, "web1", "/usr/local/bin/mv", SLOW_MV);
-    for (strike, exits, hits) in STRIKES {
+    for strike in STRIKES {
         write(&green);
         lab.sh("web1", "rm -f /run/second-mv");
         let users = users_inside(&lab, "web1");
-        let mut running = site::begin(&lab, &[]);
-        until("the second file is moved", || lab.exec("web1", &["test", "-e", "/run/second-mv"]).status.success());
-        hits(&lab, &mut running);
-        let exit = running.exit();
-        let said = running.said();
-        assert!(exits.contains(&exit), "{strike}: exit {exit}\n{said}");
-        let second = rollback(&lab, &[]);
-        second.holds(second.status.code() == Some(0), &format!("{strike}: the second run finishes\n{said}"));
-        second.holds(now() == blue && served_by(&lab, "web1") == "blue", strike);
+        let second = site::struck(&lab, "several files", strike, "/run/second-mv");
+        second.holds(now() == blue && served_by(&lab, "web1") == "blue", strike.0);
         second.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
         users_lost_nothing(&lab, "web1", users);
     }
@@ -971,18 +964,11 @@ fn is_struck(section: &str, to_green: &str, says: &str) {
         until("green serves", || served_by(&lab, "web1") == "green");
         lab.sh("web1", says)
     };
-    for (strike, exits, hits) in STRIKES {
+    for strike in STRIKES {
         let before = green();
         // Whom no cut of the line reaches.
         let users = users_inside(&lab, "web1");
-        let mut running = site::begin(&lab, &[]);
-        until("nginx is being reloaded", || lab.exec("web1", &["test", "-e", "/run/reload-began"]).status.success());
-        hits(&lab, &mut running);
-        let exit = running.exit();
-        let said = running.said();
-        assert!(exits.contains(&exit), "{section}: {strike}: exit {exit}\n{said}");
-        let second = rollback(&lab, &[]);
-        second.holds(second.status.code() == Some(0), &format!("{section}: {strike}: the second run finishes\n{said}"));
+        let second = site::struck(&lab, section, strike, "/run/reload-began");
         second.holds(lab.sh("web1", says) != before, section);
         second.holds(served_by(&lab, "web1") == "blue" && leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
         users_lost_nothing(&lab, "web1", users);

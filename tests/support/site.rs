@@ -234,6 +234,20 @@ pub fn serves(lab: &Lab, host: &str, colour: &str, scene: &Scene) {
     scene.holds(said == colour, &format!("{colour} serves on {host}, and not {said:?}"));
 }
 
+/// A rollback that is struck as soon as that file is on its host, and the one after it, which finishes.
+#[track_caller]
+pub fn struck(lab: &Lab, what: &str, (strike, exits, hits): &Strike, mark: &str) -> Scene {
+    let mut running = begin(lab, &[]);
+    until(&format!("{mark} is there"), || lab.exec("web1", &["test", "-e", mark]).status.success());
+    hits(lab, &mut running);
+    let exit = running.exit();
+    let said = running.said();
+    assert!(exits.contains(&exit), "{what}: {strike}: exit {exit}\n{said}");
+    let second = rollback(lab, &[]);
+    second.holds(second.status.code() == Some(0), &format!("{what}: {strike}: the second run finishes\n{said}"));
+    second
+}
+
 /// Users on the host itself, whom no cut of the network reaches, until [`users_lost_nothing`] asks them.
 pub fn users_inside(lab: &Lab, host: &str) -> Child {
     lab.sh(host, "rm -f /run/users-go");
