@@ -459,11 +459,11 @@ fn may_choose_a_peer(lua: &str) -> bool {
     const KEYWORDS: &[&str] = &["if", "elseif", "while", "and", "or", "not", "return", "until", "in", "then"];
     let Some((_, code)) = lua.split_once('{') else { return true };
     let bare = lua_without_texts(code);
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // LuaJIT, which is nginx's Lua, takes every byte of no ASCII for a letter.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
     // A bracket or a text behind a name is a call.
     let calls_another = bare.match_indices(['(', '"', '{']).any(|(at, _)| {
-        let before = bare[..at].trim_end();
-        let name = &before[before.rfind(|c| !is_name(c)).map_or(0, |end| end + 1)..];
+        let name = bare[..at].trim_end().rsplit(|c| !is_name(c)).next().unwrap_or_default();
         !name.is_empty() && !HARMLESS.contains(&name) && !KEYWORDS.contains(&name)
     });
     let elsewhere = |call: &str| !call.trim_start_matches(['(', ' ', '"', '\'']).starts_with("ngx.balancer");

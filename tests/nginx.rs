@@ -753,6 +753,7 @@ fn lua_that_chooses_by_itself_is_refused_and_lua_that_does_not_is_kept() {
         "balancer_by_lua_file conf/balancer.lua;",
         "balancer_by_lua_block { router.balance() }",
         "balancer_by_lua_block { local b = balancers[1] b:pick{} b.pick \"x\" }",
+        "balancer_by_lua_block { local b = r½require \"ngx.balancer\" ½() }",
     ] {
         let refusal = refusal_of(&with(lua));
         assert!(
