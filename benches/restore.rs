@@ -1,6 +1,7 @@
-//! How fast a database goes back, and how long the service is without one: a load beside the ways that people have, and
-//! the swap and its undo as clients see them. `cargo bench --bench restore` (as root: it boots a real host; about 15
-//! minutes); `cargo bench --bench restore -- load swap drill` runs some of it.
+//! How fast a database goes back, and how long the service is without one: a load beside the ways that people have, of a
+//! shop, of one big table and of a small database; and the swap and its undo as clients see them. `cargo bench --bench
+//! restore` (as root: it boots a real host; about 30 minutes); `cargo bench --bench restore -- load big small swap drill`
+//! runs some of it.
 //!
 //! The ways are taken in turn, in another order in each round, and the medians printed. It measures and prints; it never
 //! judges.
@@ -19,8 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use database::{CONFIG, FOLDER, NAME, sql_in};
-use support::Scene;
+use dumps::dump::Scan;
 use support::lab::Lab;
+use support::{Scene, carried};
 
 /// Rounds of the load; more than three take longer than anybody waits.
 const ROUNDS: usize = 3;
@@ -34,7 +36,15 @@ fn main() {
     let lab = shop();
     println!("| what | seconds | of the plain way |\n| --- | --- | --- |");
     if is_chosen("load") {
-        loads(&lab);
+        loads(&lab, "shop");
+    }
+    if is_chosen("big") {
+        big(&lab);
+        loads(&lab, "big");
+    }
+    if is_chosen("small") {
+        small(&lab);
+        loads(&lab, "small");
     }
     if is_chosen("swap") {
         swaps(&lab);
@@ -71,7 +81,7 @@ fn shop() -> Lab {
              touch -d '1 hour ago' shop.*"
         ),
     );
-    let program = std::fs::read(env!("CARGO_BIN_EXE_rollback-prod")).expect("the program was built");
+    let program = std::fs::read(carried().get_program()).expect("it is there");
     std::fs::write(lab.dir().join("hosts/web1/mnt/usr/local/bin/rollback-prod"), program).expect("carry it over");
     lab.sh("web1", "chmod 755 /usr/local/bin/rollback-prod");
     let bytes = lab.sh("web1", &format!("zcat {FOLDER}/shop.sql.gz | wc -c; stat -c %s {FOLDER}/shop.sql.gz"));
@@ -80,21 +90,54 @@ fn shop() -> Lab {
     lab
 }
 
-fn loads(lab: &Lab) {
-    let ours = format!("rollback-prod on-host load --jobs 2 --read=cat --read={FOLDER}/shop.sql.gz -- psql -d b");
+/// What pgbench makes: nearly all of it is one table.
+fn big(lab: &Lab) {
+    sql_in(lab, "postgres", "CREATE DATABASE big");
+    lab.sh("web1", "cd /; sudo -u postgres /usr/lib/postgresql/15/bin/pgbench -q -i -s 50 big 2>&1");
+    dumped(lab, "big");
+}
+
+/// As large as those of tutorials: 21 tables, 50,000 rows, 3 MB.
+fn small(lab: &Lab) {
+    sql_in(lab, "postgres", "CREATE DATABASE small");
+    let tables: String = (0..21)
+        .map(|n| {
+            format!(
+                "CREATE TABLE t{n} (id int PRIMARY KEY, name text, at timestamptz); CREATE INDEX ON t{n} (name);
+                 INSERT INTO t{n} SELECT i, md5(i::text), '2026-01-01' FROM generate_series(1, 2400) i;"
+            )
+        })
+        .collect();
+    sql_in(lab, "small", &tables);
+    dumped(lab, "small");
+}
+
+fn dumped(lab: &Lab, name: &str) {
+    lab.sh(
+        "web1",
+        &format!(
+            "cd {FOLDER}
+             sudo -u postgres pg_dump {name} | gzip >{name}.sql.gz; sudo -u postgres pg_dump -Fc -f {FOLDER}/{name}.dump {name}"
+        ),
+    );
+    sql_in(lab, "postgres", &format!("DROP DATABASE {name}"));
+}
+
+fn loads(lab: &Lab, dump: &str) {
+    let read = format!("--read=cat --read={FOLDER}/{dump}.sql.gz");
+    let scan = Scan::from_lines(&lab.sh("web1", &format!("rollback-prod scan {read}")));
+    let split: String = scan.to_split(2).iter().map(|place| format!("--split={place} ")).collect();
+    let ours = format!("rollback-prod load --jobs=2 {split}{read} -- psql -d b");
     let ways = [
         (
             "gunzip -c, psql -v ON_ERROR_STOP=1",
-            format!("gunzip -c {FOLDER}/shop.sql.gz | psql -q -v ON_ERROR_STOP=1 -d b"),
+            format!("gunzip -c {FOLDER}/{dump}.sql.gz | psql -q -v ON_ERROR_STOP=1 -d b"),
         ),
-        ("pg_restore -j2, custom format", format!("pg_restore -j2 -d b {FOLDER}/shop.dump")),
+        ("pg_restore -j2, custom format", format!("pg_restore -j2 -d b {FOLDER}/{dump}.dump")),
         ("ours, --jobs 2, verified", ours.clone()),
-        (
-            "the verdict, then ours",
-            format!("rollback-prod on-host scan --read=cat --read={FOLDER}/shop.sql.gz && {ours}"),
-        ),
-        ("the verdict alone", format!("rollback-prod on-host scan --read=cat --read={FOLDER}/shop.sql.gz")),
-        ("gzip -t alone", format!("gzip -t {FOLDER}/shop.sql.gz")),
+        ("the verdict, then ours", format!("rollback-prod scan {read} && {ours}")),
+        ("the verdict alone", format!("rollback-prod scan {read}")),
+        ("gzip -t alone", format!("gzip -t {FOLDER}/{dump}.sql.gz")),
     ];
     let mut taken: Vec<Vec<Duration>> = vec![Vec::new(); ways.len()];
     for round in 0..ROUNDS {
@@ -109,8 +152,12 @@ fn loads(lab: &Lab) {
         }
     }
     let medians: Vec<Duration> = taken.into_iter().map(median).collect();
-    for ((name, _), took) in ways.iter().zip(&medians) {
-        println!("| {name} | {:.1} | {:.2} |", took.as_secs_f64(), medians[0].as_secs_f64() / took.as_secs_f64());
+    for ((way, _), took) in ways.iter().zip(&medians) {
+        println!(
+            "| {dump}: {way} | {:.2} | {:.2} |",
+            took.as_secs_f64(),
+            medians[0].as_secs_f64() / took.as_secs_f64()
+        );
     }
     sql_in(lab, "postgres", "DROP DATABASE b");
 }

@@ -67,8 +67,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             | Command::Backups { .. }
             | Command::Manual
             | Command::Completions { .. }
-            | Command::Man
-            | Command::OnHost(_),
+            | Command::Man,
         ) => request,
     };
     let ssh = match Ssh::new(&loaded.inventory) {
@@ -90,7 +89,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             0
         }
         // They need no config, and were done before one was looked for.
-        Some(Command::Completions { .. } | Command::Man | Command::OnHost(_)) => 0,
+        Some(Command::Completions { .. } | Command::Man) => 0,
     }
 }
 
@@ -163,14 +162,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             let _ = clap_mangen::Man::new(Cli::command()).render(&mut text);
             Some(String::from_utf8_lossy(&text).into_owned())
         }
-        Some(
-            Command::Status
-            | Command::Check
-            | Command::Undo { .. }
-            | Command::Backups { .. }
-            | Command::Manual
-            | Command::OnHost(_),
-        )
+        Some(Command::Status | Command::Check | Command::Undo { .. } | Command::Backups { .. } | Command::Manual)
         | None => None,
     }
 }

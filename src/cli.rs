@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::database::on_host::OnHost;
 use crate::nouns::request::Severity;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
@@ -118,8 +117,6 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// The man page, on standard output
     Man,
-    #[command(subcommand, hide = true)]
-    OnHost(OnHost),
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use rollback_prod::app;
-use rollback_prod::cli::{Cli, Command};
-use rollback_prod::database::on_host;
+use rollback_prod::cli::Cli;
 use rollback_prod::nouns::clock::Clock;
 
 fn main() -> ExitCode {
@@ -22,9 +21,6 @@ fn main() -> ExitCode {
             return ExitCode::from(if err.use_stderr() { 2 } else { 0 });
         }
     };
-    if let Some(Command::OnHost(what)) = &cli.command {
-        return ExitCode::from(on_host::run(what));
-    }
     app::set_panic_words();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -128,6 +128,26 @@ fn apps_that_only_a_network_of_containers_knows_are_switched_and_nobody_notices(
     lab.sh("web1", &format!("rm {FILE}"));
     site::write(&lab, "web1", FILE, &alone("app-green:3000"));
 
+    // A reload that lies: the file of a folder is put back as it was put there, by a rename.
+    config(FILE);
+    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", LYING_RELOAD);
+    lab.sh(
+        "web1",
+        "docker cp /usr/local/bin/reload-nginx web-nginx:/reload-nginx; docker exec web-nginx nginx -s reload",
+    );
+    until("green serves", || served_by(&lab, "web1") == "green");
+    lab.config_with(|_| {
+        let text = std::fs::read_to_string(lab.folder().join("rollback.toml")).expect("the config of before");
+        text.replace("container = \"web-nginx\"", "container = \"web-nginx\"\nreload = \"/reload-nginx\"")
+    });
+    let scene = rollback(&lab, &[]);
+    scene.exits(3).says("nginx started no new workers");
+    scene.holds(
+        site::read(&lab, "web1", FILE) == alone("app-green:3000") && served_by(&lab, "web1") == "green",
+        "it is put back",
+    );
+    scene.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+
     // The same by the path that the file has in the container, and what nginx refuses.
     config("/etc/nginx/conf.d/default.conf");
     rollback(&lab, &["--dry-run"]).exits(0).says(FILE).says("in a container of root a file is tested once");
@@ -142,7 +162,7 @@ const SLOW_RELOAD: &str = "#!/bin/sh\n: >/opt/bin/reload-began\nsleep 0.7\nexec 
 
 /// What strikes this layout besides, and users notice whatever is done.
 const RESTART: Strike = ("the container is restarted", &[0, 3, 4], |lab, _| {
-    lab.sh("web1", "docker restart -t 1 web-nginx");
+    lab.sh("web1", "if command -v docker; then docker restart -t 1 web-nginx; else podman restart -t 1 web-nginx; fi");
 });
 
 /// The file alone is mounted, and nginx shares the host's network.
@@ -249,7 +269,7 @@ fn containers_of_podman_are_root_s_or_the_account_s_own() {
     let lab = Lab::up(&["web1+podman"]);
     lab.podman("web1");
     lab.nginx_image("web1");
-    lab.sh("web1", "mkdir -p /srv/shop/conf.d");
+    lab.sh("web1", "mkdir -p /srv/shop/conf.d /srv/shop/bin");
     let there_and_back = |from: &str, to: &str, words: &[&str], says: &dyn Fn() -> String| {
         site::write(&lab, "web1", FILE, from);
         until("green serves", || says() == "green");
@@ -269,9 +289,23 @@ fn containers_of_podman_are_root_s_or_the_account_s_own() {
     site::write(&lab, "web1", FILE, &green);
     lab.sh(
         "web1",
-        &format!("podman run -d --name web-nginx --network host -v {FOLDER}:/etc/nginx/conf.d:ro nginx:lab"),
+        &format!(
+            "podman run -d --name web-nginx --network host -v {FOLDER}:/etc/nginx/conf.d:ro -v /srv/shop/bin:/opt/bin nginx:lab"
+        ),
     );
     there_and_back(&green, &blue, &[], &|| served_by(&lab, "web1"));
+    let slow = format!("{tables}reload = \"/opt/bin/reload-nginx\"\n");
+    lab.config_with(|text| with_tables(text, &slow));
+    site::install(&lab, "web1", "/srv/shop/bin/reload-nginx", SLOW_RELOAD);
+    for strike in STRIKES.iter().chain([&RESTART]) {
+        lab.sh("web1", "rm -f /srv/shop/bin/reload-began");
+        let second = site::struck(&lab, "podman", strike, "/srv/shop/bin/reload-began");
+        second.holds(site::read(&lab, "web1", FILE) == blue && served_by(&lab, "web1") == "blue", strike.0);
+        second.holds(unit(&lab, "web1", "listings-green") != "active", strike.0);
+        second.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+        site::run(&lab, &["undo"]).exits(0).holds(served_by(&lab, "web1") == "green", "as it was");
+    }
+    lab.config_with(|text| with_tables(text, tables));
     lab.sh("web1", "podman stop -t 1 web-nginx; chown -R deploy /srv/shop");
     rollback(&lab, &[]).exits(1).says("container web-nginx does not run").says("ssh web1 sudo podman start web-nginx");
 

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use dumps::dump::{Reader, Scan, Section};
+use dumps::scanner::Scanner;
 use proptest::prelude::*;
-use rollback_prod::database::dump::{Reader, Scan, Scanner, Section};
 
 const TRAILER: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 

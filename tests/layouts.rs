@@ -585,11 +585,11 @@ fn there_and_back(lab: &Lab, says: &str, (green, blue): (&str, &str)) {
     nobody_noticed(&counts, &scene);
 }
 
-/// Two upstreams in two files: both change, or none does.
 /// Says when the second file is to take its place, and gives whoever strikes half a second for it.
 const SLOW_MV: &str =
     "#!/bin/sh\ncase \"$*\" in *conf.d/web.conf) touch /run/second-mv; sleep 0.5 ;; esac\nexec /bin/mv \"$@\"\n";
 
+/// Two upstreams in two files: both change, or none does.
 #[test]
 fn upstreams_in_several_files_are_one_change() {
     let lab = Lab::up(&["web1"]);
@@ -914,73 +914,112 @@ fn layouts_serve_an_application_on_other_hosts_too() {
 /// A reload that takes long enough to be struck in the middle of it.
 const SLOW_RELOAD: &str = "#!/bin/sh\ntouch /run/reload-began\nsleep 0.5\nexec systemctl reload nginx\n";
 
-/// The layouts in which something else than a block of servers is written, each struck in the middle of its switch.
+/// The layouts in which something else than one block of servers is written, each struck in the middle of its switch.
 #[test]
 fn a_layout_that_is_struck_in_its_switch_is_one_or_the_other_and_the_next_run_finishes() {
-    let enabled = "/etc/nginx/sites-enabled/listings";
-    let green = "/etc/nginx/sites-available/shop-green.conf";
-    // How green is put there, and what decides.
-    let link = (format!("ln -sfn {green} {enabled}"), format!("readlink {enabled}"), "A link that is turned");
-    let copy = (
-        format!("cp {green} /etc/nginx/conf.d/active.conf"),
-        "sha256sum </etc/nginx/conf.d/active.conf".to_owned(),
-        "A file that is a copy",
-    );
-    let word = (
-        format!("ln -sfn {FILE} {enabled}; sed -i 's/shop_blue;/shop_green;/' {FILE}"),
-        format!("sha256sum <{FILE}"),
-        "A variable that `set` gives",
-    );
-    let pass = (
-        format!("ln -sfn {FILE} {enabled}; sed -i 's,//shop_blue;,//shop_green;,' {FILE}"),
-        format!("sha256sum <{FILE}"),
-        "What `proxy_pass` names",
-    );
+    let files = [
+        "A variable that `set`",
+        "A URL that `set`",
+        "A variable that a `map`",
+        "What `proxy_pass`",
+        "Several upstreams",
+    ];
+    let layouts = layouts();
+    let layouts: Vec<&Layout> =
+        layouts.iter().filter(|layout| files.iter().any(|name| layout.name.starts_with(name))).collect();
+    assert_eq!(layouts.len(), files.len(), "the page has them");
     std::thread::scope(|scope| {
-        for (to_green, says, section) in [link, copy, word, pass] {
-            scope.spawn(move || is_struck(section, &to_green, &says));
+        for some in layouts.chunks(2) {
+            scope.spawn(move || {
+                let lab = struck_lab(TWO_PORTS);
+                lab.sh("web1", "systemctl restart listings-blue");
+                for layout in some {
+                    is_struck(&lab, layout.name, &|| back_to_green(&lab, "web1", layout.file), &format!("cat {FILE}"));
+                }
+            });
         }
+        scope.spawn(|| {
+            let lab = struck_lab(SIDE_FILES);
+            let green = "/etc/nginx/sites-available/shop-green.conf";
+            let (link, copy) = ("/etc/nginx/sites-enabled/listings", "/etc/nginx/conf.d/active.conf");
+            let is_put = |how: &str| {
+                lab.sh(
+                    "web1",
+                    &format!("{how}; systemctl start listings-green; nginx -t 2>&1 && systemctl reload nginx"),
+                );
+                until("green serves", || served_by(&lab, "web1") == "green");
+            };
+            let turned = || is_put(&format!("ln -sfn {green} {link}"));
+            is_struck(&lab, "A link that is turned", &turned, &format!("readlink {link}"));
+            let copied = || is_put(&format!("rm -f {link}; cp {green} {copy}"));
+            is_struck(&lab, "A file that is a copy", &copied, &format!("cat {copy}"));
+        });
     });
 }
 
-fn is_struck(section: &str, to_green: &str, says: &str) {
+fn struck_lab(made: &str) -> Lab {
     let lab = Lab::up(&["web1"]);
-    lab.sh("web1", SIDE_FILES);
-    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", SLOW_RELOAD);
-    let variable = layouts().into_iter().find(|layout| layout.name == section);
-    if let Some(layout) = variable {
-        site::write(&lab, "web1", FILE, layout.file);
-    }
+    lab.sh("web1", made);
+    lab
+}
+
+/// `says` is what decides in a host's file.
+fn is_struck(lab: &Lab, section: &str, to_green: &dyn Fn(), says: &str) {
+    site::install(lab, "web1", "/usr/local/bin/reload-nginx", SLOW_RELOAD);
     lab.config_with(|text| {
         with_tables(text, config_of(section))
             .replace("sudo = true", "sudo = true\nreload = \"/usr/local/bin/reload-nginx\"")
     });
     let green = || {
-        lab.sh("web1", to_green);
-        lab.sh(
-            "web1",
-            "systemctl start listings-green && nginx -t 2>&1 && systemctl reload nginx && rm -f /run/reload-began",
-        );
-        until("green serves", || served_by(&lab, "web1") == "green");
+        to_green();
+        lab.sh("web1", "rm -f /run/reload-began");
         lab.sh("web1", says)
     };
     for strike in STRIKES {
         let before = green();
         // Whom no cut of the line reaches.
-        let users = users_inside(&lab, "web1");
-        let second = site::struck(&lab, section, strike, "/run/reload-began");
+        let users = users_inside(lab, "web1");
+        let second = site::struck(lab, section, strike, "/run/reload-began");
         second.holds(lab.sh("web1", says) != before, section);
-        second.holds(served_by(&lab, "web1") == "blue" && leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
-        users_lost_nothing(&lab, "web1", users);
+        second.holds(served_by(lab, "web1") == "blue" && leftovers(lab, "web1").is_empty(), &leftovers(lab, "web1"));
+        users_lost_nothing(lab, "web1", users);
     }
     // A reload that lies is seen, and what was written is taken back.
     let before = green();
-    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", LYING_RELOAD);
-    let scene = rollback(&lab, &[]);
-    site::install(&lab, "web1", "/usr/local/bin/reload-nginx", SLOW_RELOAD);
+    site::install(lab, "web1", "/usr/local/bin/reload-nginx", LYING_RELOAD);
+    let scene = rollback(lab, &[]);
     scene.exits(3).says("nginx started no new workers");
-    scene.holds(lab.sh("web1", says) == before && served_by(&lab, "web1") == "green", section);
-    scene.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
+    scene.holds(lab.sh("web1", says) == before && served_by(lab, "web1") == "green", section);
+    scene.holds(leftovers(lab, "web1").is_empty(), &leftovers(lab, "web1"));
+}
+
+/// Connections are passed on whole, so nginx sees no request, no header and no answer; and an upstream of the same name serves
+/// somebody else's site.
+#[test]
+fn a_stream_is_switched_as_a_site_is_and_nobody_notices() {
+    let lab = Lab::up(&["web1"]);
+    let file = "/etc/nginx/stream.d/shop.conf";
+    let stream = |blue: &str, green: &str| {
+        format!(
+            "upstream listings_backend {{\n    server 127.0.0.1:8080{blue};\n    server 127.0.0.1:8081{green};\n}}\n\
+             server {{ listen 80; proxy_pass listings_backend; }}\n"
+        )
+    };
+    let (green, blue) = (stream(" down", " weight=100"), stream(" weight=100 max_fails=0", " down"));
+    lab.sh(
+        "web1",
+        "rm /etc/nginx/sites-enabled/*; mkdir /etc/nginx/stream.d
+         echo 'stream { include /etc/nginx/stream.d/*.conf; }' >>/etc/nginx/nginx.conf
+         echo 'upstream listings_backend { server 10.0.0.1; } server { listen 8099; location / { proxy_pass http://listings_backend; } }' \
+           >/etc/nginx/conf.d/another.conf",
+    );
+    site::write(&lab, "web1", file, &green);
+    let config = |more: &str| {
+        let tables = format!("[nginx]\nfile = \"{file}\"\nupstream = \"listings_backend\"\n{more}");
+        lab.config_with(|text| with_tables(text, &tables));
+    };
+    config("context = \"stream\"\n");
+    there_and_back(&lab, &format!("cat {file}"), (green.trim_end(), blue.trim_end()));
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dumps::dump::Scan;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rollback_prod::database::dump::Scan;
 use support::postgres::{Options, Server};
-use support::{Scene, rollback_prod};
+use support::{Scene, carried};
 
 /// Of everything that pg_dump has a word for, in small; names that need quotes, rows that look like commands.
 const EVERYTHING: &str = r#"
@@ -189,8 +189,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn scan_of(folder: &Path, dump: &[u8]) -> Scan {
     let path = folder.join("dump");
     std::fs::write(&path, dump).expect("write the dump");
-    let mut command = rollback_prod();
-    command.args(["on-host", "scan", "--read=cat"]).arg(format!("--read={}", path.display()));
+    let mut command = carried();
+    command.args(["scan", "--read=cat"]).arg(format!("--read={}", path.display()));
     let scene = Scene::of(&mut command, folder);
     scene.exits(0);
     Scan::from_lines(&scene.stdout)
@@ -199,8 +199,8 @@ fn scan_of(folder: &Path, dump: &[u8]) -> Scan {
 fn load_command(server: &Server, folder: &Path, dump: &[u8], database: &str, options: &[&str]) -> Command {
     let path = folder.join("dump");
     std::fs::write(&path, dump).expect("write the dump");
-    let mut command = rollback_prod();
-    command.args(["on-host", "load"]).args(options).arg(format!("--progress={}", folder.join("progress").display()));
+    let mut command = carried();
+    command.args(["load"]).args(options).arg(format!("--progress={}", folder.join("progress").display()));
     command.arg(format!("--bytes={}", dump.len())).arg("--read=cat").arg(format!("--read={}", path.display()));
     command.arg("--").args(server.psql_words(database));
     command
@@ -469,21 +469,14 @@ fn a_psql_that_does_not_start_or_may_not_in_ends_the_load() {
     load(server, folder.path(), &dump, "no such database", &[])
         .exits(1)
         .says("database \"no such database\" does not exist");
-    let mut command = rollback_prod();
-    command.args(["on-host", "load", "--read=cat", "--read=/dev/null", "--", "/no/such/psql", "-d", "x"]);
+    let mut command = carried();
+    command.args(["load", "--read=cat", "--read=/dev/null", "--", "/no/such/psql", "-d", "x"]);
     Scene::of(&mut command, folder.path()).exits(1).says("/no/such/psql: No such file");
-    let mut command = rollback_prod();
-    command.args(["on-host", "load", "--read=cat", "--read=/no/such/dump", "--"]).args(server.psql_words("postgres"));
+    let mut command = carried();
+    command.args(["load", "--read=cat", "--read=/no/such/dump", "--"]).args(server.psql_words("postgres"));
     Scene::of(&mut command, folder.path()).exits(1).says("No such file");
-    let mut command = rollback_prod();
-    command.args([
-        "on-host",
-        "load",
-        "--read=sh",
-        "--read=-c",
-        "--read=echo 'SELECT 1;'; echo broken disk >&2; exit 3",
-        "--",
-    ]);
+    let mut command = carried();
+    command.args(["load", "--read=sh", "--read=-c", "--read=echo 'SELECT 1;'; echo broken disk >&2; exit 3", "--"]);
     command.args(server.psql_words("postgres"));
     Scene::of(&mut command, folder.path()).exits(1).says("broken disk");
 }

@@ -370,6 +370,49 @@ autorestart=true
 CONF
 runuser -u deploy -- supervisord -c /opt/listings/supervisord.conf"#;
 
+/// The same below runsvdir, whose runsv start again what ends.
+const BELOW_RUNIT: &str = r#"
+systemctl disable --now listings-blue listings-green 2>/dev/null
+for pair in blue:8080 green:8081; do
+  mkdir -p /opt/listings/service/${pair%:*}
+  printf '#!/bin/sh\nexec /opt/listings/bin/listings-%s --port %s\n' ${pair%:*} ${pair#*:} >/opt/listings/service/${pair%:*}/run
+  chmod 755 /opt/listings/service/${pair%:*}/run
+done
+touch /opt/listings/service/blue/down
+chown -R deploy /opt/listings/service
+runuser -u deploy -- setsid runsvdir /opt/listings/service >/dev/null 2>&1 </dev/null &"#;
+
+fn below_runit(colour: &str) -> String {
+    let service = format!("/opt/listings/service/{colour}");
+    format!(
+        "run.command = {{ start = [\"sv\", \"start\", \"{service}\"], stop = [\"sv\", \"stop\", \"{service}\"], \
+         status = [\"sh\", \"-c\", \"sv status {service} | grep -q ^run:\"] }}"
+    )
+}
+
+#[test]
+fn what_runit_keeps_is_stopped_through_it_and_never_beside_it() {
+    let lab = Lab::up(&["web1"]);
+    lab.sh("web1", BELOW_RUNIT);
+    let green = pid_on(&lab, "web1", 8081);
+    let blue = below_runit("blue");
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, GREEN_PROCESS).replace(BLUE_UNIT, &blue));
+    let scene = roll(&lab, &config);
+    scene.exits(4).says("is kept running by runsv (pid ").says("[green] run.command");
+    serves(&lab, "web1", "blue", &scene);
+    scene.holds(lives(&lab, "web1", green), "it is left alone");
+    site::run(&lab, &["undo"]).exits(0);
+
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, &below_runit("green")).replace(BLUE_UNIT, &blue));
+    let scene = roll(&lab, &config);
+    scene.exits(0).says("green stopped").says("sv stop /opt/listings/service/green");
+    serves(&lab, "web1", "blue", &scene);
+    scene.holds(!is_open(&lab, "web1", 8081), "it stays away");
+    let undo = site::run(&lab, &["undo"]);
+    undo.exits(0);
+    serves(&lab, "web1", "green", &undo);
+}
+
 fn supervised(colour: &str) -> String {
     let word =
         |verb| format!("[\"supervisorctl\", \"-c\", \"/opt/listings/supervisord.conf\", \"{verb}\", \"{colour}\"]");

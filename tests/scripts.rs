@@ -7,8 +7,8 @@ mod config;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use config::inventory_of;
@@ -386,10 +386,10 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     capture::archive_container(inventory, &inventory.green.run).into_iter().for_each(&mut ask);
     ask(capture::journal(inventory, 0, &[UnitName::new("listings-green.service").expect("a unit")]));
     let database = inventory.database.as_ref().expect("there is one");
-    let carried = Arc::from(&b"x"[..]);
+    let carried = b"x";
     ask(programs::facts(inventory, database, "listings"));
     ask(programs::backups(inventory, database, &path));
-    ask(programs::scan(inventory, database, &["/x.sql"], &carried));
+    ask(programs::scan(inventory, database, &["/x.sql"], carried));
     ask(programs::progress(inventory, database, &run));
     ask(programs::compare(inventory, database, "direct", "copy", Some("live"), true));
     ask(programs::checks(inventory, database, "direct", "live"));
@@ -421,9 +421,10 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         bytes: 1,
         format: Format::Plain,
         is_odd: false,
+        split: &[1],
         tenure: Some(&tenure),
     };
-    apply(programs::load(inventory, database, "direct", &load, &carried));
+    apply(programs::load(inventory, database, "direct", &load, carried));
     let swap = Swap {
         live: "live".into(),
         live_oid: 1,

@@ -198,7 +198,7 @@ fn a_load_that_is_killed_on_its_host_leaves_a_whole_database_and_the_next_one_fi
     let (lab, before) = ready_for_a_long_load();
     // The load, its psql, the server under it, and the shell that carries it.
     let kills = [
-        "pkill -9 -f 'on-host[ ]load'",
+        "pkill -9 -f 'rollback-prod[ ]load'",
         "pkill -9 -u postgres -x psql",
         "systemctl kill -s SIGKILL postgresql@15-main; sleep 1; systemctl start postgresql@15-main",
         "pkill -9 -f 'rp_nonce.*rp_mai[n]'",

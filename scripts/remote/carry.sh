@@ -1,5 +1,5 @@
-# Shared by the scripts that read dumps; sent behind psql.sh. This program itself may come with the script, packed, on
-# 3: it reads and loads dumps faster than a shell can. Where it cannot run, the shell does the same.
+# Shared by the scripts that read dumps; sent behind psql.sh. A program (src/dumps) may come with the script, packed, on 3:
+# it reads and loads dumps faster than a shell can. Where it cannot run, the shell does the same.
 
 # carry BYTES: takes it from the line and leaves in rp_agent where it runs, or nothing.
 carry() {
@@ -128,7 +128,7 @@ dump_text() {
   fi || printf '\n\\rollback-prod could not read it to its end\n'
 }
 
-# scan_text AWK-OPTIONS…: reads a dump's text and writes what it holds to the file `report`, as `on-host scan` prints it.
+# scan_text AWK-OPTIONS…: reads a dump's text and writes what it holds to the file `report`, as that program's `scan` prints it.
 # With pass=1 the text goes on, without psql's own commands; a dump that is not whole ends in an error, so that the
 # transaction it is loaded in leaves nothing.
 scan_text() {

@@ -1,6 +1,7 @@
 # Makes a copy beside the live database and loads a dump into it, in a job that outlives this line; returns at once.
-# Takes: run holder number copy model owner comment file kind=plain jobs=2 size=0 bytes=0 in_order=no
-# model is the live database, or nothing; size the file's; bytes are those of this program, packed, on 3.
+# Takes: run holder number copy model owner comment file kind=plain jobs=2 size=0 bytes=0 in_order=no split...
+# model is the live database, or nothing; size the file's; bytes are those of the program that is carried, packed, on 3;
+# split the COPY blocks, by their places, that all jobs load together.
 # Exit: 0 it was begun, now or before; 90 no folder for its record; 93 as in switch.sh. The job's own exit: 0 loaded; 60 the copy could not
 #   be made; 61 the load failed and the copy is dropped; 62 and it could not be dropped
 if fenced "$service" "$holder" "$number"; then return 93; fi
@@ -50,14 +51,15 @@ DROP DATABASE IF EXISTS :"copy";
 SQL
 }
 
+split_word() { printf '%s\n' "--split=$1"; }
 # by_agent OPTION…: over several connections.
 by_agent() {
   run_lines "$rp_agent
-on-host
 load
 --jobs=$jobs
 --progress=$folder/progress
 --bytes=$size
+$(with_split each split_word)
 $(printf '%s\n' "$@")
 $(reader_words "$file" | sed 's/^/--read=/')
 --

@@ -1,6 +1,6 @@
 # Reads dumps to their end and says what they hold. Leaves nothing.
 # Takes: bytes=0 file...
-# bytes are those of this program, packed, on 3. Always ends with 0.
+# bytes are those of the program that is carried, packed, on 3. Always ends with 0.
 has pg_restore || for folder in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do PATH=$PATH:$folder; done
 carry "$bytes"
 read_one() {
@@ -19,7 +19,6 @@ read_one() {
       "$lacks" "$lacks" "$lacks"
   elif [ -n "$rp_agent" ]; then
     run_lines "$rp_agent
-on-host
 scan
 $(reader_words "$file" | sed 's/^/--read=/')"
   else

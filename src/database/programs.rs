@@ -1,6 +1,5 @@
 //! The questions and changes that are the database's: which script of `scripts/remote/`, which arguments, how long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::database::verdict::Format;
@@ -81,14 +80,14 @@ pub fn backups(inventory: &Inventory, database: &Database, pattern: &RemotePath)
 }
 
 /// Reads dumps to their end.
-pub fn scan(inventory: &Inventory, database: &Database, files: &[&str], carried: &Arc<[u8]>) -> Question {
+pub fn scan(inventory: &Inventory, database: &Database, files: &[&str], carried: &'static [u8]) -> Question {
     let mut arguments = arguments(inventory, database, None);
     arguments.set("bytes", carried.len());
     for file in files {
         arguments.set("file", file);
     }
     let mut program = program(SCAN, arguments, SCAN_LIMIT);
-    program.cargo = Arc::clone(carried);
+    program.cargo = carried;
     Question(program)
 }
 
@@ -105,12 +104,14 @@ pub struct Load<'a> {
     pub bytes: u64,
     pub format: Format,
     pub is_odd: bool,
+    /// COPY blocks that all connections load together.
+    pub split: &'a [usize],
     /// Of a run that has a lock.
     pub tenure: Option<&'a Tenure>,
 }
 
 /// Begins a load; it goes on by itself.
-pub fn load(inventory: &Inventory, database: &Database, way: &str, load: &Load<'_>, carried: &Arc<[u8]>) -> Change {
+pub fn load(inventory: &Inventory, database: &Database, way: &str, load: &Load<'_>, carried: &'static [u8]) -> Change {
     let mut arguments = arguments(inventory, database, Some(way));
     arguments.set("run", load.run);
     under(&mut arguments, load.tenure);
@@ -123,9 +124,12 @@ pub fn load(inventory: &Inventory, database: &Database, way: &str, load: &Load<'
     arguments.set("jobs", database.jobs);
     arguments.set("size", load.bytes);
     arguments.set("bytes", carried.len());
+    for place in load.split {
+        arguments.set("split", place);
+    }
     arguments.set("in_order", if load.is_odd { "yes" } else { "no" });
     let mut program = program(LOAD, arguments, Duration::from_secs(120));
-    program.cargo = Arc::clone(carried);
+    program.cargo = carried;
     Change(program)
 }
 

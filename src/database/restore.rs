@@ -3,19 +3,16 @@
 //! anybody for consent, and replaces nothing without one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use dumps::dump::Scan;
+use dumps::migrations;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{migrations, programs, tables};
-use crate::database::dump::Scan;
+use super::{carried, programs, tables};
 use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative};
 use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
 use crate::hosts::answer::{self, Answer, Failure, last_line};
@@ -118,28 +115,6 @@ impl<F> Work<'_, F> {
     pub(super) fn number(&self) -> String {
         self.run.as_str().trim_start_matches("rollback-").replace('-', "_")
     }
-}
-
-/// This program, packed, for a host of that system, where it is the same kind as ours; the host says itself whether it
-/// runs there. Empty where it does not: the host's own tools do the same, slower.
-async fn carried_for(system: &str) -> Arc<[u8]> {
-    static PACKED: OnceLock<Arc<[u8]>> = OnceLock::new();
-    let os = match std::env::consts::OS {
-        "linux" => "Linux",
-        other => other,
-    };
-    if system != format!("{os} {}", std::env::consts::ARCH) {
-        return Arc::default();
-    }
-    let pack = || -> std::io::Result<Vec<u8>> {
-        let program = std::fs::read(std::env::current_exe()?)?;
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        packed.write_all(&program)?;
-        packed.finish()
-    };
-    // Aside, because traffic is being moved at this moment and waits for nothing.
-    let packed = tokio::task::spawn_blocking(move || PACKED.get_or_init(|| pack().unwrap_or_default().into()).clone());
-    packed.await.unwrap_or_default()
 }
 
 impl<F: Ask> Work<'_, F> {
@@ -260,14 +235,14 @@ impl<F: Ask> Work<'_, F> {
     /// # Errors
     /// When the host cannot be asked.
     pub async fn check(&self, server: &DatabaseServer, files: Vec<verdict::DumpFile>) -> Result<Vec<Checked>, Failure> {
-        let carried = carried_for(&server.facts.system).await;
+        let carried = carried::program_for(&server.facts.system);
         let all: u64 = files.iter().map(|file| file.bytes).sum();
         let words = match files.as_slice() {
             [one] => format!("reading {} ({}) to its end", one.path, bytes(all)),
             several => format!("reading {} dumps ({}) to their ends", several.len(), bytes(all)),
         };
         self.say_progress(server, None, &words);
-        let scans = self.read(server, &files, &carried).await?;
+        let scans = self.read(server, &files, carried).await?;
         let target = self.target(server);
         let checked = files.into_iter().zip(scans).map(|(file, (format, scan))| {
             let problems = verdict::judge(&file, format, &scan, &target);
@@ -280,7 +255,7 @@ impl<F: Ask> Work<'_, F> {
         &self,
         server: &DatabaseServer,
         files: &[verdict::DumpFile],
-        carried: &Arc<[u8]>,
+        carried: &'static [u8],
     ) -> Result<Vec<(verdict::Format, Scan)>, Failure> {
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let question = programs::scan(self.inventory, self.database, &paths, carried);
@@ -304,8 +279,8 @@ impl<F: Ask> Work<'_, F> {
         let (files, _) = self.files(&server, self.database.backups.as_ref()?).await.ok()?;
         let (candidates, _) = verdict::candidates(files, self.database.deployed_at);
         let newest = candidates.into_iter().next().filter(|file| file.bytes <= SOON_READ_BYTES)?;
-        let carried = carried_for(&server.facts.system).await;
-        let (_, scan) = self.read(&server, &[newest], &carried).await.ok()?.pop()?;
+        let carried = carried::program_for(&server.facts.system);
+        let (_, scan) = self.read(&server, &[newest], carried).await.ok()?.pop()?;
         let words = migrations::compared(&applied, &scan.migrations).filter(|_| scan.reads_migrations)?;
         Some(format!("{}: {words}: blue may not know these", server.host))
     }
@@ -495,6 +470,7 @@ impl<F: Apply> Work<'_, F> {
     ) -> Result<Loaded, String> {
         let comment = format!("rollback-prod: a copy loaded from {} by {}", dump.file.path, self.run);
         let tenure = self.tenure_on(&server.host);
+        let split = dump.scan.to_split(self.database.jobs);
         let load = programs::Load {
             run: self.run,
             copy: name,
@@ -504,11 +480,12 @@ impl<F: Apply> Work<'_, F> {
             bytes: dump.file.bytes,
             format: dump.format,
             is_odd: dump.scan.is_odd,
+            split: &split,
             tenure: tenure.as_ref(),
         };
         let began = Instant::now();
-        let carried = carried_for(&server.facts.system).await;
-        let change = programs::load(self.inventory, self.database, &server.facts.way, &load, &carried);
+        let carried = carried::program_for(&server.facts.system);
+        let change = programs::load(self.inventory, self.database, &server.facts.way, &load, carried);
         // A load whose begin was not answered may run all the same: looking for it tells.
         let begun = self.fleet.apply(&server.host, &change).await;
         if let Ok(answer) = &begun

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::database::dump::{Scan, plain_name};
-use crate::database::migrations::{self, Migration};
 use crate::database::structure;
 use crate::database::verdict::{DumpFile, Format};
 use crate::hosts::answer::Answer;
 use crate::nouns::record::{Loss, TableLoss, plural};
+use dumps::dump::Scan;
+use dumps::migrations::{self, Migration};
+use dumps::statement::plain_name;
 
 /// The server, and the database on it.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -1,8 +1,8 @@
 //! What a copy has besides its rows, held against the live database: by kind, with the first names of each. Pure: what was
 //! found is an argument. Says which of it the dump itself explains, and so makes the copy less than a database.
 
-use crate::database::dump::Scan;
 use crate::nouns::record::{Differs, StructureDiffers, plural};
+use dumps::dump::Scan;
 
 /// Kinds that pg_dump writes behind the rows.
 const AFTER: &[&str] =

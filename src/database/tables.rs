@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::database::dump::{Scan, plain_name};
 use crate::database::programs::cut;
 use crate::database::server::lines;
 use crate::database::verdict::Hindrance;
@@ -13,6 +12,8 @@ use crate::hosts::answer::{Answer, last_line};
 use crate::nouns::plan::TablesWish;
 use crate::nouns::record::{Loss, MergedTable, TableLoss};
 use crate::nouns::units::counted;
+use dumps::dump::Scan;
+use dumps::statement::plain_name;
 
 /// Names that a refusal shows where one is not known.
 const SHOWN: usize = 8;

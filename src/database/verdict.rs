@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::database::dump::{Holds, Scan, plain_name};
 use crate::nouns::units::{bytes, grouped, span, with_contents};
+use dumps::dump::{Holds, Scan};
+use dumps::statement::plain_name;
 
 /// A database needs more room than its dump's text: indexes, page headers, free space. Measured 1.4 and 2.2 on two
 /// data sets (docs/performance.md); the live database's own size is the better guess where there is one.

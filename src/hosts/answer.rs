@@ -204,7 +204,6 @@ pub fn sections(content: &[u8], nonce: &Nonce) -> Vec<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -274,7 +273,7 @@ mod tests {
             name: "echo",
             parts: ECHO,
             arguments: arguments.iter().map(|argument| ("arg", argument.clone())).collect(),
-            cargo: Arc::default(),
+            cargo: &[],
             limit: Duration::from_secs(5),
         };
         let answer = run(&program, "sh");

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::nouns::inventory::{App, Inventory, Layout, Nginx, Run};
@@ -21,7 +20,7 @@ pub struct Program {
     /// Names and values; a list has its name once for each value.
     pub arguments: Vec<(&'static str, String)>,
     /// Bytes that follow the script over the line; it finds them on its file descriptor 3. Mostly none.
-    pub cargo: Arc<[u8]>,
+    pub cargo: &'static [u8],
     /// After this long the answer is not waited for any more.
     pub limit: Duration,
 }
@@ -227,7 +226,7 @@ pub fn hex_ports(ports: impl IntoIterator<Item = u16>) -> String {
 
 /// The script with its arguments.
 pub fn program(script: Script, arguments: Arguments, limit: Duration) -> Program {
-    Program { name: script.0, parts: script.1, arguments: arguments.0, cargo: Arc::default(), limit }
+    Program { name: script.0, parts: script.1, arguments: arguments.0, cargo: &[], limit }
 }
 
 /// Another number each time: RandomState is seeded by the operating system once for each thread and differs for each

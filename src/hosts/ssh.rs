@@ -411,8 +411,7 @@ impl Ssh {
                 None => {
                     *place = None;
                     is_new = true;
-                    let here =
-                        Program { name: "here", parts: HERE, arguments: Vec::new(), cargo: Arc::default(), limit };
+                    let here = Program { name: "here", parts: HERE, arguments: Vec::new(), cargo: &[], limit };
                     let (_, open) = self.connect(&line.host, &here, Sink::Memory(&mut Vec::new())).await?;
                     Arc::clone(place.insert(Arc::new(open)))
                 }
@@ -563,7 +562,7 @@ impl Shell {
     /// Sends a program and reads its answer. A shell that failed is of no use any more.
     async fn run(&mut self, program: &Program, sink: Sink<'_>, deadline: Instant) -> Result<Answer, Lost> {
         let nonce = Nonce::new();
-        self.exchange(&shell_text(program, &nonce), &program.cargo, &nonce, sink, deadline).await
+        self.exchange(&shell_text(program, &nonce), program.cargo, &nonce, sink, deadline).await
     }
 
     /// That a program which is sent now will arrive. A question of ours that comes to nothing did nothing, and a change

@@ -8,16 +8,39 @@ pub mod lab;
 pub mod postgres;
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{Read, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use rollback_prod::database::carried::program_for;
 
 /// The program under test, with nothing of the environment that would change its config or its screen.
 pub fn rollback_prod() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollback-prod"));
     command.env_remove("ROLLBACK_CONFIG").env_remove("NO_COLOR");
     command
+}
+
+/// The program that goes over to a database's host, as it arrives there.
+pub fn carried() -> Command {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(PATH.get_or_init(|| {
+        let packed = program_for(&format!("Linux {}", std::env::consts::ARCH));
+        let mut program = Vec::new();
+        GzDecoder::new(packed).read_to_end(&mut program).expect("build.rs has packed one");
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("carried");
+        // By a rename: whoever writes over one that runs is refused.
+        let fresh = path.with_extension(std::process::id().to_string());
+        std::fs::write(&fresh, program).expect("write it to cargo's own folder");
+        std::fs::set_permissions(&fresh, Permissions::from_mode(0o755)).expect("it is ours");
+        std::fs::rename(&fresh, &path).expect("it is ours");
+        path
+    }))
 }
 
 /// The least that a `rollback.toml` must say; its host cannot be reached. For what is said before anybody is asked.

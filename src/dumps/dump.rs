@@ -4,22 +4,15 @@
 //! `scanner` follows psql's own lexer through the bytes; `statement` says what each of the statements is. What comes out
 //! is a [`Scan`], and its parts for a [`Reader`] while they pass.
 
-mod scanner;
-mod statement;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 
-use serde::Serialize;
-
-use crate::database::migrations::Migration;
-
-pub use crate::database::dump::scanner::Scanner;
-pub use crate::database::dump::statement::{after_parentheses, name_at, plain_name};
+use super::migrations::Migration;
 
 /// Everything that was read in a dump.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Scan {
     pub is_packed: bool,
     /// "Dumped by pg_dump version", as it stands there.
@@ -38,6 +31,8 @@ pub struct Scan {
     pub inserts: u64,
     /// Each COPY block: the table's name as written, and its rows.
     pub rows: Vec<(String, u64)>,
+    /// Those of 64 MiB and more: the block's place among all, and the bytes of its rows; the shell counts none.
+    pub large: Vec<(usize, u64)>,
     /// How many items of each type its headers tell of: `TABLE`, `TABLE DATA`, `INDEX`, …; none in what is not pg_dump's.
     pub items: BTreeMap<String, u64>,
     /// What tools for migrations had applied, by the rows of their own tables.
@@ -62,7 +57,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// As lines: `on-host scan` prints them, and the awk that reads dumps where this program does not run.
+    /// As lines: `scan` prints them, and the awk that reads dumps where this program does not run.
     pub fn to_lines(&self) -> String {
         let mut text = String::new();
         let mut line = |key: &str, value: &str| {
@@ -94,6 +89,9 @@ impl Scan {
         line("inserts", &self.inserts.to_string());
         for (name, rows) in &self.rows {
             line("rows", &format!("{rows} {name}"));
+        }
+        for (place, bytes) in &self.large {
+            line("large", &format!("{place} {bytes}"));
         }
         for (kind, count) in &self.items {
             line("item", &format!("{count} {kind}"));
@@ -153,6 +151,10 @@ impl Scan {
                     let (rows, name) = value.split_once(' ').unwrap_or((value, ""));
                     scan.rows.push((name.to_owned(), number(rows)));
                 }
+                "large" => {
+                    let (place, bytes) = value.split_once(' ').unwrap_or((value, ""));
+                    scan.large.extend(place.parse().ok().map(|place| (place, number(bytes))));
+                }
                 "role" => drop(scan.roles.insert(value.to_owned())),
                 "bytes" => scan.bytes = number(value),
                 "inside" => scan.inside = owned(),
@@ -162,6 +164,13 @@ impl Scan {
             }
         }
         scan
+    }
+
+    /// The COPY blocks, by their places, that are cut in parts and loaded by all of so many connections: each of them would
+    /// keep one busy for longer than the others have anything to do.
+    pub fn to_split(&self, connections: u32) -> Vec<usize> {
+        let share = self.bytes / u64::from(connections.max(1));
+        self.large.iter().filter(|(_, bytes)| connections > 1 && *bytes > share).map(|(place, _)| *place).collect()
     }
 
     /// What it is a dump of, by its headers and its rows.
@@ -189,7 +198,7 @@ impl Scan {
     }
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -3,14 +3,16 @@
 
 use std::io;
 
-use crate::database::dump::statement::{Kind, hangs_together, item_of, kind_of, makes_routine, role_of};
-use crate::database::dump::{Reader, Scan, Section, one_line, plain_name};
-use crate::database::migrations::Rows;
+use super::dump::{Reader, Scan, Section, one_line};
+use super::migrations::Rows;
+use super::statement::{Kind, hangs_together, item_of, kind_of, makes_routine, plain_name, role_of};
 
 /// More of a statement than this is not remembered; what decides what it is stands at its beginning.
 const HEAD_BYTES: usize = 1 << 20;
 /// Of a comment: a header line of pg_dump is far shorter.
 const COMMENT_BYTES: usize = 4096;
+/// A block of rows that is worth a word.
+const LARGE_BYTES: u64 = 64 << 20;
 /// Offences that are quoted; the others are the same mistake.
 const OFFENCES_KEPT: usize = 5;
 const QUOTED_CHARACTERS: usize = 120;
@@ -72,6 +74,7 @@ pub struct Scanner {
     /// Of the table whose rows are passing, where a tool for migrations keeps it.
     migrations: Option<Rows>,
     block_rows: u64,
+    block_bytes: u64,
     /// The beginning of a row that may become `\.`.
     row_head: Vec<u8>,
     is_row_start: bool,
@@ -103,6 +106,7 @@ impl Default for Scanner {
             copying: String::new(),
             migrations: None,
             block_rows: 0,
+            block_bytes: 0,
             row_head: Vec::new(),
             is_row_start: true,
             trailer_seen: false,
@@ -165,6 +169,7 @@ impl Scanner {
         let here = end.unwrap_or(bytes.len());
         let rows = memchr::memchr_iter(b'\n', &bytes[..here]).count() as u64;
         self.block_rows += rows;
+        self.block_bytes += here as u64;
         self.line += rows;
         self.noted(&bytes[..here]);
         reader.rows(&bytes[..here])?;
@@ -185,6 +190,7 @@ impl Scanner {
                 self.is_row_start = false;
                 if !self.row_head.is_empty() {
                     let held = std::mem::take(&mut self.row_head);
+                    self.block_bytes += held.len() as u64;
                     self.noted(&held);
                     reader.rows(&held)?;
                 }
@@ -196,6 +202,9 @@ impl Scanner {
                 self.line += 1;
                 self.state = State::Plain;
                 self.previous = b'\n';
+                if self.block_bytes >= LARGE_BYTES {
+                    self.scan.large.push((self.scan.rows.len(), self.block_bytes));
+                }
                 self.scan.rows.push((std::mem::take(&mut self.copying), self.block_rows));
                 self.scan.migrations.extend(self.migrations.take().map(Rows::end).unwrap_or_default());
                 reader.copied(self.block_rows)?;
@@ -312,6 +321,7 @@ impl Scanner {
                     self.state = State::Rows;
                     self.is_row_start = true;
                     self.block_rows = 0;
+                    self.block_bytes = 0;
                 } else if (!byte.is_ascii_whitespace() || !self.aside.is_empty()) && self.aside.len() < COMMENT_BYTES {
                     self.aside.push(byte);
                 }

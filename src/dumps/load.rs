@@ -4,16 +4,18 @@
 //! connections as soon as their table is there, foreign keys last. What is read is verified on the way; anything that
 //! is wrong with it ends the load. Measured against other ways in docs/performance.md.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::dump::{Reader, Scan, Section};
 use super::jobs::{Block, Item, Jobs, Next};
 use super::psql::{Handle, Psql};
-use super::{LoadWords, source};
-use crate::database::dump::{Reader, Scan, Section, name_at};
+use super::source;
+use super::statement::name_at;
 
 /// What only makes a load faster and is gone with the session. The last two are the superuser's to set:
 /// `deadlock_timeout`, so that an autovacuum in the way of an ALTER TABLE is cancelled after 20 ms and not after 1 s.
@@ -30,8 +32,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// than they save (ten thousand tables of ten rows: 16 s with, 11 s without).
 const SMALL_BYTES: usize = 64 << 10;
 
-/// Small blocks that may be on their way before one waits for the server.
-const UNCONFIRMED_BLOCKS: usize = 64;
+/// The rows of a block that is split go to the connections in parts of this many bytes, and the rest of a row.
+const PART_BYTES: usize = 8 << 20;
+
+/// Small blocks, or parts, that may be on their way before one waits for the server.
+const UNCONFIRMED: usize = 64;
 
 /// psql ends a moment after its statement was cancelled. One that does not is killed, and one that may not be killed
 /// (it is behind sudo) ends by itself when its input does.
@@ -39,6 +44,42 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a dump sets at its beginning is a handful of lines.
 const PROLOGUE_BYTES: usize = 64 << 10;
+
+/// What it ends with when the dump must be loaded in order, into a database that is empty again.
+pub const ODD: u8 = 3;
+
+/// What a load is told.
+#[derive(Debug, Clone)]
+pub struct LoadWords {
+    /// The command whose output is the dump.
+    pub read: Vec<String>,
+    /// Connections at once.
+    pub jobs: usize,
+    /// Where is written how far it is.
+    pub progress: Option<PathBuf>,
+    /// The size of the file, for the progress.
+    pub bytes: u64,
+    /// One statement after the other, as they come.
+    pub in_order: bool,
+    /// COPY blocks, by their places among all, whose rows all connections load together.
+    pub split: Vec<usize>,
+    /// psql with its options.
+    pub psql: Vec<String>,
+}
+
+impl Default for LoadWords {
+    fn default() -> Self {
+        LoadWords {
+            read: Vec::new(),
+            jobs: 2,
+            progress: None,
+            bytes: 0,
+            in_order: false,
+            split: Vec::new(),
+            psql: Vec::new(),
+        }
+    }
+}
 
 /// Why a load failed, and what was read until then.
 pub struct LoadFailure {
@@ -114,17 +155,44 @@ struct Board {
     failed: Option<String>,
     is_odd: bool,
     has_schema: bool,
-    /// COPY blocks that somebody has taken, by their number.
-    taken: HashSet<usize>,
+    /// Parts of COPY blocks that somebody has taken: the block's number, and the part's within it.
+    taken: HashSet<(usize, usize)>,
     /// Tables that a block was taken for: only the first may begin with an empty table.
     begun: HashSet<Vec<u8>>,
-    loaded: HashSet<usize>,
+    /// How much of each block is loaded, by its number.
+    standing: HashMap<usize, Standing>,
     /// The first connection has done all that stands between the rows.
     rows_are_over: bool,
     jobs: Option<Jobs>,
     psqls: Vec<Handle>,
     /// Connections that are over, and what each has read.
     ended: Vec<(usize, Option<Scan>)>,
+}
+
+#[derive(Default)]
+struct Standing {
+    loaded: usize,
+    /// Known once somebody has read to the block's end.
+    parts: Option<usize>,
+}
+
+impl Standing {
+    fn is_whole(&self) -> bool {
+        self.parts == Some(self.loaded)
+    }
+}
+
+impl Board {
+    /// So many more parts of a block are loaded, and it has so many.
+    fn note(&mut self, block: usize, more: usize, parts: Option<usize>) {
+        let standing = self.standing.entry(block).or_default();
+        let was_whole = standing.is_whole();
+        standing.loaded += more;
+        standing.parts = standing.parts.or(parts);
+        if let Some(jobs) = self.jobs.as_mut().filter(|_| !was_whole && standing.is_whole()) {
+            jobs.loaded(block);
+        }
+    }
 }
 
 impl Shared {
@@ -204,7 +272,7 @@ fn work(index: usize, shared: &Shared) -> Option<Scan> {
             return None;
         }
     };
-    let (scan, refused) = source::read(&shared.options.read.read, &shared.consumed[index], &mut worker);
+    let (scan, refused) = source::read(&shared.options.read, &shared.consumed[index], &mut worker);
     let is_odd = worker.is_odd;
     let done = match refused {
         Some(err) => Err(err.to_string()),
@@ -251,18 +319,37 @@ struct Worker<'s> {
     plain_tables: HashSet<Vec<u8>>,
     /// All that were read so far.
     blocks: Vec<Block>,
-    /// The block that this connection loads.
+    /// Which part of the last block is being read, and how far.
+    part: Part,
+    /// The part that this connection loads.
     loading: Option<Loading>,
-    /// Blocks that were sent, but not yet confirmed by the server.
+    /// Parts that were sent, but not yet confirmed by the server, each by its block.
     unconfirmed: Vec<usize>,
     /// What comes after the rows: each item with its type and text.
     items: Vec<Item>,
     is_odd: bool,
 }
 
-struct Loading {
+/// A part of a block's rows; the whole block, where it is not split.
+#[derive(Default)]
+struct Part {
     statement: Vec<u8>,
     name: Vec<u8>,
+    is_split: bool,
+    number: usize,
+    bytes: usize,
+}
+
+impl Part {
+    /// Where in the next bytes it ends: with the row that is then read.
+    fn end_in(&self, bytes: &[u8]) -> Option<usize> {
+        let from = PART_BYTES.saturating_sub(self.bytes);
+        let rest = bytes.get(from..).filter(|_| self.is_split)?;
+        memchr::memchr(b'\n', rest).map(|at| from + at + 1)
+    }
+}
+
+struct Loading {
     /// Whether the table is empty and nobody else can see it.
     can_be_frozen: bool,
     /// The first rows, until the block is known to be large.
@@ -289,6 +376,7 @@ impl<'s> Worker<'s> {
             is_lenient: false,
             plain_tables: HashSet::new(),
             blocks: Vec::new(),
+            part: Part::default(),
             loading: None,
             unconfirmed: Vec::new(),
             items: Vec::new(),
@@ -337,9 +425,10 @@ impl<'s> Worker<'s> {
         let items = std::mem::take(&mut self.items);
         {
             let mut board = self.shared.board();
-            let Board { jobs, loaded, rows_are_over, .. } = &mut *board;
+            let Board { jobs, standing, rows_are_over, .. } = &mut *board;
             let jobs = jobs.get_or_insert_with(|| {
-                Jobs::of(items, &self.blocks, &self.plain_tables, scan.inserts > 0, |block| loaded.contains(&block))
+                let is_loaded = |block| standing.get(&block).is_some_and(Standing::is_whole);
+                Jobs::of(items, &self.blocks, &self.plain_tables, scan.inserts > 0, is_loaded)
             });
             if self.is_first() {
                 *rows_are_over = true;
@@ -377,7 +466,7 @@ impl<'s> Worker<'s> {
         }
     }
 
-    /// Waits until the server has all blocks that were sent, and says so.
+    /// Waits until the server has all parts that were sent, and says so.
     fn confirm(&mut self) -> io::Result<()> {
         if self.unconfirmed.is_empty() {
             return Ok(());
@@ -385,17 +474,65 @@ impl<'s> Worker<'s> {
         self.psql.sync()?;
         let mut board = self.shared.board();
         for block in self.unconfirmed.drain(..) {
-            board.loaded.insert(block);
-            if let Some(jobs) = &mut board.jobs {
-                jobs.loaded(block);
-            }
+            board.note(block, 1, None);
         }
         drop(board);
         self.shared.changed.notify_all();
         Ok(())
     }
 
-    /// The block's COPY, and its rows as far as they were held.
+    /// The part that is read now is loaded here, unless another connection does so already.
+    fn take(&mut self) {
+        let block = self.blocks.len() - 1;
+        let Part { statement, name, is_split, number, .. } = &self.part;
+        let mut board = self.shared.board();
+        if !board.taken.insert((block, *number)) {
+            return;
+        }
+        let is_first = board.begun.insert(name.clone());
+        drop(board);
+        let can_be_frozen = is_first
+            && !is_split
+            && !self.is_in_order()
+            && self.plain_tables.contains(name)
+            && statement.ends_with(b" FROM stdin;");
+        self.loading = Some(Loading { can_be_frozen, held: Vec::new(), is_begun: false, tail: [0; 2] });
+    }
+
+    /// Rows of one part.
+    fn part_of_rows(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.part.bytes += bytes.len();
+        let Some(loading) = &mut self.loading else { return Ok(()) };
+        loading.tail = match bytes {
+            [.., first, second] => [*first, *second],
+            [only] => [loading.tail[1], *only],
+            [] => loading.tail,
+        };
+        if loading.is_begun {
+            return self.psql.send(bytes);
+        }
+        loading.held.extend_from_slice(bytes);
+        if loading.held.len() > SMALL_BYTES { self.begin(true) } else { Ok(()) }
+    }
+
+    /// The part was read to its end.
+    fn part_ends(&mut self) -> io::Result<()> {
+        let Some(loading) = &self.loading else { return Ok(()) };
+        let is_begun = loading.is_begun;
+        let mark: &[u8] = if loading.tail == *b"\r\n" { b"\\.\r\nCOMMIT;\n" } else { b"\\.\nCOMMIT;\n" };
+        if self.part.bytes > 0 {
+            if !is_begun {
+                self.begin(false)?;
+            }
+            self.psql.send(mark)?;
+        }
+        self.loading = None;
+        self.unconfirmed.push(self.blocks.len() - 1);
+        let is_enough = self.unconfirmed.len() >= UNCONFIRMED || (is_begun && !self.part.is_split);
+        if is_enough { self.confirm() } else { Ok(()) }
+    }
+
+    /// The part's COPY, and its rows as far as they were held.
     fn begin(&mut self, is_large: bool) -> io::Result<()> {
         let Some(loading) = &mut self.loading else { return Ok(()) };
         loading.is_begun = true;
@@ -405,12 +542,12 @@ impl<'s> Worker<'s> {
         if is_large && loading.can_be_frozen {
             // Rows that no other transaction can ever see otherwise need no second visit: COPY FREEZE.
             text.extend_from_slice(b"TRUNCATE ONLY ");
-            text.extend_from_slice(&loading.name);
+            text.extend_from_slice(&self.part.name);
             text.extend_from_slice(b";\n");
-            text.extend_from_slice(loading.statement.strip_suffix(b";").unwrap_or(&loading.statement));
+            text.extend_from_slice(self.part.statement.strip_suffix(b";").unwrap_or(&self.part.statement));
             text.extend_from_slice(b" WITH (FREEZE);\n");
         } else {
-            text.extend_from_slice(&loading.statement);
+            text.extend_from_slice(&self.part.statement);
             text.push(b'\n');
         }
         text.extend_from_slice(&held);
@@ -514,63 +651,39 @@ impl Reader for Worker<'_> {
     fn copy(&mut self, statement: &[u8], name: &[u8]) -> io::Result<()> {
         self.shared.check()?;
         self.be_lenient(false)?;
-        let number = self.blocks.len();
+        let is_split = self.shared.options.split.contains(&self.blocks.len()) && !self.is_in_order();
         self.blocks.push(Block { table: name.to_vec(), bytes: 0 });
         self.need_schema()?;
-        let can_be_frozen = {
-            let mut board = self.shared.board();
-            if !board.taken.insert(number) {
-                return Ok(());
-            }
-            board.begun.insert(name.to_vec())
-                && !self.is_in_order()
-                && self.plain_tables.contains(name)
-                && statement.ends_with(b" FROM stdin;")
-        };
-        let (statement, name) = (statement.to_vec(), name.to_vec());
-        self.loading =
-            Some(Loading { statement, name, can_be_frozen, held: Vec::new(), is_begun: false, tail: [0; 2] });
+        self.part = Part { statement: statement.to_vec(), name: name.to_vec(), is_split, number: 0, bytes: 0 };
+        self.take();
         Ok(())
     }
 
-    fn rows(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn rows(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.shared.check()?;
         if let Some(block) = self.blocks.last_mut() {
             block.bytes += bytes.len() as u64;
         }
-        if let Some(loading) = &mut self.loading {
-            loading.tail = match bytes {
-                [.., first, second] => [*first, *second],
-                [only] => [loading.tail[1], *only],
-                [] => loading.tail,
-            };
-            if loading.is_begun {
-                self.psql.send(bytes)?;
-            } else {
-                loading.held.extend_from_slice(bytes);
-                if loading.held.len() > SMALL_BYTES {
-                    self.begin(true)?;
-                }
-            }
+        while let Some(end) = self.part.end_in(bytes) {
+            self.part_of_rows(&bytes[..end])?;
+            self.part_ends()?;
+            self.part.number += 1;
+            self.part.bytes = 0;
+            self.take();
+            bytes = &bytes[end..];
         }
+        self.part_of_rows(bytes)?;
         self.shared.report_rows();
         Ok(())
     }
 
-    fn copied(&mut self, rows: u64) -> io::Result<()> {
+    fn copied(&mut self, _rows: u64) -> io::Result<()> {
         self.shared.check()?;
-        let Some(loading) = &self.loading else { return Ok(()) };
-        let is_large = loading.is_begun;
-        let mark: &[u8] = if loading.tail == *b"\r\n" { b"\\.\r\nCOMMIT;\n" } else { b"\\.\nCOMMIT;\n" };
-        if rows > 0 {
-            if !is_large {
-                self.begin(false)?;
-            }
-            self.psql.send(mark)?;
+        if self.part.is_split || self.loading.is_some() {
+            self.shared.board().note(self.blocks.len() - 1, 0, Some(self.part.number + 1));
         }
-        self.loading = None;
-        self.unconfirmed.push(self.blocks.len() - 1);
-        if is_large || self.unconfirmed.len() >= UNCONFIRMED_BLOCKS { self.confirm() } else { Ok(()) }
+        self.part_ends()?;
+        if self.part.is_split { self.confirm() } else { Ok(()) }
     }
 
     fn offence(&mut self, line: u64, text: &str) -> io::Result<()> {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::database::dump::{after_parentheses, name_at};
+use super::statement::{after_parentheses, name_at};
 
 /// A table with fewer bytes of rows than this is not worth a job of its own.
 const SMALL_BYTES: u64 = 1 << 20;

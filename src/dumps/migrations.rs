@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 /// More bytes of such a table are not read in a dump: thousands of migrations are far less.
 const MOST_BYTES: usize = 1 << 20;
 /// Names of migrations that are shown.
@@ -20,22 +18,25 @@ pub struct Tool {
     pub has: &'static str,
     /// The migration counts where this column says so: the column, and what it says.
     pub counts: Option<(&'static str, &'static str)>,
+    /// Whether the versions themselves say which is newer; else the order in which the rows were written does. Rails
+    /// writes those of a schema that it loads with the newest first.
+    pub by_version: bool,
 }
 
 /// Those that are known, in the order in which a table is taken for one's.
 pub const TOOLS: &[Tool] = &[
-    tool("alembic", "alembic_version", &["version_num"], "version_num", None),
-    tool("golang-migrate", "schema_migrations", &["version"], "dirty", None),
-    tool("rails", "schema_migrations", &["version"], "version", None),
-    tool("prisma", "_prisma_migrations", &["migration_name"], "migration_name", Some(("rolled_back_at", "\\N"))),
-    tool("drizzle", "__drizzle_migrations", &["created_at"], "hash", None),
-    tool("flyway", "flyway_schema_history", &["version"], "installed_rank", Some(("success", "t"))),
-    tool("liquibase", "databasechangelog", &["id"], "orderexecuted", None),
-    tool("django", "django_migrations", &["app", "name"], "applied", None),
-    tool("sqlx", "_sqlx_migrations", &["version"], "checksum", Some(("success", "t"))),
-    tool("diesel", "__diesel_schema_migrations", &["version"], "run_on", None),
-    tool("goose", "goose_db_version", &["version_id"], "is_applied", Some(("is_applied", "t"))),
-    tool("knex", "knex_migrations", &["name"], "migration_time", None),
+    tool("alembic", "alembic_version", &["version_num"], "version_num", None, false),
+    tool("golang-migrate", "schema_migrations", &["version"], "dirty", None, true),
+    tool("rails", "schema_migrations", &["version"], "version", None, true),
+    tool("prisma", "_prisma_migrations", &["migration_name"], "migration_name", Some(("rolled_back_at", "\\N")), true),
+    tool("drizzle", "__drizzle_migrations", &["created_at"], "hash", None, true),
+    tool("flyway", "flyway_schema_history", &["version"], "installed_rank", Some(("success", "t")), false),
+    tool("liquibase", "databasechangelog", &["id"], "orderexecuted", None, false),
+    tool("django", "django_migrations", &["app", "name"], "applied", None, false),
+    tool("sqlx", "_sqlx_migrations", &["version"], "checksum", Some(("success", "t")), true),
+    tool("diesel", "__diesel_schema_migrations", &["version"], "run_on", None, true),
+    tool("goose", "goose_db_version", &["version_id"], "is_applied", Some(("is_applied", "t")), false),
+    tool("knex", "knex_migrations", &["name"], "migration_time", None, false),
 ];
 
 const fn tool(
@@ -44,12 +45,14 @@ const fn tool(
     version: &'static [&'static str],
     has: &'static str,
     counts: Option<(&'static str, &'static str)>,
+    by_version: bool,
 ) -> Tool {
-    Tool { name, table, version, has, counts }
+    Tool { name, table, version, has, counts, by_version }
 }
 
 /// A migration that was applied.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Migration {
     pub tool: String,
     pub version: String,
@@ -90,35 +93,63 @@ impl Rows {
             let version = version.filter(|_| is_counted)?.join(".");
             (version != "\\N").then(|| Migration { tool: self.tool.name.to_owned(), version })
         };
-        text.lines().filter_map(read).collect()
+        let mut applied: Vec<Migration> = text.lines().filter_map(read).collect();
+        if self.tool.by_version {
+            // A number is larger than every shorter one.
+            applied.sort_by_key(|migration| {
+                let is_number = migration.version.bytes().all(|byte| byte.is_ascii_digit());
+                (if is_number { migration.version.len() } else { 0 }, migration.version.clone())
+            });
+        }
+        applied
     }
 }
 
-/// What is said of two states; nothing where neither has any, or both have the same.
+/// What is said of two states, each tool by itself; nothing where neither has any, or both have the same.
 pub fn compared(live: &[Migration], dump: &[Migration]) -> Option<String> {
-    let (lives, dumps): (BTreeSet<_>, BTreeSet<_>) = (live.iter().collect(), dump.iter().collect());
-    let newer: Vec<&str> = live.iter().filter(|of| !dumps.contains(of)).map(|of| of.version.as_str()).collect();
-    let older: Vec<&str> = dump.iter().filter(|of| !lives.contains(of)).map(|of| of.version.as_str()).collect();
+    let mut tools: Vec<&str> = Vec::new();
+    for migration in live.iter().chain(dump) {
+        if !tools.contains(&migration.tool.as_str()) {
+            tools.push(&migration.tool);
+        }
+    }
+    let said: Vec<String> = tools.into_iter().filter_map(|tool| compared_of(tool, live, dump)).collect();
+    (!said.is_empty()).then(|| format!("migrations {}", said.join("; ")))
+}
+
+fn compared_of(tool: &str, live: &[Migration], dump: &[Migration]) -> Option<String> {
+    let of = |all: &'_ [Migration]| -> Vec<String> {
+        all.iter().filter(|of| of.tool == tool).map(|of| of.version.clone()).collect()
+    };
+    let (live, dump) = (of(live), of(dump));
+    let newer = beyond(&live, &dump);
+    let older = beyond(&dump, &live);
     if newer.is_empty() && older.is_empty() {
         return None;
     }
-    let newest = |all: &[Migration]| all.last().map_or("none", |last| &last.version).to_owned();
-    let named = |which: &[&str]| {
-        let shown: Vec<&str> = which.iter().rev().take(SHOWN).rev().copied().collect();
-        let more = if which.len() > shown.len() { "…, " } else { "" };
-        format!("{more}{}", shown.join(", "))
-    };
-    let tool = live.last().or(dump.last()).map_or("", |last| last.tool.as_str());
-    let mut words = format!("migrations ({tool}): live is at {}, the dump at {}", newest(live), newest(dump));
+    let newest = |all: &[String]| all.last().map_or("none", String::as_str).to_owned();
+    let mut words = format!("({tool}): live is at {}, the dump at {}", newest(&live), newest(&dump));
     match newer.len() {
         0 => {}
         1 => words.push_str(&format!(": 1 migration newer ({})", named(&newer))),
         count => words.push_str(&format!(": {count} migrations newer ({})", named(&newer))),
     }
     if !older.is_empty() {
-        words.push_str(&format!("; in the dump and not live: {}", named(&older)));
+        words.push_str(&format!(", in the dump and not live: {}", named(&older)));
     }
     Some(words)
+}
+
+/// What the first have and the second have not.
+fn beyond<'m>(these: &'m [String], those: &[String]) -> Vec<&'m str> {
+    let those: BTreeSet<&String> = those.iter().collect();
+    these.iter().filter(|version| !those.contains(version)).map(String::as_str).collect()
+}
+
+fn named(versions: &[&str]) -> String {
+    let shown = &versions[versions.len().saturating_sub(SHOWN)..];
+    let more = if versions.len() > shown.len() { "…, " } else { "" };
+    format!("{more}{}", shown.join(", "))
 }
 
 #[cfg(test)]
@@ -134,7 +165,7 @@ mod tests {
     #[test]
     fn a_tools_table_is_told_by_its_columns() {
         let rails = "COPY public.schema_migrations (version) FROM stdin;";
-        assert_eq!(read(rails, "schema_migrations", "20261120\n20261124\n"), ["rails 20261120", "rails 20261124"]);
+        assert_eq!(read(rails, "schema_migrations", "20261124\n20261120\n"), ["rails 20261120", "rails 20261124"]);
         let migrate = "COPY public.schema_migrations (version, dirty) FROM stdin;";
         assert_eq!(read(migrate, "schema_migrations", "7\tf\n"), ["golang-migrate 7"]);
         let django = "COPY public.django_migrations (id, app, name, applied) FROM stdin;";
@@ -169,7 +200,12 @@ mod tests {
         let wanted = "migrations (rails): live is at 4, the dump at 1: 3 migrations newer (2, 3, 4)";
         assert_eq!(words.as_deref(), Some(wanted));
         let words = compared(&of(&["1"]), &of(&["1", "2"]));
-        let wanted = "migrations (rails): live is at 1, the dump at 2; in the dump and not live: 2";
+        let wanted = "migrations (rails): live is at 1, the dump at 2, in the dump and not live: 2";
+        assert_eq!(words.as_deref(), Some(wanted));
+        let also = Migration { tool: "knex".into(), version: "a.js".into() };
+        let words = compared(&[of(&["1", "2"]), vec![also]].concat(), &of(&["1"]));
+        let wanted = "migrations (rails): live is at 2, the dump at 1: 1 migration newer (2); (knex): live is at a.js, the \
+                      dump at none: 1 migration newer (a.js)";
         assert_eq!(words.as_deref(), Some(wanted));
     }
 }

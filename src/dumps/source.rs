@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::database::dump::{Reader, Scan, Scanner};
+use super::dump::{Reader, Scan};
+use super::scanner::Scanner;
 
 /// Read at once, packed and unpacked: larger ones are not faster, smaller ones are.
 const CHUNK: usize = 256 << 10;

@@ -1,0 +1,64 @@
+//! Builds `src/dumps` for the hosts that this program may meet, linked statically so that it runs on any Linux of its
+//! architecture, and packs it where `database::carried` takes it from. Where that cannot be built (no static C library,
+//! no Linux) nothing is packed: the hosts then read and load dumps with psql, gzip and awk, as a warning here says.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+const PACKAGE: &str = "rollback-prod-dumps";
+
+fn main() {
+    println!("cargo::rerun-if-changed=src/dumps");
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let program = match built(&out) {
+        Ok(program) => program,
+        Err(why) => {
+            println!("cargo::warning=dumps will be loaded by one psql on the hosts, slower: {why}");
+            Vec::new()
+        }
+    };
+    fs::write(out.join("carried.gz"), packed(&program)).expect("cargo's own folder can be written");
+}
+
+/// The program's bytes, or in one line why there are none.
+fn built(out: &Path) -> Result<Vec<u8>, String> {
+    if variable("CARGO_CFG_TARGET_OS") != "linux" {
+        return Err("what hosts run is not built here".to_owned());
+    }
+    let target = variable("TARGET");
+    let folder = out.join("carried");
+    let mut cargo = Command::new(variable("CARGO"));
+    cargo.current_dir(variable("CARGO_MANIFEST_DIR"));
+    cargo.args(["build", "--quiet", "--locked", "--package", PACKAGE, "--bin", PACKAGE]);
+    cargo.args(["--profile", "carried", "--target", &target, "--target-dir"]).arg(&folder);
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    // What holds for the outer build, and clippy in the compiler's place, is nothing to this one.
+    for name in ["CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+        cargo.env_remove(name);
+    }
+    let output = cargo.output().map_err(|err| err.to_string())?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let error = said.lines().find(|line| line.starts_with("error")).unwrap_or("cargo could not build it");
+        return Err(error.to_owned());
+    }
+    fs::read(folder.join(target).join("carried").join(PACKAGE)).map_err(|err| err.to_string())
+}
+
+fn packed(program: &[u8]) -> Vec<u8> {
+    if program.is_empty() {
+        return Vec::new();
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(program).and_then(|()| packed.finish()).expect("memory takes it")
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name} for a build script"))
+}
