@@ -932,7 +932,7 @@ fn a_layout_that_is_struck_in_its_switch_is_one_or_the_other_and_the_next_run_fi
         for some in layouts.chunks(2) {
             scope.spawn(move || {
                 let lab = struck_lab(TWO_PORTS);
-                lab.sh("web1", "systemctl restart listings-blue");
+                lab.sh("web1", "systemctl restart listings-blue listings-green");
                 for layout in some {
                     is_struck(&lab, layout.name, &|| back_to_green(&lab, "web1", layout.file), &format!("cat {FILE}"));
                 }
@@ -976,6 +976,7 @@ fn is_struck(lab: &Lab, section: &str, to_green: &dyn Fn(), says: &str) {
         lab.sh("web1", says)
     };
     for strike in STRIKES {
+        eprintln!("{section}: {}", strike.0);
         let before = green();
         // Whom no cut of the line reaches.
         let users = users_inside(lab, "web1");
