@@ -2,7 +2,7 @@
 //! in, words out. Never refuses anything.
 
 use crate::hosts::facts::{NoLog, Seen};
-use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::inventory::{Host, Inventory, Role, Run};
 
 /// Remarks about one host, each with the command that mends it where there is one.
 pub fn remarks(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<String> {
@@ -19,6 +19,16 @@ pub fn remarks(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<String> {
         if let Some(why) = size.as_ref().err().and_then(|no_log| missed(host, seen, no_log)) {
             remarks.push(format!("{}: the folder will lack {path}: it {why}", host.name));
         }
+    }
+    if let Run::Systemd(unit) = &inventory.green.run
+        && host.is(Role::App)
+        && !inventory.nginx.sudo
+        && seen.uid != 0
+    {
+        remarks.push(format!(
+            "{}: without sudo (nginx.sudo = false) {} stops {unit} only where a rule of polkit allows it",
+            host.name, seen.user
+        ));
     }
     if let Some((program, milliseconds)) = seen.held_up_by {
         remarks.push(format!(

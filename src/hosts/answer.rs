@@ -58,10 +58,7 @@ impl Answer {
 
     /// The line of a section that says most: nginx's emerg, else the last.
     pub fn worst_line(&self, name: &str) -> String {
-        let said = self.text(name).unwrap_or_default();
-        let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-        let worst = lines().find(|line| line.contains("[emerg]")).or_else(|| lines().next_back());
-        worst.unwrap_or("it says nothing").to_owned()
+        worst_line(&self.text(name).unwrap_or_default(), &["[emerg]"])
     }
 
     /// The status that `ask NAME` noted for a command.
@@ -77,9 +74,11 @@ pub fn worst_line(said: &str, marks: &[&str]) -> String {
     marked.map_or_else(|| last_line(said), str::to_owned)
 }
 
-/// The last line of a program's words that is not empty.
+/// The last line of a program's words that is not empty. Where systemctl says why, and then where to read more, it is the
+/// former.
 pub fn last_line(said: &str) -> String {
-    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing").to_owned()
+    let says_why = |line: &&str| !line.is_empty() && !line.starts_with("See system logs and ");
+    said.lines().map(str::trim).rfind(says_why).unwrap_or("it says nothing").to_owned()
 }
 
 /// Why there is no answer. What a failed *change* did is not known unless it says [`Failure::NotSent`].
