@@ -311,6 +311,27 @@ fn what_a_dump_is_packed_in_is_read_through_the_hosts_own_programs_or_named() {
     sql(&lab, "CREATE EXTENSION shop; INSERT INTO shop_places VALUES (501)");
     dumped(&lab, "", "i.sql");
     verified(&lab, "i.sql").exits(0).says("5 tables, 6,571 rows").says("would have served");
+
+    // What it saw would have been too slow and too old, and how long the drills before took.
+    lab.sh("web1", &format!("touch -d '3 hours ago' {FOLDER}/i.sql"));
+    let promised = "rpo = \"1h\"\nrto = \"1ms\"\nrestore = \"2ms\"";
+    lab.config(&CONFIG.replace("rpo = \"5m\"", promised));
+    let scene = verified(&lab, "i.sql");
+    scene.exits(0).says("a restore would have taken ").says(" of the 2 ms that targets.restore promises");
+    scene.says("a restore alone would have taken ").says(" of the 1 ms that targets.rto promises");
+    scene.says("what is lost would have been 3 h").says(" of the 60 min that targets.rpo promises");
+    scene.says("loaded before in ").says("; now in ");
+    // One that the config's own checks do not let pass would not have served.
+    lab.config(&CONFIG.replace("count(*) > 0", "count(*) > 1000000"));
+    verified(&lab, "i.sql")
+        .exits(1)
+        .says("the check `SELECT count(*) > 1000000 FROM listings`")
+        .says("would NOT have served");
+    let drills = std::fs::read_to_string(lab.folder().join("incidents/drills.jsonl")).expect("a record of drills");
+    let last: Vec<serde_json::Value> =
+        drills.lines().rev().take(2).map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    assert_eq!((&last[0]["would_serve"], &last[1]["would_serve"]), (&false.into(), &true.into()), "{drills}");
+    assert_eq!(last[1]["missed"].as_array().map(Vec::len), Some(3), "{drills}");
     // Without what is carried over, by the host's own shell.
     lab.sh("web1", "mount -o remount,noexec /dev/shm; mount -t tmpfs -o noexec tmpfs /tmp; mount -t tmpfs -o noexec tmpfs /var/tmp");
     lab.sh("web1", "mount -t tmpfs -o noexec,uid=1000 tmpfs /home/deploy/.cache 2>/dev/null || true");
