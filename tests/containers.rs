@@ -199,7 +199,7 @@ fn a_file_that_alone_is_mounted_is_written_in_place_whatever_strikes_and_what_wo
         );
         second.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
         if let Some(users) = users {
-            users_lost_nothing(&lab, "web1", users);
+            users_lost_nothing(&lab, "web1", users, strike.0);
         }
     }
     let undo = site::run(&lab, &["undo"]);

@@ -609,7 +609,7 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
         second.holds(counts.bad.is_empty() && counts.total > 0, &format!("{name}: nobody noticed: {counts:?}\n{said}"));
     }
     if let Some(users) = inside {
-        users_lost_nothing(lab, HOST, users);
+        users_lost_nothing(lab, HOST, users, &name);
     }
     if let Some(flight) = flight {
         let got = flight.join().expect("the request ends");

@@ -641,7 +641,7 @@ fn upstreams_in_several_files_are_one_change() {
         let second = site::struck(&lab, "several files", strike, "/run/second-mv");
         second.holds(now() == blue && served_by(&lab, "web1") == "blue", strike.0);
         second.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
-        users_lost_nothing(&lab, "web1", users);
+        users_lost_nothing(&lab, "web1", users, strike.0);
     }
     lab.sh("web1", "rm /usr/local/bin/mv");
     write(&green);
@@ -976,14 +976,13 @@ fn is_struck(lab: &Lab, section: &str, to_green: &dyn Fn(), says: &str) {
         lab.sh("web1", says)
     };
     for strike in STRIKES {
-        eprintln!("{section}: {}", strike.0);
         let before = green();
         // Whom no cut of the line reaches.
         let users = users_inside(lab, "web1");
         let second = site::struck(lab, section, strike, "/run/reload-began");
         second.holds(lab.sh("web1", says) != before, section);
         second.holds(served_by(lab, "web1") == "blue" && leftovers(lab, "web1").is_empty(), &leftovers(lab, "web1"));
-        users_lost_nothing(lab, "web1", users);
+        users_lost_nothing(lab, "web1", users, &format!("{section}: {}", strike.0));
     }
     // A reload that lies is seen, and what was written is taken back.
     let before = green();

@@ -282,6 +282,48 @@ fn large_dump(server: &Server) -> Vec<u8> {
     dump
 }
 
+#[test]
+fn a_block_that_is_split_arrives_whole_whoever_loads_which_part() {
+    let server = Server::shared();
+    let folder = folder();
+    let folder = folder.path();
+    let dump = large_dump(server);
+    let content = |copy: &str| server.sql(copy, CONTENT);
+    let whole = server.database();
+    load(server, folder, &dump, &whole, &["--jobs=1"]).exits(0);
+    let expected = content(&whole);
+    server.sql("postgres", &format!("DROP DATABASE {whole}"));
+    let of_windows = dump.iter().flat_map(|byte| if *byte == b'\n' { b"\r\n".to_vec() } else { vec![*byte] }).collect();
+    let ways: &[(&str, Vec<u8>, &[&str])] = &[
+        ("both", gzip(&dump), &["--jobs=3", "--split=0", "--split=1"]),
+        ("the second", dump.clone(), &["--jobs=2", "--split=1"]),
+        ("with the line ends of Windows", of_windows, &["--jobs=2", "--split=0"]),
+        ("with nobody to share it", dump.clone(), &["--jobs=1", "--split=0"]),
+        ("in order", dump.clone(), &["--jobs=4", "--split=0", "--in-order"]),
+    ];
+    for (how, dump, options) in ways {
+        let copy = server.database();
+        let scene = load(server, folder, dump, &copy, options);
+        scene.exits(0).holds(content(&copy) == expected, how);
+        let parts = server.sql(&copy, "SELECT count(DISTINCT xmin::text) FROM big");
+        let is_split = options.contains(&"--split=0") && !options.contains(&"--in-order");
+        scene.holds(is_split == (parts.trim() != "1"), &format!("{how}: {parts} transactions"));
+        assert_nobody_is_in(server, &copy);
+        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+    }
+    // A row in the third part that no table takes, and a dump that ends in it.
+    let at = find(&dump, "\n70000\t") + 1;
+    let broken = [&dump[..at], b"x", &dump[at..]].concat();
+    for (dump, why) in
+        [(&broken[..], "invalid input syntax for type integer"), (&dump[..at], "cut off inside COPY public.big")]
+    {
+        let copy = server.database();
+        load(server, folder, dump, &copy, &["--jobs=3", "--split=0"]).exits(1).says(why);
+        assert_nobody_is_in(server, &copy);
+        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+    }
+}
+
 fn find(dump: &[u8], words: &str) -> usize {
     memchr::memmem::find(dump, words.as_bytes()).unwrap_or_else(|| panic!("{words:?} stands in the dump"))
 }

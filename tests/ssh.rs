@@ -529,7 +529,7 @@ fn a_line_that_is_cut_for_a_moment_in_the_switch_is_waited_for() {
     lab.mend("web1");
     run.ends(&lab, &[0], Duration::from_secs(90));
     assert_eq!(answer(&lab, "web1"), "blue");
-    users_lost_nothing(&lab, "web1", users);
+    users_lost_nothing(&lab, "web1", users, "the line is gone for seconds");
 }
 
 #[test]
@@ -545,7 +545,7 @@ fn a_connection_that_is_reset_in_the_switch_is_made_again_and_the_result_is_fetc
     let said = run.ends(&lab, &[0], Duration::from_secs(60));
     assert!(said.contains("looking again"), "{said}");
     assert_eq!(answer(&lab, "web1"), "blue");
-    users_lost_nothing(&lab, "web1", users);
+    users_lost_nothing(&lab, "web1", users, "its sshd is killed");
 }
 
 #[test]
@@ -563,7 +563,7 @@ fn a_host_that_is_cut_off_for_good_is_unknown_and_a_second_run_finishes() {
     let scene = roll(&lab, &config);
     scene.exits(0).says("green stopped");
     serves(&lab, "web1", "blue", &scene);
-    users_lost_nothing(&lab, "web1", users);
+    users_lost_nothing(&lab, "web1", users, "the line is gone for good");
 }
 
 #[test]
@@ -756,7 +756,7 @@ fn a_run_that_is_killed_in_the_switch_lets_the_step_finish() {
     status.exits(0).says(".switch was done");
     let scene = roll(&lab, &config);
     scene.exits(0).says("a step of an earlier run: rollback-").says("green stopped");
-    users_lost_nothing(&lab, "web1", users);
+    users_lost_nothing(&lab, "web1", users, "the laptop is killed");
 }
 
 #[test]

@@ -164,6 +164,10 @@ fn the_next_one_finishes(lab: &Lab) {
     let scene = Scene::of_typing(&mut program(lab, &WORDS), lab.folder(), "RESTORE\n");
     scene.exits(0).says("database listings_prod restored");
     scene.holds(sql(lab, "SELECT count(*) FROM listings WHERE id = 77777") == "1", "the dump's rows are live");
+    // One that is most of the dump came over all connections, each part in a transaction of its own.
+    let is_large = sql(lab, "SELECT count(*) > 100000 FROM orders") == "t";
+    let parts = sql(lab, "SELECT count(DISTINCT xmin::text) FROM orders");
+    scene.holds(is_large == (parts != "1"), &format!("{parts} transactions"));
     let copies: Vec<String> = relatives(lab).into_iter().filter(|name| name.contains("_copy_")).collect();
     scene.holds(copies.is_empty(), &format!("no copy is left: {copies:?}"));
     let left = leftovers(lab, "web1");

@@ -220,6 +220,9 @@ fn imports(source: &Source) -> BTreeSet<String> {
     for rest in code.split("crate::").skip(1) {
         found.extend(paths(rest));
     }
+    for rest in code.split("use dumps::").skip(1) {
+        found.extend(paths(rest).into_iter().map(|path| format!("dumps/{path}")));
+    }
     // From a file of a room, `super` is the room; from deeper down it is a file that was looked at already.
     if source.path.components().count() == 2 {
         let room = source.module.split('/').next().unwrap_or_default().to_owned();

@@ -128,7 +128,7 @@ differences() {
 migrations() {
   sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'
 SET statement_timeout = '20s';
-SELECT format('SELECT jsonb_build_object(''tool'', %L, ''version'', %s) FROM (SELECT * FROM %I.%I WHERE %s ORDER BY %s DESC LIMIT 5000) t ORDER BY %s',
+SELECT format('SELECT jsonb_build_object(''tool'', %L, ''version'', %s) FROM (SELECT * FROM %I.%I WHERE %s ORDER BY %s DESC LIMIT 100000) t ORDER BY %s',
     k.tool, k.version, n.nspname, c.relname, k.counts, k.ordered, k.ordered)
   FROM (VALUES (1, 'alembic', 'alembic_version', 'version_num', 'version_num::text', 'true', 'version_num'),
     (2, 'golang-migrate', 'schema_migrations', 'dirty', 'version::text', 'true', 'version'),
@@ -136,7 +136,7 @@ SELECT format('SELECT jsonb_build_object(''tool'', %L, ''version'', %s) FROM (SE
     (4, 'prisma', '_prisma_migrations', 'migration_name', 'migration_name', 'rolled_back_at IS NULL', 'started_at'),
     (5, 'drizzle', '__drizzle_migrations', 'hash', 'created_at::text', 'true', 'created_at'),
     (6, 'flyway', 'flyway_schema_history', 'installed_rank', 'version', 'success AND version IS NOT NULL', 'installed_rank'),
-    (7, 'liquibase', 'databasechangelog', 'orderexecuted', 'id', 'true', 'orderexecuted'),
+    (7, 'liquibase', 'databasechangelog', 'orderexecuted', 'filename || ''.'' || id', 'true', 'orderexecuted'),
     (8, 'django', 'django_migrations', 'applied', 'app || ''.'' || name', 'true', 'id'),
     (9, 'sqlx', '_sqlx_migrations', 'checksum', 'version::text', 'success', 'version'),
     (10, 'diesel', '__diesel_schema_migrations', 'run_on', 'version', 'true', 'version'),

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Session, refuse};
+use crate::database::carried;
 use crate::database::restore::{Against, Choice, DatabaseServer, Work};
 use crate::database::verdict::{self, Hindrance};
 use crate::engine::planner::Refusal;
@@ -304,6 +305,13 @@ impl Session<'_> {
             Ok(server) => {
                 if server.facts.live.is_none() {
                     journal.note(format!("{}: there is no database {}", server.host, database.name));
+                }
+                if carried::program_for(&server.facts.system).is_empty() {
+                    journal.note(format!(
+                        "{}: it is {}, for which this program has nothing to send over: dumps are read and loaded by the \
+                         host's own psql, gzip and awk, slower",
+                        server.host, server.facts.system
+                    ));
                 }
                 let problems = work.hindrances(&server, None).into_iter();
                 problems.map(|problem| refusal(Some(server.host.clone()), problem.why, problem.hint)).collect()

@@ -281,8 +281,8 @@ impl<F: Ask> Work<'_, F> {
         let newest = candidates.into_iter().next().filter(|file| file.bytes <= SOON_READ_BYTES)?;
         let carried = carried::program_for(&server.facts.system);
         let (_, scan) = self.read(&server, &[newest], carried).await.ok()?.pop()?;
-        let words = migrations::compared(&applied, &scan.migrations).filter(|_| scan.reads_migrations)?;
-        Some(format!("{}: {words}: blue may not know these", server.host))
+        let differs = migrations::compared(&applied, &scan.migrations).filter(|_| scan.reads_migrations)?;
+        differs.is_newer.then(|| format!("{}: {}: blue may not know these", server.host, differs.words))
     }
 
     fn target(&self, server: &DatabaseServer) -> RestoreTarget {

@@ -304,7 +304,7 @@ pub fn compared(answer: &Answer, name: &str, checks: &[String], scan: &Scan, has
     if !scan.reads_migrations && !applied.is_empty() {
         loss.not_counted.push("which migrations the dump has was not read there".to_owned());
     } else {
-        loss.migrations = migrations::compared(&applied, &scan.migrations);
+        loss.migrations = migrations::compared(&applied, &scan.migrations).map(|differs| differs.words);
     }
     let (rows, tables) = (copy.iter().map(|count| count.rows).sum(), copy.len() as u64);
     Compared { failed_checks, wrong, incomplete, loss, rows, tables }

@@ -31,7 +31,7 @@ pub struct Scan {
     pub inserts: u64,
     /// Each COPY block: the table's name as written, and its rows.
     pub rows: Vec<(String, u64)>,
-    /// Those of 64 MiB and more: the block's place among all, and the bytes of its rows; the shell counts none.
+    /// Those of 32 MiB and more: the block's place among all, and the bytes of its rows; the shell counts none.
     pub large: Vec<(usize, u64)>,
     /// How many items of each type its headers tell of: `TABLE`, `TABLE DATA`, `INDEX`, …; none in what is not pg_dump's.
     pub items: BTreeMap<String, u64>,
@@ -310,3 +310,15 @@ pub trait Reader {
 
 /// Nobody: the scan alone is wanted.
 impl Reader for () {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_split_where_it_is_more_than_a_connections_share() {
+        let scan = Scan { bytes: 1000, large: vec![(0, 300), (4, 600)], ..Scan::default() };
+        assert_eq!(Scan::from_lines(&scan.to_lines()), scan, "it is said and read again");
+        assert_eq!((scan.to_split(1), scan.to_split(2), scan.to_split(4)), (vec![], vec![4], vec![0, 4]));
+    }
+}

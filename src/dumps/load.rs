@@ -1,6 +1,6 @@
 //! Loads a plain dump over several connections without unpacking it to disk. Each connection reads the whole dump for
-//! itself and loads the tables that no other has taken: reading is five times faster than loading, so they leapfrog.
-//! The first also makes the schema and whatever else stands between the rows. Indexes and constraints follow over all
+//! itself and loads the tables that no other has taken, and of a table that is most of the dump the parts: reading is five
+//! times faster than loading, so they leapfrog. The first also makes the schema and whatever else stands between the rows. Indexes and constraints follow over all
 //! connections as soon as their table is there, foreign keys last. What is read is verified on the way; anything that
 //! is wrong with it ends the load. Measured against other ways in docs/performance.md.
 
@@ -32,10 +32,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// than they save (ten thousand tables of ten rows: 16 s with, 11 s without).
 const SMALL_BYTES: usize = 64 << 10;
 
-/// The rows of a block that is split go to the connections in parts of this many bytes, and the rest of a row.
+/// The rows of a block that is split go to the connections in parts of this many bytes, and the rest of a row: large enough
+/// that a transaction for each costs nothing, small enough that all connections end together.
 const PART_BYTES: usize = 8 << 20;
 
-/// Small blocks, or parts, that may be on their way before one waits for the server.
+/// Small blocks, or parts of a large one, that may be on their way before one waits for the server.
 const UNCONFIRMED: usize = 64;
 
 /// psql ends a moment after its statement was cancelled. One that does not is killed, and one that may not be killed
@@ -160,7 +161,7 @@ struct Board {
     /// Tables that a block was taken for: only the first may begin with an empty table.
     begun: HashSet<Vec<u8>>,
     /// How much of each block is loaded, by its number.
-    standing: HashMap<usize, Standing>,
+    loaded: HashMap<usize, PartsLoaded>,
     /// The first connection has done all that stands between the rows.
     rows_are_over: bool,
     jobs: Option<Jobs>,
@@ -170,26 +171,26 @@ struct Board {
 }
 
 #[derive(Default)]
-struct Standing {
-    loaded: usize,
+struct PartsLoaded {
+    parts_done: usize,
     /// Known once somebody has read to the block's end.
     parts: Option<usize>,
 }
 
-impl Standing {
+impl PartsLoaded {
     fn is_whole(&self) -> bool {
-        self.parts == Some(self.loaded)
+        self.parts == Some(self.parts_done)
     }
 }
 
 impl Board {
-    /// So many more parts of a block are loaded, and it has so many.
+    /// `more` parts of a block are loaded; `parts` is how many it has, where that is known.
     fn note(&mut self, block: usize, more: usize, parts: Option<usize>) {
-        let standing = self.standing.entry(block).or_default();
-        let was_whole = standing.is_whole();
-        standing.loaded += more;
-        standing.parts = standing.parts.or(parts);
-        if let Some(jobs) = self.jobs.as_mut().filter(|_| !was_whole && standing.is_whole()) {
+        let loaded = self.loaded.entry(block).or_default();
+        let was_whole = loaded.is_whole();
+        loaded.parts_done += more;
+        loaded.parts = loaded.parts.or(parts);
+        if let Some(jobs) = self.jobs.as_mut().filter(|_| !was_whole && loaded.is_whole()) {
             jobs.loaded(block);
         }
     }
@@ -425,9 +426,9 @@ impl<'s> Worker<'s> {
         let items = std::mem::take(&mut self.items);
         {
             let mut board = self.shared.board();
-            let Board { jobs, standing, rows_are_over, .. } = &mut *board;
+            let Board { jobs, loaded, rows_are_over, .. } = &mut *board;
             let jobs = jobs.get_or_insert_with(|| {
-                let is_loaded = |block| standing.get(&block).is_some_and(Standing::is_whole);
+                let is_loaded = |block| loaded.get(&block).is_some_and(PartsLoaded::is_whole);
                 Jobs::of(items, &self.blocks, &self.plain_tables, scan.inserts > 0, is_loaded)
             });
             if self.is_first() {
@@ -651,7 +652,10 @@ impl Reader for Worker<'_> {
     fn copy(&mut self, statement: &[u8], name: &[u8]) -> io::Result<()> {
         self.shared.check()?;
         self.be_lenient(false)?;
-        let is_split = self.shared.options.split.contains(&self.blocks.len()) && !self.is_in_order();
+        // Rows in another format than pg_dump's need not end with their line.
+        let is_split = self.shared.options.split.contains(&self.blocks.len())
+            && statement.ends_with(b" FROM stdin;")
+            && !self.is_in_order();
         self.blocks.push(Block { table: name.to_vec(), bytes: 0 });
         self.need_schema()?;
         self.part = Part { statement: statement.to_vec(), name: name.to_vec(), is_split, number: 0, bytes: 0 };

@@ -11,8 +11,8 @@ use super::statement::{Kind, hangs_together, item_of, kind_of, makes_routine, pl
 const HEAD_BYTES: usize = 1 << 20;
 /// Of a comment: a header line of pg_dump is far shorter.
 const COMMENT_BYTES: usize = 4096;
-/// A block of rows that is worth a word.
-const LARGE_BYTES: u64 = 64 << 20;
+/// Rows that one connection loads in half a second; to split less than that is not worth a second transaction.
+const LARGE_BYTES: u64 = 32 << 20;
 /// Offences that are quoted; the others are the same mistake.
 const OFFENCES_KEPT: usize = 5;
 const QUOTED_CHARACTERS: usize = 120;
@@ -156,6 +156,8 @@ impl Scanner {
             _ => Some("a statement".to_owned()),
         };
         self.scan.is_complete = self.trailer_seen && self.scan.inside.is_none();
+        // Rows that come as INSERTs are not read for what they say.
+        self.scan.reads_migrations &= self.scan.inserts == 0;
         self.scan
     }
 
@@ -206,7 +208,10 @@ impl Scanner {
                     self.scan.large.push((self.scan.rows.len(), self.block_bytes));
                 }
                 self.scan.rows.push((std::mem::take(&mut self.copying), self.block_rows));
-                self.scan.migrations.extend(self.migrations.take().map(Rows::end).unwrap_or_default());
+                if let Some(rows) = self.migrations.take() {
+                    self.scan.reads_migrations &= !rows.is_cut;
+                    self.scan.migrations.extend(rows.end());
+                }
                 reader.copied(self.block_rows)?;
                 return Ok(&bytes[at + 1..]);
             }

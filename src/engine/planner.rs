@@ -339,7 +339,8 @@ impl<'a> Planner<'a> {
             }
             Ok(_) | Err(_) => {}
         }
-        self.notes.extend(super::remarks::remarks(self.inventory, host, seen));
+        let stops = (!self.request.from_is_kept).then(|| self.app(Side::From));
+        self.notes.extend(super::remarks::remarks(self.inventory, host, seen, stops));
         for step in &seen.begun {
             self.notes.push(format!("{}: a step of an earlier run: {step}", host.name));
         }

@@ -1,11 +1,11 @@
-//! What stands in nobody's way and will be missed afterwards: logs that will not be in the folder, and why. Pure: facts
-//! in, words out. Never refuses anything.
+//! What stands in nobody's way and will be missed afterwards: logs that will not be in the folder, a right that is needed
+//! last, and why. Pure: facts in, words out. Never refuses anything.
 
 use crate::hosts::facts::{NoLog, Seen};
-use crate::nouns::inventory::{Host, Inventory, Role, Run};
+use crate::nouns::inventory::{App, Host, Inventory, Role, Run};
 
-/// Remarks about one host, each with the command that mends it where there is one.
-pub fn remarks(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<String> {
+/// Remarks about one host, each with the command that mends it where there is one; `stops` is the side that is to be stopped.
+pub fn remarks(inventory: &Inventory, host: &Host, seen: &Seen, stops: Option<&App>) -> Vec<String> {
     let mut remarks = Vec::new();
     if host.is(Role::App)
         && let (Some(log), Err(no_log)) = (&inventory.green.log, &seen.green.log_bytes)
@@ -20,13 +20,14 @@ pub fn remarks(inventory: &Inventory, host: &Host, seen: &Seen) -> Vec<String> {
             remarks.push(format!("{}: the folder will lack {path}: it {why}", host.name));
         }
     }
-    if let Run::Systemd(unit) = &inventory.green.run
+    if let Some(Run::Systemd(unit)) = stops.map(|app| &app.run)
         && host.is(Role::App)
         && !inventory.nginx.sudo
         && seen.uid != 0
     {
         remarks.push(format!(
-            "{}: without sudo (nginx.sudo = false) {} stops {unit} only where a rule of polkit allows it",
+            "{}: without sudo (nginx.sudo = false) {} stops {unit} only where a rule of polkit allows it: \
+             nginx.sudo = true, or --keep-green",
             host.name, seen.user
         ));
     }

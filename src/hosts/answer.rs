@@ -77,7 +77,8 @@ pub fn worst_line(said: &str, marks: &[&str]) -> String {
 /// The last line of a program's words that is not empty. Where systemctl says why, and then where to read more, it is the
 /// former.
 pub fn last_line(said: &str) -> String {
-    let says_why = |line: &&str| !line.is_empty() && !line.starts_with("See system logs and ");
+    let says_more = ["See system logs and ", "See \"systemctl status "];
+    let says_why = |line: &&str| !line.is_empty() && !says_more.iter().any(|start| line.starts_with(start));
     said.lines().map(str::trim).rfind(says_why).unwrap_or("it says nothing").to_owned()
 }
 

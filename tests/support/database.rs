@@ -28,7 +28,9 @@ rpo = "5m"
 /// Runs SQL in a database of the host and gives what it says.
 #[track_caller]
 pub fn sql_in(lab: &Lab, database: &str, text: &str) -> String {
-    let script = "cd /; printf '%s' \"$2\" | sudo -u postgres psql -X -q -A -t -v ON_ERROR_STOP=1 -d \"$1\" -f -";
+    // Neither sudo nor Debian's psql, which is Perl in front of PostgreSQL's: they took a tenth of the processor in all tests.
+    let script = "cd /; printf '%s' \"$2\" | setpriv --reuid=postgres --regid=postgres --init-groups \
+                  /usr/lib/postgresql/15/bin/psql -X -q -A -t -v ON_ERROR_STOP=1 -d \"$1\" -f -";
     let output = lab.exec("web1", &["sh", "-c", script, "sql", database, text]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "in {database}: {text}\n{said}");
@@ -44,11 +46,16 @@ pub fn sql(lab: &Lab, text: &str) -> String {
 pub fn with_database() -> Lab {
     let lab = Lab::up(&["web1+postgres"]);
     lab.postgres("web1");
-    lab.config(CONFIG);
-    sql_in(&lab, "postgres", "CREATE ROLE listings LOGIN; CREATE ROLE reader LOGIN;");
-    make(&lab, NAME, 2000);
-    lab.sh("web1", &format!("mkdir -p {FOLDER}"));
+    filled(&lab);
     lab
+}
+
+/// The same of a server that runs.
+pub fn filled(lab: &Lab) {
+    lab.config(CONFIG);
+    sql_in(lab, "postgres", "CREATE ROLE listings LOGIN; CREATE ROLE reader LOGIN;");
+    make(lab, NAME, 2000);
+    lab.sh("web1", &format!("mkdir -p {FOLDER}"));
 }
 
 /// A database as the service has it: tables, an index, a foreign key, and what belongs to the database itself.

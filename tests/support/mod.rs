@@ -8,9 +8,7 @@ pub mod lab;
 pub mod postgres;
 
 use std::fmt::Write as _;
-use std::fs::Permissions;
 use std::io::{Read, Write as _};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -34,11 +32,16 @@ pub fn carried() -> Command {
         let mut program = Vec::new();
         GzDecoder::new(packed).read_to_end(&mut program).expect("build.rs has packed one");
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("carried");
-        // By a rename: whoever writes over one that runs is refused.
-        let fresh = path.with_extension(std::process::id().to_string());
-        std::fs::write(&fresh, program).expect("write it to cargo's own folder");
-        std::fs::set_permissions(&fresh, Permissions::from_mode(0o755)).expect("it is ours");
-        std::fs::rename(&fresh, &path).expect("it is ours");
+        // Written by somebody else, and put there by a rename: a program is not started while anybody has it open to write, as
+        // whoever is forked from us meanwhile would.
+        let mut shell = Command::new("sh")
+            .args(["-euc", "cat >\"$1.$$\"; chmod 755 \"$1.$$\"; mv \"$1.$$\" \"$1\"", "sh"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("start a shell");
+        shell.stdin.take().expect("it has a pipe").write_all(&program).expect("it reads");
+        assert!(shell.wait().expect("it ends").success(), "it is put to {}", path.display());
         path
     }))
 }

@@ -263,11 +263,11 @@ pub fn users_inside(lab: &Lab, host: &str) -> Child {
 }
 
 #[track_caller]
-pub fn users_lost_nothing(lab: &Lab, host: &str, mut users: Child) {
+pub fn users_lost_nothing(lab: &Lab, host: &str, mut users: Child, when: &str) {
     lab.sh(host, "touch /run/users-go");
     users.wait().expect("wait for the users");
     let saw = lab.sh(host, "cat /run/users-saw");
-    assert!(saw.ends_with(" 200") && saw.lines().count() == 1, "nothing but 200: {saw}");
+    assert!(saw.ends_with(" 200") && saw.lines().count() == 1, "{when}: nothing but 200: {saw}");
 }
 
 /// Gives both units a second server each, as a pre-forking one has them; not restarted yet.
