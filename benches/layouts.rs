@@ -29,7 +29,11 @@ fn main() {
     let mut lost_in_all = 0;
     for layout in layouts().into_iter().filter(|layout| is_chosen(&layout.name)) {
         let lab = Lab::up(&[if layout.name.contains("container") { "web1+docker" } else { "web1" }]);
-        lab.config_with(|text| with_tables(text, &layout.config));
+        lab.config_with(|text| {
+            let is_one_file = !layout.config.contains("files = ");
+            let text = if is_one_file { text } else { text.replace(&format!("file = \"{FILE}\"\n"), "") };
+            with_tables(text, &layout.config)
+        });
         (layout.make)(&lab);
         until("green serves", || served_by(&lab, "web1") == "green");
         let load = Load::start(&lab.ip("web1"), "GET", "/", 3 * Load::CONNECTIONS);
@@ -48,6 +52,28 @@ fn main() {
         lost_in_all += lost;
     }
     assert!(lost_in_all == 0, "{lost_in_all} requests were lost");
+}
+
+/// The page's several upstreams, each in a file of its own.
+fn in_several_files() -> Layout {
+    let (name, section) = sections().find(|(name, _)| name.starts_with("Several upstreams")).expect("the page has it");
+    let (text, config) = (block(section, "nginx").expect("its file"), block(section, "toml").expect("its config"));
+    let (api, web) = text.split_at(text.find("upstream web").expect("the second one"));
+    let files = "files = [\"/etc/nginx/conf.d/api.conf\", \"/etc/nginx/conf.d/web.conf\"]";
+    let make = move |lab: &Lab| {
+        lab.sh(
+            "web1",
+            &format!("{TWO_PORTS}\nsystemctl restart listings-blue listings-green; rm /etc/nginx/sites-enabled/*"),
+        );
+        site::write(lab, "web1", "/etc/nginx/conf.d/api.conf", api);
+        site::write(lab, "web1", "/etc/nginx/conf.d/web.conf", web);
+        lab.sh("web1", "nginx -t 2>&1 && systemctl reload nginx");
+    };
+    Layout {
+        name: format!("{name}, in several files"),
+        config: config.replace(&format!("file = \"{FILE}\""), files),
+        make: Box::new(make),
+    }
 }
 
 fn layouts() -> Vec<Layout> {
@@ -84,6 +110,7 @@ fn layouts() -> Vec<Layout> {
     };
     on_the_page
         .chain([
+            in_several_files(),
             with_side_files(
                 "A link that is turned",
                 "ln -s ../sites-available/shop-green.conf /etc/nginx/sites-enabled/listings",
