@@ -76,7 +76,7 @@ WITH picked AS (SELECT place, v, format('%I.%I', v ->> 'schema', v ->> 'table'):
       string_agg(format('x.%I IS NOT NULL', f.attname), ' AND ') AS given
     FROM pg_constraint c CROSS JOIN LATERAL unnest(c.conkey, c.confkey) WITH ORDINALITY p (f, t, place)
     JOIN pg_attribute f ON f.attrelid = c.conrelid AND f.attnum = p.f JOIN pg_attribute t ON t.attrelid = c.confrelid AND t.attnum = p.t
-    WHERE c.contype = 'f' AND c.convalidated AND c.conparentid = 0 GROUP BY c.oid),
+    WHERE c.contype = 'f' AND c.convalidated AND c.conparentid = 0 GROUP BY c.oid, c.conname, c.conrelid, c.confrelid),
   pairs AS (SELECT k.*, (SELECT string_agg(format('y.%I = x.%I', t, f), ' AND ') FROM unnest(k.f, k.t) m (f, t)) AS leads FROM keys k)
 SELECT format('SELECT jsonb_build_object(''key'', %L, ''from'', %L, ''to'', %L, ''rows'', count(*)) FROM %s x WHERE %s
     AND NOT EXISTS (SELECT FROM %s y WHERE %s) HAVING count(*) > 0', conname, is_from, is_to, p.staged, given, is_to, leads)

@@ -151,11 +151,14 @@ impl Session<'_> {
         }
         let left = drill.why.iter().chain(&drill.missed).map(|why| format!("drill: {why}")).collect::<Vec<_>>();
         let is_good = drill.would_serve && written.is_ok();
-        let would = if drill.would_serve { "would have served" } else { "would NOT have served" };
-        let of = drill.dump.as_deref().unwrap_or("no dump");
+        let served = match &drill.dump {
+            Some(dump) if drill.would_serve => format!("{dump} would have served"),
+            Some(dump) => format!("{dump} would NOT have served"),
+            None => "there is no dump that would have served".to_owned(),
+        };
         let verdict = Verdict {
             exit: u8::from(!is_good),
-            production: format!("nothing was changed in production; {of} {would}"),
+            production: format!("nothing was changed in production; {served}"),
             next: self.command("backups list"),
             left,
         };

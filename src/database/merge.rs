@@ -71,7 +71,8 @@ impl<F: Apply> Work<'_, F> {
             Ok(answer) if answer.status == 0 => return Ok(tables::previews(&answer)),
             Ok(answer) if answer.status == 93 => lock_was_taken(&answer),
             Ok(answer) => {
-                let said = [answer.text("stage"), answer.text("preview")].into_iter().flatten().collect::<String>();
+                let sections = ["stage", "preview", "dangling"].map(|name| answer.text(name));
+                let said = sections.into_iter().flatten().collect::<String>();
                 worst_line(&said)
             }
             Err(failure) => failure.to_string(),
