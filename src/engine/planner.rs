@@ -822,7 +822,15 @@ impl<'a> Planner<'a> {
                 }
             }
             (true, Run::Process { exe, .. }, Some(listener)) => {
-                Err(format!("pid {} on its port is {}, not {exe}", listener.pid, listener.exe))
+                let stranger = format!("pid {} on its port is {}, not {exe}", listener.pid, listener.exe);
+                // pm2 runs a script from one of its own and gives it a name that is no path.
+                Err(match listener.restarted_by() {
+                    None => stranger,
+                    Some(supervisor) => format!(
+                        "{stranger}; it is kept running by {supervisor}: if that is {from}, say how it is stopped: \
+                         [{from}] run.command"
+                    ),
+                })
             }
             (true, Run::Process { .. }, None) => {
                 Err("the process on its port belongs to another user and sudo does not show it".to_owned())
