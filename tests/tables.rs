@@ -262,7 +262,7 @@ fn tables_that_rows_cannot_go_into_are_named_and_nothing_is_changed() {
     // Somebody holds the table: it is waited for, and not for long.
     lab.sh(
         "web1",
-        "cd /; (sudo -u postgres psql -qc 'BEGIN; LOCK events; SELECT pg_sleep(60)' listings_prod >/dev/null 2>&1 &)",
+        "cd /; (sudo -u postgres psql -qc 'BEGIN; LOCK events; SELECT pg_sleep(600)' listings_prod >/dev/null 2>&1 &)",
     );
     until("it is locked", || {
         sql(
@@ -278,7 +278,7 @@ fn tables_that_rows_cannot_go_into_are_named_and_nothing_is_changed() {
     sql_in(
         &lab,
         "postgres",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
     );
     nothing_is_left_of_copies(&lab, &scene);
 
