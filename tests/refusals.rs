@@ -888,7 +888,9 @@ fn what_an_account_without_rights_makes_is_no_lock_and_costs_no_time() {
             status.exits(0).never_says("mallory");
         }
         let delay = took[1].saturating_sub(took[0]);
-        assert!(delay < std::time::Duration::from_secs(1), "{is_proven}: it is not delayed: {took:?}");
+        // A machine on which all of it takes longer is as uneven, too.
+        let limit = std::time::Duration::from_secs(1).max(took[0] / 3);
+        assert!(delay < limit, "{is_proven}: it is not delayed: {took:?}");
     }
 }
 
