@@ -8,6 +8,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use site::*;
@@ -857,40 +858,52 @@ fn what_an_account_without_rights_makes_is_no_lock_and_costs_no_time() {
         done
         ln -s /etc rollback-prod-listings-jobs-UID"#;
     let bases = ["/run/lock", "/dev/shm", "/tmp", "/var/tmp"];
+    let host = |is_proven: bool, is_forged: bool| {
+        let lab = Lab::up(&["web1"]);
+        lab.config("");
+        lab.sh("web1", "useradd -m mallory");
+        if !is_proven {
+            // All rights but that one.
+            write(&lab, "web1", "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL, !/usr/bin/install\n");
+        }
+        let uid = lab.sh("web1", "id -u deploy");
+        for (n, base) in bases.iter().enumerate().filter(|_| is_forged) {
+            let text = forged.replace("BASE", base).replace("UID", &uid);
+            install(&lab, "web1", "/root/forge", &format!("n={n}\n{text}\n"));
+            lab.sh("web1", "su mallory -s /bin/sh </root/forge");
+        }
+        lab
+    };
+    let rolled = |lab: &Lab, is_forged: bool| {
+        let scene = rollback(lab, &[]);
+        scene.exits(0).says("green stopped").never_says("without a lock").never_says("mallory");
+        scene.holds(
+            scene.stderr.contains("not used:") == is_forged || scene.stdout.contains("not used:") == is_forged,
+            "it is named",
+        );
+        scene.holds(served_by(lab, "web1") == "blue", "blue serves");
+        run(lab, &["status"]).exits(0).never_says("mallory");
+        scene.took
+    };
     // Where sudo lets us have a folder of root's making, and where it does not.
     for is_proven in [true, false] {
-        let mut took = Vec::new();
-        for is_forged in [false, true] {
-            let lab = Lab::up(&["web1"]);
-            lab.config("");
-            lab.sh("web1", "useradd -m mallory");
-            if !is_proven {
-                // All rights but that one.
-                write(&lab, "web1", "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL, !/usr/bin/install\n");
-            }
-            let uid = lab.sh("web1", "id -u deploy");
-            if is_forged {
-                for (n, base) in bases.iter().enumerate() {
-                    let text = forged.replace("BASE", base).replace("UID", &uid);
-                    install(&lab, "web1", "/root/forge", &format!("n={n}\n{text}\n"));
-                    lab.sh("web1", "su mallory -s /bin/sh </root/forge");
+        let labs = [false, true].map(|is_forged| host(is_proven, is_forged));
+        let green = read(&labs[0], "web1", FILE);
+        let mut took = [Duration::MAX; 2];
+        // What else runs on the machine delays one or the other; the least of a few is what it takes.
+        for attempt in 0..3 {
+            for (at, lab) in labs.iter().enumerate() {
+                if attempt > 0 {
+                    back_to_green(lab, "web1", &green);
                 }
+                took[at] = took[at].min(rolled(lab, at == 1));
             }
-            let scene = rollback(&lab, &[]);
-            scene.exits(0).says("green stopped").never_says("without a lock").never_says("mallory");
-            scene.holds(
-                scene.stderr.contains("not used:") == is_forged || scene.stdout.contains("not used:") == is_forged,
-                "it is named",
-            );
-            scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
-            took.push(scene.took);
-            let status = run(&lab, &["status"]);
-            status.exits(0).never_says("mallory");
+            if took[1].saturating_sub(took[0]) < Duration::from_secs(1) {
+                break;
+            }
         }
         let delay = took[1].saturating_sub(took[0]);
-        // A machine on which all of it takes longer is as uneven, too.
-        let limit = std::time::Duration::from_secs(1).max(took[0] / 3);
-        assert!(delay < limit, "{is_proven}: it is not delayed: {took:?}");
+        assert!(delay < Duration::from_secs(1), "{is_proven}: it is not delayed: {took:?}");
     }
 }
 
