@@ -390,27 +390,38 @@ fn below_runit(colour: &str) -> String {
     )
 }
 
+/// Both colours run below a keeper of processes; `run` is what the config says of one. The config that it ends with.
+#[track_caller]
+fn is_stopped_through_its_keeper(lab: &Lab, keeper: &str, run: fn(&str) -> String, stop: &str) -> std::path::PathBuf {
+    let green = pid_on(lab, "web1", 8081);
+    // As a plain process it would be there again in a second: who starts it is named, and what to say instead.
+    let blue = run("blue");
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, GREEN_PROCESS).replace(BLUE_UNIT, &blue));
+    let before = site::read(lab, "web1", site::FILE);
+    let scene = roll(lab, &config);
+    scene.exits(4).says(&format!("is kept running by {keeper} (pid ")).says("[green] run.command");
+    serves(lab, "web1", "blue", &scene);
+    scene.holds(lives(lab, "web1", green), "it is left alone");
+    site::run(lab, &["undo"]).exits(0);
+    assert_eq!(site::read(lab, "web1", site::FILE), before);
+
+    let config = lab.config_with(|text| text.replace(GREEN_UNIT, &run("green")).replace(BLUE_UNIT, &blue));
+    site::run(lab, &["check"]).exits(0);
+    let scene = roll(lab, &config);
+    scene.exits(0).says("green stopped").says(stop);
+    serves(lab, "web1", "blue", &scene);
+    scene.holds(!is_open(lab, "web1", 8081), "it stays away");
+    let undo = site::run(lab, &["undo"]);
+    undo.exits(0);
+    serves(lab, "web1", "green", &undo);
+    config
+}
+
 #[test]
 fn what_runit_keeps_is_stopped_through_it_and_never_beside_it() {
     let lab = Lab::up(&["web1"]);
     lab.sh("web1", BELOW_RUNIT);
-    let green = pid_on(&lab, "web1", 8081);
-    let blue = below_runit("blue");
-    let config = lab.config_with(|text| text.replace(GREEN_UNIT, GREEN_PROCESS).replace(BLUE_UNIT, &blue));
-    let scene = roll(&lab, &config);
-    scene.exits(4).says("is kept running by runsv (pid ").says("[green] run.command");
-    serves(&lab, "web1", "blue", &scene);
-    scene.holds(lives(&lab, "web1", green), "it is left alone");
-    site::run(&lab, &["undo"]).exits(0);
-
-    let config = lab.config_with(|text| text.replace(GREEN_UNIT, &below_runit("green")).replace(BLUE_UNIT, &blue));
-    let scene = roll(&lab, &config);
-    scene.exits(0).says("green stopped").says("sv stop /opt/listings/service/green");
-    serves(&lab, "web1", "blue", &scene);
-    scene.holds(!is_open(&lab, "web1", 8081), "it stays away");
-    let undo = site::run(&lab, &["undo"]);
-    undo.exits(0);
-    serves(&lab, "web1", "green", &undo);
+    is_stopped_through_its_keeper(&lab, "runsv", below_runit, "sv stop /opt/listings/service/green");
 }
 
 fn supervised(colour: &str) -> String {
@@ -423,27 +434,8 @@ fn supervised(colour: &str) -> String {
 fn what_a_supervisor_keeps_is_stopped_through_it_and_never_beside_it() {
     let lab = Lab::up(&["web1"]);
     lab.sh("web1", SUPERVISED);
-    let green = pid_on(&lab, "web1", 8081);
-    // As a plain process it would be there again in a second: who starts it is named, and what to say instead.
-    let blue = supervised("blue");
-    let config = lab.config_with(|text| text.replace(GREEN_UNIT, GREEN_PROCESS).replace(BLUE_UNIT, &blue));
-    let before = site::read(&lab, "web1", site::FILE);
-    let scene = roll(&lab, &config);
-    scene.exits(4).says("is kept running by supervisord (pid ").says("[green] run.command");
-    serves(&lab, "web1", "blue", &scene);
-    scene.holds(lives(&lab, "web1", green), "it is left alone");
-    site::run(&lab, &["undo"]).exits(0);
-    assert_eq!(site::read(&lab, "web1", site::FILE), before);
-
-    let config = lab.config_with(|text| text.replace(GREEN_UNIT, &supervised("green")).replace(BLUE_UNIT, &blue));
-    site::run(&lab, &["check"]).exits(0);
-    let scene = roll(&lab, &config);
-    scene.exits(0).says("green stopped").says("supervisorctl -c /opt/listings/supervisord.conf stop green");
-    serves(&lab, "web1", "blue", &scene);
-    scene.holds(!is_open(&lab, "web1", 8081), "it stays away");
-    let undo = site::run(&lab, &["undo"]);
-    undo.exits(0);
-    serves(&lab, "web1", "green", &undo);
+    let stop = "supervisorctl -c /opt/listings/supervisord.conf stop green";
+    let config = is_stopped_through_its_keeper(&lab, "supervisord", supervised, stop);
 
     // A supervisor that does not answer is not one that says no.
     lab.sh(
