@@ -122,6 +122,7 @@ impl Scan {
         for line in text.lines() {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             let owned = || Some(value.to_owned());
+            let (first, rest) = value.split_once(' ').unwrap_or((value, ""));
             match key {
                 "packed" => scan.is_packed = value == "gzip",
                 "by" => scan.by = owned(),
@@ -134,26 +135,21 @@ impl Scan {
                 "owners" => scan.has_owners = true,
                 "migrations" => scan.reads_migrations = true,
                 "item" => {
-                    let (count, kind) = value.split_once(' ').unwrap_or((value, ""));
-                    scan.items.insert(kind.to_owned(), number(count));
+                    scan.items.insert(rest.to_owned(), number(first));
                 }
                 "migration" => {
-                    let (tool, version) = value.split_once(' ').unwrap_or((value, ""));
-                    scan.migrations.push(Migration { tool: tool.to_owned(), version: version.to_owned() });
+                    scan.migrations.push(Migration { tool: first.to_owned(), version: rest.to_owned() });
                 }
                 "offence" => {
-                    let (line, text) = value.split_once(' ').unwrap_or((value, ""));
-                    scan.offences.push((number(line), text.to_owned()));
+                    scan.offences.push((number(first), rest.to_owned()));
                 }
                 "statements" => scan.statements = number(value),
                 "inserts" => scan.inserts = number(value),
                 "rows" => {
-                    let (rows, name) = value.split_once(' ').unwrap_or((value, ""));
-                    scan.rows.push((name.to_owned(), number(rows)));
+                    scan.rows.push((rest.to_owned(), number(first)));
                 }
                 "large" => {
-                    let (place, bytes) = value.split_once(' ').unwrap_or((value, ""));
-                    scan.large.extend(place.parse().ok().map(|place| (place, number(bytes))));
+                    scan.large.extend(first.parse().ok().map(|place| (place, number(rest))));
                 }
                 "role" => drop(scan.roles.insert(value.to_owned())),
                 "bytes" => scan.bytes = number(value),
