@@ -105,11 +105,9 @@ fn a_session_that_does_not_end_keeps_the_database_that_it_is_in() {
     let lab = ready();
     let before = state(&lab);
     let run = asked(&lab);
-    lab.sh(
-        "web1",
-        "cd /; (sudo -u postgres psql -d listings_prod -c 'SELECT pg_sleep(300)' >/dev/null 2>&1 &) ; sleep 0.5",
-    );
+    lab.sh("web1", "cd /; (sudo -u postgres psql -d listings_prod -c 'SELECT pg_sleep(300)' >/dev/null 2>&1 &)");
     let stuck = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(300)%' AND pid <> pg_backend_pid()";
+    until("it sleeps", || !sql_in(&lab, "postgres", stuck).is_empty());
     let pid = sql_in(&lab, "postgres", stuck);
     lab.sh("web1", &format!("kill -STOP {pid}"));
     refused(&lab, run, &before, "being accessed by other users");

@@ -259,10 +259,11 @@ fn tables_that_rows_cannot_go_into_are_named_and_nothing_is_changed() {
         .says("next:       rollback-prod --reason 'migration failed' --restore-tables events");
     scene.holds(rows(&lab) == before && of_ours(&lab).is_empty(), "nothing was changed");
 
-    // Somebody holds the table: it is waited for, and not for long.
+    // Somebody holds the table: it is waited for, and not for long. The database's own `statement_timeout` is not his.
     lab.sh(
         "web1",
-        "cd /; (sudo -u postgres psql -qc 'BEGIN; LOCK events; SELECT pg_sleep(600)' listings_prod >/dev/null 2>&1 &)",
+        "cd /; (PGOPTIONS='-c statement_timeout=0' setpriv --reuid=postgres --regid=postgres --init-groups \
+         psql -qc 'BEGIN; LOCK events; SELECT pg_sleep(600)' listings_prod >/dev/null 2>&1 &)",
     );
     until("it is locked", || {
         sql(
