@@ -1,6 +1,7 @@
-//! Builds `src/dumps` for the hosts that this program may meet, linked statically so that it runs on any Linux of its
-//! architecture, and packs it where `database::carried` takes it from. Where that cannot be built (no static C library,
-//! no Linux) nothing is packed: the hosts then read and load dumps with psql, gzip and awk, as a warning here says.
+//! Builds `src/carried` for the hosts that this program may meet, linked statically so that it runs on any Linux of its
+//! architecture, and packs it where `hosts::carried` takes it from. Where that cannot be built (no static C library, no
+//! Linux) nothing is packed: the hosts then read and load dumps with psql, gzip and awk, and count in no log. Without a
+//! static C library a warning here says so, and without Linux `check`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use std::{env, fs};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-const PACKAGE: &str = "rollback-prod-dumps";
+const PACKAGE: &str = "rollback-prod-carried";
 
 fn main() {
-    for watched in ["src/dumps", "Cargo.toml", "Cargo.lock"] {
+    for watched in ["src/carried", "src/dumps", "src/logs", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     let out = PathBuf::from(variable("OUT_DIR"));
@@ -22,7 +23,9 @@ fn main() {
     let program = match if is_linux { built(&out) } else { Ok(Vec::new()) } {
         Ok(program) => program,
         Err(why) => {
-            println!("cargo::warning=hosts will read and load dumps with their own tools, slower: {why}");
+            println!(
+                "cargo::warning=hosts will read and load dumps with their own tools, slower, and count in no log: {why}"
+            );
             // Tried again by the next build: what is missing may be there then.
             println!("cargo::rerun-if-changed={}", out.join("never-there").display());
             Vec::new()

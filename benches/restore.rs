@@ -1,7 +1,7 @@
 //! How fast a database goes back, and how long the service is without one: a load beside the ways that people have, of a
 //! shop, of one big table and of a small database; and the swap and its undo as clients see them. `cargo bench --bench
-//! restore` (as root: it boots a real host; about 30 minutes); `cargo bench --bench restore -- load big small swap drill`
-//! runs some of it.
+//! restore` (as root: it boots a real host; about 30 minutes); `cargo bench --bench restore -- load memory big small line
+//! swap drill` runs some of it.
 //!
 //! The ways are taken in turn, in another order in each round, and the medians printed. It measures and prints; it never
 //! judges.
@@ -38,13 +38,20 @@ fn main() {
     if is_chosen("load") {
         loads(&lab, "shop");
     }
+    if is_chosen("memory") {
+        memory(&lab, "shop");
+    }
     if is_chosen("big") {
         big(&lab);
         loads(&lab, "big");
+        memory(&lab, "big");
     }
     if is_chosen("small") {
         small(&lab);
         loads(&lab, "small");
+    }
+    if is_chosen("line") {
+        lines(&lab);
     }
     if is_chosen("swap") {
         swaps(&lab);
@@ -123,11 +130,35 @@ fn dumped(lab: &Lab, name: &str) {
     sql_in(lab, "postgres", &format!("DROP DATABASE {name}"));
 }
 
-fn loads(lab: &Lab, dump: &str) {
+/// What ours asks for on the host, for a dump.
+fn our_load(lab: &Lab, dump: &str) -> (String, String) {
     let read = format!("--read=cat --read={FOLDER}/{dump}.sql.gz");
     let scan = Scan::from_lines(&lab.sh("web1", &format!("rollback-prod scan {read}")));
     let split: String = scan.to_split(2).iter().map(|place| format!("--split={place} ")).collect();
-    let ours = format!("rollback-prod load --jobs=2 {split}{read} -- psql -d b");
+    (format!("rollback-prod load --jobs=2 {split}{read} -- psql -d b"), read)
+}
+
+/// The most memory that the reader and the loader take on the host; psql and the server have their own.
+fn memory(lab: &Lab, dump: &str) {
+    let (ours, read) = our_load(lab, dump);
+    for (what, words) in [("load", ours), ("verdict", format!("rollback-prod scan {read}"))] {
+        sql_in(lab, "postgres", "CREATE DATABASE b TEMPLATE template0");
+        let peak = lab.sh(
+            "web1",
+            &format!(
+                "cd /; (while sleep 0.2; do for p in $(pgrep -x rollback-prod); do cat /proc/$p/status; done; done 2>/dev/null \
+                   | sed -un 's/^VmHWM: *\\([0-9]*\\) kB/\\1/p' >/run/peaks) & watcher=$!
+                 sudo -u postgres sh -ec '{words} >/dev/null'; kill $watcher; sort -n /run/peaks | tail -1"
+            ),
+        );
+        let kib: u64 = peak.parse().expect("a number of kB");
+        println!("| {dump}: peak memory of a {what} on the host, MiB | {} | |", kib / 1024);
+        sql_in(lab, "postgres", "DROP DATABASE b");
+    }
+}
+
+fn loads(lab: &Lab, dump: &str) {
+    let (ours, read) = our_load(lab, dump);
     let ways = [
         (
             "gunzip -c, psql -v ON_ERROR_STOP=1",
@@ -160,6 +191,41 @@ fn loads(lab: &Lab, dump: &str) {
         );
     }
     sql_in(lab, "postgres", "DROP DATABASE b");
+}
+
+/// A list of the dumps with their verdicts, for which the program goes over, by a line of 10 Mbit/s each way and by a free one.
+fn lines(lab: &Lab) {
+    let veth = std::fs::read_to_string(lab.dir().join("hosts/web1/veth")).expect("the host's port");
+    let shaped = |device: &str, verb: &str| {
+        format!("tc qdisc {verb} dev {device} root tbf rate 10mbit burst 32kbit latency 400ms")
+    };
+    let both = |verb: &str| {
+        let status = std::process::Command::new("sh").args(["-c", &shaped(veth.trim(), verb)]).status();
+        assert!(status.is_ok_and(|status| status.success()), "the line to the host is not shaped");
+        let leader = std::fs::read_to_string(lab.dir().join("hosts/web1/pid")).expect("its first process");
+        let leader = leader.split_whitespace().next().expect("a number").to_owned();
+        let status = std::process::Command::new("nsenter")
+            .args(["-t", &leader, "-n", "sh", "-c", &shaped("host0", verb)])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "the line from the host is not shaped");
+    };
+    let mut taken = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        taken.0.push(listed(lab));
+        both("add");
+        taken.1.push(listed(lab));
+        both("del");
+    }
+    println!("| the dumps with their verdicts, a free line | {:.2} | |", median(taken.0).as_secs_f64());
+    println!("| the dumps with their verdicts, 10 Mbit/s | {:.2} | |", median(taken.1).as_secs_f64());
+}
+
+fn listed(lab: &Lab) -> Duration {
+    let began = Instant::now();
+    let scene = Scene::of(&mut site::program(lab, &["backups"]), lab.folder());
+    let took = began.elapsed();
+    scene.exits(0).says("shop.sql.gz");
+    took
 }
 
 /// The load of a whole drill, ANALYZE and all: with this program carried to the host, and where none may run there.

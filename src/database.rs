@@ -4,7 +4,6 @@
 //! In: a dump on a host, and a server. Out: a copy that was proven, or the reason why there is none; the live database is
 //! touched by the swap alone, and that takes a word that was typed. What reads and loads a dump where it lies is the crate [`dumps`].
 
-pub mod carried;
 pub mod merge;
 pub mod programs;
 pub mod question;

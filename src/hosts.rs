@@ -5,6 +5,7 @@
 //! true of the host ([`question`], [`facts`]). [`remote`] says what asking and changing mean, [`ssh`] is the one file that does it.
 
 pub mod answer;
+pub mod carried;
 pub mod facts;
 pub mod job;
 pub mod program;

@@ -19,6 +19,7 @@ pub mod config;
 pub mod hosts;
 
 pub mod incident;
+pub mod judge;
 
 pub mod database;
 

@@ -19,6 +19,7 @@ pub mod production;
 pub mod record;
 pub mod redact;
 pub mod request;
+pub mod rules;
 pub mod share;
 pub mod side;
 pub mod units;

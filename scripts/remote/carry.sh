@@ -1,4 +1,4 @@
-# Shared by the scripts that read dumps; sent behind psql.sh. A program (src/dumps) may come with the script, packed, on 3:
+# Shared by the scripts that read dumps or logs. A program (src/carried) may come with the script, packed, on 3:
 # it reads and loads dumps faster than a shell can. Where it cannot run, the shell does the same.
 
 # carry BYTES: takes it from the line and leaves in rp_agent where it runs, or nothing.

@@ -8,10 +8,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Session, refuse};
-use crate::database::carried;
 use crate::database::restore::{Against, Choice, DatabaseServer, Work};
 use crate::database::verdict::{self, Hindrance};
 use crate::engine::planner::Refusal;
+use crate::hosts::carried;
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::folder;

@@ -12,10 +12,11 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::{carried, programs, tables};
+use super::{programs, tables};
 use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative};
 use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
 use crate::hosts::answer::{self, Answer, Failure, last_line};
+use crate::hosts::carried;
 use crate::hosts::job;
 use crate::hosts::program::{Change, Tenure};
 use crate::hosts::remote::{Apply, Ask};

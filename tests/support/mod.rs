@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use rollback_prod::database::carried::program_for;
+use rollback_prod::hosts::carried::program_for;
 
 /// The program under test, with nothing of the environment that would change its config or its screen.
 pub fn rollback_prod() -> Command {

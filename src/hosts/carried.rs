@@ -1,4 +1,4 @@
-//! The program that goes over to a database's host: what build.rs has built of `src/dumps`, packed. No I/O.
+//! The program that goes over to hosts: what build.rs has built of `src/carried`, packed. No I/O.
 
 /// Packed with gzip; nothing where none could be built.
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/carried.gz"));
