@@ -6,6 +6,7 @@ mod load;
 mod look;
 mod rollback;
 mod undo;
+mod watch;
 
 use std::path::Path;
 
@@ -33,7 +34,7 @@ use crate::tell::terminal::{Ending, Terminal};
 /// Runs what was asked for; the result is the exit code.
 pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     let id = incident_id(clock);
-    let is_rollback = matches!(cli.command, None | Some(Command::Undo { .. }));
+    let is_rollback = matches!(cli.command, None | Some(Command::Undo { .. } | Command::Watch { rollback: true, .. }));
     let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
     if let Some(text) = text_of(&cli.command) {
         terminal.text(&text);
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             | Command::Completions { .. }
             | Command::Man,
         ) => request,
+        Some(Command::Watch { reason, .. }) => Request { reason: reason.clone().unwrap_or_default(), ..request },
     };
     let ssh = match Ssh::new(&loaded.inventory) {
         Ok(ssh) => ssh,
@@ -83,7 +85,11 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         }
         Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
         None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
-        None | Some(Command::Undo { .. }) => session.rollback(ReadOnly::new(ssh.that_will_hold())).await,
+        None | Some(Command::Undo { .. }) => session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await,
+        Some(Command::Watch { lasts, rollback, .. }) => {
+            let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
+            session.watch(ReadOnly::new(ssh), *lasts, *rollback).await
+        }
         Some(Command::Manual) => {
             terminal.text(&manual::manual(&loaded.inventory));
             0
@@ -162,7 +168,14 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             let _ = clap_mangen::Man::new(Cli::command()).render(&mut text);
             Some(String::from_utf8_lossy(&text).into_owned())
         }
-        Some(Command::Status | Command::Check | Command::Undo { .. } | Command::Backups { .. } | Command::Manual)
+        Some(
+            Command::Status
+            | Command::Check
+            | Command::Watch { .. }
+            | Command::Undo { .. }
+            | Command::Backups { .. }
+            | Command::Manual,
+        )
         | None => None,
     }
 }
@@ -216,6 +229,7 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         from_is_kept: flags.keep_green,
         is_forced: flags.insistence.force,
         takes_over: flags.insistence.take_over,
+        bake: flags.bake.or_else(|| inventory.bake.is_always.then_some(inventory.bake.lasts)),
         restore,
         undo: None,
     })

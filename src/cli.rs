@@ -1,6 +1,7 @@
 //! The flags exactly as typed. No I/O, no defaults that depend on a machine, no meaning: `app` gives them theirs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -14,7 +15,8 @@ use crate::nouns::request::Severity;
     max_term_width = 100,
     after_help = "Exit codes: 0 done and proven; 1 refused, nothing changed; 2 bad flags or config, nothing changed;\n\
                   3 changed and put back; 4 traffic on blue, something after it not done; 5 balancers differ or one\n\
-                  is unknown; 6 traffic on blue, database as it was; 130 interrupted between two steps."
+                  is unknown; 6 traffic on blue, database as it was; 7 judged bad, nothing was changed; 8 not enough\n\
+                  data to judge; 130 interrupted between two steps."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -58,6 +60,9 @@ pub struct RollbackFlags {
     /// Only these hosts, by the names of the config; balancers alone stand for the apps that they send to, too
     #[arg(long, value_name = "a,b", value_delimiter = ',')]
     pub hosts: Vec<String>,
+    /// After the rollback, judge blue for so long [default: that of [bake] in the config, where it stands]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub bake: Option<Duration>,
     /// Leave green running (drained) for diagnosis
     #[arg(long)]
     pub keep_green: bool,
@@ -104,6 +109,18 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<Backups>,
     },
+    /// Judge the release that gets traffic, by its requests, health and restarts; changes nothing without --rollback
+    Watch {
+        /// How long
+        #[arg(long = "for", value_name = "TIME", default_value = "30m", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        /// Where it is judged bad, begin the rollback at once; --reason is the consent to that
+        #[arg(long, requires = "watch_reason")]
+        rollback: bool,
+        /// Why; the rule that was broken and its figures are added to it
+        #[arg(long = "reason", id = "watch_reason", value_name = "TEXT", requires = "rollback")]
+        reason: Option<String>,
+    },
     /// Take one rollback back: database first, then traffic
     Undo {
         /// The incident; the last one when left out
@@ -140,6 +157,7 @@ impl RollbackFlags {
             || self.dry_run
             || self.severity.is_some()
             || !self.hosts.is_empty()
+            || self.bake.is_some()
             || self.keep_green
             || self.insistence.force
             || self.insistence.take_over

@@ -5,6 +5,7 @@
 //! somebody looks that somebody serves ([`watch`]).
 
 pub mod doubts;
+pub mod hold;
 mod lane;
 pub mod planner;
 pub mod remarks;

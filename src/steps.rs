@@ -12,12 +12,14 @@
 //! | drain | [`drain`] | `sample.sh` |
 //! | stop | [`stop`] | `stop.sh` |
 //! | verify | [`verify`] | `health.sh`, `access.sh` |
+//! | hold | [`measure`] | `count.sh`, `config.sh` |
 //! | load, swap, take back | [`restore`] | those of [`programs`] |
 
 pub mod again;
 pub mod context;
 pub mod drain;
 pub mod lock;
+pub mod measure;
 pub mod merge;
 pub mod observe;
 pub mod passes;
@@ -41,6 +43,8 @@ const STEPS: &[Script] = &[
     drain::SAMPLE,
     verify::HEALTH,
     verify::ACCESS,
+    measure::CONFIG,
+    measure::COUNT,
     start::START,
     stop::STOP,
 ];

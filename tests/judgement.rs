@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use logs::counts::{Attempts, Batch, Tick};
 use rollback_prod::judge::sides::Sides;
-use rollback_prod::judge::verdict::{HardFacts, Judgement, Opinion, judge};
+use rollback_prod::judge::verdict::{HardFacts, judge};
 use rollback_prod::nouns::colour::Colour;
-use rollback_prod::nouns::rules::{Rules, SlowRule};
+use rollback_prod::nouns::rules::{Judgement, Opinion, Rules, SlowRule};
 
 const RUNS: u64 = 600;
 /// Seconds between two looks.

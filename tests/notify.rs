@@ -14,6 +14,7 @@ use rollback_prod::nouns::inventory::{
     SshSettings, Targets, Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
+use rollback_prod::nouns::rules::{Bake, Judging, Rules};
 use rollback_prod::tell::message::Message;
 use rollback_prod::tell::notify::{self, Delivery, Outbox};
 use serde_json::{Value, json};
@@ -426,6 +427,18 @@ async fn a_folder_that_cannot_be_written_costs_no_message() {
     assert!(outbox.trouble().is_some_and(|trouble| trouble.contains("outbox.jsonl")));
 }
 
+fn judging() -> Judging {
+    let rules = Rules {
+        window: Duration::from_secs(1),
+        error_share: None,
+        slow: vec![],
+        slower: None,
+        worse_by: 0.01,
+        min_requests: 0,
+    };
+    Judging { rules, health: 3, restarts: 3 }
+}
+
 fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
     let app = || App {
         colour: rollback_prod::nouns::colour::Colour::Blue,
@@ -471,6 +484,8 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
             public: vec![],
             smoke: None,
         },
+        judging: judging(),
+        bake: Bake { lasts: Duration::from_secs(1), judging: judging(), is_always: false },
         database: None,
         evidence: Evidence {
             files: vec![],

@@ -4,6 +4,7 @@
 #[path = "support/config.rs"]
 mod config;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::inventory_of;
+use logs::counts::Place;
+use logs::form::Escape;
 use proptest::prelude::*;
 use rollback_prod::database::programs;
 use rollback_prod::database::verdict::Format;
@@ -19,6 +22,7 @@ use rollback_prod::hosts::answer::{Frame, sections};
 use rollback_prod::hosts::program::{Change, LIB, NGINX, Nonce, Program, Question, Taken, Tenure, shell_text, takes};
 use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
+use rollback_prod::nginx::AccessLog;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{Inventory, Layout, Nginx};
 use rollback_prod::nouns::joined::NEXT;
@@ -26,6 +30,7 @@ use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
 use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, TablesWish, Target};
 use rollback_prod::nouns::record::{Merge, MergedTable, Swap};
 use rollback_prod::nouns::side::Direction;
+use rollback_prod::steps::measure::{self, Counting};
 use rollback_prod::steps::{drain, lock, scripts, start, stop, switch, verify};
 
 /// Every shell that is /bin/sh somewhere.
@@ -380,6 +385,19 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(verify::health_of_start(inventory, Colour::Green));
     ask(verify::probe(inventory));
     ask(verify::access(inventory, &[("/var/log/nginx/access.log".to_owned(), 1)]));
+    ask(measure::loaded_config(inventory));
+    let log = AccessLog {
+        path: "/var/log/nginx/access.log".to_owned(),
+        form: "$status".to_owned(),
+        escape: Escape::Json,
+        unfit: None,
+        names_servers: false,
+        tells_times: false,
+    };
+    let places = BTreeMap::from([(0, Place { device: 1, inode: 2, offset: 3 })]);
+    let lasts = Duration::from_secs(1);
+    let counting = Counting { logs: &[log], places: &places, limits: &[2000], since: 0, lasts };
+    ask(measure::count(inventory, &counting));
     ask(capture::picture(inventory, &[1]));
     ask(capture::archive(inventory, &path));
     ask(capture::archive_nginx(inventory, "container:/var/log/nginx/error.log"));

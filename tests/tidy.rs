@@ -24,8 +24,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "colour",
             "side",
             "share",
-            "redact",
             "rules",
+            "redact",
             "inventory",
             "record",
             "production",
@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
         ],
     ),
-    ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site", "found"]),
+    ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site", "found", "logs"]),
     ("judge", &["interval", "odds", "sides", "verdict"]),
     ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
     ("hosts", &["carried", "program", "answer", "remote", "facts", "question", "job", "ssh"]),
@@ -52,6 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "again",
             "lock",
             "verify",
+            "measure",
             "start",
             "switch",
             "drain",
@@ -60,7 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "merge",
         ],
     ),
-    ("engine", &["doubts", "remarks", "planner", "safety", "lane", "run", "watch"]),
+    ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "watch"]),
     (
         "tell",
         &[
@@ -80,7 +81,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &[]),
-    ("app", &["load", "undo", "look", "rollback", "backups"]),
+    ("app", &["load", "undo", "look", "rollback", "backups", "watch"]),
     ("main", &[]),
 ];
 
@@ -442,7 +443,8 @@ fn every_script_on_disk_is_sent_and_explains_itself() {
         let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
         let text = read(&path);
         assert!(text.starts_with("# "), "{} does not say what it is for", path.display());
-        let shared = ["lib", "nginx", "ground", "candidate", "psql", "carry", "structure"].contains(&name.as_str());
+        let shared =
+            ["lib", "nginx", "ground", "candidate", "psql", "carry", "dump", "structure"].contains(&name.as_str());
         assert!(shared || sent.contains(name.as_str()), "{} is sent by nobody", path.display());
         if !shared {
             assert!(text.contains("\n# Takes: "), "{} does not say what it takes", path.display());

@@ -528,7 +528,8 @@ supervised() {
       section supervisor
       rp_shown=$(docker inspect --type container -f 'Status={{.State.Status}}
 ExitCode={{.State.ExitCode}}
-Error={{.State.Error}}' "$2" 2>/dev/null)
+Error={{.State.Error}}
+StartedAt={{.State.StartedAt}}' "$2" 2>/dev/null)
       printf '%s' "$rp_shown"
       case $rp_shown in Status=exited* | Status=dead*) ;; *) return 0 ;; esac
       section last_words

@@ -10,10 +10,12 @@ use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::Journal;
+use crate::nginx;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
 use crate::steps::lock;
+use crate::steps::measure;
 use crate::steps::observe::observe;
 use crate::steps::verify;
 use crate::tell::notify;
@@ -120,7 +122,8 @@ impl Session<'_> {
                 )
             })
         });
-        journal.record_all(notes.into_iter().chain(wanted).map(|text| What::Note { text }));
+        let unjudged = self.unjudged(&fleet, &facts).await;
+        journal.record_all(notes.into_iter().chain(wanted).chain(unjudged).map(|text| What::Note { text }));
         self.terminal.refusals(&refusals);
         self.say_resent(&journal, notify::wait_for(resent).await);
         let found = match refusals.len() {
@@ -134,6 +137,22 @@ impl Session<'_> {
             left: Vec::new(),
         };
         self.end(&verdict, None, None, None)
+    }
+
+    /// What `watch` and `--bake` could not judge by the logs that there are, and the lines that would tell it.
+    async fn unjudged(&self, fleet: &impl Ask, facts: &Facts) -> Vec<String> {
+        let found = measure::find_logs(fleet, self.inventory(), facts).await;
+        let lines = nginx::log_lines(self.inventory().service.as_str());
+        let lacking = found.readable.iter().filter_map(|(host, logs)| {
+            let servers = logs.iter().all(|log| !log.names_servers).then_some("which server a request went to");
+            let times = logs.iter().all(|log| !log.tells_times).then_some("how long one took");
+            let lacks: Vec<&str> = servers.into_iter().chain(times).collect();
+            (!lacks.is_empty()).then(|| {
+                format!("{host}: for `watch`: no access log says {}; these lines would:\n{lines}", lacks.join(", nor "))
+            })
+        });
+        let lacking: Vec<String> = lacking.collect();
+        found.notes.into_iter().chain(lacking).collect()
     }
 
     /// Probes that could prove nothing, each with a path that could, where one is found.

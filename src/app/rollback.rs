@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use super::{Session, refuse};
+use crate::engine::hold::Hold;
 use crate::engine::run::execute;
 use crate::hosts::facts::Facts;
 use crate::hosts::program::Tenure;
@@ -20,6 +21,8 @@ use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, Begun, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::request::Request;
+use crate::nouns::rules::{Judgement, Opinion};
+use crate::nouns::side::Side;
 use crate::steps::context::{Context, Locks, SeenSince};
 use crate::tell::message;
 use crate::tell::notify::{self, Outbox};
@@ -29,8 +32,8 @@ use crate::tell::story::Story;
 use crate::tell::times;
 
 impl Session<'_> {
-    /// The rollback.
-    pub(super) async fn rollback(&self, fleet: ReadOnly<Ssh>) -> u8 {
+    /// The rollback; `because` is what a watch judged it by.
+    pub(super) async fn rollback(&self, fleet: ReadOnly<Ssh>, because: Option<Judgement>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = watch_signals(self.terminal.is_json());
         let redactor = self.redactor();
@@ -61,6 +64,9 @@ impl Session<'_> {
             Ok(opened) => opened,
             Err(err) => return refuse(self.terminal, self.clock, &format!("{err:#}")),
         };
+        if let Some(judgement) = because {
+            journal.record(What::Judged(Box::new(judgement)));
+        }
         if let Some(note) = path_note {
             self.terminal.warning(&note);
             journal.gap(None, "incident folder", note);
@@ -101,18 +107,18 @@ impl Session<'_> {
         };
         let engine = execute(&context, &consent).await;
         self.note_round_trips(&fleet, &plan, &journal);
-        let was_interrupted = *interrupts.borrow() > 0;
         let done = Finished {
             plan: &plan,
             facts: &facts,
             templates: &templates,
             redactor: &redactor,
             outbox: &outbox,
-            was_interrupted,
+            interrupts: interrupts.clone(),
         };
         let paper = async {
             // What did not get through is tried once more with the last message, and named then.
             let _ = notify::wait_for(first).await;
+            self.bake(&fleet, &journal, &folder, &done).await;
             self.write_paper(&journal, &folder, &done).await
         };
         let told = engine.while_watched(paper).await;
@@ -204,6 +210,35 @@ impl Session<'_> {
         }
     }
 
+    /// The side that serves now is judged for as long as asked. The report is there before, should nobody wait for that.
+    async fn bake(&self, fleet: &Ssh, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) {
+        let is_over = *done.interrupts.borrow() > 0 || !journal.production(Production::is_all_shifted);
+        let Some(lasts) = self.request.bake.filter(|_| !is_over) else { return };
+        if let Err(err) = self.write_reports(journal, folder, done) {
+            self.terminal.warning(&format!("{err:#}"));
+        }
+        let judged = done.plan.direction.colour(Side::To);
+        let step = journal.begin(StepWord::Judge, None);
+        let hold = Hold {
+            fleet,
+            inventory: self.inventory(),
+            facts: done.facts,
+            journal,
+            judging: &self.inventory().bake.judging,
+            judged,
+            alone: Some(judged),
+            lasts,
+        };
+        let held = hold.run(done.interrupts.clone()).await;
+        let (words, time) = (held.judgement.words, humantime::format_duration(lasts));
+        match (held.was_interrupted, held.judgement.opinion) {
+            (true, _) => step.end(Status::Skipped, format!("{judged} is not baked: interrupted; {words}")),
+            (false, Opinion::Good) => step.end(Status::Done, format!("{judged} is baked for {time}: {words}")),
+            (false, Opinion::Bad) => step.end(Status::Failed, format!("{judged} is judged bad: {words}")),
+            (false, Opinion::NotEnoughData) => step.end(Status::Skipped, format!("{judged} is not baked: {words}")),
+        }
+    }
+
     /// Report and messages, while it is still looked that somebody serves. What was told of production.
     async fn write_paper(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> Verdict {
         let report = journal.begin(StepWord::Report, None);
@@ -218,7 +253,7 @@ impl Session<'_> {
     }
 
     fn verdict(&self, journal: &Journal<'_>, done: &Finished<'_>) -> Verdict {
-        journal.production(|production| production.verdict(done.was_interrupted))
+        journal.production(|production| production.verdict(*done.interrupts.borrow() > 0))
     }
 
     /// Postmortem, report, checksums, last lines: always, however the run went.
@@ -307,7 +342,7 @@ struct Finished<'a> {
     templates: &'a Templates,
     redactor: &'a Redactor,
     outbox: &'a Outbox,
-    was_interrupted: bool,
+    interrupts: watch::Receiver<u32>,
 }
 
 fn laptop() -> String {

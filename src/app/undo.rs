@@ -31,6 +31,7 @@ pub(super) fn request(request: Request, undoing: Undoing, insistence: &Insistenc
         from_is_kept: true,
         is_forced: insistence.force,
         takes_over: insistence.take_over,
+        bake: None,
         undo: Some(undoing),
         ..request
     }

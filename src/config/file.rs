@@ -40,6 +40,20 @@ pub mod default {
     pub const INTERVAL: &str = "500ms";
     /// A blue that had to be started needs its warm-up; half of the one-minute target for traffic.
     pub const VERIFY_TIMEOUT: &str = "30s";
+    /// The runbook's: more than 5 % errors for two minutes, p99 over 2 s, twice as slow, three bad answers of health.
+    pub const WINDOW: &str = "2m";
+    pub const ERROR_SHARE: &str = "5%";
+    pub const P99: &str = "2s";
+    pub const SLOWER: &str = "2x";
+    /// What nobody would roll back for, even where it is certain.
+    pub const WORSE_BY: &str = "1%";
+    pub const BAD_HEALTH: u32 = 3;
+    /// systemd itself gives up at five starts in ten seconds.
+    pub const RESTARTS: u32 = 3;
+    /// The runbook's "error rate under 1 % for 5 minutes".
+    pub const BAKE_FOR: &str = "5m";
+    pub const BAKE_ERROR_SHARE: &str = "1%";
+    pub const BAKE_P95: &str = "500ms";
     /// Where the packages of nginx log to.
     pub const ERROR_LOG: &str = "/var/log/nginx/error.log";
     /// The unit of nginx's packages; green's own units are added to it.
@@ -86,6 +100,10 @@ pub struct RollbackToml {
     pub drain: Option<DrainTable>,
     /// When blue counts as proven.
     pub verify: Option<VerifyTable>,
+    /// When a release counts as bad: for `watch` and `--bake`.
+    pub judge: Option<JudgeTable>,
+    /// Whether a rollback is over only when blue was judged good for a while, and by what.
+    pub bake: Option<BakeTable>,
     /// What `--restore-db` restores. Leave it out where there is no database.
     pub database: Option<DatabaseTable>,
     /// What is saved before green stops.
@@ -426,6 +444,92 @@ impl Default for VerifyTable {
             timeout: default::VERIFY_TIMEOUT.into(),
             public: Vec::new(),
             smoke: None,
+        }
+    }
+}
+
+/// When a release counts as bad. A rule is switched off by the word `off`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JudgeTable {
+    /// The absolute limits are held over it.
+    pub window: String,
+    /// Of a side's attempts in nginx's access log: 5xx, refused connections, time-outs.
+    pub error_share: String,
+    /// No more than half of a side's requests may be slower.
+    #[schemars(example = &"200ms")]
+    pub p50: Option<String>,
+    /// No more than 10 %.
+    #[schemars(example = &"500ms")]
+    pub p90: Option<String>,
+    /// No more than 5 %.
+    #[schemars(example = &"800ms")]
+    pub p95: Option<String>,
+    /// No more than 1 %.
+    pub p99: Option<String>,
+    /// No more than 5 % of them slower than so many times the other side's p95 of the same minutes, at least 50 ms.
+    pub slower: String,
+    /// Points by which a side may be worse than the other at the same time before that counts.
+    pub worse_by: String,
+    /// A floor of your own under what the intervals ask for anyway.
+    pub min_requests: u64,
+    /// Bad answers in a row to a health URL. A dead line of ours is no answer.
+    #[schemars(range(min = 1, max = 1000))]
+    pub health: u32,
+    /// Of its unit, container or process within five minutes.
+    #[schemars(range(min = 1, max = 1000))]
+    pub restarts: u32,
+}
+
+impl Default for JudgeTable {
+    fn default() -> Self {
+        Self {
+            window: default::WINDOW.into(),
+            error_share: default::ERROR_SHARE.into(),
+            p50: None,
+            p90: None,
+            p95: None,
+            p99: Some(default::P99.into()),
+            slower: default::SLOWER.into(),
+            worse_by: default::WORSE_BY.into(),
+            min_requests: 0,
+            health: default::BAD_HEALTH,
+            restarts: default::RESTARTS,
+        }
+    }
+}
+
+/// After a rollback: blue is judged for so long, by these limits and the rest of `judge`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BakeTable {
+    /// How long. Where the table stands, every rollback is followed by it.
+    #[serde(rename = "for")]
+    pub lasts: String,
+    /// As in `judge`.
+    pub error_share: String,
+    /// As in `judge`.
+    #[schemars(example = &"200ms")]
+    pub p50: Option<String>,
+    /// As in `judge`.
+    #[schemars(example = &"400ms")]
+    pub p90: Option<String>,
+    /// As in `judge`.
+    pub p95: Option<String>,
+    /// As in `judge`.
+    #[schemars(example = &"2s")]
+    pub p99: Option<String>,
+}
+
+impl Default for BakeTable {
+    fn default() -> Self {
+        Self {
+            lasts: default::BAKE_FOR.into(),
+            error_share: default::BAKE_ERROR_SHARE.into(),
+            p50: None,
+            p90: None,
+            p95: Some(default::BAKE_P95.into()),
+            p99: None,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! From the file as written to the [`Inventory`]: words, durations, sizes, addresses, and what must hold between them.
 //! Every problem points at the value that has it.
 //!
-//! `words` reads one value at a time; `hosts`, `nginx`, `colours` and `channels` are the tables that are more than their values.
+//! `words` reads one value at a time; `hosts`, `nginx`, `colours`, `judging` and `channels` are the tables that are more than their values.
 //! Never looks at the documents' text, and never asks anything but what [`Reading`] holds.
 
 mod channels;
 mod colours;
 mod hosts;
+mod judging;
 mod nginx;
 mod words;
 
@@ -38,6 +39,7 @@ pub(super) fn inventory(
     let mut meaning = Meaning { tree, reading, folder, findings };
     let (default_ssh, default_drain) = (file::SshTable::default(), file::DrainTable::default());
     let (default_verify, default_evidence) = (file::VerifyTable::default(), file::EvidenceTable::default());
+    let (default_judge, default_bake) = (file::JudgeTable::default(), file::BakeTable::default());
     let (default_notify, default_targets) = (file::NotifyTable::default(), file::TargetsTable::default());
 
     // Everything is read before anything is missed: each line may add problems.
@@ -56,6 +58,10 @@ pub(super) fn inventory(
     let green = written.green.as_ref().and_then(|app| meaning.app(Colour::Green, app, green_site, has_container));
     let drain_timeout = meaning.wait("drain.timeout", &written.drain.as_ref().unwrap_or(&default_drain).timeout);
     let verify = meaning.verify(written.verify.as_ref().unwrap_or(&default_verify));
+    let judging = meaning.judging(written.judge.as_ref().unwrap_or(&default_judge));
+    let bake = judging.as_ref().and_then(|judging| {
+        meaning.bake(written.bake.as_ref().unwrap_or(&default_bake), written.bake.is_some(), judging)
+    });
     let database = written.database.as_ref().map(|database| meaning.database(database));
     if let (Some(_), Some(hosts)) = (&written.database, &written.host) {
         meaning.some_host_is("database", "database", hosts);
@@ -80,6 +86,8 @@ pub(super) fn inventory(
         green: green?,
         drain_timeout: drain_timeout?,
         verify: verify?,
+        judging: judging?,
+        bake: bake?,
         database: match database {
             Some(database) => Some(database?),
             None => None,

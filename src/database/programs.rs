@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::database::verdict::Format;
-use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, program, script};
+use crate::hosts::program::{Arguments, CARRY, Change, LIB, Question, Script, Tenure, program, script};
 use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
 use crate::nouns::plan::TablesWish;
@@ -11,13 +11,14 @@ use crate::nouns::record::{Merge, Swap};
 
 const PSQL: &str = include_str!("../../scripts/remote/psql.sh");
 const STRUCTURE: &str = include_str!("../../scripts/remote/structure.sh");
-const CARRY: &str = include_str!("../../scripts/remote/carry.sh");
+
+const DUMP: &str = include_str!("../../scripts/remote/dump.sh");
 
 const DATABASE: Script = script!("database", LIB, PSQL);
 const AWAKE: Script = script!("awake", LIB, PSQL);
 const BACKUPS: Script = script!("backups", LIB, PSQL);
-const SCAN: Script = script!("scan", LIB, PSQL, CARRY);
-const LOAD: Script = script!("load", LIB, PSQL, CARRY);
+const SCAN: Script = script!("scan", LIB, PSQL, CARRY, DUMP);
+const LOAD: Script = script!("load", LIB, PSQL, CARRY, DUMP);
 const PROGRESS: Script = script!("progress", LIB, PSQL);
 const COMPARE: Script = script!("compare", LIB, PSQL, STRUCTURE);
 const SWAP: Script = script!("swap", LIB, PSQL);

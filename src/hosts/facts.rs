@@ -23,7 +23,7 @@ pub use self::ground::Lack;
 pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_stop};
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
-pub use self::nginx::{IN_CONTAINER, NginxFacts, serving};
+pub use self::nginx::{IN_CONTAINER, NginxFacts, loaded_files, serving};
 pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;

@@ -54,6 +54,9 @@ pub const LIB: &str = include_str!("../../scripts/remote/lib.sh");
 /// Shared by those that ask or change nginx.
 pub const NGINX: &str = include_str!("../../scripts/remote/nginx.sh");
 
+/// Shared by those to which a program of ours may come: `src/carried`.
+pub const CARRY: &str = include_str!("../../scripts/remote/carry.sh");
+
 /// `script!("stop")`, or `script!("swap", LIB, PSQL)` with other shared parts than `lib.sh` alone.
 macro_rules! script {
     ($name:literal) => {

@@ -114,7 +114,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
 }
 
 /// The test command as the one that also prints what is loaded: `nginx -t` → `nginx -T`.
-fn dump_words(test: &[String]) -> Vec<String> {
+pub fn dump_words(test: &[String]) -> Vec<String> {
     test.iter().map(|word| if word == "-t" { "-T".to_owned() } else { word.clone() }).collect()
 }
 

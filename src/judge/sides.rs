@@ -78,8 +78,8 @@ impl Sides {
 
     /// Takes in what a look at one host brought.
     pub fn take(&mut self, batch: &Batch) {
-        // A tick that began before the change has some of before.
-        let first = self.since.next_multiple_of(TICK);
+        // Whoever reads begins with it, so what is in the tick of that moment came after.
+        let first = self.since / TICK * TICK;
         for (at, tick) in batch.ticks.range(first..) {
             let here = self.ticks.entry(*at).or_default();
             here.requests += tick.requests;

@@ -1,44 +1,11 @@
 //! From counts and hard facts to an opinion with its figures. Three answers, never two: what was not measured is neither
 //! good nor bad.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use super::interval::{Counted, Interval};
 use super::sides::{Sides, SidesTick};
-use crate::nouns::colour::Colour;
-use crate::nouns::rules::{Rules, SlowRule};
+use crate::nouns::colour::{Colour, Each};
+use crate::nouns::rules::{Finding, Judgement, Opinion, Rules, SideFigures, SlowRule};
 use crate::nouns::units::grouped;
-
-/// What is thought of a side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Opinion {
-    Bad,
-    Good,
-    NotEnoughData,
-}
-
-/// What one rule says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
-    /// As the config calls it: `error_share`.
-    pub rule: String,
-    pub opinion: Opinion,
-    /// `green 8.0 % of 412 (95 %: 5.8–11.0): bad, limit 5 %`
-    pub words: String,
-}
-
-/// What all of them say.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judgement {
-    pub judged: Colour,
-    pub opinion: Opinion,
-    /// The one line that decides, to be read aloud.
-    pub words: String,
-    pub findings: Vec<Finding>,
-}
 
 /// What is known without counting requests.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,16 +31,6 @@ const SLOWER_SHARE: f64 = 0.05;
 const LEAST_SLOWER_MS: u64 = 50;
 /// A p95 is not known of fewer.
 const LEAST_FOR_P95: u64 = 59;
-
-impl fmt::Display for Opinion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Opinion::Bad => "bad",
-            Opinion::Good => "good",
-            Opinion::NotEnoughData => "not enough data",
-        })
-    }
-}
 
 /// What the rules say of a side at a moment, in seconds since 1970. `round` is 1, and one more for each time that the counts
 /// were begun anew within one watch: each has to say more than the one before, so that a long watch is fooled no more often
@@ -103,7 +60,19 @@ pub fn judge(rules: &Rules, sides: &Sides, facts: &HardFacts, now: u64, round: u
         (None, None, Some(good)) if case.all.of(judged).tried > 0 => (Opinion::Good, good.words.clone()),
         (None, None, _) => (Opinion::NotEnoughData, format!("{judged}: nothing that was measured says anything")),
     };
-    Judgement { judged, opinion, words, findings }
+    let sides = Each::from(|colour| figures(&case.all, colour));
+    let after_s = now.saturating_sub(case.sides.since());
+    Judgement { judged, opinion, words, findings, sides, after_s, of_s: after_s }
+}
+
+/// Fewer than a quantile needs say nothing of it: its own interval has no upper end yet.
+const LEAST_FOR: [(f64, u64); 3] = [(0.5, 1), (0.95, LEAST_FOR_P95), (0.99, 299)];
+
+fn figures(all: &SidesTick, colour: Colour) -> SideFigures {
+    let attempts = all.of(colour);
+    let [p50_ms, p95_ms, p99_ms] =
+        LEAST_FOR.map(|(share, least)| attempts.latency.quantile(share).filter(|_| attempts.timed >= least));
+    SideFigures { tried: attempts.tried, bad: all.errors_of(colour).bad, p50_ms, p95_ms, p99_ms }
 }
 
 struct Case<'a> {

@@ -135,6 +135,11 @@ impl Parsed<'_> {
         false
     }
 
+    /// Where requests may be passed by that word, as far as the file says.
+    pub(super) fn targets_of(&self, word: &str) -> Vec<String> {
+        self.targets(word, None).into_iter().map(|target| target.text).collect()
+    }
+
     /// What a word that may name variables can become, as far as the file says, or is told of one of them.
     fn targets(&self, word: &str, told: Option<(&str, &str)>) -> Vec<Target> {
         let mut done = Vec::new();

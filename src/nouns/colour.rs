@@ -13,7 +13,7 @@ pub enum Colour {
 }
 
 /// One for each colour.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Each<T> {
     pub blue: T,
     pub green: T,

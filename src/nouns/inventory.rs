@@ -13,6 +13,7 @@ use crate::nouns::colour::{Colour, Each};
 use crate::nouns::names::{
     ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination, UnitName,
 };
+use crate::nouns::rules::{Bake, Judging};
 
 /// Everything that one rollback needs to know beforehand.
 #[derive(Debug, Clone)]
@@ -31,6 +32,9 @@ pub struct Inventory {
     pub green: App,
     pub drain_timeout: Duration,
     pub verify: Verify,
+    pub judging: Judging,
+    /// Its rules hold for `--bake`, too.
+    pub bake: Bake,
     pub database: Option<Database>,
     pub evidence: Evidence,
     pub notify: Notify,

@@ -110,6 +110,7 @@ impl Production {
             | What::Gap { .. }
             | What::Captured(_)
             | What::Errors { .. }
+            | What::Judged(_)
             | What::Loss(_)
             | What::Ended { .. } => {}
         }
@@ -130,6 +131,7 @@ impl Production {
             | StepWord::Observe
             | StepWord::Lock
             | StepWord::Drain
+            | StepWord::Judge
             | StepWord::Restore
             | StepWord::Evidence
             | StepWord::Report
@@ -367,6 +369,11 @@ impl Production {
         self.hosts.keys().any(|host| self.app(host, from) == Some(AppState::LeftRunning))
     }
 
+    /// Whether the side that serves was to be judged, and could not be.
+    fn is_unbaked(&self) -> bool {
+        self.outcome(StepWord::Judge, None).is_some_and(|(status, _)| status == Status::Skipped)
+    }
+
     /// Whether somebody who should serve is known not to answer.
     pub fn is_silent(&self) -> bool {
         self.hosts.values().any(|now| now.silent.is_some())
@@ -412,6 +419,8 @@ impl Production {
         } else {
             1
         };
+        // The rollback is done and proven; what was asked of it besides is not known.
+        let exit = if exit == 0 && self.is_unbaked() { 8 } else { exit };
         Verdict { exit, production: self.words(), next: self.next(exit, is_restored), left }
     }
 
@@ -445,6 +454,9 @@ impl Production {
             4 | 5 if self.is_silent() => format!("{program} status"),
             // What runs on although it was to be stopped would again: who sees to that is said there.
             4 if all_shifted && self.is_left_running() => format!("{program} check"),
+            8 => format!("{program} watch"),
+            // What was asked for is done: only the judgement of it was not waited for, or is bad.
+            4 | 130 if all_shifted && self.outcome(StepWord::Judge, None).is_some() => format!("{program} status"),
             4 | 6 | 130 if all_shifted => again(&[]),
             1 | 3 if begun.is_none_or(|begun| begun.undoes.is_none()) => format!("{program} check"),
             _ => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nouns::colour::Colour;
 use crate::nouns::names::HostName;
+use crate::nouns::rules::Judgement;
 use crate::nouns::share::{Serving, Share};
 use crate::nouns::side::Direction;
 use crate::nouns::units::counted;
@@ -22,6 +23,7 @@ pub enum StepWord {
     Drain,
     Stop,
     Verify,
+    Judge,
     Restore,
     Evidence,
     Report,
@@ -38,6 +40,7 @@ impl StepWord {
             StepWord::Drain => "drain",
             StepWord::Stop => "stop",
             StepWord::Verify => "verify",
+            StepWord::Judge => "judge",
             StepWord::Restore => "restore",
             StepWord::Evidence => "evidence",
             StepWord::Report => "report",
@@ -131,6 +134,8 @@ pub enum What {
     Captured(Captured),
     /// Shares of server errors as nginx logged them.
     Errors { host: HostName, before: ErrorShare, after: ErrorShare },
+    /// What the rules say of a side, every ten seconds and when that changes.
+    Judged(Box<Judgement>),
     /// The dump that is restored, or why none is.
     Dump(Dump),
     /// What the restore takes away, as the prompt showed it.

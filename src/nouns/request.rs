@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub struct Request {
     pub is_forced: bool,
     /// Whether the lock is also taken from a live run.
     pub takes_over: bool,
+    /// How long the side that traffic goes to is judged afterwards.
+    pub bake: Option<Duration>,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
     /// What is taken back; `None` for a rollback.

@@ -1,8 +1,11 @@
-//! When a release counts as bad, in numbers. What is measured, and what follows from it, is `judge`'s.
+//! When a release counts as bad, in numbers, and what was thought of one. What is measured, and how it is judged, is `judge`'s.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::colour::{Colour, Each};
 
 /// The rules that a side is judged by.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,5 +38,78 @@ impl Rules {
     /// The limits for the time of one attempt, in milliseconds, in the order of the rules.
     pub fn limits_ms(&self) -> Vec<u64> {
         self.slow.iter().map(|rule| u64::try_from(rule.limit.as_millis()).unwrap_or(u64::MAX)).collect()
+    }
+}
+
+/// How a side is judged beside its requests.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judging {
+    pub rules: Rules,
+    /// So many bad answers in a row to a health URL.
+    pub health: u32,
+    /// So many restarts of its unit, container or process within five minutes.
+    pub restarts: u32,
+}
+
+/// After a rollback the side that serves is judged for so long.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bake {
+    pub lasts: Duration,
+    pub judging: Judging,
+    /// Whether the config says so, and not a flag alone.
+    pub is_always: bool,
+}
+
+/// What is thought of a side. Three answers, never two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opinion {
+    Bad,
+    Good,
+    NotEnoughData,
+}
+
+/// What one rule says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// As the config calls it: `error_share`.
+    pub rule: String,
+    pub opinion: Opinion,
+    /// `green 8.0 % of 412 (95 %: 5.8–11.0): bad, limit 5 %`
+    pub words: String,
+}
+
+/// What a side did since it is judged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SideFigures {
+    pub tried: u64,
+    pub bad: u64,
+    /// Milliseconds; `None` of too few with a known time.
+    pub p50_ms: Option<u64>,
+    pub p95_ms: Option<u64>,
+    pub p99_ms: Option<u64>,
+}
+
+/// What all rules say at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    pub judged: Colour,
+    pub opinion: Opinion,
+    /// The one line that decides, to be read aloud.
+    pub words: String,
+    pub findings: Vec<Finding>,
+    pub sides: Each<SideFigures>,
+    /// Seconds since it began, and of how many.
+    pub after_s: u64,
+    pub of_s: u64,
+}
+
+impl fmt::Display for Opinion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Opinion::Bad => "bad",
+            Opinion::Good => "good",
+            Opinion::NotEnoughData => "not enough data",
+        })
     }
 }

@@ -173,7 +173,7 @@ pub async fn pulse_of_start<F: Ask>(run: &Context<'_, F>, host: &HostName, side:
     Ok(Pulse { given_up: supervisor::given_up(&answer), ..read_pulse(run.inventory, colour, &answer) })
 }
 
-fn read_pulse(inventory: &Inventory, colour: Colour, answer: &Answer) -> Pulse {
+pub(super) fn read_pulse(inventory: &Inventory, colour: Colour, answer: &Answer) -> Pulse {
     let health = facts::read_health(inventory.app(colour), &facts::gets(answer));
     let listeners = facts::read_listeners(&answer.text("listeners").unwrap_or_default());
     Pulse { health, listeners, given_up: None }

@@ -58,7 +58,8 @@ pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         };
         return vec![check(true, &format!("takes {incident} back")), database, traffic, smoke];
     }
-    vec![
+    let baked = newest(entries, StepWord::Judge, None).map(|(status, detail)| check(status == Status::Done, detail));
+    let mut list = vec![
         check(begun.is_some_and(|begun| !begun.reason.trim().is_empty()), "reason recorded"),
         check(traffic_safe(entries).is_some() && ending.is_all_there(), "traffic on blue, proven on every balancer"),
         check(all_done(entries, StepWord::Drain), "green drained"),
@@ -68,7 +69,9 @@ pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         check(has_file("green-rollback-"), "green's logs archived"),
         check(matches!(newest(entries, StepWord::Notify, None), Some((Status::Done, _))), "team notified"),
         database,
-    ]
+    ];
+    list.extend(baked);
+    list
 }
 
 /// What a person does next.

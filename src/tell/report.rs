@@ -9,8 +9,9 @@ use crate::hosts::facts::Facts;
 use crate::nouns::colour::Colour;
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, LeftOut, Plan};
-use crate::nouns::record::{AppState, Balancer, Begun, What, plural};
+use crate::nouns::record::{AppState, Balancer, Begun, Entry, What, plural};
 use crate::nouns::redact::{self, Redactor};
+use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::side::Side;
 use crate::nouns::units::duration;
 use crate::tell::captured::{File, Quote, captured, errors, gaps, quotes};
@@ -72,6 +73,7 @@ struct Report {
     timeline: Vec<Event>,
     changes: Vec<Change>,
     patterns: Vec<Quote>,
+    judgements: Vec<Judged>,
     captured: Vec<File>,
     gaps: Vec<String>,
     notes: Vec<String>,
@@ -98,6 +100,40 @@ struct Change {
     path: String,
     hosts: String,
     diff: String,
+}
+
+/// What the rules said at a moment.
+#[derive(Debug, Clone, Serialize)]
+struct Judged {
+    at: Time,
+    opinion: String,
+    is_bad: bool,
+    words: String,
+}
+
+/// A report is read, not searched: of more than this only those count that say something new, and some between them.
+const MOST_JUDGEMENTS: usize = 30;
+
+fn judgements(entries: &[Entry], clock: &Clock) -> Vec<Judged> {
+    let all: Vec<(u64, &Judgement)> = entries
+        .iter()
+        .filter_map(
+            |entry| if let What::Judged(judgement) = &entry.what { Some((entry.at_ms, &**judgement)) } else { None },
+        )
+        .collect();
+    let every = all.len() / MOST_JUDGEMENTS + 1;
+    let is_told = |n: usize| {
+        let is_new = n == 0 || all[n - 1].1.opinion != all[n].1.opinion;
+        is_new || n + 1 == all.len() || n.is_multiple_of(every)
+    };
+    let told = all.iter().enumerate().filter(|(n, _)| is_told(*n)).map(|(_, one)| one);
+    told.map(|(at_ms, judgement)| Judged {
+        at: clock.time(*at_ms),
+        opinion: judgement.opinion.to_string(),
+        is_bad: judgement.opinion == Opinion::Bad,
+        words: judgement.words.clone(),
+    })
+    .collect()
 }
 
 fn document(name: Name, story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> String {
@@ -159,6 +195,7 @@ fn report(story: &Story<'_>) -> Report {
         timeline: timeline(entries, &clock, &ending),
         changes: changes(story.plan),
         patterns: quotes(entries),
+        judgements: judgements(entries, &clock),
         captured: captured(entries),
         before: before(story.facts, towards(entries)),
         key_exchange: key_exchange(story.facts),

@@ -142,6 +142,7 @@ pub(super) fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
             | What::Gap { .. }
             | What::Captured(_)
             | What::Errors { .. }
+            | What::Judged(_)
             | What::Dump(_)
             | What::Loss(_)
             | What::Database(_)

@@ -20,7 +20,9 @@ use crate::nouns::plan::Plan;
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
 use crate::nouns::redact::printable;
+use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::side::Side;
+use crate::nouns::units::counted;
 use crate::tell::terminal::live::Live;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -302,6 +304,13 @@ impl Terminal {
                 set("host", host.as_str().into());
                 set("detail", answer_words(host, *colour, *is_good, detail).into());
             }
+            What::Judged(judgement) => {
+                set("event", "step".into());
+                set("step", StepWord::Judge.as_str().into());
+                set("status", Status::Started.as_str().into());
+                set("detail", judgement.words.as_str().into());
+                set("judgement", serde_json::to_value(judgement).unwrap_or_default());
+            }
             What::Begun(_)
             | What::Found { .. }
             | What::Balancer { .. }
@@ -363,6 +372,22 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
             let words = answer_words(host, *colour, *is_good, detail);
             Some(format!("{style}{label:<9}{style:#} {}", printable(&words)))
         }
+        What::Judged(judgement) => {
+            let style = match judgement.opinion {
+                Opinion::Bad => BAD,
+                Opinion::Good => GOOD,
+                Opinion::NotEnoughData => DIM,
+            };
+            Some(format!(
+                "{:<9} {} of {} {style}{}{style:#}: {}; {}",
+                StepWord::Judge.as_str(),
+                minutes(judgement.after_s),
+                minutes(judgement.of_s),
+                judgement.opinion,
+                printable(&judgement.words),
+                printable(&side_words(judgement)),
+            ))
+        }
         What::Begun(_)
         | What::Intent { .. }
         | What::Found { .. }
@@ -376,6 +401,22 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Database(_)
         | What::Ended { .. } => None,
     }
+}
+
+/// `2:10`
+fn minutes(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// `green 412, p95 80 ms; blue 38,201, p95 70 ms`
+fn side_words(judgement: &Judgement) -> String {
+    let of = |colour: Colour| {
+        let side = judgement.sides.of(colour);
+        let p95 = side.p95_ms.map_or(String::new(), |p95| format!(", p95 {p95} ms"));
+        let p99 = side.p99_ms.map_or(String::new(), |p99| format!(", p99 {p99} ms"));
+        format!("{colour} {}{p95}{p99}", counted(side.tried, "request"))
+    };
+    [judgement.judged, judgement.judged.other()].map(of).join("; ")
 }
 
 fn style_of(status: Status) -> Style {

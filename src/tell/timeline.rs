@@ -92,6 +92,7 @@ fn words(entry: &Entry) -> Option<Words> {
         | What::Gap { .. }
         | What::Captured(_)
         | What::Errors { .. }
+        | What::Judged(_)
         | What::Dump(_)
         | What::Loss(_)
         | What::Database(_) => None,

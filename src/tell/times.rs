@@ -125,7 +125,12 @@ fn rollback_ms(entries: &[Entry]) -> Option<u64> {
             | StepWord::Stop
             | StepWord::Verify
             | StepWord::Restore => Some(entry.at_ms),
-            StepWord::Connect | StepWord::Observe | StepWord::Evidence | StepWord::Report | StepWord::Notify => None,
+            StepWord::Connect
+            | StepWord::Observe
+            | StepWord::Judge
+            | StepWord::Evidence
+            | StepWord::Report
+            | StepWord::Notify => None,
         }
     })
 }

@@ -124,6 +124,7 @@ pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Reque
         from_is_kept: undo.is_some(),
         is_forced: false,
         takes_over: false,
+        bake: None,
         restore: None,
         undo,
     }

@@ -246,7 +246,7 @@ fn side_text(answer: &Answer, colour: Colour) -> Option<String> {
 }
 
 /// The files of a whole dump.
-fn loaded_files(answer: &Answer) -> Vec<ConfigFile> {
+pub fn loaded_files(answer: &Answer) -> Vec<ConfigFile> {
     let whole = answer.bytes("nginx.whole").map(text_of).unwrap_or_default();
     let parts = whole.split("# configuration file ").skip(1).filter_map(|part| part.split_once(":\n"));
     parts.map(|(path, text)| ConfigFile { path: path.to_owned(), text: text.trim_end().to_owned() + "\n" }).collect()

@@ -74,6 +74,7 @@ impl Live {
             | What::Gap { .. }
             | What::Captured(_)
             | What::Errors { .. }
+            | What::Judged(_)
             | What::Dump(_)
             | What::Loss(_)
             | What::Database(_)

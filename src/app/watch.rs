@@ -1,0 +1,117 @@
+//! Judging what serves: `watch`, which only looks, and begins a rollback where that was asked for beforehand.
+
+use std::time::Duration;
+
+use super::{Session, incident_id, rollback::watch_signals};
+use crate::engine::hold::{Hold, HoldEnd};
+use crate::engine::planner::Refusal;
+use crate::hosts::facts::Facts;
+use crate::hosts::remote::ReadOnly;
+use crate::hosts::ssh::Ssh;
+use crate::incident::journal::Journal;
+use crate::nouns::clock::Clock;
+use crate::nouns::colour::Colour;
+use crate::nouns::production::{Production, Verdict};
+use crate::nouns::request::Request;
+use crate::nouns::rules::Opinion;
+use crate::steps::observe::observe;
+use crate::tell::terminal::Terminal;
+
+impl Session<'_> {
+    /// Judges the release that gets traffic, for so long.
+    pub(super) async fn watch(&self, fleet: ReadOnly<Ssh>, lasts: Duration, rolls_back: bool) -> u8 {
+        let journal = Journal::new(self.clock, self.terminal);
+        let interrupts = watch_signals(self.terminal.is_json());
+        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
+        let serving = journal.production(|production| Serves::of(production, &facts));
+        if let Some(refusal) = refusal(&serving, rolls_back) {
+            self.terminal.refusals(&[refusal]);
+            let production = format!("nothing was changed; {}", journal.production(Production::words));
+            return self.end(
+                &Verdict { exit: 1, production, next: self.command("status"), left: Vec::new() },
+                None,
+                None,
+                None,
+            );
+        }
+        let judged = if serving.green { Colour::Green } else { Colour::Blue };
+        let held = Hold {
+            fleet: &fleet,
+            inventory: self.inventory(),
+            facts: &facts,
+            journal: &journal,
+            judging: &self.inventory().judging,
+            judged,
+            alone: serving.alone(),
+            lasts,
+        }
+        .run(interrupts)
+        .await;
+        if rolls_back && held.judgement.opinion == Opinion::Bad {
+            drop(journal);
+            return self.roll_back(fleet, held).await;
+        }
+        let words = journal.production(Production::words);
+        let (exit, said, next) = match (held.was_interrupted, held.judgement.opinion) {
+            (true, opinion) => (130, format!("interrupted; {judged} was {opinion} so far"), "status"),
+            (false, Opinion::Bad) => (7, format!("{judged} is bad"), "--reason '…'"),
+            (false, Opinion::Good) => (0, format!("{judged} is good"), "status"),
+            (false, Opinion::NotEnoughData) => (8, format!("not enough data to judge {judged}"), "watch --for 30m"),
+        };
+        let next = match (exit, judged) {
+            // There is nothing to go back to.
+            (7, Colour::Blue) => self.command("status"),
+            _ => self.command(next),
+        };
+        let production = format!("{said}: {}; nothing was changed; {words}", held.judgement.words);
+        self.end(&Verdict { exit, production, next, left: Vec::new() }, None, None, None)
+    }
+
+    /// The same rollback as ever, whose reason says which rule, with which figures.
+    async fn roll_back(&self, fleet: ReadOnly<Ssh>, held: HoldEnd) -> u8 {
+        let clock = Clock::start();
+        let id = incident_id(clock);
+        let terminal = Terminal::new(self.terminal.is_json(), self.terminal.is_verbose(), Some(id.clone()));
+        let request = Request {
+            id,
+            reason: format!("{}: {}", self.request.reason, held.judgement.words),
+            begun_at: clock.began_at(),
+            ..self.request.clone()
+        };
+        let session = Session { terminal: &terminal, clock, loaded: self.loaded, request: &request };
+        session.rollback(fleet, Some(held.judgement)).await
+    }
+}
+
+/// Who gets traffic, over all balancers that were reached.
+#[derive(Debug, Clone, Copy, Default)]
+struct Serves {
+    blue: bool,
+    green: bool,
+}
+
+impl Serves {
+    fn of(production: &Production, facts: &Facts) -> Serves {
+        let sends_to = |colour| facts.hosts.iter().any(|host| production.found_sending_to(&host.host, colour));
+        Serves { blue: sends_to(Colour::Blue), green: sends_to(Colour::Green) }
+    }
+
+    fn alone(self) -> Option<Colour> {
+        match (self.blue, self.green) {
+            (true, false) => Some(Colour::Blue),
+            (false, true) => Some(Colour::Green),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+fn refusal(serving: &Serves, rolls_back: bool) -> Option<Refusal> {
+    let why = match (serving.blue, serving.green) {
+        (false, false) => {
+            "no balancer that was reached is known to send to blue or green, so there is nothing to judge"
+        }
+        (true, false) if rolls_back => "green gets no traffic, so there is nothing to roll back",
+        _ => return None,
+    };
+    Some(Refusal { host: None, why: why.to_owned(), hint: None, can_be_forced: false })
+}

@@ -1,0 +1,292 @@
+//! What both sides do while somebody judges: counts from the access logs of every balancer, as they come, and how the judged
+//! side is on its hosts. Only asks; what cannot be measured is said once.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use logs::counts::{Batch, Batches, Place, TICK};
+use logs::form::Escape;
+use tokio::time::{Instant, sleep};
+
+use super::verify;
+use crate::hosts::answer::{Answer, Failure};
+use crate::hosts::carried;
+use crate::hosts::facts::{self, Facts, IN_CONTAINER, Seen};
+use crate::hosts::program::{Arguments, CARRY, LIB, NGINX, Question, Script, UNIT, program, script};
+use crate::hosts::question::dump_words;
+use crate::hosts::remote::Ask;
+use crate::incident::journal::Journal;
+use crate::nginx::{AccessLog, access_logs, logged_address};
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{Inventory, Role};
+use crate::nouns::names::HostName;
+
+pub(super) const CONFIG: Script = script!("config", LIB, NGINX);
+pub(super) const COUNT: Script = script!("count", LIB, NGINX, CARRY);
+
+/// A reader tells what it counted so often.
+const EVERY: Duration = Duration::from_secs(1);
+/// Before a reader whose line was lost is begun again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// A clock that is further off than this is set right: its ticks would be of another time.
+const OFFSET_NOTED_SECONDS: i64 = 5;
+
+/// Everything that nginx has loaded on a balancer.
+pub fn loaded_config(inventory: &Inventory) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    arguments.container(&inventory.nginx);
+    arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
+    Question(program(CONFIG, arguments, Duration::from_secs(20)))
+}
+
+/// What is to be counted on a balancer.
+#[derive(Debug, Clone)]
+pub struct Counting<'a> {
+    pub logs: &'a [AccessLog],
+    /// Where an earlier reader ended, by the number of the log; the others begin at their end.
+    pub places: &'a BTreeMap<usize, Place>,
+    /// Milliseconds.
+    pub limits: &'a [u64],
+    /// Lines of an earlier time do not count, in seconds since 1970.
+    pub since: u64,
+    pub lasts: Duration,
+}
+
+/// Counts in the access logs of a balancer, for so long or until nobody listens any more.
+pub fn count(inventory: &Inventory, counting: &Counting<'_>) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    arguments.container(&inventory.nginx);
+    let carried = carried::program_for(&format!("Linux {}", std::env::consts::ARCH));
+    arguments.set("bytes", carried.len());
+    arguments.set("every", EVERY.as_millis());
+    arguments.set("since", counting.since);
+    arguments.set("lasts", counting.lasts.as_secs().max(1));
+    for limit in counting.limits {
+        arguments.set("limit", limit);
+    }
+    for (n, log) in counting.logs.iter().enumerate() {
+        let escape = match log.escape {
+            Escape::Default => "default",
+            Escape::Json => "json",
+            Escape::Nothing => "none",
+        };
+        let from = counting.places.get(&n).map_or("end".to_owned(), |place| place.to_word());
+        arguments.set("log", [log.form.as_str(), escape, &from, &log.path].join(UNIT));
+    }
+    let mut program = program(COUNT, arguments, counting.lasts + Duration::from_secs(60));
+    program.cargo = carried;
+    Question(program)
+}
+
+/// The access logs that can be judged by, on each balancer that was reached, and why the others cannot.
+#[derive(Debug, Default)]
+pub struct LogsFound {
+    pub readable: Vec<(HostName, Vec<AccessLog>)>,
+    /// Whole sentences, with their host.
+    pub notes: Vec<String>,
+}
+
+/// Asks every balancer into which logs its requests go.
+pub async fn find_logs<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts) -> LogsFound {
+    let balancers = inventory.with_role(Role::Balancer).filter_map(|host| Some((host, facts.seen(&host.name)?)));
+    let asked = balancers
+        .map(|(host, seen)| async move { (&host.name, seen, fleet.ask(&host.name, &loaded_config(inventory)).await) });
+    let mut found = LogsFound::default();
+    for (host, seen, answer) in join_all(asked).await {
+        let files = match &answer {
+            Ok(answer) => facts::loaded_files(answer),
+            Err(failure) => {
+                found.notes.push(format!("{host}: its requests are not judged: {failure}"));
+                continue;
+            }
+        };
+        let logs = access_logs(&files, inventory);
+        if logs.is_empty() {
+            found.notes.push(format!("{host}: its requests are not judged: nginx logs none of them (access_log off)"));
+        }
+        let (fit, unfit): (Vec<AccessLog>, Vec<AccessLog>) = logs.into_iter().partition(|log| log.unfit.is_none());
+        for log in unfit {
+            let why = log.unfit.unwrap_or_default();
+            found.notes.push(format!("{host}: {} is not judged by: {why}", log.path));
+        }
+        let fit: Vec<AccessLog> = fit.into_iter().map(|log| as_it_lies(log, inventory, seen)).collect();
+        if !fit.is_empty() {
+            found.readable.push((host.clone(), fit));
+        }
+    }
+    found
+}
+
+/// Where nginx runs in a container, a log lies there, or is what the container prints.
+fn as_it_lies(log: AccessLog, inventory: &Inventory, seen: &Seen) -> AccessLog {
+    if inventory.nginx.container.is_none() {
+        return log;
+    }
+    let known = seen.nginx.iter().flat_map(|nginx| &nginx.access_logs);
+    let path = format!("{IN_CONTAINER}{}", log.path);
+    let is_printed = known.clone().any(|known| known == IN_CONTAINER) && !known.clone().any(|known| *known == path);
+    AccessLog { path: if is_printed { IN_CONTAINER.to_owned() } else { path }, ..log }
+}
+
+/// Whose an address in an access log is.
+pub fn names(inventory: &Inventory, facts: &Facts) -> BTreeMap<String, Colour> {
+    let mut names = BTreeMap::new();
+    for app in [&inventory.blue, &inventory.green] {
+        for server in &app.servers {
+            let logged = logged_address(server.as_str());
+            let found = server.name().into_iter().flat_map(|name| {
+                let known = facts.hosts.iter().filter_map(|host| host.seen.as_ref().ok()?.nginx.as_ref());
+                let port = logged.rsplit(':').next().unwrap_or("80").to_owned();
+                known.filter_map(move |nginx| Some(format!("{}:{port}", nginx.known.get(name)?))).collect::<Vec<_>>()
+            });
+            names.extend(found.map(|address| (address, app.colour)));
+            names.insert(logged, app.colour);
+        }
+    }
+    names
+}
+
+/// Readers at work on all balancers.
+pub struct Meter<'a, F> {
+    fleet: &'a F,
+    inventory: &'a Inventory,
+    facts: &'a Facts,
+    journal: &'a Journal<'a>,
+    limits: Vec<u64>,
+    came: Mutex<Vec<Batch>>,
+    /// What was said of a host, so that it is said once.
+    said: Mutex<BTreeMap<HostName, String>>,
+}
+
+impl<'a, F: Ask> Meter<'a, F> {
+    pub fn new(
+        fleet: &'a F,
+        inventory: &'a Inventory,
+        facts: &'a Facts,
+        journal: &'a Journal<'a>,
+        limits: Vec<u64>,
+    ) -> Meter<'a, F> {
+        Meter { fleet, inventory, facts, journal, limits, came: Mutex::default(), said: Mutex::default() }
+    }
+
+    /// Reads for so long. What comes is taken by [`Meter::take`].
+    pub async fn run(&self, logs: &[(HostName, Vec<AccessLog>)], lasts: Duration) {
+        let until = Instant::now() + lasts;
+        join_all(logs.iter().map(|(host, logs)| self.read(host, logs, until))).await;
+    }
+
+    /// What came since the last time.
+    pub fn take(&self) -> Vec<Batch> {
+        std::mem::take(&mut *locked(&self.came))
+    }
+
+    async fn read(&self, host: &HostName, logs: &[AccessLog], until: Instant) {
+        let mut places: BTreeMap<usize, Place> = BTreeMap::new();
+        let offset =
+            self.facts.seen(host).and_then(|seen| seen.clock_offset_ms.as_ref().ok()).map_or(0, |ms| ms / 1000);
+        if offset.abs() > OFFSET_NOTED_SECONDS {
+            self.say(host, format!("its clock is {} s off; its log's times are set right by that", offset.abs()));
+        }
+        while Instant::now() < until {
+            let lasts = until - Instant::now();
+            let counting = Counting { logs, places: &places.clone(), limits: &self.limits, since: 0, lasts };
+            let mut batches = Batches::default();
+            let mut sink = |bytes: &[u8]| {
+                for batch in batches.take(bytes) {
+                    places.extend(&batch.places);
+                    for (log, note) in &batch.notes {
+                        let path = logs.get(*log).map_or("a log", |log| log.path.as_str());
+                        self.say(host, format!("{path}: {note}"));
+                    }
+                    if let Some(odd) = &batch.first_odd {
+                        self.say(host, format!("{} of its lines are not of the format in force: {odd}", batch.odd));
+                    }
+                    locked(&self.came).push(shifted(batch, offset));
+                }
+                Ok(())
+            };
+            let ended = self.fleet.stream(host, &count(self.inventory, &counting), &mut sink).await;
+            match ended {
+                Ok(0) if Instant::now() + PAUSE >= until => return,
+                Ok(0) => {}
+                Ok(3) => {
+                    return self.say(host, "its requests are not judged: no program of ours can run there".to_owned());
+                }
+                Ok(4) => {
+                    return self
+                        .say(host, "its requests are not judged: none of its access logs can be read".to_owned());
+                }
+                Ok(status) => {
+                    self.say(host, format!("the reader of its access log ended with {status}; it is begun again"))
+                }
+                Err(failure) => self.say(host, format!("its access log is not read: {failure}; it is tried again")),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn say(&self, host: &HostName, what: String) {
+        let is_new = match locked(&self.said).entry(host.clone()) {
+            Entry::Occupied(mut said) if *said.get() != what => {
+                said.insert(what.clone());
+                true
+            }
+            Entry::Occupied(_) => false,
+            Entry::Vacant(said) => {
+                said.insert(what.clone());
+                true
+            }
+        };
+        if is_new {
+            self.journal.note(format!("{host}: {what}"));
+        }
+    }
+}
+
+/// By our clock instead of the host's, in whole ticks.
+fn shifted(mut batch: Batch, offset_seconds: i64) -> Batch {
+    if offset_seconds.abs() > OFFSET_NOTED_SECONDS {
+        let tick = TICK.cast_signed();
+        let ticks = (offset_seconds + offset_seconds.signum() * tick / 2) / tick * tick;
+        let moved = |at: u64| at.saturating_add_signed(-ticks);
+        batch.ticks = batch.ticks.into_iter().map(|(at, counts)| (moved(at), counts)).collect();
+    }
+    batch
+}
+
+// A panic while one of them was held would have left a value that is whole all the same.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a side is on one of its hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// What is wrong with its answers; `None` where they are good.
+    pub complaint: Option<String>,
+    /// What is another one after a restart; empty where nobody can say.
+    pub identity: String,
+}
+
+/// # Errors
+/// [`Failure`] when the host cannot be asked: that is no answer of the side.
+pub async fn life<F: Ask>(fleet: &F, inventory: &Inventory, host: &HostName, colour: Colour) -> Result<Life, Failure> {
+    let answer = fleet.ask(host, &verify::health_of_start(inventory, colour)).await?;
+    let pulse = verify::read_pulse(inventory, colour, &answer);
+    // Without a URL to ask there is nothing to be wrong.
+    let complaint = (!pulse.health.is_empty() && !pulse.is_good()).then(|| pulse.complaint());
+    Ok(Life { complaint, identity: identity(&answer, &pulse) })
+}
+
+fn identity(answer: &Answer, pulse: &verify::Pulse) -> String {
+    let supervisor = answer.text("supervisor").unwrap_or_default();
+    let property = |name: &str| supervisor.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::to_owned);
+    property("NRestarts=").or_else(|| property("StartedAt=")).unwrap_or_else(|| {
+        let mut listeners: Vec<String> = pulse.listeners.iter().map(|l| format!("{}:{}", l.pid, l.started)).collect();
+        listeners.sort();
+        listeners.join(" ")
+    })
+}

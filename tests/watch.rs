@@ -1,0 +1,131 @@
+//! Judging real hosts: nginx's own logs under real load, a green that fails, a log that is rotated while it is read, and a blue
+//! that is baked.
+
+#[path = "support/site.rs"]
+mod site;
+#[path = "support/mod.rs"]
+mod support;
+
+use site::{FILE, begin, green_answers, incidents, kept, program, read, rollback, run, served_by, until, write};
+use support::Scene;
+use support::lab::Lab;
+
+/// The lines that `check` prints, in the site's own words.
+const FORMAT: &str = "log_format rollback '$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time';\n";
+/// What green answers as a release that is broken.
+const BROKEN: &str = "c.sendall(b'HTTP/1.1 500 X\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n')";
+
+/// Green gets one request in ten, and the log says which.
+fn canary(lab: &Lab, format: &str) {
+    write(lab, "web1", "/etc/nginx/conf.d/rollback.conf", FORMAT);
+    let site = read(lab, "web1", FILE)
+        .replace("server 127.0.0.1:8080 down;", "server 127.0.0.1:8080 weight=9;")
+        .replace("server 127.0.0.1:8081 weight=100;", "server 127.0.0.1:8081 weight=1;")
+        .replace("access_log /var/log/nginx/access.log combined;", format);
+    write(lab, "web1", FILE, &site);
+    lab.sh("web1", "nginx -t 2>/dev/null && systemctl reload nginx");
+}
+
+const LOG: &str = "access_log /var/log/nginx/rollback.log rollback;";
+
+fn watch(lab: &Lab, words: &[&str]) -> Scene {
+    let mut all = vec!["watch"];
+    all.extend(words);
+    run(lab, &all)
+}
+
+/// The last judgement of a run with `--json`.
+fn last_judgement(scene: &Scene) -> serde_json::Value {
+    let mut lines = scene.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let line = lines.rfind(|line| line["step"] == "judge" && !line["judgement"].is_null());
+    line.expect("a judgement")["judgement"].clone()
+}
+
+#[test]
+fn a_bad_release_is_seen_and_rolled_back_with_its_figures_as_the_reason() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    let file = read(&lab, "web1", FILE);
+    canary(&lab, LOG);
+    green_answers(&lab, "web1", BROKEN);
+    // Nobody comes: its health alone says it.
+    let seen = watch(&lab, &["--for", "2m"]);
+    seen.exits(7)
+        .says("green is bad: green on web1: http://127.0.0.1:8081/ answers 500, 3 times in a row: bad; nothing was changed")
+        .says("traffic on blue 90 % and green 10 % on 1 of 1 host");
+    // By its requests.
+    let users = lab.load("web1", "/");
+    lab.config("[judge]\nhealth = 1000\n");
+    let seen = watch(&lab, &["--for", "2m"]);
+    seen.exits(7).says("at the same time: worse, by chance less than once in");
+    seen.holds(incidents(&lab).is_empty(), "a watch that only looks leaves nothing");
+    let back = watch(&lab, &["--for", "2m", "--rollback", "--reason", "canary of 1.4"]);
+    back.exits(0).says("production: traffic on blue on 1 of 1 host");
+    back.holds(served_by(&lab, "web1") == "blue", "blue serves");
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    back.holds(report.contains("canary of 1.4: green") && report.contains("## Judgement"), &report);
+    back.holds(report.contains("worse, by chance less than once in"), &report);
+    // Its time counts from the verdict, not from the beginning of the watch.
+    back.never_says("MISSED");
+    drop(users);
+    // Never twice for one release.
+    watch(&lab, &["--rollback", "--reason", "canary of 1.4"]).exits(1).says("green gets no traffic");
+    // Nobody consents by nothing.
+    watch(&lab, &["--rollback"]).exits(2);
+    // What serves alone is judged by its own limits; nobody comes, and that is no verdict.
+    let quiet = watch(&lab, &["--for", "6s"]);
+    quiet.exits(8).says("not enough data to judge blue");
+    // A log that names no server judges nobody while both get requests.
+    write(&lab, "web1", FILE, &file);
+    canary(&lab, "access_log /var/log/nginx/access.log combined;");
+    lab.sh("web1", "systemctl start listings-green");
+    let _users = lab.load("web1", "/");
+    watch(&lab, &["--for", "8s"]).exits(8).says("no access log says which server a request went to");
+    run(&lab, &["check"]).says("log_format rollback '$msec|").says("access_log /var/log/nginx/listings.rollback.log");
+}
+
+#[test]
+fn a_good_release_is_good_across_rotation_and_a_blue_that_fails_is_not_baked() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    canary(&lab, LOG);
+    let users = lab.load("web1", "/");
+    let watched = {
+        let mut command = program(&lab, &["watch", "--for", "24s", "--json"]);
+        let folder = lab.folder().to_owned();
+        let watching = std::thread::spawn(move || Scene::of(&mut command, &folder));
+        std::thread::sleep(std::time::Duration::from_secs(8));
+        // As logrotate does it, and as `copytruncate` does; with a line of a stranger between.
+        lab.sh("web1", "cd /var/log/nginx; printf 'no line of\\033[31m ours\\n' >>rollback.log; mv rollback.log rollback.log.1; kill -USR1 $(cat /run/nginx.pid)");
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        lab.sh("web1", "cd /var/log/nginx; cp rollback.log rollback.log.2; : >rollback.log");
+        watching.join().expect("it ends")
+    };
+    watched.exits(0).says("another file has the name now").says("the file was cut").says("ours");
+    let judgement = last_judgement(&watched);
+    let tried = |colour: &str| judgement["sides"][colour]["tried"].as_u64().expect("a count") as f64;
+    // What nginx gave green is one in ten, to the request; what was lost while the log was cut is little.
+    let share = tried("green") / (tried("green") + tried("blue"));
+    watched.holds((0.095..0.105).contains(&share) && tried("blue") > 300.0, &judgement.to_string());
+    watched.holds(judgement["sides"]["blue"]["p95_ms"].is_u64(), &judgement.to_string());
+
+    // Baked: blue alone, by limits of its own.
+    let baked = rollback(&lab, &["--bake", "20s"]);
+    baked.exits(0);
+    let report = kept(&lab, "INCIDENT_REPORT.md");
+    baked.holds(report.contains("- [x] blue is baked for 20s: blue"), &report);
+    // Ctrl-C: traffic stays, and it is not baked.
+    let mut running = begin(&lab, &["--bake", "5m"]);
+    until("it judges", || running.said().contains("judge "));
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(running.exit(), 130, "{}", running.said());
+    assert!(running.said().contains("traffic on blue on 1 of 1 host"), "{}", running.said());
+    assert!(kept(&lab, "INCIDENT_REPORT.md").contains("- [ ] blue is not baked: interrupted"));
+    // Blue goes bad while it is baked.
+    let mut running = begin(&lab, &["--bake", "2m"]);
+    until("it judges", || running.said().contains("judge "));
+    let broken = lab.load("web1", "/die");
+    assert_eq!(running.exit(), 4, "{}", running.said());
+    assert!(running.said().contains("blue is judged bad: "), "{}", running.said());
+    drop((users, broken));
+}
