@@ -88,6 +88,14 @@ fn apps_that_only_a_network_of_containers_knows_are_switched_and_nobody_notices(
     undo.holds(site::read(&lab, "web1", FILE) == green && served_by(&lab, "web1") == "green", "as it was");
     undo.holds(leftovers(&lab, "web1").is_empty(), &leftovers(&lab, "web1"));
 
+    // What nginx prints is counted, too; green alone gets all of it.
+    let is_judged = || {
+        let load = lab.load("web1", "/");
+        site::run(&lab, &["watch", "--for", "8s"]).exits(0).says("green is good: green 0.0 % of ");
+        drop(load);
+    };
+    is_judged();
+
     // One that the file did not name is found once it was started, and not before.
     // It logs into a file of its own, too, that the host has nowhere.
     let alone = |server: &str| {
@@ -103,6 +111,7 @@ fn apps_that_only_a_network_of_containers_knows_are_switched_and_nobody_notices(
     scene.says("server errors not enough data (");
     scene.holds(site::read(&lab, "web1", FILE) == alone("app-blue:3000") && served_by(&lab, "web1") == "blue", "blue");
     site::run(&lab, &["undo"]).exits(0);
+    is_judged();
 
     // A link in the folder that is mounted.
     for side in ["blue", "green"] {

@@ -41,13 +41,14 @@ $rp_form
 --input"
   fi
 }
-# follow PATH: what comes to it from now on.
+# follow PATH: what comes to it from now on. An engine does not notice that nobody listens before there is something to say:
+# it has an end of its own.
 follow() {
   case $1 in
-    container:) in_engine logs --follow --tail 0 "$nginx_container" 2>/dev/null ;;
-    container:*) in_container tail -n 0 -F "${1#container:}" 2>/dev/null ;;
-    *) as_root tail -n 0 -F "$1" 2>/dev/null ;;
-  esac
+    container:) "$rp_keeper" timeout "$lasts" "$rp_engine" logs --follow --tail 0 "$nginx_container" ;;
+    container:*) "$rp_keeper" timeout "$lasts" "$rp_engine" exec "$nginx_container" tail -n 0 -F "${1#container:}" ;;
+    *) as_root tail -n 0 -F "$1" ;;
+  esac 2>/dev/null
 }
 add_limit() {
   words="$words
