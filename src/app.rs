@@ -1,6 +1,7 @@
 //! The story of each command on one screen. The only place that opens the config, makes the connection and reads who
 //! and where we are. Loops over no steps, parses nothing, formats nothing.
 
+mod assess;
 mod backups;
 mod load;
 mod look;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         | Some(
             Command::Status
             | Command::Check
+            | Command::Assess
             | Command::Backups { .. }
             | Command::Manual
             | Command::Completions { .. }
@@ -86,6 +88,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
         None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
         None | Some(Command::Undo { .. }) => session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await,
+        Some(Command::Assess) => session.assess(ReadOnly::new(ssh)).await,
         Some(Command::Watch { lasts, rollback, .. }) => {
             let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
             session.watch(ReadOnly::new(ssh), *lasts, *rollback).await
@@ -171,6 +174,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
         Some(
             Command::Status
             | Command::Check
+            | Command::Assess
             | Command::Watch { .. }
             | Command::Undo { .. }
             | Command::Backups { .. }
@@ -187,6 +191,12 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
     }
     if is_staging && cli.everywhere.env.as_deref().is_some_and(|env| env != "staging") {
         return Err(("called as rollback-staging, --env is staging".into(), None));
+    }
+    if let Some(Command::Watch { rollback: true, reason, .. }) = &cli.command
+        && reason.as_deref().is_none_or(|reason| reason.trim().is_empty())
+    {
+        let line = "rollback-prod watch --rollback --reason \"canary of 1.4\"";
+        return Err(("a rollback needs a reason; it is the consent to move traffic".into(), Some(line.into())));
     }
     let has_reason = cli.rollback.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
     if cli.command.is_none() && !has_reason && !cli.rollback.dry_run {

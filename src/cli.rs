@@ -61,7 +61,7 @@ pub struct RollbackFlags {
     #[arg(long, value_name = "a,b", value_delimiter = ',')]
     pub hosts: Vec<String>,
     /// After the rollback, judge blue for so long [default: that of [bake] in the config, where it stands]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = while_judged)]
     pub bake: Option<Duration>,
     /// Leave green running (drained) for diagnosis
     #[arg(long)]
@@ -109,10 +109,12 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<Backups>,
     },
+    /// Should we? What speaks for a rollback and against it, by the last ten minutes; changes nothing
+    Assess,
     /// Judge the release that gets traffic, by its requests, health and restarts; changes nothing without --rollback
     Watch {
         /// How long
-        #[arg(long = "for", value_name = "TIME", default_value = "30m", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "TIME", default_value = "30m", value_parser = while_judged)]
         lasts: Duration,
         /// Where it is judged bad, begin the rollback at once; --reason is the consent to that
         #[arg(long, requires = "watch_reason")]
@@ -145,6 +147,13 @@ pub enum Backups {
         /// A dump on the host, whatever it holds
         file: Option<String>,
     },
+}
+
+/// From a second to a week.
+fn while_judged(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|err| format!("{err}; for example 30m"))?;
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
+    if bounds.contains(&duration) { Ok(duration) } else { Err("it is from 1s to 7d".to_owned()) }
 }
 
 impl RollbackFlags {

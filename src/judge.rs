@@ -6,5 +6,6 @@
 
 pub mod interval;
 pub mod odds;
+pub mod severity;
 pub mod sides;
 pub mod verdict;

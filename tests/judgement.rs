@@ -155,6 +155,15 @@ fn canaries() -> Vec<Canary> {
         Canary { what: "green fails 5 %", green: 0.05, minutes: 5, asked: Asked::CaughtIn(99.0), ..HARMLESS },
         Canary { what: "green fails 2 %", green: 0.02, minutes: 5, asked: Asked::CaughtIn(95.0), ..HARMLESS },
         Canary { what: "green fails 2 %", per_second: 5.0, green: 0.02, minutes: 5, asked: Asked::Nothing, ..HARMLESS },
+        Canary { what: "harmless, green alone", share: 1.0, ..HARMLESS },
+        Canary {
+            what: "green alone fails 8 %",
+            share: 1.0,
+            green: 0.08,
+            minutes: 5,
+            asked: Asked::CaughtIn(99.0),
+            ..HARMLESS
+        },
         Canary { what: "harmless, at the end of a hold", minutes: 5, asked: Asked::GoodIn(70.0), ..HARMLESS },
         Canary {
             what: "harmless, at the end of a hold",
@@ -336,8 +345,21 @@ fn what_both_sides_suffer_is_not_the_releases() {
     let of = judgement.findings.iter().find(|finding| finding.rule == "error_share").expect("it is asked");
     assert!(of.words.ends_with("not this side alone"), "{}", of.words);
     // With nobody beside it there is only the limit.
+    let judgement = judged(&defaults(), errors(0, 0), errors(70, 600), 60);
+    assert!(judgement.words.ends_with("over the limit of 5 %, which is held over 2m"), "{}", judgement.words);
     let judgement = judged(&defaults(), errors(0, 0), errors(70, 600), 120);
     assert_eq!((judgement.opinion, judgement.findings[0].rule.as_str()), (Opinion::Bad, "error_share"));
+}
+
+#[test]
+fn an_outage_is_none_the_less_one_for_clients_that_repeat_it() {
+    // Forty clients of whom each asks thirty times: thinned it would be 3 %.
+    let outage = Attempts { tried: 1200, bad: 1200, once: 40, ..Attempts::default() };
+    assert_eq!(judged(&defaults(), errors(0, 0), outage, 120).opinion, Opinion::Bad);
+    // One client that does is no release, and nothing good either.
+    let one = Attempts { tried: 1200, bad: 100, once: 1, ..Attempts::default() };
+    let judgement = judged(&defaults(), errors(5, 10_800), one, 120);
+    assert_eq!(judgement.opinion, Opinion::NotEnoughData, "{judgement:#?}");
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn what_arrives_is_what_was_dumped() {
         scene.holds(is_done || options.contains(&"--in-order"), &format!("{how}: progress ends: {progress}"));
         assert_same(server, source(), &copy, how);
         assert_nobody_is_in(server, &copy);
-        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+        server.sql("postgres", &format!("DROP DATABASE {copy} WITH (FORCE)"));
     }
 }
 
@@ -278,7 +278,7 @@ fn large_dump(server: &Server) -> Vec<u8> {
          CREATE INDEX ON big (md5(body)); CREATE INDEX ON more (md5(body)); CREATE VIEW last AS SELECT 1;",
     );
     let dump = server.dump(&[], &name);
-    server.sql("postgres", &format!("DROP DATABASE {name}"));
+    server.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
     dump
 }
 
@@ -292,7 +292,7 @@ fn a_block_that_is_split_arrives_whole_whoever_loads_which_part() {
     let whole = server.database();
     load(server, folder, &dump, &whole, &["--jobs=1"]).exits(0);
     let expected = content(&whole);
-    server.sql("postgres", &format!("DROP DATABASE {whole}"));
+    server.sql("postgres", &format!("DROP DATABASE {whole} WITH (FORCE)"));
     let of_windows = dump.iter().flat_map(|byte| if *byte == b'\n' { b"\r\n".to_vec() } else { vec![*byte] }).collect();
     let ways: &[(&str, Vec<u8>, &[&str])] = &[
         ("both", gzip(&dump), &["--jobs=3", "--split=0", "--split=1"]),
@@ -309,7 +309,7 @@ fn a_block_that_is_split_arrives_whole_whoever_loads_which_part() {
         let is_split = options.contains(&"--split=0") && !options.contains(&"--in-order");
         scene.holds(is_split == (parts.trim() != "1"), &format!("{how}: {parts} transactions"));
         assert_nobody_is_in(server, &copy);
-        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+        server.sql("postgres", &format!("DROP DATABASE {copy} WITH (FORCE)"));
     }
     // A row in the third part that no table takes, and a dump that ends in it.
     let at = find(&dump, "\n70000\t") + 1;
@@ -320,7 +320,7 @@ fn a_block_that_is_split_arrives_whole_whoever_loads_which_part() {
         let copy = server.database();
         load(server, folder, dump, &copy, &["--jobs=3", "--split=0"]).exits(1).says(why);
         assert_nobody_is_in(server, &copy);
-        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+        server.sql("postgres", &format!("DROP DATABASE {copy} WITH (FORCE)"));
     }
 }
 
@@ -384,7 +384,7 @@ fn a_bad_dump_ends_the_load_with_its_reason() {
         let is_odd = scene.status.code() == Some(3);
         scene.holds(scene.status.code() == Some(1) || is_odd, &format!("{how}: it fails"));
         let scene = if is_odd {
-            server.sql("postgres", &format!("DROP DATABASE {copy}"));
+            server.sql("postgres", &format!("DROP DATABASE {copy} WITH (FORCE)"));
             server.sql("postgres", &format!("CREATE DATABASE {copy} TEMPLATE template0"));
             load(server, folder, dump, &copy, &["--in-order"])
         } else {
@@ -400,7 +400,7 @@ fn a_bad_dump_ends_the_load_with_its_reason() {
         scene.holds(last.contains(why) && !last.is_empty(), &format!("{how}: the last line says why: {why}"));
         scene.holds(scene.took < Duration::from_secs(20), &format!("{how}: it ends in time"));
         assert_nobody_is_in(server, &copy);
-        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+        server.sql("postgres", &format!("DROP DATABASE {copy} WITH (FORCE)"));
     }
     assert!(!Path::new("/tmp/x").exists(), "nothing of it was run");
 }

@@ -393,6 +393,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         unfit: None,
         names_servers: false,
         tells_times: false,
+        is_of_file: true,
     };
     let places = BTreeMap::from([(0, Place { device: 1, inode: 2, offset: 3 })]);
     let lasts = Duration::from_secs(1);

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site", "found", "logs"]),
-    ("judge", &["interval", "odds", "sides", "verdict"]),
+    ("judge", &["interval", "odds", "sides", "verdict", "severity"]),
     ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
     ("hosts", &["carried", "program", "answer", "remote", "facts", "question", "job", "ssh"]),
     ("incident", &["journal", "folder", "patterns", "past", "capture", "evidence"]),
@@ -81,7 +81,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &[]),
-    ("app", &["load", "undo", "look", "rollback", "backups", "watch"]),
+    ("app", &["load", "undo", "look", "rollback", "backups", "watch", "assess"]),
     ("main", &[]),
 ];
 

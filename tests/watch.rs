@@ -54,10 +54,14 @@ fn a_bad_release_is_seen_and_rolled_back_with_its_figures_as_the_reason() {
         .says("green is bad: green on web1: http://127.0.0.1:8081/ answers 500, 3 times in a row: bad; nothing was changed")
         .says("traffic on blue 90 % and green 10 % on 1 of 1 host");
     // By its requests.
+    run(&lab, &["assess"]).exits(7).says("P0: roll back now: green on web1: ");
     let users = lab.load("web1", "/");
     lab.config("[judge]\nhealth = 1000\n");
     let seen = watch(&lab, &["--for", "2m"]);
     seen.exits(7).says("at the same time: worse, by chance less than once in");
+    let assessed = run(&lab, &["assess"]);
+    assessed.exits(7).says("worse_by     green 100.0 % of ").says("severity     P0").says("--severity P0");
+    assessed.holds(assessed.took < std::time::Duration::from_secs(8), &format!("{:?}", assessed.took));
     seen.holds(incidents(&lab).is_empty(), "a watch that only looks leaves nothing");
     // Where only root may read the log, he reads it for us.
     lab.sh("web1", "chmod 600 /var/log/nginx/rollback.log");
@@ -72,8 +76,11 @@ fn a_bad_release_is_seen_and_rolled_back_with_its_figures_as_the_reason() {
     drop(users);
     // Never twice for one release.
     watch(&lab, &["--rollback", "--reason", "canary of 1.4"]).exits(1).says("green gets no traffic");
+    run(&lab, &["assess"]).exits(0).says("not a rollback situation: green gets no traffic");
     // Nobody consents by nothing.
     watch(&lab, &["--rollback"]).exits(2);
+    watch(&lab, &["--rollback", "--reason", " "]).exits(2).says("a rollback needs a reason");
+    watch(&lab, &["--for", "99y"]).exits(2).says("it is from 1s to 7d");
     // What serves alone is judged by its own limits; nobody comes, and that is no verdict.
     let quiet = watch(&lab, &["--for", "6s"]);
     quiet.exits(8).says("not enough data to judge blue");
@@ -124,6 +131,7 @@ fn a_good_release_is_good_across_rotation_and_a_blue_that_fails_is_not_baked() {
     assert!(running.said().contains("traffic on blue on 1 of 1 host"), "{}", running.said());
     assert!(kept(&lab, "INCIDENT_REPORT.md").contains("- [ ] blue is not baked: interrupted"));
     // Blue goes bad while it is baked.
+    lab.config("[judge]\nwindow = \"10s\"\n");
     let mut running = begin(&lab, &["--bake", "2m"]);
     until("it judges", || running.said().contains("judge "));
     let broken = lab.load("web1", "/die");

@@ -141,9 +141,9 @@ impl Session<'_> {
 
     /// What `watch` and `--bake` could not judge by the logs that there are, and the lines that would tell it.
     async fn unjudged(&self, fleet: &impl Ask, facts: &Facts) -> Vec<String> {
-        let found = measure::find_logs(fleet, self.inventory(), facts).await;
+        let found = measure::find_logs(fleet, self.inventory(), facts, None).await;
         let lines = nginx::log_lines(self.inventory().service.as_str());
-        let lacking = found.readable.iter().filter_map(|(host, logs)| {
+        let lacking = found.readable.iter().filter_map(|measure::HostLogs { host, logs, .. }| {
             let servers = logs.iter().all(|log| !log.names_servers).then_some("which server a request went to");
             let times = logs.iter().all(|log| !log.tells_times).then_some("how long one took");
             let lacks: Vec<&str> = servers.into_iter().chain(times).collect();

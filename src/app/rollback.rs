@@ -32,10 +32,17 @@ use crate::tell::story::Story;
 use crate::tell::times;
 
 impl Session<'_> {
-    /// The rollback; `because` is what a watch judged it by.
-    pub(super) async fn rollback(&self, fleet: ReadOnly<Ssh>, because: Option<Judgement>) -> u8 {
+    /// The rollback; `because` is what a watch judged it by, and who listens for signals already.
+    pub(super) async fn rollback(
+        &self,
+        fleet: ReadOnly<Ssh>,
+        because: Option<(Judgement, watch::Receiver<u32>)>,
+    ) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
-        let interrupts = watch_signals(self.terminal.is_json());
+        let (because, interrupts) = match because {
+            Some((judgement, interrupts)) => (Some(judgement), interrupts),
+            None => (None, watch_signals(self.terminal.is_json())),
+        };
         let redactor = self.redactor();
         let mut first_interrupt = interrupts.clone();
         let (facts, plan) = tokio::select! {
@@ -118,8 +125,12 @@ impl Session<'_> {
         let paper = async {
             // What did not get through is tried once more with the last message, and named then.
             let _ = notify::wait_for(first).await;
-            self.bake(&fleet, &journal, &folder, &done).await;
-            self.write_paper(&journal, &folder, &done).await
+            let told = self.write_paper(&journal, &folder, &done).await;
+            match self.bake(&fleet, &journal, &done).await {
+                // Nobody waits for the first message until blue is baked, and it says nothing of that.
+                true => self.write_paper(&journal, &folder, &done).await,
+                false => told,
+            }
         };
         let told = engine.while_watched(paper).await;
         engine.settle().await;
@@ -210,13 +221,10 @@ impl Session<'_> {
         }
     }
 
-    /// The side that serves now is judged for as long as asked. The report is there before, should nobody wait for that.
-    async fn bake(&self, fleet: &Ssh, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) {
+    /// The side that serves now is judged for as long as asked. Whether it was.
+    async fn bake(&self, fleet: &Ssh, journal: &Journal<'_>, done: &Finished<'_>) -> bool {
         let is_over = *done.interrupts.borrow() > 0 || !journal.production(Production::is_all_shifted);
-        let Some(lasts) = self.request.bake.filter(|_| !is_over) else { return };
-        if let Err(err) = self.write_reports(journal, folder, done) {
-            self.terminal.warning(&format!("{err:#}"));
-        }
+        let Some(lasts) = self.request.bake.filter(|_| !is_over) else { return false };
         let judged = done.plan.direction.colour(Side::To);
         let step = journal.begin(StepWord::Judge, None);
         let hold = Hold {
@@ -237,6 +245,7 @@ impl Session<'_> {
             (false, Opinion::Bad) => step.end(Status::Failed, format!("{judged} is judged bad: {words}")),
             (false, Opinion::NotEnoughData) => step.end(Status::Skipped, format!("{judged} is not baked: {words}")),
         }
+        true
     }
 
     /// Report and messages, while it is still looked that somebody serves. What was told of production.

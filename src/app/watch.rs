@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Session, incident_id, rollback::watch_signals};
-use crate::engine::hold::{Hold, HoldEnd};
+use crate::engine::hold::Hold;
 use crate::engine::planner::Refusal;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::ReadOnly;
@@ -13,7 +15,7 @@ use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::request::Request;
-use crate::nouns::rules::Opinion;
+use crate::nouns::rules::{Judgement, Opinion};
 use crate::steps::observe::observe;
 use crate::tell::terminal::Terminal;
 
@@ -22,7 +24,15 @@ impl Session<'_> {
     pub(super) async fn watch(&self, fleet: ReadOnly<Ssh>, lasts: Duration, rolls_back: bool) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = watch_signals(self.terminal.is_json());
-        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
+        let mut first = interrupts.clone();
+        let facts = tokio::select! {
+            facts = observe(&fleet, self.inventory(), self.request.direction, &journal) => facts,
+            Ok(_) = first.wait_for(|count| *count > 0) => {
+                let production = "interrupted; nothing was changed".to_owned();
+                let verdict = Verdict { exit: 130, production, next: self.command("status"), left: Vec::new() };
+                return self.end(&verdict, None, None, None);
+            }
+        };
         let serving = journal.production(|production| Serves::of(production, &facts));
         if let Some(refusal) = refusal(&serving, rolls_back) {
             self.terminal.refusals(&[refusal]);
@@ -45,14 +55,21 @@ impl Session<'_> {
             alone: serving.alone(),
             lasts,
         }
-        .run(interrupts)
+        .run(interrupts.clone())
         .await;
-        if rolls_back && held.judgement.opinion == Opinion::Bad {
+        // What serves now is not what served when it began: somebody may have rolled back, or shifted traffic, meanwhile.
+        observe(&fleet, self.inventory(), self.request.direction, &journal).await;
+        let is_as_it_was = journal.production(|production| Serves::of(production, &facts)) == serving;
+        let is_bad = !held.was_interrupted && held.judgement.opinion == Opinion::Bad;
+        if rolls_back && is_bad && is_as_it_was && *interrupts.borrow() == 0 {
             drop(journal);
-            return self.roll_back(fleet, held).await;
+            return self.roll_back(fleet, held.judgement, interrupts).await;
         }
         let words = journal.production(Production::words);
-        let (exit, said, next) = match (held.was_interrupted, held.judgement.opinion) {
+        let (exit, said, next) = match (held.was_interrupted || *interrupts.borrow() > 0, held.judgement.opinion) {
+            (false, _) if !is_as_it_was => {
+                (8, "who gets traffic has changed meanwhile, and not by this".to_owned(), "status")
+            }
             (true, opinion) => (130, format!("interrupted; {judged} was {opinion} so far"), "status"),
             (false, Opinion::Bad) => (7, format!("{judged} is bad"), "--reason '…'"),
             (false, Opinion::Good) => (0, format!("{judged} is good"), "status"),
@@ -68,35 +85,35 @@ impl Session<'_> {
     }
 
     /// The same rollback as ever, whose reason says which rule, with which figures.
-    async fn roll_back(&self, fleet: ReadOnly<Ssh>, held: HoldEnd) -> u8 {
+    async fn roll_back(&self, fleet: ReadOnly<Ssh>, judgement: Judgement, interrupts: watch::Receiver<u32>) -> u8 {
         let clock = Clock::start();
         let id = incident_id(clock);
         let terminal = Terminal::new(self.terminal.is_json(), self.terminal.is_verbose(), Some(id.clone()));
         let request = Request {
             id,
-            reason: format!("{}: {}", self.request.reason, held.judgement.words),
+            reason: format!("{}: {}", self.request.reason, judgement.words),
             begun_at: clock.began_at(),
             ..self.request.clone()
         };
         let session = Session { terminal: &terminal, clock, loaded: self.loaded, request: &request };
-        session.rollback(fleet, Some(held.judgement)).await
+        session.rollback(fleet, Some((judgement, interrupts))).await
     }
 }
 
 /// Who gets traffic, over all balancers that were reached.
-#[derive(Debug, Clone, Copy, Default)]
-struct Serves {
-    blue: bool,
-    green: bool,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Serves {
+    pub(super) blue: bool,
+    pub(super) green: bool,
 }
 
 impl Serves {
-    fn of(production: &Production, facts: &Facts) -> Serves {
+    pub(super) fn of(production: &Production, facts: &Facts) -> Serves {
         let sends_to = |colour| facts.hosts.iter().any(|host| production.found_sending_to(&host.host, colour));
         Serves { blue: sends_to(Colour::Blue), green: sends_to(Colour::Green) }
     }
 
-    fn alone(self) -> Option<Colour> {
+    pub(super) fn alone(self) -> Option<Colour> {
         match (self.blue, self.green) {
             (true, false) => Some(Colour::Blue),
             (false, true) => Some(Colour::Green),

@@ -4,7 +4,7 @@
 //!     load --read=WORD… [--jobs=N] [--progress=FILE] [--bytes=N] [--in-order] [--split=PLACE…] -- psql WORD…
 //!     count [--every=MS] [--lasts=SECONDS] [--since=SECONDS] [--limit=MS…] LOG…
 //!
-//! where a LOG is `--form=TEXT [--escape=json|none]` with `--file=PATH [--from=end|back|DEVICE:INODE:OFFSET]` or `--input`
+//! where a LOG is `[--number=N] --form=TEXT [--escape=json|none]` with `--file=PATH [--from=end|back|DEVICE:INODE:OFFSET]` or `--input`
 //! behind it; `--unlink` removes the program's own file, so that nothing of it is left whatever ends it.
 //!
 //! Exit: 0 done; 1 not, and why on standard error; 2 words that it does not know; [`load::ODD`].
@@ -20,7 +20,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use logs::counts::Place;
 use logs::follow::Begin;
 use logs::form::{Escape, Form};
-use logs::reader::{self, LogSource, ReaderWords};
+use logs::reader::{self, LogSource, LogWords, ReaderWords};
 
 enum Work {
     /// It runs here, which is all that was asked.
@@ -107,21 +107,24 @@ fn count_words(parser: &mut Parser) -> Result<ReaderWords, lexopt::Error> {
         limits: Vec::new(),
         since: 0,
     };
-    let (mut form, mut escape, mut begin) = (String::new(), Escape::Default, Begin::End);
+    let (mut form, mut escape, mut begin, mut number) = (String::new(), Escape::Default, Begin::End, 0);
     while let Some(word) = parser.next()? {
         match word {
             Arg::Long("every") => words.every = Duration::from_millis(parser.value()?.parse()?),
             Arg::Long("lasts") => words.lasts = Duration::from_secs(parser.value()?.parse()?),
             Arg::Long("since") => words.since = parser.value()?.parse()?,
             Arg::Long("limit") => words.limits.push(parser.value()?.parse()?),
+            Arg::Long("number") => number = parser.value()?.parse()?,
             Arg::Long("form") => (form, escape) = (parser.value()?.string()?, Escape::Default),
             Arg::Long("escape") => escape = parser.value()?.parse_with(escape_of)?,
             Arg::Long("from") => begin = parser.value()?.parse_with(begin_of)?,
             Arg::Long("file") => {
                 let source = LogSource::File(parser.value()?.into(), begin);
-                words.logs.push((source, Form::new(&form, escape)));
+                words.logs.push(LogWords { number, source, form: Form::new(&form, escape) });
             }
-            Arg::Long("input") => words.logs.push((LogSource::Input, Form::new(&form, escape))),
+            Arg::Long("input") => {
+                words.logs.push(LogWords { number, source: LogSource::Input, form: Form::new(&form, escape) });
+            }
             Arg::Long("unlink") => remove_ourselves(),
             other => return Err(other.unexpected()),
         }

@@ -1,7 +1,7 @@
 //! Judges a side for a while: what is measured comes in, every so often the rules are asked, each verdict is recorded, and the
 //! first bad one ends it. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,11 +14,12 @@ use crate::incident::journal::Journal;
 use crate::judge::sides::Sides;
 use crate::judge::verdict::{HardFacts, judge};
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Inventory, Role};
+use crate::nouns::inventory::{Inventory, Reach, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::record::What;
 use crate::nouns::rules::{Finding, Judgement, Judging, Opinion};
-use crate::steps::measure::{Meter, find_logs, life, names};
+use crate::nouns::side::Side;
+use crate::steps::measure::{LogsFound, Meter, find_logs, life, named};
 
 /// The rules are asked so often.
 const LOOK: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const RECORDED_EVERY_SECONDS: u64 = 10;
 /// Counts are begun anew after so long: what was an hour ago says little of now.
 const ROUND_SECONDS: u64 = 1800;
+/// So many requests of others, and none of the judged side's, are no chance.
+const STRANGERS: u64 = 50;
 /// Restarts count within so long.
 const RESTARTS_SECONDS: u64 = 300;
 
@@ -61,17 +64,25 @@ struct Health {
     restarts: Vec<u64>,
 }
 
+/// What is known of it on all of them.
+#[derive(Debug, Default)]
+struct Known {
+    health: BTreeMap<HostName, Health>,
+    /// Those that could not be asked.
+    unasked: BTreeSet<HostName>,
+}
+
 impl<F: Ask> Hold<'_, F> {
-    /// Ends with the first bad judgement, after its time, or when somebody interrupts it.
+    /// Ends with the first bad judgement, after its time, or when somebody interrupts it: then nothing is called bad any more.
     pub async fn run(&self, mut interrupts: watch::Receiver<u32>) -> HoldEnd {
-        let logs = find_logs(self.fleet, self.inventory, self.facts).await;
+        let logs = tokio::select! {
+            logs = find_logs(self.fleet, self.inventory, self.facts, self.alone) => logs,
+            Ok(_) = interrupts.wait_for(|count| *count > 0) => {
+                return HoldEnd { judgement: self.nothing(), was_interrupted: true };
+            }
+        };
         logs.notes.iter().for_each(|note| self.journal.note(note.clone()));
-        if self.alone.is_none() && !logs.readable.iter().flat_map(|(_, logs)| logs).any(|log| log.names_servers) {
-            self.journal.note(
-                "no access log says which server a request went to, so neither side's can be counted; `check` prints \
-                 the lines to add",
-            );
-        }
+        self.note_what_is_not_told(&logs);
         let meter = Meter::new(self.fleet, self.inventory, self.facts, self.journal, self.judging.rules.limits_ms());
         let reading = async {
             meter.run(&logs.readable, self.lasts + LOOK).await;
@@ -99,17 +110,49 @@ impl<F: Ask> Hold<'_, F> {
         }
     }
 
+    /// Nothing is judged by a number that nobody measured, and that is said.
+    fn note_what_is_not_told(&self, logs: &LogsFound) {
+        let all = || logs.readable.iter().flat_map(|of| &of.logs);
+        if self.alone.is_none() && !all().any(|log| log.names_servers) {
+            self.journal.note(
+                "no access log says which server a request went to, so neither side's can be counted; `check` prints \
+                 the lines to add",
+            );
+        }
+        let rules = &self.judging.rules;
+        let of_times: Vec<&str> =
+            rules.slow.iter().map(|rule| rule.name).chain(rules.slower.map(|_| "slower")).collect();
+        if all().next().is_some() && !all().any(|log| log.tells_times) && !of_times.is_empty() {
+            self.journal.note(format!(
+                "no access log says how long a request took, so {} is not judged; `check` prints the lines to add",
+                of_times.join(" and ")
+            ));
+        }
+    }
+
+    /// Requests are logged, and none of them is the judged side's: its servers have other addresses there.
+    fn note_strangers(&self, sides: &Sides) {
+        let all = sides.all();
+        let strangers = all.elsewhere().tried;
+        if strangers >= STRANGERS && all.of(self.judged).tried == 0 {
+            self.journal.note(format!(
+                "of {strangers} requests in the access logs none went to a server of {}: is it logged by another address than \
+                 the config's?",
+                self.judged
+            ));
+        }
+    }
+
     async fn look(&self, meter: &Meter<'_, F>, interrupts: &mut watch::Receiver<u32>) -> HoldEnd {
         let begun = self.now();
-        let window = self.judging.rules.window.as_secs();
-        let mut sides = Sides::new(names(self.inventory, self.facts), self.judged, self.alone, window);
+        let ends = begun + self.lasts.as_secs();
+        let mut sides = Sides::new(named(), self.judged, self.alone, self.judging.rules.window.as_secs());
         sides.begin(begun, self.alone);
-        let mut health: BTreeMap<HostName, Health> = BTreeMap::new();
+        let mut known = Known::default();
         let (mut round, mut recorded) = (1, None);
         let mut judgement = self.nothing();
-        let already = *interrupts.borrow();
         loop {
-            let is_over = self.now() >= begun + self.lasts.as_secs();
+            let is_over = self.now() >= ends;
             let is_new = recorded.is_none_or(|(at, opinion): (u64, Opinion)| {
                 opinion != judgement.opinion || self.now() >= at + RECORDED_EVERY_SECONDS || is_over
             });
@@ -117,36 +160,66 @@ impl<F: Ask> Hold<'_, F> {
                 recorded = Some((self.now(), judgement.opinion));
                 self.journal.record(What::Judged(Box::new(judgement.clone())));
             }
+            if is_over {
+                self.note_strangers(&sides);
+            }
             if judgement.opinion == Opinion::Bad || is_over {
                 return HoldEnd { judgement, was_interrupted: false };
             }
+            let asked = async {
+                sleep(LOOK).await;
+                self.ask(&mut known).await;
+            };
             tokio::select! {
-                () = sleep(LOOK) => {}
-                Ok(_) = interrupts.wait_for(|count| *count > already) => {
+                () = asked => {}
+                Ok(_) = interrupts.wait_for(|count| *count > 0) => {
                     return HoldEnd { judgement, was_interrupted: true };
                 }
             }
-            if self.now() >= sides.since() + ROUND_SECONDS {
+            // Never so late that what is left is too short to say anything.
+            if self.now() >= sides.since() + ROUND_SECONDS && self.now() + ROUND_SECONDS / 2 <= ends {
                 sides.begin(self.now(), self.alone);
                 round += 1;
             }
-            self.ask(&mut health).await;
             meter.take().iter().for_each(|batch| sides.take(batch));
-            let facts = HardFacts { findings: self.hard(&health) };
+            let facts = HardFacts { findings: self.hard(&known) };
             judgement = judge(&self.judging.rules, &sides, &facts, self.now(), round);
             (judgement.after_s, judgement.of_s) = ((self.now() - begun).max(1), self.lasts.as_secs());
         }
     }
 
-    /// How the judged side is on its hosts. A host that cannot be asked says nothing.
-    async fn ask(&self, health: &mut BTreeMap<HostName, Health>) {
-        let apps = self.inventory.with_role(Role::App).filter(|host| self.facts.seen(&host.name).is_some());
-        let lives = apps
-            .map(|host| async { (host.name.clone(), life(self.fleet, self.inventory, &host.name, self.judged).await) });
+    /// The hosts on which the judged side gets requests: those of a balancer that sends to it.
+    fn hosts(&self) -> Vec<&HostName> {
+        let reach = self.inventory.app(self.judged).reach;
+        let gets = |host: &HostName| {
+            self.journal.production(|production| {
+                let was_moved = production.is_shifted(host) && production.direction().colour(Side::To) == self.judged;
+                was_moved || production.found_sending_to(host, self.judged)
+            })
+        };
+        let apps = self.inventory.with_role(Role::App).map(|host| &host.name);
+        apps.filter(|host| self.facts.seen(host).is_some() && (reach == Reach::AnyBalancer || gets(host))).collect()
+    }
+
+    /// How the judged side is on its hosts. A host that cannot be asked says nothing, and that is said once.
+    async fn ask(&self, known: &mut Known) {
+        let lives = self
+            .hosts()
+            .into_iter()
+            .map(|host| async move { (host, life(self.fleet, self.inventory, host, self.judged).await) });
+        let answers = join_all(lives).await;
         let now = self.now();
-        for (host, life) in join_all(lives).await {
-            let Ok(life) = life else { continue };
-            let health = health.entry(host).or_default();
+        for (host, life) in answers {
+            let life = match life {
+                Ok(life) => life,
+                Err(failure) => {
+                    if known.unasked.insert(host.clone()) {
+                        self.journal.note(format!("{host}: how {} is there is not known: {failure}", self.judged));
+                    }
+                    continue;
+                }
+            };
+            let health = known.health.entry(host.clone()).or_default();
             match life.complaint {
                 None => health.bad = 0,
                 Some(complaint) => {
@@ -164,11 +237,11 @@ impl<F: Ask> Hold<'_, F> {
         }
     }
 
-    fn hard(&self, health: &BTreeMap<HostName, Health>) -> Vec<Finding> {
+    fn hard(&self, known: &Known) -> Vec<Finding> {
         let bad = |rule: &str, words: String| Finding { rule: rule.to_owned(), opinion: Opinion::Bad, words };
         let judged = self.judged;
         let mut findings = Vec::new();
-        for (host, health) in health {
+        for (host, health) in &known.health {
             let restarts = u32::try_from(health.restarts.len()).unwrap_or(u32::MAX);
             if health.bad >= self.judging.health {
                 let (times, why) = (health.bad, &health.complaint);

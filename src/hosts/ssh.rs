@@ -43,6 +43,8 @@ const BEAT: Duration = Duration::from_secs(2);
 const SURE_FOR: Duration = Duration::from_secs(1);
 /// What rides on the handshake where nothing is to be asked: it says that there is a shell.
 const HERE: &[&str] = &[":\n"];
+/// A stream makes so many connections that others can use, too, before it takes one for itself.
+const STREAMS_TRY: u32 = 2;
 /// Open files for each host: the pipes of its ssh and of its shells, twelve as a rule, more where logs stream.
 const FILES_PER_HOST: u64 = 32;
 /// And for all the rest.
@@ -169,10 +171,21 @@ impl Ssh {
         let line = self.line(host)?;
         let deadline = Instant::now() + program.limit;
         line.sent.fetch_add(1, Ordering::Relaxed);
+        let mut made = 0;
         loop {
             let mut open = line.open.lock().await;
             let Some(session) = open.as_ref().filter(|open| !open.is_broken.load(Ordering::Relaxed)).cloned() else {
                 *open = None;
+                // A stream may take an hour: it does not ride on the handshake that all others wait for behind it. Where there
+                // are no sessions but that one (MaxSessions 1), it does.
+                if matches!(sink, Sink::Stream(_)) && made < STREAMS_TRY {
+                    made += 1;
+                    let limit = self.settings.connect_timeout;
+                    let here = Program { name: "here", parts: HERE, arguments: Vec::new(), cargo: &[], limit };
+                    let (_, session) = self.connect(&line.host, &here, Sink::Memory(&mut Vec::new())).await?;
+                    *open = Some(Arc::new(session));
+                    continue;
+                }
                 let (answer, session) = self.connect(&line.host, program, sink).await?;
                 *open = Some(Arc::new(session));
                 return Ok(answer);

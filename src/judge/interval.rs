@@ -18,6 +18,8 @@ pub struct Interval {
 
 /// Standard deviations on both sides for 95 of 100.
 const Z: f64 = 1.959_964;
+/// On both sides for 999 of 1000.
+const SURE: f64 = 3.290_527;
 
 impl Counted {
     /// `None` of nothing.
@@ -30,12 +32,16 @@ impl Counted {
     /// `centre ± half`, with `centre = (p + z²/2n) / (1 + z²/n)` and
     /// `half = z / (1 + z²/n) · √(p(1 − p)/n + z²/4n²)`.
     pub fn interval(self) -> Option<Interval> {
+        self.interval_at(Z)
+    }
+
+    fn interval_at(self, z: f64) -> Option<Interval> {
         let p = self.share()?;
         let n = self.of as f64;
-        let z2 = Z * Z;
+        let z2 = z * z;
         let scale = 1.0 + z2 / n;
         let centre = (p + z2 / (2.0 * n)) / scale;
-        let half = Z / scale * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+        let half = z / scale * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
         // Of none and of all the sums leave a last bit.
         let low = if self.bad == 0 { 0.0 } else { (centre - half).max(0.0) };
         let high = if self.bad == self.of { 1.0 } else { (centre + half).min(1.0) };
@@ -45,8 +51,17 @@ impl Counted {
     /// By how much this share is larger than another one, and between which bounds: Newcombe's hybrid score (1998,
     /// method 10), made of the two intervals of Wilson. `None` where either is of nothing.
     pub fn minus(self, other: Counted) -> Option<(f64, Interval)> {
+        self.minus_at(other, Z)
+    }
+
+    /// Whether it is larger than another one, by chance in less than one of a thousand.
+    pub fn is_surely_above(self, other: Counted) -> bool {
+        self.minus_at(other, SURE).is_some_and(|(_, between)| between.low > 0.0)
+    }
+
+    fn minus_at(self, other: Counted, z: f64) -> Option<(f64, Interval)> {
         let (p, q) = (self.share()?, other.share()?);
-        let (of_p, of_q) = (self.interval()?, other.interval()?);
+        let (of_p, of_q) = (self.interval_at(z)?, other.interval_at(z)?);
         let difference = p - q;
         Some((
             difference,

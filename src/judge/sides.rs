@@ -12,6 +12,8 @@ use crate::nouns::colour::{Colour, Each};
 
 /// Fewer clients cannot be told from a proxy, a CDN or a load test in front: then each error counts.
 const TOLD_APART: u64 = 8;
+/// So many clients, and one in ten of those that were told apart, are no client that repeats an error: then each error counts.
+const SPREAD: u64 = 5;
 /// Ticks that later lines may still add to: a request ends when it ends, and hosts are read one after the other.
 const STILL_OPEN: u64 = 60;
 
@@ -19,10 +21,11 @@ const STILL_OPEN: u64 = 60;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SidesTick {
     sides: Each<Attempts>,
+    /// Of sums: the errors of their ticks, which are counted by ten seconds.
+    errors: Each<Counted>,
     /// Of servers that are neither's, or that the log does not name.
     elsewhere: Attempts,
     requests: u64,
-    errors: u64,
     clients: u64,
 }
 
@@ -83,7 +86,6 @@ impl Sides {
         for (at, tick) in batch.ticks.range(first..) {
             let here = self.ticks.entry(*at).or_default();
             here.requests += tick.requests;
-            here.errors += tick.errors;
             here.clients = here.clients.max(tick.clients);
             for (server, attempts) in &tick.servers {
                 let whose = match server.as_str() {
@@ -106,23 +108,22 @@ impl Sides {
         let recent = self.ticks.split_off(&newest.saturating_sub(self.kept));
         for tick in std::mem::replace(&mut self.ticks, recent).values() {
             seen(&mut self.odds, tick, self.judged);
-            self.settled.merge(tick);
+            self.settled.add(tick);
         }
     }
 
     /// The last so many seconds up to a moment, whole ticks.
     pub fn last(&self, seconds: u64, now: u64) -> SidesTick {
         let mut sum = SidesTick::default();
-        for tick in self.ticks.range(now.saturating_sub(seconds) / TICK * TICK..).map(|(_, tick)| tick) {
-            sum.merge(tick);
-        }
+        let from = now.saturating_sub(seconds) / TICK * TICK;
+        self.ticks.range(from..).for_each(|(_, tick)| sum.add(tick));
         sum
     }
 
     /// Everything since the beginning.
     pub fn all(&self) -> SidesTick {
         let mut sum = self.settled.clone();
-        self.ticks.values().for_each(|tick| sum.merge(tick));
+        self.ticks.values().for_each(|tick| sum.add(tick));
         sum
     }
 
@@ -135,7 +136,7 @@ impl Sides {
 }
 
 fn seen(odds: &mut Odds, tick: &SidesTick, judged: Colour) {
-    let (own, other) = (tick.errors_of(judged), tick.errors_of(judged.other()));
+    let (own, other) = (tick.counted(judged), tick.counted(judged.other()));
     let all = own.of + other.of;
     if all > 0 {
         odds.see(own.bad, other.bad, own.of as f64 / all as f64);
@@ -143,12 +144,13 @@ fn seen(odds: &mut Odds, tick: &SidesTick, judged: Colour) {
 }
 
 impl SidesTick {
-    fn merge(&mut self, other: &SidesTick) {
+    /// One more tick to a sum of ticks.
+    fn add(&mut self, other: &SidesTick) {
+        self.errors = Each::from(|colour| *self.errors.of(colour) + other.counted(colour));
         self.sides.blue.merge(&other.sides.blue);
         self.sides.green.merge(&other.sides.green);
         self.elsewhere.merge(&other.elsewhere);
         self.requests += other.requests;
-        self.errors += other.errors;
         self.clients = self.clients.max(other.clients);
     }
 
@@ -161,12 +163,24 @@ impl SidesTick {
         self.clients >= TOLD_APART
     }
 
-    /// Errors among a side's attempts: once for each client and ten seconds where clients can be told apart, since one who
-    /// reloads a broken page is not eight.
-    pub fn errors_of(&self, colour: Colour) -> Counted {
+    /// Errors among a side's attempts of ten seconds: once for each client where clients can be told apart and few of them err,
+    /// since one who reloads a broken page is not eight.
+    fn counted(&self, colour: Colour) -> Counted {
         let attempts = self.of(colour);
-        let bad = if self.tells_clients_apart() { attempts.once } else { attempts.bad };
-        Counted { bad, of: attempts.tried }
+        let is_one_of_few = attempts.once < SPREAD || attempts.once * 10 < self.clients;
+        let is_thinned = self.tells_clients_apart() && is_one_of_few;
+        Counted { bad: if is_thinned { attempts.once } else { attempts.bad }, of: attempts.tried }
+    }
+
+    /// The same of all of its ticks.
+    pub fn errors_of(&self, colour: Colour) -> Counted {
+        *self.errors.of(colour)
+    }
+
+    /// Every error, whoever repeats it.
+    pub fn raw_errors_of(&self, colour: Colour) -> Counted {
+        let attempts = self.of(colour);
+        Counted { bad: attempts.bad, of: attempts.tried }
     }
 
     /// Requests to nobody of ours, or whose server the log does not say.

@@ -13,6 +13,7 @@ pub struct HardFacts {
     pub findings: Vec<Finding>,
 }
 
+const ERROR_SHARE: &str = "error_share";
 /// So many errors are the least that anything is called bad by.
 const LEAST_ERRORS: u64 = 5;
 /// "A hundred to one": of harmless releases one in a hundred comes there at most, whoever looks how often.
@@ -122,13 +123,17 @@ impl Case<'_> {
             && self.has_enough(own)
         {
             let odds = odds_words(self.evidence.exp());
-            return finding(Opinion::Bad, format!("{figures}: worse, by chance less than once in {odds}"));
+            let how = self.how_counted();
+            return finding(Opinion::Bad, format!("{figures}{how}: worse, by chance less than once in {odds}"));
         }
         let points = match percent(self.rules.worse_by).as_str() {
             "1" => "1 point".to_owned(),
             several => format!("{several} points"),
         };
-        if between.high < self.rules.worse_by && self.has_enough(own) {
+        // One client that repeats an error is no reason to go back, and none to call it good.
+        let raw = self.all.raw_errors_of(self.judged()).minus(self.all.raw_errors_of(self.other()));
+        let is_good = |between: Interval| between.high < self.rules.worse_by;
+        if is_good(between) && raw.is_some_and(|(_, raw)| is_good(raw)) && self.has_enough(own) {
             return finding(Opinion::Good, format!("{figures}: not worse by more than {points}"));
         }
         let limit = other.share().unwrap_or(0.0) + self.rules.worse_by;
@@ -141,12 +146,10 @@ impl Case<'_> {
         let own = self.window.errors_of(self.judged());
         let other = self.window.errors_of(self.other());
         let is_recent = self.recent.errors_of(self.judged()).share().is_some_and(|share| share > limit);
-        Some(self.held(
-            "error_share",
-            limit,
-            Held { own, other, is_recent, all: self.all.errors_of(self.judged()) },
-            &|counted| self.figures(counted),
-        ))
+        let (all, raw) = (self.all.errors_of(self.judged()), self.all.raw_errors_of(self.judged()));
+        Some(self.held(ERROR_SHARE, limit, Held { own, other, is_recent, all, raw }, &|counted| {
+            format!("{}{}", self.figures(counted), self.how_counted())
+        }))
     }
 
     /// Too many that took too long.
@@ -193,7 +196,7 @@ impl Case<'_> {
         }
         let (own, other) = (count(self.window.of(self.judged())), count(self.window.of(self.other())));
         let is_recent = count(self.recent.of(self.judged())).share().is_some_and(|share| share > limit);
-        Some(self.held(rule, limit, Held { own, other, is_recent, all }, &words))
+        Some(self.held(rule, limit, Held { own, other, is_recent, all, raw: all }, &words))
     }
 
     /// An absolute limit. Where the other side serves too, it must be known to keep the limit: what both break is not the
@@ -201,21 +204,42 @@ impl Case<'_> {
     fn held(&self, rule: &str, limit: f64, held: Held, figures: &dyn Fn(Counted) -> String) -> Finding {
         let finding = |opinion, words| Finding { rule: rule.to_owned(), opinion, words };
         let percent = percent(limit);
-        let Held { own, other, is_recent, all } = held;
+        let Held { own, other, is_recent, all, raw } = held;
         let of = |counted: Counted| counted.interval().unwrap_or(Interval { low: 0.0, high: 1.0 });
         if of(own).low > limit && own.bad >= LEAST_ERRORS && is_recent && self.has_enough(own) {
-            if !self.is_beside(own, other) || of(other).high < limit {
-                return finding(Opinion::Bad, format!("{}: bad, limit {percent} %", figures(own)));
-            }
-            let both = figures_of(self.other(), other);
-            let words = format!("{}, but {both} at the same time: not this side alone", figures(own));
-            return finding(Opinion::NotEnoughData, words);
+            let is_beside = self.is_beside(own, other);
+            let open = |words: String| finding(Opinion::NotEnoughData, format!("{}{words}", figures(own)));
+            // Whether its errors are more has a test of its own.
+            let is_more = rule != ERROR_SHARE && own.is_surely_above(other);
+            return if is_beside && !(of(other).high < limit || is_more) {
+                let both = figures_of(self.other(), other);
+                open(match of(other).low > limit {
+                    true => format!(", but {both} at the same time: not this side alone"),
+                    false => format!(", and {both} at the same time: too few to tell them apart"),
+                })
+            } else if !is_beside && self.now < self.sides.since() + self.rules.window.as_secs() {
+                // Without anybody to compare with, a moment is no verdict.
+                let window = humantime::format_duration(self.rules.window);
+                open(format!(": over the limit of {percent} %, which is held over {window}"))
+            } else {
+                finding(Opinion::Bad, format!("{}: bad, limit {percent} %", figures(own)))
+            };
         }
-        if of(all).high < limit && self.has_enough(all) {
+        if of(all).high < limit && of(raw).high < limit && self.has_enough(all) {
             return finding(Opinion::Good, format!("{}: good, limit {percent} %", figures(all)));
         }
         let words = format!("{}: not enough data for a limit of {percent} %{}", figures(all), self.until(all, limit));
         finding(Opinion::NotEnoughData, words)
+    }
+
+    /// What the figures leave out, where they leave out anything.
+    fn how_counted(&self) -> &'static str {
+        let own = self.all.of(self.judged());
+        if own.bad > 0 && !self.all.tells_clients_apart() {
+            " (each attempt counted: clients cannot be told apart)"
+        } else {
+            ""
+        }
     }
 
     /// `green 8.0 % of 412 (95 %: 5.8–11.0)`
@@ -247,7 +271,9 @@ struct Held {
     own: Counted,
     other: Counted,
     is_recent: bool,
+    /// Since the beginning; `raw` is every error, whoever repeats it.
     all: Counted,
+    raw: Counted,
 }
 
 /// `blue 0.4 % of 38,201`

@@ -168,6 +168,10 @@ pub struct Batches {
 
 /// A line that is longer is none of ours.
 const LONGEST_LINE: usize = 1 << 20;
+/// A batch with more of anything is not: a host may say anything, and is not to fill our memory.
+const MOST_TICKS: usize = 20_000;
+const MOST_SERVERS: usize = 1_000;
+const MOST_NOTES: usize = 100;
 
 impl Batches {
     /// Those that are whole by now.
@@ -199,6 +203,9 @@ impl Batches {
                 let at = at.parse().ok()?;
                 let number = |name: &str| named(rest, name)?.parse::<u64>().ok();
                 let (requests, errors, clients) = (number("requests")?, number("errors")?, number("clients")?);
+                if self.open.ticks.len() >= MOST_TICKS {
+                    return None;
+                }
                 let said = Tick { requests, errors, clients, servers: BTreeMap::new() };
                 self.open.ticks.entry(at).or_default().merge(&said);
                 self.tick = Some(at);
@@ -222,15 +229,21 @@ impl Batches {
                     latency,
                 };
                 let tick = self.open.ticks.get_mut(&self.tick?)?;
-                tick.servers.entry(server.to_owned()).or_default().merge(&attempts);
+                if tick.servers.len() < MOST_SERVERS {
+                    tick.servers.entry(server.to_owned()).or_default().merge(&attempts);
+                }
             }
             "at" => {
                 let (log, place) = rest.split_once(' ')?;
-                self.open.places.insert(log.parse().ok()?, Place::from_word(place)?);
+                if self.open.places.len() < MOST_NOTES {
+                    self.open.places.insert(log.parse().ok()?, Place::from_word(place)?);
+                }
             }
             "note" => {
                 let (log, note) = rest.split_once(' ')?;
-                self.open.notes.push((log.parse().ok()?, note.to_owned()));
+                if self.open.notes.len() < MOST_NOTES {
+                    self.open.notes.push((log.parse().ok()?, note.to_owned()));
+                }
             }
             "odd" => {
                 let (count, first) = rest.split_once(' ')?;

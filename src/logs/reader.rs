@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,7 +14,7 @@ use super::tally::Tally;
 /// What a reader is told.
 #[derive(Debug)]
 pub struct ReaderWords {
-    pub logs: Vec<(LogSource, Form)>,
+    pub logs: Vec<LogWords>,
     /// Between two looks.
     pub every: Duration,
     pub lasts: Duration,
@@ -24,6 +24,14 @@ pub struct ReaderWords {
     pub since: u64,
 }
 
+/// A log, and what whoever asked calls it.
+#[derive(Debug)]
+pub struct LogWords {
+    pub number: usize,
+    pub source: LogSource,
+    pub form: Form,
+}
+
 #[derive(Debug)]
 pub enum LogSource {
     File(PathBuf, Begin),
@@ -31,9 +39,15 @@ pub enum LogSource {
     Input,
 }
 
+struct Log {
+    number: usize,
+    form: Form,
+    open: Open,
+}
+
 enum Open {
     File { follow: Follow, trouble: Option<String> },
-    Input { pieces: Receiver<Vec<u8>>, lines: Cutter },
+    Input { pieces: Receiver<Vec<u8>>, lines: Cutter, is_over: bool },
 }
 
 /// Pieces of an input that wait while something is counted.
@@ -44,19 +58,22 @@ const WAITING: usize = 64;
 pub fn run(words: ReaderWords, out: &mut impl Write) -> io::Result<()> {
     let ends = Instant::now() + words.lasts;
     let mut tally = Tally::new(words.limits, words.since);
-    let mut logs: Vec<(Open, Form)> = words.logs.into_iter().map(|(source, form)| (open(source), form)).collect();
+    let logs = words.logs.into_iter();
+    let mut logs: Vec<Log> =
+        logs.map(|LogWords { number, source, form }| Log { number, form, open: open(source) }).collect();
     loop {
-        let mut is_over = !logs.is_empty();
-        for (log, (open, form)) in logs.iter_mut().enumerate() {
-            is_over &= look(log, open, form, &mut tally);
-        }
+        let next = (Instant::now() + words.every).min(ends);
+        logs.iter_mut().for_each(|log| log.look(&mut tally));
         out.write_all(tally.take().to_lines().as_bytes())?;
         out.flush()?;
-        let left = ends.saturating_duration_since(Instant::now());
-        if is_over || left.is_zero() {
+        if logs.iter().all(Log::is_over) || Instant::now() >= ends {
             return Ok(());
         }
-        thread::sleep(words.every.min(left));
+        // An input does not wait for us: what comes meanwhile is taken as it comes.
+        match logs.iter_mut().find(|log| matches!(log.open, Open::Input { is_over: false, .. })) {
+            Some(input) => input.take_until(next, &mut tally),
+            None => thread::sleep(next.saturating_duration_since(Instant::now())),
+        }
     }
 }
 
@@ -74,37 +91,63 @@ fn open(source: LogSource) -> Open {
                     }
                 }
             });
-            Open::Input { pieces, lines: Cutter::default() }
+            Open::Input { pieces, lines: Cutter::default(), is_over: false }
         }
     }
 }
 
-/// Whether nothing more will come of it.
-fn look(log: usize, open: &mut Open, form: &Form, tally: &mut Tally) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let mut found = |found: Cut<'_>| match found {
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Log {
+    /// Whether nothing more will come of it.
+    fn is_over(&self) -> bool {
+        matches!(self.open, Open::Input { is_over: true, .. })
+    }
+
+    /// What came to a file since the last look.
+    fn look(&mut self, tally: &mut Tally) {
+        let Log { number, form, open: Open::File { follow, trouble } } = self else { return };
+        let now = seconds_now();
+        let looked = follow.look(&mut |cut| count(*number, form, cut, now, tally));
+        let said = looked.err().map(|err| err.to_string());
+        if let Some(said) = said.as_ref().filter(|_| *trouble != said) {
+            tally.note(*number, said);
+        }
+        *trouble = said;
+        if let Some(place) = follow.place() {
+            tally.place(*number, place);
+        }
+    }
+
+    /// What comes to an input until then.
+    fn take_until(&mut self, until: Instant, tally: &mut Tally) {
+        let Log { number, form, open: Open::Input { pieces, lines, is_over } } = self else { return };
+        loop {
+            match pieces.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(piece) => {
+                    let now = seconds_now();
+                    lines.cut(&piece, &mut |cut| count(*number, form, cut, now, tally));
+                }
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    *is_over = true;
+                    return;
+                }
+            }
+            // A stream that never pauses must not keep us from telling what was counted.
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+}
+
+fn count(number: usize, form: &Form, cut: Cut<'_>, now: u64, tally: &mut Tally) {
+    match cut {
         Cut::Line(line) => tally.line(form, line, now),
         Cut::TooLong(beginning) => tally.odd(beginning),
-        Cut::Note(note) => tally.note(log, note),
-    };
-    match open {
-        Open::File { follow, trouble } => {
-            let said = follow.look(&mut found).err().map(|err| err.to_string());
-            if said.is_some() && *trouble != said {
-                tally.note(log, said.as_deref().unwrap_or_default());
-            }
-            *trouble = said;
-            if let Some(place) = follow.place() {
-                tally.place(log, place);
-            }
-            false
-        }
-        Open::Input { pieces, lines } => loop {
-            match pieces.try_recv() {
-                Ok(piece) => lines.cut(&piece, &mut found),
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Disconnected) => return true,
-            }
-        },
+        Cut::Note(note) => tally.note(number, note),
     }
 }

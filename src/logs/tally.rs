@@ -154,7 +154,8 @@ fn tries<'l>(line: &Line<'l>, status: Option<u16>, limits: &[u64]) -> Option<Vec
             over: vec![0; limits.len()],
             ..Attempts::default()
         };
-        if let Some(ms) = time {
+        // A connection that was handed over lasts as long as somebody wants.
+        if let Some(ms) = time.filter(|_| status != Some(101)) {
             attempts.timed = 1;
             attempts.latency.add(ms);
             for (over, limit) in attempts.over.iter_mut().zip(limits) {

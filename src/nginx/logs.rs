@@ -10,7 +10,8 @@ use super::found::ConfigFile;
 use super::grammar::{Parsed, Statement, normal_address};
 use super::passes::{is_named, is_pass, place_in};
 use super::same_address;
-use crate::nouns::inventory::Inventory;
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{App, Inventory};
 
 /// A log that requests to the service are written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct AccessLog {
     pub names_servers: bool,
     /// Whether it says how long one took.
     pub tells_times: bool,
+    /// Whether it stands in the file that passes the requests, around where it does.
+    pub is_of_file: bool,
 }
 
 /// What nginx logs to where no `access_log` stands; Debian's and nginx.org's packages are built so.
@@ -48,20 +51,15 @@ pub fn log_lines(service: &str) -> String {
 /// the one that tells most: they all log the same requests.
 pub fn access_logs(files: &[ConfigFile], inventory: &Inventory) -> Vec<AccessLog> {
     let files: Vec<Parsed<'_>> = files.iter().filter_map(|file| Parsed::from_text(&file.text).ok()).collect();
-    let config = Config { ours: ours(&files, inventory), files: &files };
-    let mut found: Vec<AccessLog> = Vec::new();
-    let mut shared: BTreeSet<String> = BTreeSet::new();
-    for file in &files {
-        for pass in file.statements.iter().filter(|statement| is_pass(statement)) {
-            let is_ours = config.is_ours(file, pass);
-            let Some(log) = best(config.logs_of(file, pass)) else { continue };
-            if !is_ours {
-                shared.insert(log.path);
-            } else if !found.iter().any(|known| known.path == log.path) {
-                found.push(log);
-            }
-        }
+    let ours = upstreams(&files, inventory).into_iter().map(|(name, _)| name);
+    let servers = [&inventory.blue, &inventory.green].into_iter().flat_map(|app| &app.servers);
+    let config = Config { ours: ours.chain(servers.map(ToString::to_string)).collect(), files: &files };
+    let mut found = config.logs_where(|file, pass| config.passes_to_us(file, pass));
+    if found.is_empty() {
+        // By a variable that nobody here explains.
+        found = config.logs_where(|_, pass| pass.words[1].value.contains('$'));
     }
+    let shared = config.logs_of_others();
     for log in &mut found {
         if !log.names_servers && shared.contains(&log.path) && log.unfit.is_none() {
             log.unfit =
@@ -71,23 +69,31 @@ pub fn access_logs(files: &[ConfigFile], inventory: &Inventory) -> Vec<AccessLog
     found
 }
 
-/// The names of upstreams with a server of either side.
-fn ours(files: &[Parsed<'_>], inventory: &Inventory) -> Vec<String> {
-    let servers: Vec<&str> = [&inventory.blue, &inventory.green]
-        .into_iter()
-        .flat_map(|app| &app.servers)
-        .map(|server| server.as_str())
-        .collect();
-    let is_of_ours = |address: &str| servers.iter().any(|server| same_address(server, address));
-    let upstreams = files.iter().flat_map(|file| {
+/// The upstreams with servers of the service, as nginx names them where it could try none; and whose they are, where of one
+/// side alone.
+pub fn upstream_sides(files: &[ConfigFile], inventory: &Inventory) -> Vec<(String, Option<Colour>)> {
+    let files: Vec<Parsed<'_>> = files.iter().filter_map(|file| Parsed::from_text(&file.text).ok()).collect();
+    upstreams(&files, inventory)
+}
+
+fn upstreams(files: &[Parsed<'_>], inventory: &Inventory) -> Vec<(String, Option<Colour>)> {
+    let blocks = files.iter().flat_map(|file| {
         let blocks = (0..file.statements.len()).filter(|index| file.statements[*index].is_upstream());
         blocks.filter_map(|index| file.upstream(index).ok())
     });
-    upstreams
-        .filter(|upstream| upstream.servers.iter().any(|server| is_of_ours(&server.address)))
-        .map(|upstream| upstream.name)
-        .chain(servers.iter().map(|server| (*server).to_owned()))
-        .collect()
+    let with_sides = blocks.filter_map(|upstream| {
+        let has = |app: &App| {
+            let is_its = |address: &str| app.servers.iter().any(|server| same_address(server.as_str(), address));
+            upstream.servers.iter().any(|server| is_its(&server.address))
+        };
+        match (has(&inventory.blue), has(&inventory.green)) {
+            (true, true) => Some((upstream.name, None)),
+            (true, false) => Some((upstream.name, Some(Colour::Blue))),
+            (false, true) => Some((upstream.name, Some(Colour::Green))),
+            (false, false) => None,
+        }
+    });
+    with_sides.collect()
 }
 
 fn best(logs: Vec<AccessLog>) -> Option<AccessLog> {
@@ -102,21 +108,65 @@ struct Config<'c, 't> {
 }
 
 impl Config<'_, '_> {
-    /// Whether requests are passed to the service there, by its name, its server, or a variable that nobody here explains.
-    fn is_ours(&self, file: &Parsed<'_>, pass: &Statement) -> bool {
-        let target = &pass.words[1].value;
-        let targets = file.targets_of(target);
-        if targets.is_empty() {
-            return target.contains('$');
-        }
-        targets.iter().any(|target| {
+    /// Whether requests are passed to the service there, by its upstream's name or its server.
+    fn passes_to_us(&self, file: &Parsed<'_>, pass: &Statement) -> bool {
+        file.targets_of(&pass.words[1].value).iter().any(|target| {
             self.ours.iter().any(|name| is_named(target, name) || same_address(&target[place_in(target)], name))
         })
     }
 
+    /// The best log of each place that passes requests so, each once. A stream has none.
+    fn logs_where(&self, is_it: impl Fn(&Parsed<'_>, &Statement) -> bool) -> Vec<AccessLog> {
+        let mut found: Vec<AccessLog> = Vec::new();
+        for file in self.files {
+            let passes = file.statements.iter().filter(|pass| is_pass(pass) && !is_in(file, pass, "stream"));
+            for pass in passes.filter(|pass| is_it(file, pass)) {
+                let Some(mut log) = best(self.logs_of(file, pass)) else { continue };
+                if !is_in(file, pass, "server") && !log.is_of_file {
+                    // A part that some server includes: that server's own log is not seen from here.
+                    log.unfit = Some("which server includes the part that passes the requests is not known".to_owned());
+                }
+                if !found.iter().any(|known| known.path == log.path) {
+                    found.push(log);
+                }
+            }
+        }
+        found
+    }
+
+    /// All logs of servers that do not pass to the service.
+    fn logs_of_others(&self) -> BTreeSet<String> {
+        let mut others = BTreeSet::new();
+        for file in self.files {
+            for (index, server) in file.statements.iter().enumerate() {
+                let is_server = server.body.is_some() && server.name() == "server" && !is_in(file, server, "upstream");
+                if !is_server || is_in(file, server, "stream") {
+                    continue;
+                }
+                let inside = |of: &Statement| server.span.start < of.span.start && of.span.end < server.span.end;
+                let is_ours = file.statements.iter().any(|pass| {
+                    is_pass(pass)
+                        && inside(pass)
+                        && (self.passes_to_us(file, pass) || pass.words[1].value.contains('$'))
+                });
+                if is_ours {
+                    continue;
+                }
+                let own: Vec<&Statement> =
+                    file.statements.iter().filter(|of| of.name() == "access_log" && inside(of)).collect();
+                let logs = if own.is_empty() { self.logs_at(file, Some(index)) } else { self.logs(&own) };
+                others.extend(logs.into_iter().map(|log| log.path));
+            }
+        }
+        others
+    }
+
     /// Those of the innermost level that has any.
     fn logs_of(&self, file: &Parsed<'_>, pass: &Statement) -> Vec<AccessLog> {
-        let mut around = pass.parent;
+        self.logs_at(file, pass.parent)
+    }
+
+    fn logs_at(&self, file: &Parsed<'_>, mut around: Option<usize>) -> Vec<AccessLog> {
         loop {
             let on_level: Vec<&Statement> = file
                 .statements
@@ -124,7 +174,8 @@ impl Config<'_, '_> {
                 .filter(|statement| statement.name() == "access_log" && statement.parent == around)
                 .collect();
             if !on_level.is_empty() {
-                return self.logs(&on_level);
+                let is_of_file = true;
+                return self.logs(&on_level).into_iter().map(|log| AccessLog { is_of_file, ..log }).collect();
             }
             let Some(index) = around else { break };
             around = file.statements[index].parent;
@@ -189,6 +240,7 @@ impl Config<'_, '_> {
             unfit,
             names_servers: parsed.tells(Field::Servers),
             tells_times: parsed.tells(Field::ServerTimes) || parsed.tells(Field::RequestTime),
+            is_of_file: false,
             form,
         }
     }
@@ -210,4 +262,16 @@ impl Config<'_, '_> {
         };
         Some((pieces.concat(), escape))
     }
+}
+
+/// Whether a statement stands inside a block of that name.
+fn is_in(file: &Parsed<'_>, statement: &Statement, name: &str) -> bool {
+    let mut around = statement.parent;
+    while let Some(index) = around {
+        if file.statements[index].name() == name {
+            return true;
+        }
+        around = file.statements[index].parent;
+    }
+    false
 }

@@ -1,8 +1,7 @@
 //! What both sides do while somebody judges: counts from the access logs of every balancer, as they come, and how the judged
 //! side is on its hosts. Only asks; what cannot be measured is said once.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,15 +13,15 @@ use tokio::time::{Instant, sleep};
 use super::verify;
 use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::carried;
-use crate::hosts::facts::{self, Facts, IN_CONTAINER, Seen};
+use crate::hosts::facts::{self, Facts, IN_CONTAINER, Seen, first_of};
 use crate::hosts::program::{Arguments, CARRY, LIB, NGINX, Question, Script, UNIT, program, script};
 use crate::hosts::question::dump_words;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
-use crate::nginx::{AccessLog, access_logs, logged_address};
+use crate::nginx::{AccessLog, access_logs, logged_address, upstream_sides};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Role};
-use crate::nouns::names::HostName;
+use crate::nouns::names::{HostName, ServerAddress};
 
 pub(super) const CONFIG: Script = script!("config", LIB, NGINX);
 pub(super) const COUNT: Script = script!("count", LIB, NGINX, CARRY);
@@ -31,6 +30,9 @@ pub(super) const COUNT: Script = script!("count", LIB, NGINX, CARRY);
 const EVERY: Duration = Duration::from_secs(1);
 /// Before a reader whose line was lost is begun again.
 const PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A host may say anything, as often as it likes.
+const MOST_SAID: usize = 200;
 /// A clock that is further off than this is set right: its ticks would be of another time.
 const OFFSET_NOTED_SECONDS: i64 = 5;
 
@@ -39,7 +41,15 @@ pub fn loaded_config(inventory: &Inventory) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.container(&inventory.nginx);
     arguments.set("dump", dump_words(&inventory.nginx.test).join(UNIT));
+    for name in servers(inventory).filter_map(|(server, _)| server.name()) {
+        arguments.set("lookup", name);
+    }
     Question(program(CONFIG, arguments, Duration::from_secs(20)))
+}
+
+fn servers(inventory: &Inventory) -> impl Iterator<Item = (&ServerAddress, Colour)> {
+    let apps = [&inventory.blue, &inventory.green].into_iter();
+    apps.flat_map(|app| app.servers.iter().map(|server| (server, app.colour)))
 }
 
 /// What is to be counted on a balancer.
@@ -73,8 +83,9 @@ pub fn count(inventory: &Inventory, counting: &Counting<'_>) -> Question {
             Escape::Json => "json",
             Escape::Nothing => "none",
         };
-        let from = counting.places.get(&n).map_or("end".to_owned(), |place| place.to_word());
-        arguments.set("log", [log.form.as_str(), escape, &from, &log.path].join(UNIT));
+        let begin = if counting.since > 0 { "back" } else { "end" };
+        let from = counting.places.get(&n).map_or(begin.to_owned(), |place| place.to_word());
+        arguments.set("log", [&n.to_string(), log.form.as_str(), escape, &from, &log.path].join(UNIT));
     }
     let mut program = program(COUNT, arguments, counting.lasts + Duration::from_secs(60));
     program.cargo = carried;
@@ -84,25 +95,35 @@ pub fn count(inventory: &Inventory, counting: &Counting<'_>) -> Question {
 /// The access logs that can be judged by, on each balancer that was reached, and why the others cannot.
 #[derive(Debug, Default)]
 pub struct LogsFound {
-    pub readable: Vec<(HostName, Vec<AccessLog>)>,
+    pub readable: Vec<HostLogs>,
     /// Whole sentences, with their host.
     pub notes: Vec<String>,
 }
 
-/// Asks every balancer into which logs its requests go.
-pub async fn find_logs<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts) -> LogsFound {
+/// Those of one balancer.
+#[derive(Debug)]
+pub struct HostLogs {
+    pub host: HostName,
+    pub logs: Vec<AccessLog>,
+    /// Whose an address in them is. Each host has networks of its own, and the same address may be another's there.
+    names: BTreeMap<String, Colour>,
+}
+
+/// Asks every balancer into which logs its requests go; `alone` is who gets all of them, where anybody does.
+pub async fn find_logs<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts, alone: Option<Colour>) -> LogsFound {
     let balancers = inventory.with_role(Role::Balancer).filter_map(|host| Some((host, facts.seen(&host.name)?)));
     let asked = balancers
         .map(|(host, seen)| async move { (&host.name, seen, fleet.ask(&host.name, &loaded_config(inventory)).await) });
     let mut found = LogsFound::default();
     for (host, seen, answer) in join_all(asked).await {
-        let files = match &answer {
-            Ok(answer) => facts::loaded_files(answer),
+        let answer = match answer {
+            Ok(answer) => answer,
             Err(failure) => {
                 found.notes.push(format!("{host}: its requests are not judged: {failure}"));
                 continue;
             }
         };
+        let files = facts::loaded_files(&answer);
         let logs = access_logs(&files, inventory);
         if logs.is_empty() {
             found.notes.push(format!("{host}: its requests are not judged: nginx logs none of them (access_log off)"));
@@ -112,12 +133,23 @@ pub async fn find_logs<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts) 
             let why = log.unfit.unwrap_or_default();
             found.notes.push(format!("{host}: {} is not judged by: {why}", log.path));
         }
-        let fit: Vec<AccessLog> = fit.into_iter().map(|log| as_it_lies(log, inventory, seen)).collect();
-        if !fit.is_empty() {
-            found.readable.push((host.clone(), fit));
+        let logs: Vec<AccessLog> = fit.into_iter().map(|log| as_it_lies(log, inventory, seen)).collect();
+        if !logs.is_empty() {
+            let mut names: BTreeMap<String, Colour> =
+                servers(inventory).map(|(server, colour)| (logged_address(server.as_str()), colour)).collect();
+            names.extend(by_address(inventory, &answer.text("nginx.known").unwrap_or_default()));
+            // Where no server could be tried nginx logs the name of the upstream.
+            let upstreams = upstream_sides(&files, inventory).into_iter();
+            names.extend(upstreams.filter_map(|(name, side)| Some((name, side.or(alone)?))));
+            found.readable.push(HostLogs { host: host.clone(), logs, names });
         }
     }
     found
+}
+
+/// How [`Meter`] calls the servers of the sides, whatever their host does.
+pub fn named() -> BTreeMap<String, Colour> {
+    Colour::BOTH.map(|colour| (colour.to_string(), colour)).into()
 }
 
 /// Where nginx runs in a container, a log lies there, or is what the container prints.
@@ -131,22 +163,20 @@ fn as_it_lies(log: AccessLog, inventory: &Inventory, seen: &Seen) -> AccessLog {
     AccessLog { path: if is_printed { IN_CONTAINER.to_owned() } else { path }, ..log }
 }
 
-/// Whose an address in an access log is.
-pub fn names(inventory: &Inventory, facts: &Facts) -> BTreeMap<String, Colour> {
-    let mut names = BTreeMap::new();
-    for app in [&inventory.blue, &inventory.green] {
-        for server in &app.servers {
-            let logged = logged_address(server.as_str());
-            let found = server.name().into_iter().flat_map(|name| {
-                let known = facts.hosts.iter().filter_map(|host| host.seen.as_ref().ok()?.nginx.as_ref());
-                let port = logged.rsplit(':').next().unwrap_or("80").to_owned();
-                known.filter_map(move |nginx| Some(format!("{}:{port}", nginx.known.get(name)?))).collect::<Vec<_>>()
-            });
-            names.extend(found.map(|address| (address, app.colour)));
-            names.insert(logged, app.colour);
-        }
-    }
-    names
+/// A server that is a name is logged by its address: lines of NAME and ADDRESS say which.
+fn by_address(inventory: &Inventory, known: &str) -> Vec<(String, Colour)> {
+    let lines = known.lines().filter_map(|line| line.split_once(' '));
+    let of_name = |(name, address): (&str, &str)| {
+        let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        servers(inventory)
+            .filter(move |(server, _)| server.name() == Some(name))
+            .map(move |(server, colour)| {
+                let port = logged_address(server.as_str()).rsplit(':').next().unwrap_or("80").to_owned();
+                (logged_address(&format!("{address}:{port}")), colour)
+            })
+            .collect::<Vec<_>>()
+    };
+    lines.flat_map(of_name).collect()
 }
 
 /// Readers at work on all balancers.
@@ -156,9 +186,11 @@ pub struct Meter<'a, F> {
     facts: &'a Facts,
     journal: &'a Journal<'a>,
     limits: Vec<u64>,
+    /// Of which moment on lines count, in seconds since 1970; 0 is from now on.
+    since: u64,
     came: Mutex<Vec<Batch>>,
-    /// What was said of a host, so that it is said once.
-    said: Mutex<BTreeMap<HostName, String>>,
+    /// What was said of a host, by its kind.
+    said: Mutex<BTreeSet<(HostName, String)>>,
 }
 
 impl<'a, F: Ask> Meter<'a, F> {
@@ -169,13 +201,19 @@ impl<'a, F: Ask> Meter<'a, F> {
         journal: &'a Journal<'a>,
         limits: Vec<u64>,
     ) -> Meter<'a, F> {
-        Meter { fleet, inventory, facts, journal, limits, came: Mutex::default(), said: Mutex::default() }
+        Meter { fleet, inventory, facts, journal, limits, since: 0, came: Mutex::default(), said: Mutex::default() }
+    }
+
+    /// The same of what was since a moment, too, in seconds since 1970.
+    #[must_use]
+    pub fn since(self, since: u64) -> Meter<'a, F> {
+        Meter { since, ..self }
     }
 
     /// Reads for so long. What comes is taken by [`Meter::take`].
-    pub async fn run(&self, logs: &[(HostName, Vec<AccessLog>)], lasts: Duration) {
+    pub async fn run(&self, logs: &[HostLogs], lasts: Duration) {
         let until = Instant::now() + lasts;
-        join_all(logs.iter().map(|(host, logs)| self.read(host, logs, until))).await;
+        join_all(logs.iter().map(|logs| self.read(logs, until))).await;
     }
 
     /// What came since the last time.
@@ -183,67 +221,74 @@ impl<'a, F: Ask> Meter<'a, F> {
         std::mem::take(&mut *locked(&self.came))
     }
 
-    async fn read(&self, host: &HostName, logs: &[AccessLog], until: Instant) {
+    async fn read(&self, HostLogs { host, logs, names }: &HostLogs, until: Instant) {
         let mut places: BTreeMap<usize, Place> = BTreeMap::new();
         let offset =
             self.facts.seen(host).and_then(|seen| seen.clock_offset_ms.as_ref().ok()).map_or(0, |ms| ms / 1000);
         if offset.abs() > OFFSET_NOTED_SECONDS {
-            self.say(host, format!("its clock is {} s off; its log's times are set right by that", offset.abs()));
+            self.say(
+                host,
+                "clock",
+                format!("its clock is {} s off; its log's times are set right by that", offset.abs()),
+            );
         }
+        let mut pause = PAUSE;
         while Instant::now() < until {
             let lasts = until - Instant::now();
-            let counting = Counting { logs, places: &places.clone(), limits: &self.limits, since: 0, lasts };
+            let counting = Counting { logs, places: &places.clone(), limits: &self.limits, since: self.since, lasts };
             let mut batches = Batches::default();
             let mut sink = |bytes: &[u8]| {
                 for batch in batches.take(bytes) {
                     places.extend(&batch.places);
                     for (log, note) in &batch.notes {
                         let path = logs.get(*log).map_or("a log", |log| log.path.as_str());
-                        self.say(host, format!("{path}: {note}"));
+                        self.say(host, &format!("{path} {note}"), format!("{path}: {note}"));
                     }
                     if let Some(odd) = &batch.first_odd {
-                        self.say(host, format!("{} of its lines are not of the format in force: {odd}", batch.odd));
+                        self.say(host, "odd", format!("there are lines that are not of the format in force: {odd}"));
                     }
-                    locked(&self.came).push(shifted(batch, offset));
+                    locked(&self.came).push(shifted(renamed(batch, names), offset));
                 }
                 Ok(())
             };
             let ended = self.fleet.stream(host, &count(self.inventory, &counting), &mut sink).await;
-            match ended {
-                Ok(0) if Instant::now() + PAUSE >= until => return,
-                Ok(0) => {}
+            let (kind, what) = match ended {
+                Ok(0 | 4) if Instant::now() + PAUSE >= until => return,
                 Ok(3) => {
-                    return self.say(host, "its requests are not judged: no program of ours can run there".to_owned());
+                    let why = "its requests are not judged: no program of ours can run there";
+                    return self.say(host, "program", why.to_owned());
                 }
-                Ok(4) => {
-                    return self
-                        .say(host, "its requests are not judged: none of its access logs can be read".to_owned());
-                }
+                Ok(4) => ("unread", "its requests are not judged: none of its access logs can be read".to_owned()),
+                Ok(0) => ("early", "the reader of its access log ended early; it is begun again".to_owned()),
                 Ok(status) => {
-                    self.say(host, format!("the reader of its access log ended with {status}; it is begun again"))
+                    ("status", format!("the reader of its access log ended with {status}; it is begun again"))
                 }
-                Err(failure) => self.say(host, format!("its access log is not read: {failure}; it is tried again")),
-            }
-            sleep(PAUSE).await;
+                Err(failure) => ("line", format!("its access log is not read: {failure}; it is tried again")),
+            };
+            self.say(host, kind, what);
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn say(&self, host: &HostName, what: String) {
-        let is_new = match locked(&self.said).entry(host.clone()) {
-            Entry::Occupied(mut said) if *said.get() != what => {
-                said.insert(what.clone());
-                true
-            }
-            Entry::Occupied(_) => false,
-            Entry::Vacant(said) => {
-                said.insert(what.clone());
-                true
-            }
-        };
-        if is_new {
+    /// Each kind of thing once for each host, and no more than a person would read.
+    fn say(&self, host: &HostName, kind: &str, what: String) {
+        let mut said = locked(&self.said);
+        if said.len() < MOST_SAID && said.insert((host.clone(), kind.to_owned())) {
             self.journal.note(format!("{host}: {what}"));
         }
     }
+}
+
+/// The servers of the sides by the names that [`named`] has.
+fn renamed(mut batch: Batch, names: &BTreeMap<String, Colour>) -> Batch {
+    for tick in batch.ticks.values_mut() {
+        for (server, attempts) in std::mem::take(&mut tick.servers) {
+            let name = names.get(&server).map_or(server, Colour::to_string);
+            tick.servers.entry(name).or_default().merge(&attempts);
+        }
+    }
+    batch
 }
 
 /// By our clock instead of the host's, in whole ticks.
@@ -285,8 +330,7 @@ fn identity(answer: &Answer, pulse: &verify::Pulse) -> String {
     let supervisor = answer.text("supervisor").unwrap_or_default();
     let property = |name: &str| supervisor.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::to_owned);
     property("NRestarts=").or_else(|| property("StartedAt=")).unwrap_or_else(|| {
-        let mut listeners: Vec<String> = pulse.listeners.iter().map(|l| format!("{}:{}", l.pid, l.started)).collect();
-        listeners.sort();
-        listeners.join(" ")
+        // Workers come and go; the first one stays while it runs.
+        first_of(&pulse.listeners).map_or(String::new(), |listener| format!("{}:{}", listener.pid, listener.started))
     })
 }

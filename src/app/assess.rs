@@ -1,0 +1,141 @@
+//! Should we? One look at everything that speaks for a rollback and against it. Changes nothing.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Session;
+use super::watch::Serves;
+use crate::engine::planner;
+use crate::hosts::facts::Facts;
+use crate::hosts::remote::{Ask, ReadOnly};
+use crate::hosts::ssh::Ssh;
+use crate::incident::journal::Journal;
+use crate::judge::severity::{Advice, Assessment, Situation, assess};
+use crate::judge::sides::Sides;
+use crate::judge::verdict::{HardFacts, judge};
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::Role;
+use crate::nouns::production::{Production, Verdict};
+use crate::nouns::record::What;
+use crate::nouns::rules::{Finding, Judgement, Opinion};
+use crate::steps::measure::{Meter, find_logs, named};
+use crate::steps::observe::observe;
+
+/// So much of the past is looked at.
+const PAST: Duration = Duration::from_secs(600);
+/// A reader has told all of that by then.
+const READ_FOR: Duration = Duration::from_secs(2);
+
+impl Session<'_> {
+    /// What each rule says of the last ten minutes, how bad that is, and what stands against a rollback.
+    pub(super) async fn assess(&self, fleet: ReadOnly<Ssh>) -> u8 {
+        let journal = Journal::new(self.clock, self.terminal);
+        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
+        let serving = journal.production(|production| Serves::of(production, &facts));
+        let (sides, judgement) = self.last_minutes(&fleet, &facts, serving, &journal).await;
+        let all = sides.all();
+        let (ill, hosts, way_back) = self.health(&facts);
+        let situation = Situation {
+            release: Colour::Green,
+            gets_traffic: serving.green,
+            judgement: &judgement,
+            errors: all.errors_of(Colour::Green),
+            others: all.errors_of(Colour::Blue),
+            ill: ill.len(),
+            hosts,
+            way_back,
+        };
+        let assessment = assess(&situation);
+        let (refusals, _) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
+        let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        journal.record(What::Judged(Box::new(judgement.clone())));
+        self.terminal.printable(&self.table(&assessment, &judgement, &ill, &refusals, &journal));
+        let severity = assessment.severity.map_or(String::new(), |severity| format!("{severity}: "));
+        let (exit, next) = match assessment.advice {
+            Advice::RollBack => {
+                let severity = assessment.severity.map_or(String::new(), |severity| format!(" --severity {severity}"));
+                (7, format!("--reason {}{severity}", shell_words::quote(&judgement.words)))
+            }
+            Advice::DoNot => (0, "status".to_owned()),
+            Advice::CannotTell => (8, "watch --for 30m".to_owned()),
+        };
+        let production =
+            format!("{severity}{}; nothing was changed; {}", assessment.answer, journal.production(Production::words));
+        let verdict = Verdict { exit, production, next: self.command(&next), left: Vec::new() };
+        self.end(&verdict, None, None, None)
+    }
+
+    /// The counts of the last minutes, and what the rules say of them.
+    async fn last_minutes(
+        &self,
+        fleet: &impl Ask,
+        facts: &Facts,
+        serving: Serves,
+        journal: &Journal<'_>,
+    ) -> (Sides, Judgement) {
+        let inventory = self.inventory();
+        let rules = &inventory.judging.rules;
+        let logs = find_logs(fleet, inventory, facts, serving.alone()).await;
+        logs.notes.iter().for_each(|note| journal.note(note.clone()));
+        let seconds = |time: chrono::DateTime<chrono::Utc>| u64::try_from(time.timestamp()).unwrap_or(0);
+        let begun = seconds(self.clock.now()).saturating_sub(PAST.as_secs());
+        let meter = Meter::new(fleet, inventory, facts, journal, rules.limits_ms()).since(begun);
+        meter.run(&logs.readable, READ_FOR).await;
+        let mut sides = Sides::new(named(), Colour::Green, serving.alone(), rules.window.as_secs());
+        sides.begin(begun, serving.alone());
+        meter.take().iter().for_each(|batch| sides.take(batch));
+        let (ill, _, _) = self.health(facts);
+        let findings = ill.into_iter().map(|words| Finding { rule: "health".to_owned(), opinion: Opinion::Bad, words });
+        let facts = HardFacts { findings: findings.collect() };
+        let judgement = judge(rules, &sides, &facts, seconds(self.clock.now()), 1);
+        (sides, judgement)
+    }
+
+    /// What is wrong with green, by host; on how many hosts it was asked; and what is wrong with blue.
+    fn health(&self, facts: &Facts) -> (Vec<String>, usize, Vec<String>) {
+        let apps = || self.inventory().with_role(Role::App).filter_map(|host| Some((host, facts.seen(&host.name)?)));
+        let wrong = |colour: Colour| {
+            apps()
+                .filter(move |(_, seen)| !seen.app(colour).health.is_empty() && !seen.app(colour).is_healthy())
+                .map(move |(host, seen)| format!("{colour} on {}: {}", host.name, seen.app(colour).complaint()))
+                .collect::<Vec<String>>()
+        };
+        let asked = apps().filter(|(_, seen)| !seen.app(Colour::Green).health.is_empty()).count();
+        (wrong(Colour::Green), asked, wrong(Colour::Blue))
+    }
+
+    /// One screen.
+    fn table(
+        &self,
+        assessment: &Assessment,
+        judgement: &Judgement,
+        ill: &[String],
+        refusals: &[String],
+        journal: &Journal<'_>,
+    ) -> String {
+        let inventory = self.inventory();
+        let mut text =
+            format!("assessment of {} / {}, the last 10 minutes\n", inventory.service, inventory.environment);
+        let mut row = |label: &str, words: &str| {
+            let _ = writeln!(text, "  {label:<12} {words}");
+        };
+        row("serving", &journal.production(Production::words));
+        for finding in &judgement.findings {
+            row(&finding.rule, &finding.words);
+        }
+        if ill.is_empty() {
+            row("health", "green is well, as far as it was asked");
+        }
+        for words in &assessment.against {
+            row("against", words);
+        }
+        for refusal in refusals {
+            row("in the way", refusal);
+        }
+        match assessment.severity {
+            Some(severity) => row("severity", &severity.to_string()),
+            None => row("severity", "none"),
+        }
+        text
+    }
+}
