@@ -124,7 +124,7 @@ impl Case<'_> {
         {
             let odds = odds_words(self.evidence.exp());
             let how = self.how_counted();
-            return finding(Opinion::Bad, format!("{figures}{how}: worse, by chance less than once in {odds}"));
+            return finding(Opinion::Bad, format!("{figures}: worse, by chance less than once in {odds}{how}"));
         }
         let points = match percent(self.rules.worse_by).as_str() {
             "1" => "1 point".to_owned(),
@@ -147,9 +147,8 @@ impl Case<'_> {
         let other = self.window.errors_of(self.other());
         let is_recent = self.recent.errors_of(self.judged()).share().is_some_and(|share| share > limit);
         let (all, raw) = (self.all.errors_of(self.judged()), self.all.raw_errors_of(self.judged()));
-        Some(self.held(ERROR_SHARE, limit, Held { own, other, is_recent, all, raw }, &|counted| {
-            format!("{}{}", self.figures(counted), self.how_counted())
-        }))
+        let held = Held { own, other, is_recent, all, raw };
+        Some(self.held(ERROR_SHARE, limit, held, &|counted| self.figures(counted)))
     }
 
     /// Too many that took too long.
@@ -222,7 +221,8 @@ impl Case<'_> {
                 let window = humantime::format_duration(self.rules.window);
                 open(format!(": over the limit of {percent} %, which is held over {window}"))
             } else {
-                finding(Opinion::Bad, format!("{}: bad, limit {percent} %", figures(own)))
+                let how = if rule == ERROR_SHARE { self.how_counted() } else { "" };
+                finding(Opinion::Bad, format!("{}: bad, limit {percent} %{how}", figures(own)))
             };
         }
         if of(all).high < limit && of(raw).high < limit && self.has_enough(all) {
