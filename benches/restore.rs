@@ -1,6 +1,6 @@
 //! How fast a database goes back, and how long the service is without one: a load beside the ways that people have, of a
 //! shop, of one big table and of a small database; and the swap and its undo as clients see them. `cargo bench --bench
-//! restore` (as root: it boots a real host; about 30 minutes); `cargo bench --bench restore -- load memory big small line
+//! restore` (as root: it boots a real host; about 30 minutes); `cargo bench --bench restore -- load split memory big small line
 //! swap drill` runs some of it.
 //!
 //! The ways are taken in turn, in another order in each round, and the medians printed. It measures and prints; it never
@@ -37,6 +37,9 @@ fn main() {
     println!("| what | seconds | of the plain way |\n| --- | --- | --- |");
     if is_chosen("load") {
         loads(&lab, "shop");
+    }
+    if is_chosen("split") {
+        split(&lab, "shop");
     }
     if is_chosen("memory") {
         memory(&lab, "shop");
@@ -136,6 +139,22 @@ fn our_load(lab: &Lab, dump: &str) -> (String, String) {
     let scan = Scan::from_lines(&lab.sh("web1", &format!("rollback-prod scan {read}")));
     let split: String = scan.to_split(2).iter().map(|place| format!("--split={place} ")).collect();
     (format!("rollback-prod load --jobs=2 {split}{read} -- psql -d b"), read)
+}
+
+/// What it gains, or costs, that large tables come over several connections: in parts and without FREEZE, or whole with it.
+fn split(lab: &Lab, dump: &str) {
+    let (ours, _) = our_load(lab, dump);
+    let words =
+        |is_split: &bool| ours.split(' ').filter(|word| *is_split || !word.starts_with("--split")).collect::<Vec<_>>();
+    println!("{dump}: {} large tables are split", ours.matches("--split").count());
+    for is_split in [true, false, true, false] {
+        sql_in(lab, "postgres", "CREATE DATABASE b TEMPLATE template0");
+        sql_in(lab, "postgres", "CHECKPOINT");
+        let began = Instant::now();
+        lab.sh("web1", &format!("cd /; exec sudo -u postgres sh -ec '{} >/dev/null'", words(&is_split).join(" ")));
+        println!("| {dump}: ours, split: {is_split} | {:.2} | |", began.elapsed().as_secs_f64());
+        sql_in(lab, "postgres", "DROP DATABASE b WITH (FORCE)");
+    }
 }
 
 /// The most memory that the reader and the loader take on the host; psql and the server have their own.
