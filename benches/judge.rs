@@ -1,6 +1,8 @@
 //! What judging costs: the reader on a host, beside `wc -l` of the same file, and at the pace of a busy site; the rules over
 //! many hosts; the memory of a long watch. `cargo bench --bench judge`. It measures and prints; it never judges.
 
+#[path = "../tests/support/config.rs"]
+mod config;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -10,12 +12,12 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use config::inventory_of;
 use logs::counts::{Attempts, Batch, Tick};
 use rollback_prod::judge::sides::Sides;
-use rollback_prod::judge::verdict::{HardFacts, judge};
+use rollback_prod::judge::verdict::judge;
 use rollback_prod::nouns::colour::Colour;
-use rollback_prod::nouns::rules::{Rules, SlowRule};
-use support::carried;
+use support::{LEAST_CONFIG, carried};
 
 const FORM: &str =
     "--form=$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time";
@@ -107,17 +109,10 @@ fn busy(path: &std::path::Path) {
 fn hosts() {
     let names =
         BTreeMap::from([("127.0.0.1:8080".to_owned(), Colour::Blue), ("127.0.0.1:8081".to_owned(), Colour::Green)]);
-    let mut sides = Sides::new(names, Colour::Green, None, 120);
+    let mut sides = Sides::new(names, Colour::Green, 120);
     let begun = 1_795_222_400;
     sides.begin(begun, None);
-    let rules = Rules {
-        window: Duration::from_secs(120),
-        error_share: Some(0.05),
-        slow: vec![SlowRule { name: "p99", share: 0.01, limit: Duration::from_secs(2) }],
-        slower: Some(2.0),
-        worse_by: 0.01,
-        min_requests: 0,
-    };
+    let rules = inventory_of(std::path::Path::new("rollback.toml"), LEAST_CONFIG.to_owned()).judging.rules;
     let attempts = |n: u64| {
         let mut attempts = Attempts { tried: 500, timed: 500, over: vec![0], ..Attempts::default() };
         (0..500).for_each(|ms| attempts.latency.add(ms * n % 900));
@@ -131,7 +126,7 @@ fn hosts() {
         let batch = Batch { ticks: [((begun + second) / 10 * 10, tick)].into(), ..Batch::default() };
         let began = Instant::now();
         (0..32).for_each(|_| sides.take(&batch));
-        let judgement = judge(&rules, &sides, &HardFacts::default(), begun + second, 1);
+        let judgement = judge(&rules, &sides, &[], begun + second, 1);
         assert_eq!(judgement.judged, Colour::Green);
         longest = longest.max(began.elapsed());
     }

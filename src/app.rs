@@ -142,6 +142,13 @@ impl Session<'_> {
         }
     }
 
+    /// Somebody pressed Ctrl-C while hosts were only asked.
+    fn end_before_anything(&self) -> u8 {
+        let production = "interrupted; nothing was changed".to_owned();
+        let verdict = Verdict { exit: 130, production, next: self.command("status"), left: Vec::new() };
+        self.end(&verdict, None, None, None)
+    }
+
     fn end(&self, verdict: &Verdict, safe: Option<u64>, incident: Option<&Path>, targets: Option<&str>) -> u8 {
         let here = std::env::current_dir().ok();
         let incident = incident.map(|path| here.as_ref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path));

@@ -33,7 +33,7 @@ pub use crate::nouns::share::Serving;
 use block::BlockAsWanted;
 pub use found::{Clues, ConfigFile, FoundLayout, find};
 use grammar::{Parsed, lua_without_texts, normal_address};
-pub use logs::{AccessLog, access_logs, log_lines, logged_address, upstream_sides};
+pub use logs::{AccessLog, Logging, log_lines, logged_address, logging};
 use proof::{Expected, template_error};
 pub use site::{SideTexts, Site};
 use text::{first_difference, is_space, listed, place, refused, refused_at, spliced};

@@ -1,35 +1,38 @@
 //! What the judgement is worth, in numbers: thousands of simulated canaries with fixed seeds, of which it is known whether
 //! their release was harmless. `UPDATE=1 cargo test --test judgement` writes the table in `docs/judgement.md` anew.
 
+#[path = "support/config.rs"]
+mod config;
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::OnceLock;
 
+use config::inventory_of;
 use logs::counts::{Attempts, Batch, Tick};
 use rollback_prod::judge::sides::Sides;
-use rollback_prod::judge::verdict::{HardFacts, judge};
+use rollback_prod::judge::verdict::judge;
 use rollback_prod::nouns::colour::Colour;
-use rollback_prod::nouns::rules::{Judgement, Opinion, Rules, SlowRule};
+use rollback_prod::nouns::rules::{Judgement, Opinion, Rules};
+use support::LEAST_CONFIG;
 
 const RUNS: u64 = 600;
 /// Seconds between two looks.
 const LOOK: u64 = 10;
 
+/// Those of a config that says nothing of it.
 fn defaults() -> Rules {
-    Rules {
-        window: Duration::from_secs(120),
-        error_share: Some(0.05),
-        slow: vec![SlowRule { name: "p99", share: 0.01, limit: Duration::from_secs(2) }],
-        slower: Some(2.0),
-        worse_by: 0.01,
-        min_requests: 0,
-    }
+    static DEFAULTS: OnceLock<Rules> = OnceLock::new();
+    let read = || inventory_of(Path::new("rollback.toml"), LEAST_CONFIG.to_owned()).judging.rules;
+    DEFAULTS.get_or_init(read).clone()
 }
 
 fn sides() -> Sides {
     let names = BTreeMap::from([("b:1".to_owned(), Colour::Blue), ("g:1".to_owned(), Colour::Green)]);
-    Sides::new(names, Colour::Green, None, 120)
+    Sides::new(names, Colour::Green, 120)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014), and what is drawn from it.
@@ -206,7 +209,7 @@ fn run(canary: &Canary, seed: u64) -> (Opinion, u64) {
         let servers = [("b:1".to_owned(), blue), ("g:1".to_owned(), green)];
         let tick = Tick { requests: 0, errors: 0, clients: 64, servers: servers.into() };
         sides.take(&Batch { ticks: [(at, tick)].into(), ..Batch::default() });
-        last = judge(&defaults(), &sides, &HardFacts::default(), at + LOOK, 1).opinion;
+        last = judge(&defaults(), &sides, &[], at + LOOK, 1).opinion;
         if last == Opinion::Bad {
             break;
         }
@@ -301,7 +304,7 @@ fn judged(rules: &Rules, blue: Attempts, green: Attempts, seconds: u64) -> Judge
     let servers = [("b:1".to_owned(), blue), ("g:1".to_owned(), green)];
     let tick = Tick { requests: 0, errors: 0, clients: 64, servers: servers.into() };
     sides.take(&Batch { ticks: [(begun + seconds - 10, tick)].into(), ..Batch::default() });
-    judge(rules, &sides, &HardFacts::default(), begun + seconds, 1)
+    judge(rules, &sides, &[], begun + seconds, 1)
 }
 
 fn errors(bad: u64, tried: u64) -> Attempts {
@@ -411,9 +414,8 @@ fn order_of_looks_and_memory_do_not_change_the_verdict() {
     let mut whole = sides();
     whole.begin(begun, None);
     whole.take(&Batch { ticks: all.into_iter().collect(), ..Batch::default() });
-    let facts = HardFacts::default();
     let now = begun + 4000;
-    assert_eq!(judge(&defaults(), &forth, &facts, now, 1), judge(&defaults(), &whole, &facts, now, 1));
+    assert_eq!(judge(&defaults(), &forth, &[], now, 1), judge(&defaults(), &whole, &[], now, 1));
     assert_eq!(forth.all(), whole.all());
     assert_eq!(forth.all().of(Colour::Blue).tried, 400 * 450);
 }

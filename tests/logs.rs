@@ -7,7 +7,7 @@ mod read_config;
 use std::path::Path;
 
 use read_config::inventory_of;
-use rollback_prod::nginx::{AccessLog, ConfigFile, access_logs};
+use rollback_prod::nginx::{AccessLog, ConfigFile, logging};
 
 const CONFIG: &str = "service = \"listings\"\n[[host]]\nname = \"web1\"\nssh = \"web1\"\n[nginx]\nfile = \"/etc/nginx/x\"\n\
                       upstream = \"shop\"\n[blue]\nservers = [\"127.0.0.1:8080\"]\nrun.systemd = \"blue\"\n[green]\n\
@@ -16,7 +16,7 @@ const CONFIG: &str = "service = \"listings\"\n[[host]]\nname = \"web1\"\nssh = \
 fn found(files: &[(&str, &str)]) -> Vec<AccessLog> {
     let files: Vec<ConfigFile> =
         files.iter().map(|(path, text)| ConfigFile { path: (*path).to_owned(), text: (*text).to_owned() }).collect();
-    access_logs(&files, &inventory_of(Path::new("/etc/rollback.toml"), CONFIG.to_owned()))
+    logging(&files, &inventory_of(Path::new("/etc/rollback.toml"), CONFIG.to_owned())).logs
 }
 
 const SITE: &str = "upstream shop { server 127.0.0.1:8080; server 127.0.0.1:8081 down; }\n";

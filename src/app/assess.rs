@@ -12,7 +12,7 @@ use crate::hosts::ssh::Ssh;
 use crate::incident::journal::Journal;
 use crate::judge::severity::{Advice, Assessment, Situation, assess};
 use crate::judge::sides::Sides;
-use crate::judge::verdict::{HardFacts, judge};
+use crate::judge::verdict::judge;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::Role;
 use crate::nouns::production::{Production, Verdict};
@@ -32,9 +32,9 @@ impl Session<'_> {
         let journal = Journal::new(self.clock, self.terminal);
         let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
         let serving = journal.production(|production| Serves::of(production, &facts));
-        let (sides, judgement) = self.last_minutes(&fleet, &facts, serving, &journal).await;
-        let all = sides.all();
         let (ill, hosts, way_back) = self.health(&facts);
+        let (sides, judgement) = self.last_minutes(&fleet, &facts, serving, &ill, &journal).await;
+        let all = sides.all();
         let situation = Situation {
             release: Colour::Green,
             gets_traffic: serving.green,
@@ -71,23 +71,22 @@ impl Session<'_> {
         fleet: &impl Ask,
         facts: &Facts,
         serving: Serves,
+        ill: &[String],
         journal: &Journal<'_>,
     ) -> (Sides, Judgement) {
         let inventory = self.inventory();
         let rules = &inventory.judging.rules;
         let logs = find_logs(fleet, inventory, facts, serving.alone()).await;
         logs.notes.iter().for_each(|note| journal.note(note.clone()));
-        let seconds = |time: chrono::DateTime<chrono::Utc>| u64::try_from(time.timestamp()).unwrap_or(0);
-        let begun = seconds(self.clock.now()).saturating_sub(PAST.as_secs());
+        let begun = self.clock.seconds().saturating_sub(PAST.as_secs());
         let meter = Meter::new(fleet, inventory, facts, journal, rules.limits_ms()).since(begun);
         meter.run(&logs.readable, READ_FOR).await;
-        let mut sides = Sides::new(named(), Colour::Green, serving.alone(), rules.window.as_secs());
+        let mut sides = Sides::new(named(), Colour::Green, rules.window.as_secs());
         sides.begin(begun, serving.alone());
         meter.take().iter().for_each(|batch| sides.take(batch));
-        let (ill, _, _) = self.health(facts);
-        let findings = ill.into_iter().map(|words| Finding { rule: "health".to_owned(), opinion: Opinion::Bad, words });
-        let facts = HardFacts { findings: findings.collect() };
-        let judgement = judge(rules, &sides, &facts, seconds(self.clock.now()), 1);
+        let bad = |words: &String| Finding { rule: "health".to_owned(), opinion: Opinion::Bad, words: words.clone() };
+        let hard: Vec<Finding> = ill.iter().map(bad).collect();
+        let judgement = judge(rules, &sides, &hard, self.clock.seconds(), 1);
         (sides, judgement)
     }
 

@@ -48,15 +48,7 @@ impl Session<'_> {
         let (facts, plan) = tokio::select! {
             prepared = self.prepare(&fleet, &journal) => prepared,
             // Nothing was changed yet, so nothing needs to be finished first.
-            _ = first_interrupt.changed() => {
-                let verdict = Verdict {
-                    exit: 130,
-                    production: "interrupted; nothing was changed".into(),
-                    next: self.command("status"),
-                    left: Vec::new(),
-                };
-                return self.end(&verdict, None, None, None);
-            }
+            _ = first_interrupt.changed() => return self.end_before_anything(),
         };
         let plan = match plan {
             Ok(plan) => plan,

@@ -27,11 +27,7 @@ impl Session<'_> {
         let mut first = interrupts.clone();
         let facts = tokio::select! {
             facts = observe(&fleet, self.inventory(), self.request.direction, &journal) => facts,
-            Ok(_) = first.wait_for(|count| *count > 0) => {
-                let production = "interrupted; nothing was changed".to_owned();
-                let verdict = Verdict { exit: 130, production, next: self.command("status"), left: Vec::new() };
-                return self.end(&verdict, None, None, None);
-            }
+            Ok(_) = first.wait_for(|count| *count > 0) => return self.end_before_anything(),
         };
         let serving = journal.production(|production| Serves::of(production, &facts));
         if let Some(refusal) = refusal(&serving, rolls_back) {

@@ -12,7 +12,7 @@ use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
 use crate::judge::sides::Sides;
-use crate::judge::verdict::{HardFacts, judge};
+use crate::judge::verdict::judge;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Reach, Role};
 use crate::nouns::names::HostName;
@@ -95,7 +95,7 @@ impl<F: Ask> Hold<'_, F> {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.journal.clock().now().timestamp()).unwrap_or(0)
+        self.journal.clock().seconds()
     }
 
     fn nothing(&self) -> Judgement {
@@ -146,7 +146,7 @@ impl<F: Ask> Hold<'_, F> {
     async fn look(&self, meter: &Meter<'_, F>, interrupts: &mut watch::Receiver<u32>) -> HoldEnd {
         let begun = self.now();
         let ends = begun + self.lasts.as_secs();
-        let mut sides = Sides::new(named(), self.judged, self.alone, self.judging.rules.window.as_secs());
+        let mut sides = Sides::new(named(), self.judged, self.judging.rules.window.as_secs());
         sides.begin(begun, self.alone);
         let mut known = Known::default();
         let (mut round, mut recorded) = (1, None);
@@ -182,8 +182,7 @@ impl<F: Ask> Hold<'_, F> {
                 round += 1;
             }
             meter.take().iter().for_each(|batch| sides.take(batch));
-            let facts = HardFacts { findings: self.hard(&known) };
-            judgement = judge(&self.judging.rules, &sides, &facts, self.now(), round);
+            judgement = judge(&self.judging.rules, &sides, &self.hard(&known), self.now(), round);
             (judgement.after_s, judgement.of_s) = ((self.now() - begun).max(1), self.lasts.as_secs());
         }
     }

@@ -25,7 +25,6 @@ pub struct SidesTick {
     errors: Each<Counted>,
     /// Of servers that are neither's, or that the log does not name.
     elsewhere: Attempts,
-    requests: u64,
     clients: u64,
 }
 
@@ -48,12 +47,12 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// `names` says whose an address is, as nginx writes it; `alone` who gets everything, where anybody does.
-    pub fn new(names: BTreeMap<String, Colour>, judged: Colour, alone: Option<Colour>, window_seconds: u64) -> Sides {
+    /// `names` says whose an address is, as nginx writes it.
+    pub fn new(names: BTreeMap<String, Colour>, judged: Colour, window_seconds: u64) -> Sides {
         Sides {
             names,
             judged,
-            alone,
+            alone: None,
             since: 0,
             kept: window_seconds.max(STILL_OPEN) + 2 * TICK,
             ticks: BTreeMap::new(),
@@ -62,7 +61,7 @@ impl Sides {
         }
     }
 
-    /// Begins anew: what was counted before, under other shares, is no evidence any more.
+    /// Begins, or begins anew; `alone` gets everything, where anybody does. What was counted before, under other shares, is no evidence any more.
     pub fn begin(&mut self, now: u64, alone: Option<Colour>) {
         self.since = now;
         self.alone = alone;
@@ -85,7 +84,6 @@ impl Sides {
         let first = self.since / TICK * TICK;
         for (at, tick) in batch.ticks.range(first..) {
             let here = self.ticks.entry(*at).or_default();
-            here.requests += tick.requests;
             here.clients = here.clients.max(tick.clients);
             for (server, attempts) in &tick.servers {
                 let whose = match server.as_str() {
@@ -150,7 +148,6 @@ impl SidesTick {
         self.sides.blue.merge(&other.sides.blue);
         self.sides.green.merge(&other.sides.green);
         self.elsewhere.merge(&other.elsewhere);
-        self.requests += other.requests;
         self.clients = self.clients.max(other.clients);
     }
 
@@ -186,9 +183,5 @@ impl SidesTick {
     /// Requests to nobody of ours, or whose server the log does not say.
     pub fn elsewhere(&self) -> &Attempts {
         &self.elsewhere
-    }
-
-    pub fn requests(&self) -> u64 {
-        self.requests
     }
 }

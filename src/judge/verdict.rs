@@ -7,12 +7,6 @@ use crate::nouns::colour::{Colour, Each};
 use crate::nouns::rules::{Finding, Judgement, Opinion, Rules, SideFigures, SlowRule};
 use crate::nouns::units::grouped;
 
-/// What is known without counting requests.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct HardFacts {
-    pub findings: Vec<Finding>,
-}
-
 const ERROR_SHARE: &str = "error_share";
 /// So many errors are the least that anything is called bad by.
 const LEAST_ERRORS: u64 = 5;
@@ -33,10 +27,10 @@ const LEAST_SLOWER_MS: u64 = 50;
 /// A p95 is not known of fewer.
 const LEAST_FOR_P95: u64 = 59;
 
-/// What the rules say of a side at a moment, in seconds since 1970. `round` is 1, and one more for each time that the counts
+/// What the rules say of a side at a moment, in seconds since 1970; `hard` is what is known without counting requests. `round` is 1, and one more for each time that the counts
 /// were begun anew within one watch: each has to say more than the one before, so that a long watch is fooled no more often
 /// than a short one (`Σ 1/round²` is bounded).
-pub fn judge(rules: &Rules, sides: &Sides, facts: &HardFacts, now: u64, round: u32) -> Judgement {
+pub fn judge(rules: &Rules, sides: &Sides, hard: &[Finding], now: u64, round: u32) -> Judgement {
     let case = Case {
         rules,
         sides,
@@ -47,7 +41,7 @@ pub fn judge(rules: &Rules, sides: &Sides, facts: &HardFacts, now: u64, round: u
         evidence: sides.ln_evidence(),
         round,
     };
-    let mut findings = facts.findings.clone();
+    let mut findings = hard.to_vec();
     findings.extend(case.worse());
     findings.extend(case.error_share());
     findings.extend(rules.slow.iter().enumerate().filter_map(|(n, rule)| case.slow(n, rule)));

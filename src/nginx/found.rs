@@ -41,11 +41,7 @@ pub struct FoundLayout {
 
 /// Which layout it is; `None` where no file sends to a server of either side.
 pub fn find(clues: Clues<'_>, servers: &Each<Vec<String>>) -> Option<FoundLayout> {
-    let files: Vec<(&str, Parsed<'_>)> = clues
-        .loaded
-        .iter()
-        .filter_map(|file| Some((file.path.as_str(), Parsed::from_text(&file.text).ok()?)))
-        .collect();
+    let files = parsed(clues.loaded);
     let search = Search { clues, servers, upstreams: upstreams(&files, servers), files };
     let both = |of: &Stands<'_>| of.sides.blue && of.sides.green;
     search
@@ -57,6 +53,11 @@ pub fn find(clues: Clues<'_>, servers: &Each<Vec<String>>) -> Option<FoundLayout
         .or_else(|| search.weights(|of| of.sides.blue || of.sides.green))
 }
 
+/// Those that are understood, with their paths.
+pub(super) fn parsed(files: &[ConfigFile]) -> Vec<(&str, Parsed<'_>)> {
+    files.iter().filter_map(|file| Some((file.path.as_str(), Parsed::from_text(&file.text).ok()?))).collect()
+}
+
 /// Those of which it is true, where it is of any.
 fn narrowed<'s, 'f>(all: Vec<&'s Stands<'f>>, is_one: impl Fn(&Stands<'f>) -> bool) -> Vec<&'s Stands<'f>> {
     let some: Vec<&Stands<'f>> = all.iter().filter(|of| is_one(of)).copied().collect();
@@ -64,10 +65,10 @@ fn narrowed<'s, 'f>(all: Vec<&'s Stands<'f>>, is_one: impl Fn(&Stands<'f>) -> bo
 }
 
 /// An upstream with servers of ours.
-struct Stands<'f> {
-    name: String,
+pub(super) struct Stands<'f> {
+    pub(super) name: String,
     file: &'f str,
-    sides: Each<bool>,
+    pub(super) sides: Each<bool>,
 }
 
 /// Whom a word passes to, and the word that would pass to the other side.
@@ -83,7 +84,7 @@ struct Search<'a> {
     files: Vec<(&'a str, Parsed<'a>)>,
 }
 
-fn upstreams<'f>(files: &[(&'f str, Parsed<'_>)], servers: &Each<Vec<String>>) -> Vec<Stands<'f>> {
+pub(super) fn upstreams<'f>(files: &[(&'f str, Parsed<'_>)], servers: &Each<Vec<String>>) -> Vec<Stands<'f>> {
     let of_file = |(path, file): &(&'f str, Parsed<'_>)| {
         let path = *path;
         let blocks = (0..file.statements.len()).filter(|index| file.statements[*index].is_upstream());

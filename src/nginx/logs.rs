@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use logs::form::{COMBINED, Escape, Field, Form};
 
-use super::found::ConfigFile;
+use super::found::{ConfigFile, parsed, upstreams};
 use super::grammar::{Parsed, Statement, normal_address};
 use super::passes::{is_named, is_pass, place_in};
 use super::same_address;
-use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Inventory};
+use crate::nouns::colour::{Colour, Each};
+use crate::nouns::inventory::Inventory;
 
 /// A log that requests to the service are written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +47,26 @@ pub fn log_lines(service: &str) -> String {
     )
 }
 
-/// The logs of the servers and locations that pass to the service's upstreams or servers, each once. Of several on one level
-/// the one that tells most: they all log the same requests.
-pub fn access_logs(files: &[ConfigFile], inventory: &Inventory) -> Vec<AccessLog> {
-    let files: Vec<Parsed<'_>> = files.iter().filter_map(|file| Parsed::from_text(&file.text).ok()).collect();
-    let ours = upstreams(&files, inventory).into_iter().map(|(name, _)| name);
-    let servers = [&inventory.blue, &inventory.green].into_iter().flat_map(|app| &app.servers);
-    let config = Config { ours: ours.chain(servers.map(ToString::to_string)).collect(), files: &files };
+/// How the requests to a service are logged.
+#[derive(Debug)]
+pub struct Logging {
+    /// The logs of the servers and locations that pass to the service's upstreams or servers, each once. Of several on one
+    /// level the one that tells most: they all log the same requests.
+    pub logs: Vec<AccessLog>,
+    /// The upstreams with servers of the service, as nginx logs them where it could try none; and whose they are, where of one
+    /// side alone.
+    pub upstreams: Vec<(String, Option<Colour>)>,
+}
+
+pub fn logging(files: &[ConfigFile], inventory: &Inventory) -> Logging {
+    let files = parsed(files);
+    let servers = Each::from(|colour| inventory.app(colour).addresses());
+    let upstreams: Vec<(String, Option<Colour>)> = upstreams(&files, &servers)
+        .into_iter()
+        .map(|of| (of.name, of.sides.find(|has| *has).filter(|_| of.sides.blue != of.sides.green)))
+        .collect();
+    let ours = upstreams.iter().map(|(name, _)| name).chain(&servers.blue).chain(&servers.green);
+    let config = Config { ours: ours.cloned().collect(), files: &files };
     let mut found = config.logs_where(|file, pass| config.passes_to_us(file, pass));
     if found.is_empty() {
         // By a variable that nobody here explains.
@@ -66,34 +79,7 @@ pub fn access_logs(files: &[ConfigFile], inventory: &Inventory) -> Vec<AccessLog
                 Some("other sites write to it, too, and it does not say which server a request went to".to_owned());
         }
     }
-    found
-}
-
-/// The upstreams with servers of the service, as nginx names them where it could try none; and whose they are, where of one
-/// side alone.
-pub fn upstream_sides(files: &[ConfigFile], inventory: &Inventory) -> Vec<(String, Option<Colour>)> {
-    let files: Vec<Parsed<'_>> = files.iter().filter_map(|file| Parsed::from_text(&file.text).ok()).collect();
-    upstreams(&files, inventory)
-}
-
-fn upstreams(files: &[Parsed<'_>], inventory: &Inventory) -> Vec<(String, Option<Colour>)> {
-    let blocks = files.iter().flat_map(|file| {
-        let blocks = (0..file.statements.len()).filter(|index| file.statements[*index].is_upstream());
-        blocks.filter_map(|index| file.upstream(index).ok())
-    });
-    let with_sides = blocks.filter_map(|upstream| {
-        let has = |app: &App| {
-            let is_its = |address: &str| app.servers.iter().any(|server| same_address(server.as_str(), address));
-            upstream.servers.iter().any(|server| is_its(&server.address))
-        };
-        match (has(&inventory.blue), has(&inventory.green)) {
-            (true, true) => Some((upstream.name, None)),
-            (true, false) => Some((upstream.name, Some(Colour::Blue))),
-            (false, true) => Some((upstream.name, Some(Colour::Green))),
-            (false, false) => None,
-        }
-    });
-    with_sides.collect()
+    Logging { logs: found, upstreams }
 }
 
 fn best(logs: Vec<AccessLog>) -> Option<AccessLog> {
@@ -101,13 +87,17 @@ fn best(logs: Vec<AccessLog>) -> Option<AccessLog> {
     logs.into_iter().max_by_key(worth)
 }
 
-struct Config<'c, 't> {
-    files: &'c [Parsed<'t>],
+struct Config<'c> {
+    files: &'c [(&'c str, Parsed<'c>)],
     /// Names that requests of ours are passed to.
     ours: Vec<String>,
 }
 
-impl Config<'_, '_> {
+impl Config<'_> {
+    fn files(&self) -> impl Iterator<Item = &Parsed<'_>> {
+        self.files.iter().map(|(_, file)| file)
+    }
+
     /// Whether requests are passed to the service there, by its upstream's name or its server.
     fn passes_to_us(&self, file: &Parsed<'_>, pass: &Statement) -> bool {
         file.targets_of(&pass.words[1].value).iter().any(|target| {
@@ -118,11 +108,11 @@ impl Config<'_, '_> {
     /// The best log of each place that passes requests so, each once. A stream has none.
     fn logs_where(&self, is_it: impl Fn(&Parsed<'_>, &Statement) -> bool) -> Vec<AccessLog> {
         let mut found: Vec<AccessLog> = Vec::new();
-        for file in self.files {
-            let passes = file.statements.iter().filter(|pass| is_pass(pass) && !is_in(file, pass, "stream"));
+        for file in self.files() {
+            let passes = file.statements.iter().filter(|pass| is_pass(pass) && !file.is_in(pass, "stream"));
             for pass in passes.filter(|pass| is_it(file, pass)) {
-                let Some(mut log) = best(self.logs_of(file, pass)) else { continue };
-                if !is_in(file, pass, "server") && !log.is_of_file {
+                let Some(mut log) = best(self.logs_at(file, pass.parent)) else { continue };
+                if !file.is_in(pass, "server") && !log.is_of_file {
                     // A part that some server includes: that server's own log is not seen from here.
                     log.unfit = Some("which server includes the part that passes the requests is not known".to_owned());
                 }
@@ -137,10 +127,10 @@ impl Config<'_, '_> {
     /// All logs of servers that do not pass to the service.
     fn logs_of_others(&self) -> BTreeSet<String> {
         let mut others = BTreeSet::new();
-        for file in self.files {
+        for file in self.files() {
             for (index, server) in file.statements.iter().enumerate() {
-                let is_server = server.body.is_some() && server.name() == "server" && !is_in(file, server, "upstream");
-                if !is_server || is_in(file, server, "stream") {
+                let is_server = server.body.is_some() && server.name() == "server" && !file.is_in(server, "upstream");
+                if !is_server || file.is_in(server, "stream") {
                     continue;
                 }
                 let inside = |of: &Statement| server.span.start < of.span.start && of.span.end < server.span.end;
@@ -162,10 +152,6 @@ impl Config<'_, '_> {
     }
 
     /// Those of the innermost level that has any.
-    fn logs_of(&self, file: &Parsed<'_>, pass: &Statement) -> Vec<AccessLog> {
-        self.logs_at(file, pass.parent)
-    }
-
     fn logs_at(&self, file: &Parsed<'_>, mut around: Option<usize>) -> Vec<AccessLog> {
         loop {
             let on_level: Vec<&Statement> = file
@@ -181,8 +167,7 @@ impl Config<'_, '_> {
             around = file.statements[index].parent;
         }
         let of_http: Vec<&Statement> = self
-            .files
-            .iter()
+            .files()
             .flat_map(|file| {
                 file.statements.iter().filter(move |statement| {
                     statement.name() == "access_log"
@@ -247,7 +232,7 @@ impl Config<'_, '_> {
 
     fn format(&self, name: &str) -> Option<(String, Escape)> {
         let formats =
-            self.files.iter().flat_map(|file| &file.statements).filter(|statement| statement.name() == "log_format");
+            self.files().flat_map(|file| &file.statements).filter(|statement| statement.name() == "log_format");
         let named =
             formats.map(|statement| statement.values().collect::<Vec<_>>()).find(|words| words.get(1) == Some(&name));
         let Some(words) = named else {
@@ -262,16 +247,4 @@ impl Config<'_, '_> {
         };
         Some((pieces.concat(), escape))
     }
-}
-
-/// Whether a statement stands inside a block of that name.
-fn is_in(file: &Parsed<'_>, statement: &Statement, name: &str) -> bool {
-    let mut around = statement.parent;
-    while let Some(index) = around {
-        if file.statements[index].name() == name {
-            return true;
-        }
-        around = file.statements[index].parent;
-    }
-    false
 }

@@ -124,10 +124,11 @@ impl Parsed<'_> {
         found
     }
 
-    pub(super) fn is_inside_an_if(&self, statement: &Statement) -> bool {
+    /// Whether it stands inside a block of that name, however deep.
+    pub(super) fn is_in(&self, statement: &Statement, name: &str) -> bool {
         let mut around = statement.parent.map(|index| &self.statements[index]);
         while let Some(block) = around {
-            if block.name() == "if" {
+            if block.name() == name {
                 return true;
             }
             around = block.parent.map(|index| &self.statements[index]);
@@ -175,7 +176,7 @@ impl Parsed<'_> {
         self.statements.iter().enumerate().flat_map(move |(index, statement)| {
             let (set, mapped) = match (statement.name(), statement.words.as_slice()) {
                 ("set", [_, variable, word]) if name(variable) => {
-                    let is_for_all = !self.is_inside_an_if(statement);
+                    let is_for_all = !self.is_in(statement, "if");
                     (Some(Given { variable: &variable.value[1..], word, is_for_all, entry: None }), None)
                 }
                 ("map" | "split_clients" | "geo", [_, .., variable]) if statement.body.is_some() && name(variable) => {

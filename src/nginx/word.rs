@@ -96,7 +96,7 @@ impl Words<'_> {
             let bytes = inner.start + place.start..inner.start + place.end;
             let Some((colour, length)) = self.named_by(&file.text[bytes.clone()]) else { continue };
             let bytes = bytes.start..bytes.start + length;
-            match file.is_inside_an_if(statement) {
+            match file.is_in(statement, "if") {
                 false => places.words.push((colour, bytes)),
                 true => places.exceptions.push((colour, file.line_of(bytes.start))),
             }

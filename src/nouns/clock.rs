@@ -25,6 +25,11 @@ impl Clock {
         self.began.elapsed()
     }
 
+    /// The same as [`Clock::now`] in whole seconds since 1970.
+    pub fn seconds(&self) -> u64 {
+        u64::try_from(self.now().timestamp()).unwrap_or(0)
+    }
+
     /// The time of the beginning and what has passed since.
     pub fn now(&self) -> DateTime<Utc> {
         self.began_at + self.began.elapsed()

@@ -2,7 +2,7 @@
 //! side is on its hosts. Only asks; what cannot be measured is said once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,6 +10,7 @@ use logs::counts::{Batch, Batches, Place, TICK};
 use logs::form::Escape;
 use tokio::time::{Instant, sleep};
 
+use super::context::locked;
 use super::verify;
 use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::carried;
@@ -18,7 +19,7 @@ use crate::hosts::program::{Arguments, CARRY, LIB, NGINX, Question, Script, UNIT
 use crate::hosts::question::dump_words;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
-use crate::nginx::{AccessLog, access_logs, logged_address, upstream_sides};
+use crate::nginx::{AccessLog, Logging, logged_address, logging};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Role};
 use crate::nouns::names::{HostName, ServerAddress};
@@ -123,8 +124,7 @@ pub async fn find_logs<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts, 
                 continue;
             }
         };
-        let files = facts::loaded_files(&answer);
-        let logs = access_logs(&files, inventory);
+        let Logging { logs, upstreams } = logging(&facts::loaded_files(&answer), inventory);
         if logs.is_empty() {
             found.notes.push(format!("{host}: its requests are not judged: nginx logs none of them (access_log off)"));
         }
@@ -139,8 +139,7 @@ pub async fn find_logs<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts, 
                 servers(inventory).map(|(server, colour)| (logged_address(server.as_str()), colour)).collect();
             names.extend(by_address(inventory, &answer.text("nginx.known").unwrap_or_default()));
             // Where no server could be tried nginx logs the name of the upstream.
-            let upstreams = upstream_sides(&files, inventory).into_iter();
-            names.extend(upstreams.filter_map(|(name, side)| Some((name, side.or(alone)?))));
+            names.extend(upstreams.into_iter().filter_map(|(name, side)| Some((name, side.or(alone)?))));
             found.readable.push(HostLogs { host: host.clone(), logs, names });
         }
     }
@@ -300,11 +299,6 @@ fn shifted(mut batch: Batch, offset_seconds: i64) -> Batch {
         batch.ticks = batch.ticks.into_iter().map(|(at, counts)| (moved(at), counts)).collect();
     }
     batch
-}
-
-// A panic while one of them was held would have left a value that is whole all the same.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a side is on one of its hosts.
