@@ -6,6 +6,7 @@ mod backups;
 mod load;
 mod look;
 mod rollback;
+mod switch;
 mod undo;
 mod watch;
 
@@ -24,7 +25,7 @@ use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::names::{IncidentId, RemotePath};
-use crate::nouns::plan::{Plan, RestoreWish, TablesWish};
+use crate::nouns::plan::{Plan, RestoreWish, TablesWish, TakesOver};
 use crate::nouns::production::Verdict;
 use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
@@ -34,8 +35,12 @@ use crate::tell::terminal::{Ending, Terminal};
 
 /// Runs what was asked for; the result is the exit code.
 pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
-    let id = incident_id(clock);
-    let is_rollback = matches!(cli.command, None | Some(Command::Undo { .. } | Command::Watch { rollback: true, .. }));
+    let id =
+        incident_id(clock, if matches!(cli.command, Some(Command::Switch { .. })) { "switch" } else { "rollback" });
+    let is_rollback = matches!(
+        cli.command,
+        None | Some(Command::Undo { .. } | Command::Switch { .. } | Command::Watch { rollback: true, .. })
+    );
     let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
     if let Some(text) = text_of(&cli.command) {
         terminal.text(&text);
@@ -72,6 +77,10 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             | Command::Completions { .. }
             | Command::Man,
         ) => request,
+        Some(Command::Switch { .. }) => match switch::request(request, &cli.command) {
+            Ok(request) => request,
+            Err(problem) => return usage(&terminal, clock, &[problem], None),
+        },
         Some(Command::Watch { reason, .. }) => Request { reason: reason.clone().unwrap_or_default(), ..request },
     };
     let ssh = match Ssh::new(&loaded.inventory) {
@@ -87,7 +96,10 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         }
         Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
         None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
-        None | Some(Command::Undo { .. }) => session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await,
+        Some(Command::Switch { dry_run: true, .. }) => session.dry_run(ReadOnly::new(ssh)).await,
+        None | Some(Command::Undo { .. } | Command::Switch { .. }) => {
+            session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await
+        }
         Some(Command::Assess) => session.assess(ReadOnly::new(ssh)).await,
         Some(Command::Watch { lasts, rollback, .. }) => {
             let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
@@ -119,6 +131,10 @@ impl Session<'_> {
     async fn prepare(&self, fleet: &impl Ask, journal: &Journal<'_>) -> (Facts, Result<Plan, Vec<Refusal>>) {
         let facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
         let plan = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template);
+        let plan = match plan {
+            Ok(plan) if plan.is_gradual => switch::can_be_judged(fleet, self.inventory(), &facts, plan).await,
+            plan => plan,
+        };
         let plan = plan.and_then(|plan| {
             let violations = safety::check(&plan, self.inventory(), &facts);
             if violations.is_empty() { Ok(plan) } else { Err(violations.iter().map(refusal_of).collect()) }
@@ -183,6 +199,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             | Command::Check
             | Command::Assess
             | Command::Watch { .. }
+            | Command::Switch { .. }
             | Command::Undo { .. }
             | Command::Backups { .. }
             | Command::Manual,
@@ -204,6 +221,12 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
     {
         let line = "rollback-prod watch --rollback --reason \"canary of 1.4\"";
         return Err(("a rollback needs a reason; it is the consent to move traffic".into(), Some(line.into())));
+    }
+    if let Some(Command::Switch { reason, dry_run: false, to, .. }) = &cli.command
+        && reason.as_deref().is_none_or(|reason| reason.trim().is_empty())
+    {
+        let line = format!("rollback-prod switch --to {to} --reason \"release 1.4\"");
+        return Err(("a switch needs a reason; it is the consent to move traffic".into(), Some(line)));
     }
     let has_reason = cli.rollback.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
     if cli.command.is_none() && !has_reason && !cli.rollback.dry_run {
@@ -245,10 +268,11 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         direction: Direction::to(Colour::Blue),
         from_is_kept: flags.keep_green,
         is_forced: flags.insistence.force,
-        takes_over: flags.insistence.take_over,
+        takes_over: if flags.insistence.take_over { TakesOver::Anybody } else { TakesOver::Switch },
         bake: flags.bake.or_else(|| inventory.bake.is_always.then_some(inventory.bake.lasts)),
         restore,
         undo: None,
+        gradual: None,
     })
 }
 
@@ -271,9 +295,9 @@ fn restore_wish(flag: &str, flags: &RollbackFlags, database: &Database) -> Resul
     Ok(RestoreWish { backup, tables })
 }
 
-/// `rollback-YYYYMMDD-HHMMSS` of the moment the process began.
-fn incident_id(clock: Clock) -> IncidentId {
-    IncidentId::new(clock.began_at().format("rollback-%Y%m%d-%H%M%S").to_string())
+/// `rollback-YYYYMMDD-HHMMSS`, or `switch-…`, of the moment the process began.
+fn incident_id(clock: Clock, what: &str) -> IncidentId {
+    IncidentId::new(format!("{what}-{}", clock.began_at().format("%Y%m%d-%H%M%S")))
         .expect("digits of a date make the name of an incident")
 }
 

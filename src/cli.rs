@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::nouns::colour::Colour;
+use crate::nouns::plan::TakesOver;
 use crate::nouns::request::Severity;
+use crate::nouns::share::Share;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
 #[derive(Debug, Parser)]
@@ -16,7 +19,7 @@ use crate::nouns::request::Severity;
     after_help = "Exit codes: 0 done and proven; 1 refused, nothing changed; 2 bad flags or config, nothing changed;\n\
                   3 changed and put back; 4 traffic on blue, something after it not done; 5 balancers differ or one\n\
                   is unknown; 6 traffic on blue, database as it was; 7 judged bad, nothing was changed; 8 not enough\n\
-                  data to judge; 130 interrupted between two steps."
+                  data to judge, for a switch at the share that it names; 130 interrupted between two steps."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -123,6 +126,32 @@ pub enum Command {
         #[arg(long = "reason", id = "watch_reason", value_name = "TEXT", requires = "rollback")]
         reason: Option<String>,
     },
+    /// Traffic to the other side, share by share, each one judged; a bad one is taken back at once
+    Switch {
+        /// Who shall get it
+        #[arg(long, value_name = "blue|green", value_enum)]
+        to: Colour,
+        /// Why; it is the consent to move traffic
+        #[arg(long = "reason", id = "switch_reason", value_name = "TEXT")]
+        reason: Option<String>,
+        /// The shares, in percent; it goes on from the one that it finds
+        #[arg(long, value_name = "a,b", value_delimiter = ',', default_value = "10,50,100", value_parser = step)]
+        steps: Vec<Share>,
+        /// How long each share is judged before the next; 0s does not judge
+        #[arg(long, value_name = "TIME", default_value = "5m", value_parser = while_held)]
+        hold: Duration,
+        /// How long it is waited at most where that was not enough to tell [default: twice the hold]
+        #[arg(long, value_name = "TIME", value_parser = while_held)]
+        hold_max: Option<Duration>,
+        /// Every balancer puts all traffic back by itself after so long without a word of ours; or "off"
+        #[arg(long, value_name = "TIME|off", default_value = "10m", value_parser = dead_man)]
+        dead_man: DeadMan,
+        /// Connect, read, check, test the new nginx files, show the plan, and stop: nothing is changed or left anywhere
+        #[arg(long = "dry-run", id = "switch_dry_run")]
+        dry_run: bool,
+        #[command(flatten)]
+        insistence: Insistence,
+    },
     /// Take one rollback back: database first, then traffic
     Undo {
         /// The incident; the last one when left out
@@ -149,11 +178,46 @@ pub enum Backups {
     },
 }
 
+/// Whether the balancers put all traffic back by themselves, and after how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadMan(pub Option<Duration>);
+
+/// A heartbeat that is late is none that is missing.
+const SHORTEST_DEAD_MAN: Duration = Duration::from_secs(10);
+
+fn dead_man(text: &str) -> Result<DeadMan, String> {
+    if text == "off" {
+        return Ok(DeadMan(None));
+    }
+    let limit = while_judged(text)?;
+    match limit >= SHORTEST_DEAD_MAN {
+        true => Ok(DeadMan(Some(limit))),
+        false => Err("it is at least 10s, or off".to_owned()),
+    }
+}
+
+fn while_held(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { while_judged(text) }
+}
+
+fn step(text: &str) -> Result<Share, String> {
+    let percent = text.trim().trim_end_matches('%').trim_end().parse().ok();
+    let share = percent.and_then(Share::percent).filter(|share| *share != Share::NONE);
+    share.ok_or_else(|| "a share is a whole number from 1 to 100, in percent".to_owned())
+}
+
 /// From a second to a week.
 fn while_judged(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|err| format!("{err}; for example 30m"))?;
     let bounds = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
     if bounds.contains(&duration) { Ok(duration) } else { Err("it is from 1s to 7d".to_owned()) }
+}
+
+impl Insistence {
+    /// From whom the lock is taken by what is no rollback.
+    pub fn takes_over(&self) -> TakesOver {
+        if self.take_over { TakesOver::Anybody } else { TakesOver::Nobody }
+    }
 }
 
 impl RollbackFlags {

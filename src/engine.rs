@@ -2,9 +2,10 @@
 //!
 //! In: what was asked for and what is. Out: a plan or every reason against one ([`planner`], [`doubts`], [`remarks`]),
 //! read once more by somebody who did not write it ([`safety`]), and then carried out to the letter ([`run`]), while
-//! somebody looks that somebody serves ([`watch`]).
+//! somebody looks that somebody serves ([`watch`]), or share by share, each one judged (`gradual`, [`hold`]).
 
 pub mod doubts;
+mod gradual;
 pub mod hold;
 mod lane;
 pub mod planner;

@@ -7,5 +7,6 @@
 pub mod interval;
 pub mod odds;
 pub mod severity;
+pub mod shifted;
 pub mod sides;
 pub mod verdict;

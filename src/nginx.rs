@@ -29,15 +29,15 @@ use tera::Tera;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::NginxContext;
 use crate::nouns::names::ServerAddress;
-pub use crate::nouns::share::Serving;
+pub use crate::nouns::share::{Serving, Share};
 use block::BlockAsWanted;
 pub use found::{Clues, ConfigFile, FoundLayout, find};
 use grammar::{Parsed, lua_without_texts, normal_address};
 pub use logs::{AccessLog, Logging, log_lines, logged_address, logging};
 use proof::{Expected, template_error};
-pub use site::{SideTexts, Site};
+pub use site::{Sharing, SideTexts, Site};
 use text::{first_difference, is_space, listed, place, refused, refused_at, spliced};
-use wish::{FULL_WEIGHT, NO_WEIGHT, Wish};
+use wish::Wish;
 
 /// Where and why a file was not understood, or a template or its result refused.
 ///
@@ -116,6 +116,8 @@ impl<'a> From<&'a str> for Named<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct WantedBlock<'a> {
     pub serve: Colour,
+    /// Of the block's traffic for that side; the other one gets the rest.
+    pub share: Share,
     pub blue: &'a [String],
     pub green: &'a [String],
 }
@@ -177,11 +179,12 @@ pub fn include_lines(text: &str) -> Vec<String> {
     Parsed::from_text(text).map_or_else(|_| Vec::new(), |file| file.includes())
 }
 
-/// Writes the block so that one colour takes everything, and the weight headers to match.
+/// Writes the block so that one colour takes everything, or its share, and the weight headers to match.
 ///
 /// Of a block of one server the address changes and nothing else. In every other block the serving colour gets
 /// `weight=100`, or keeps the weights that tell its servers apart, and no `down`; the other colour gets `down`, for nginx
-/// refuses `weight=0`. A server that is left alone gets `max_fails=0`; see [`Wish::is_lone`].
+/// refuses `weight=0`. A server that is left alone gets `max_fails=0`; see [`Wish::is_lone`]. In a split both sides get
+/// weights, the smallest that are as the shares.
 pub fn rewrite<'a>(
     text: &str,
     upstream: impl Into<Named<'a>>,
@@ -302,12 +305,16 @@ fn rewrite_once(
     refuse_what_cannot_be_switched(&file, block, &upstream, wanted)?;
 
     let wish = Wish::new(&upstream, wanted);
+    if let Some(colour) = wish.lacks() {
+        let what = format!("the upstream \"{}\" has no server of {colour}, so it has no share to give", upstream.name);
+        return Err(file.refused(upstream.span.start, what));
+    }
     refuse_a_server_of_another_block(&file, block, &upstream, &wish)?;
     let rendered = template.render(&BlockAsWanted::new(&file, block, &upstream, &wish))?;
     Expected { file: &file, block, before: &upstream, wish: &wish, template }.check(&rendered)?;
 
     let mut edits = vec![(upstream.span.clone(), rendered)];
-    edits.extend(weight_header_edits(&file, &upstream.name, wanted.serve)?);
+    edits.extend(weight_header_edits(&file, &upstream.name, wanted.serve, wanted.share)?);
     edits.sort_by_key(|(span, _)| span.start);
 
     let text_after = spliced(text, &edits);
@@ -332,14 +339,16 @@ fn rewrite_once(
     })
 }
 
-/// What makes the headers of an upstream's servers tell that a side serves alone.
+/// What makes the headers of an upstream's servers tell what each side gets.
 fn weight_header_edits(
     file: &Parsed<'_>,
     upstream: &str,
     serve: Colour,
+    share: Share,
 ) -> Result<Vec<(Range<usize>, String)>, NotUnderstood> {
     let edit = |(colour, word): (Colour, &grammar::Word)| {
-        let value = if colour == serve { FULL_WEIGHT } else { NO_WEIGHT }.to_string();
+        let share = if colour == serve { share } else { share.rest() };
+        let value = share.as_percent().to_string();
         (word.value != value).then(|| (word.span.clone(), word.like(&value)))
     };
     Ok(file.weight_headers_of(upstream)?.into_iter().filter_map(edit).collect())

@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | lock | [`lock`] | `prepare.sh` |
 //! | start | [`start`] | `start.sh` |
+//! | arm | [`arm`] | `arm.sh` |
 //! | switch | [`switch`] | `switch.sh` |
 //! | drain | [`drain`] | `sample.sh` |
 //! | stop | [`stop`] | `stop.sh` |
@@ -16,6 +17,7 @@
 //! | load, swap, take back | [`restore`] | those of [`programs`] |
 
 pub mod again;
+pub mod arm;
 pub mod context;
 pub mod drain;
 pub mod lock;
@@ -40,6 +42,7 @@ const STEPS: &[Script] = &[
     lock::TEST,
     lock::PREPARE,
     switch::SWITCH,
+    arm::ARM,
     drain::SAMPLE,
     verify::HEALTH,
     verify::ACCESS,

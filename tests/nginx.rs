@@ -13,6 +13,7 @@ use rollback_prod::nginx::{
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::octets::{bytes_of, text_of};
 use rollback_prod::nouns::plan::FileChange;
+use rollback_prod::nouns::share::Share;
 
 const NAME: &str = "listings_backend";
 const BLUE: &[&str] = &["127.0.0.1:8080"];
@@ -85,7 +86,7 @@ const SITES: &[Site] = &[
 impl Site {
     fn written(&self, text: &str, serve: Colour) -> Rewritten {
         let (blue, green) = (owned(self.blue), owned(self.green));
-        let wanted = WantedBlock { serve, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve, share: Share::ALL, blue: &blue, green: &green };
         rewrite(text, NAME, &wanted, &Template::built_in())
             .unwrap_or_else(|error| panic!("{}: {error}\n  {}\n{text}", self.name, error.excerpt))
     }
@@ -104,7 +105,7 @@ fn to(serve: Colour, text: &str) -> Result<Rewritten, rollback_prod::nginx::NotU
 }
 
 fn with(serve: Colour, text: &str, template: &Template) -> Result<Rewritten, rollback_prod::nginx::NotUnderstood> {
-    rewrite(text, NAME, &WantedBlock { serve, blue: &owned(BLUE), green: &owned(GREEN) }, template)
+    rewrite(text, NAME, &WantedBlock { serve, share: Share::ALL, blue: &owned(BLUE), green: &owned(GREEN) }, template)
 }
 
 fn refusal_of(text: &str) -> String {
@@ -369,7 +370,8 @@ fn a_block_that_says_it_already_is_not_touched() {
 
 #[test]
 fn a_host_may_be_called_down_or_backup() {
-    let wanted = WantedBlock { serve: Colour::Blue, blue: &owned(&["backup"]), green: &owned(&["down:80"]) };
+    let wanted =
+        WantedBlock { serve: Colour::Blue, share: Share::ALL, blue: &owned(&["backup"]), green: &owned(&["down:80"]) };
     let text = "upstream u { server backup; server down; }";
     let written = rewrite(text, "u", &wanted, &Template::built_in()).unwrap();
     assert_same("hosts", &written.text, "upstream u { server backup weight=100 max_fails=0; server down down; }");
@@ -435,7 +437,7 @@ fn the_weights_of_a_sides_own_servers_stay() {
         ),
     ] {
         let block = |servers: &str| format!("upstream u {{ {servers} }}");
-        let wanted = WantedBlock { serve, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve, share: Share::ALL, blue: &blue, green: &green };
         let written =
             rewrite(&block(before), "u", &wanted, &Template::built_in()).unwrap_or_else(|err| panic!("{claim}: {err}"));
         assert_same(claim, &written.text, &block(after));
@@ -777,7 +779,7 @@ fn a_stranger_with_weight_zero_is_refused() {
 fn what_no_block_can_say_is_refused() {
     let text = "upstream listings_backend { server 127.0.0.1:8080; }";
     let refused = |blue: &[&str], green: &[&str]| {
-        let wanted = WantedBlock { serve: Colour::Blue, blue: &owned(blue), green: &owned(green) };
+        let wanted = WantedBlock { serve: Colour::Blue, share: Share::ALL, blue: &owned(blue), green: &owned(green) };
         rewrite(text, NAME, &wanted, &Template::built_in()).unwrap_err().to_string()
     };
     assert_eq!(refused(&[], GREEN), "the config names no server of blue, nobody would serve");
@@ -981,7 +983,7 @@ fn every_byte_outside_the_block_stays() {
         for serve in [Colour::Blue, Colour::Green] {
             let written = site.written(site.text, serve);
             let (blue, green) = (owned(site.blue), owned(site.green));
-            let wanted = WantedBlock { serve, blue: &blue, green: &green };
+            let wanted = WantedBlock { serve, share: Share::ALL, blue: &blue, green: &green };
             assert_sound(&format!("{} to {serve}", site.name), site.text, &written.text, NAME, &wanted);
         }
     }
@@ -1197,7 +1199,7 @@ proptest! {
     fn any_block_among_anything_is_written_soundly(before in surrounding(), block in block(), after in surrounding(), is_blue in any::<bool>()) {
         let blue = owned(&["127.0.0.1:8080", "[0::1]:8080", "unix:/run/blue.sock"]);
         let green = owned(&["127.0.0.1:8081", "127.0.0.2:80"]);
-        let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, share: Share::ALL, blue: &blue, green: &green };
         let text = format!("{before}{block}{after}");
         match rewrite(&text, NAME, &wanted, &Template::built_in()) {
             Ok(written) => {
@@ -1238,7 +1240,7 @@ proptest! {
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (blue, green) = (owned(site.blue), owned(site.green));
-        let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, blue: &blue, green: &green };
+        let wanted = WantedBlock { serve: if is_blue { Colour::Blue } else { Colour::Green }, share: Share::ALL, blue: &blue, green: &green };
         let _ = (weight_headers(&text, NAME), include_lines(&text), find_upstream(&text, NAME));
         match rewrite(&text, NAME, &wanted, &Template::built_in()) {
             Ok(written) => {

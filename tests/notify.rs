@@ -436,7 +436,7 @@ fn judging() -> Judging {
         worse_by: 0.01,
         min_requests: 0,
     };
-    Judging { rules, health: 3, restarts: 3 }
+    Judging { rules, health: 3, restarts: 3, smoke: None }
 }
 
 fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {

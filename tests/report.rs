@@ -8,7 +8,9 @@ use rollback_prod::hosts::facts::{AppFacts, Facts, Get, HostFacts, NginxFacts, N
 use rollback_prod::nginx::SideTexts;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::names::{HostName, IncidentId};
-use rollback_prod::nouns::plan::{Action, FileChange, Gate, Guard, LeftOut, Plan, Proof, Stage, StageName, Step, Undo};
+use rollback_prod::nouns::plan::{
+    Action, FileChange, Gate, Guard, LeftOut, Plan, Proof, Stage, StageName, Step, TakesOver, Undo,
+};
 use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{
     AppState, Balancer, Begun, Captured, Entry, ErrorShare, JOURNAL_VERSION, Pattern, Status, StepWord, What,
@@ -57,6 +59,7 @@ impl Told {
             undoes: None,
             direction: Direction::to(Colour::Blue),
             traffic_stays: false,
+            gradual: None,
             oncall: Some("bob".into()),
             commander: None,
             targets_ms: vec![
@@ -134,7 +137,8 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         environment: "prod".into(),
         direction: Direction::to(Colour::Blue),
         is_forced: false,
-        takes_over: false,
+        takes_over: TakesOver::Nobody,
+        is_gradual: false,
         balancers: hosts.iter().map(|name| host(name)).collect(),
         reason: reason.into(),
         stages: vec![Stage { name: StageName::Switch, gate: Gate::NoneFailed, steps }],
@@ -161,6 +165,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
     let seen = |name: &str| HostFacts {
         host: host(name),
         seen: Ok(Seen {
+            dead_men: Vec::new(),
             user: "deploy".into(),
             uid: 1000,
             login_shell: "/bin/sh".into(),

@@ -27,11 +27,11 @@ use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{Inventory, Layout, Nginx};
 use rollback_prod::nouns::joined::NEXT;
 use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
-use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, TablesWish, Target};
+use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, TablesWish, TakesOver, Target};
 use rollback_prod::nouns::record::{Merge, MergedTable, Swap};
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::measure::{self, Counting};
-use rollback_prod::steps::{drain, lock, scripts, start, stop, switch, verify};
+use rollback_prod::steps::{arm, drain, lock, scripts, start, stop, switch, verify};
 
 /// Every shell that is /bin/sh somewhere.
 const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
@@ -363,7 +363,8 @@ checks = ["SELECT true"]
 
 fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let run = IncidentId::new("rollback-20260101-000000").expect("an id");
-    let tenure = Tenure { run: run.clone(), holder: "somebody".into(), takes_over: true, number: Some(1) };
+    let tenure =
+        Tenure { run: run.clone(), holder: "somebody".into(), takes_over: TakesOver::Anybody, number: Some(1) };
     let path = RemotePath::new("/etc/nginx/sites-available/listings").expect("a path");
     let mounted = Some(Mounted { inside: "/etc/nginx/conf.d/listings.conf".into(), alone: true });
     let change = FileChange {
@@ -426,6 +427,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
             mark: Some(mark),
         };
         apply(switch::switch(inventory, &tenure, &change, &proof, true));
+        apply(arm::arm(inventory, &tenure, std::slice::from_ref(&change), &proof, Some(600)));
     }
     apply(start::start(inventory, &tenure, Colour::Green));
     let process = Target::Process { pid: 1, started: "1".into(), exe: "/opt/green".into() };

@@ -22,6 +22,7 @@ use rollback_prod::hosts::ssh::Ssh;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::Inventory;
 use rollback_prod::nouns::names::IncidentId;
+use rollback_prod::nouns::plan::TakesOver;
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::lock;
 use site::{answer, command, roll, serves, until, users_inside, users_lost_nothing};
@@ -679,7 +680,7 @@ fn a_line_that_died_before_the_lock_is_made_again_and_one_that_dies_with_it_is_s
     let tenure = |run: &str| Tenure {
         run: IncidentId::new(run).expect("an id"),
         holder: run.to_owned(),
-        takes_over: false,
+        takes_over: TakesOver::Nobody,
         number: None,
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site", "found", "logs"]),
-    ("judge", &["interval", "odds", "sides", "verdict", "severity"]),
+    ("judge", &["interval", "odds", "shifted", "sides", "verdict", "severity"]),
     ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
     ("hosts", &["carried", "program", "answer", "remote", "facts", "question", "job", "ssh"]),
     ("incident", &["journal", "folder", "patterns", "past", "capture", "evidence"]),
@@ -55,13 +55,14 @@ const ROOMS: &[(&str, &[&str])] = &[
             "measure",
             "start",
             "switch",
+            "arm",
             "drain",
             "stop",
             "restore",
             "merge",
         ],
     ),
-    ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "watch"]),
+    ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "gradual", "watch"]),
     (
         "tell",
         &[
@@ -81,7 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &[]),
-    ("app", &["load", "undo", "look", "rollback", "backups", "watch", "assess"]),
+    ("app", &["load", "undo", "switch", "look", "rollback", "backups", "watch", "assess"]),
     ("main", &[]),
 ];
 
@@ -443,8 +444,8 @@ fn every_script_on_disk_is_sent_and_explains_itself() {
         let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
         let text = read(&path);
         assert!(text.starts_with("# "), "{} does not say what it is for", path.display());
-        let shared =
-            ["lib", "nginx", "ground", "candidate", "psql", "carry", "dump", "structure"].contains(&name.as_str());
+        let shared = ["lib", "nginx", "lock", "shift", "ground", "candidate", "psql", "carry", "dump", "structure"]
+            .contains(&name.as_str());
         assert!(shared || sent.contains(name.as_str()), "{} is sent by nobody", path.display());
         if !shared {
             assert!(text.contains("\n# Takes: "), "{} does not say what it takes", path.display());

@@ -32,6 +32,20 @@ records "$service" | while IFS= read -r job; do
   fi
 done
 
+# The dead men of gradual switches: armed, or what they did.
+dead_man_in() {
+  rp_record=$1/$service.dead-man
+  [ -r "$rp_record/state" ] || return 0
+  section dead_man
+  cat "$rp_record/state"
+  rp_pid=
+  [ ! -r "$rp_record/pid" ] || IFS= read -r rp_pid <"$rp_record/pid"
+  if [ -n "$rp_pid" ] && [ ! -e "$rp_record/over" ] && [ "$rp_hidden" = no ] && [ ! -d "/proc/$rp_pid" ]; then
+    printf 'his process is gone: he does not\n'
+  fi
+}
+each_place dead_man_in
+
 # What only a container can say of the file that it has: where all links lead to there, which file that is, and what would
 # make it anew at the next start (docker-nginx, entrypoint/20-envsubst-on-templates.sh).
 # shellcheck disable=SC2016 # run there

@@ -83,7 +83,7 @@ impl Session<'_> {
         meter.run(&logs.readable, READ_FOR).await;
         let mut sides = Sides::new(named(), Colour::Green, rules.window.as_secs());
         sides.begin(begun, serving.alone());
-        meter.take().iter().for_each(|batch| sides.take(batch));
+        meter.take().iter().for_each(|(_, batch)| sides.take(batch));
         let bad = |words: &String| Finding { rule: "health".to_owned(), opinion: Opinion::Bad, words: words.clone() };
         let hard: Vec<Finding> = ill.iter().map(bad).collect();
         let judgement = judge(rules, &sides, &hard, self.clock.seconds(), 1);

@@ -19,7 +19,7 @@ use crate::incident::journal::Journal;
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Database, Host, Role, Targets};
 use crate::nouns::names::RemotePath;
-use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageName, Step, Undo};
+use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageName, Step, TakesOver, Undo};
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Drill, Status, StepWord};
 use crate::nouns::units::{bytes, contents, span};
@@ -184,7 +184,8 @@ impl Session<'_> {
             reason: "a drill of the newest dump".to_owned(),
             direction: self.request.direction,
             is_forced: self.request.is_forced,
-            takes_over: false,
+            takes_over: TakesOver::Nobody,
+            is_gradual: false,
             balancers: Vec::new(),
             stages: vec![Stage { name: StageName::Load, gate: Gate::Open, steps }],
             notes: Vec::new(),

@@ -16,12 +16,13 @@ use crate::incident::folder::{self, Folder};
 use crate::incident::journal::{self, Journal};
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Role, Secret};
-use crate::nouns::plan::{Plan, StageName};
+use crate::nouns::plan::{Plan, SWITCH_BY};
 use crate::nouns::production::{Production, Verdict};
-use crate::nouns::record::{self, Begun, Status, StepWord, What};
+use crate::nouns::record::{self, Begun, Repeat, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
-use crate::nouns::request::Request;
+use crate::nouns::request::{Gradual, Request};
 use crate::nouns::rules::{Judgement, Opinion};
+use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 use crate::steps::context::{Context, Locks, SeenSince};
 use crate::tell::message;
@@ -185,6 +186,7 @@ impl Session<'_> {
             balancers: plan.balancers.clone(),
             apps: names(Role::App),
             green_is_kept: self.request.from_is_kept,
+            gradual: self.request.gradual.as_ref().map(|gradual| self.repeat(gradual, plan)),
             undoes: self.request.undo.as_ref().map(|undo| undo.incident.to_string()),
             direction: plan.direction,
             traffic_stays: !plan.moves_traffic(),
@@ -204,11 +206,18 @@ impl Session<'_> {
         }
     }
 
+    fn repeat(&self, gradual: &Gradual, plan: &Plan) -> Repeat {
+        let to = plan.direction.colour(Side::To);
+        let last = gradual.steps.last().copied().unwrap_or(Share::ALL);
+        Repeat { command: format!("switch --to {to}{}", gradual.flags), last }
+    }
+
     fn note_round_trips(&self, fleet: &Ssh, plan: &Plan, journal: &Journal<'_>) {
         if !self.terminal.is_verbose() {
             return;
         }
-        for host in plan.hosts_of(StageName::Switch) {
+        for host in &plan.balancers {
+            let host = host.clone();
             journal.note(format!("{host}: {} round trips in all", fleet.round_trips(&host)));
         }
     }
@@ -228,6 +237,8 @@ impl Session<'_> {
             judged,
             alone: Some(judged),
             lasts,
+            at_most: lasts,
+            shifted: None,
         };
         let held = hold.run(done.interrupts.clone()).await;
         let (words, time) = (held.judgement.words, humantime::format_duration(lasts));
@@ -354,7 +365,8 @@ fn laptop() -> String {
 fn holder(request: &Request) -> String {
     let since = request.begun_at.format("%Y-%m-%dT%H:%M:%SZ");
     let (operator, laptop, pid) = (&request.operator, laptop(), std::process::id());
-    let line = format!("{operator}@{laptop} pid {pid} since {since} ({}): {}", request.id, request.reason);
+    let what = if request.gradual.is_some() { SWITCH_BY } else { "" };
+    let line = format!("{what}{operator}@{laptop} pid {pid} since {since} ({}): {}", request.id, request.reason);
     line.replace(['\n', '\r'], " ")
 }
 

@@ -30,7 +30,7 @@ pub(super) fn request(request: Request, undoing: Undoing, insistence: &Insistenc
         direction: Direction::to(undoing.to),
         from_is_kept: true,
         is_forced: insistence.force,
-        takes_over: insistence.take_over,
+        takes_over: insistence.takes_over(),
         bake: None,
         undo: Some(undoing),
         ..request

@@ -50,6 +50,8 @@ impl Session<'_> {
             judged,
             alone: serving.alone(),
             lasts,
+            at_most: lasts,
+            shifted: None,
         }
         .run(interrupts.clone())
         .await;
@@ -83,7 +85,7 @@ impl Session<'_> {
     /// The same rollback as ever, whose reason says which rule, with which figures.
     async fn roll_back(&self, fleet: ReadOnly<Ssh>, judgement: Judgement, interrupts: watch::Receiver<u32>) -> u8 {
         let clock = Clock::start();
-        let id = incident_id(clock);
+        let id = incident_id(clock, "rollback");
         let terminal = Terminal::new(self.terminal.is_json(), self.terminal.is_verbose(), Some(id.clone()));
         let request = Request {
             id,

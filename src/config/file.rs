@@ -479,6 +479,9 @@ pub struct JudgeTable {
     /// Of its unit, container or process within five minutes.
     #[schemars(range(min = 1, max = 1000))]
     pub restarts: u32,
+    /// Run here against a side before `switch` gives it its first share; exit 0 passes.
+    #[schemars(example = &"./scripts/smoke-tests.sh --port 8081")]
+    pub smoke: Option<String>,
 }
 
 impl Default for JudgeTable {
@@ -495,6 +498,7 @@ impl Default for JudgeTable {
             min_requests: 0,
             health: default::BAD_HEALTH,
             restarts: default::RESTARTS,
+            smoke: None,
         }
     }
 }

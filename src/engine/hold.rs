@@ -5,19 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use logs::counts::Batch;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
+use crate::judge::shifted::{Giver, share_given};
 use crate::judge::sides::Sides;
 use crate::judge::verdict::judge;
-use crate::nouns::colour::Colour;
+use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{Inventory, Reach, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::record::What;
 use crate::nouns::rules::{Finding, Judgement, Judging, Opinion};
+use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 use crate::steps::measure::{LogsFound, Meter, find_logs, life, named};
 
@@ -43,6 +46,18 @@ pub struct Hold<'a, F> {
     /// Who gets all traffic, where anybody does.
     pub alone: Option<Colour>,
     pub lasts: Duration,
+    /// Where that was not enough to tell, it goes on until then.
+    pub at_most: Duration,
+    /// The share that the judged side was given, where both sides have some: the logs must show it.
+    pub shifted: Option<Shifted>,
+}
+
+/// A share, and what it takes to see it.
+#[derive(Debug, Clone)]
+pub struct Shifted {
+    pub share: Share,
+    /// Each balancer with how many count for themselves there, and whether by open connections.
+    pub balancers: Vec<(HostName, usize, bool)>,
 }
 
 /// How it ended.
@@ -85,7 +100,7 @@ impl<F: Ask> Hold<'_, F> {
         self.note_what_is_not_told(&logs);
         let meter = Meter::new(self.fleet, self.inventory, self.facts, self.journal, self.judging.rules.limits_ms());
         let reading = async {
-            meter.run(&logs.readable, self.lasts + LOOK).await;
+            meter.run(&logs.readable, self.at_most.max(self.lasts) + LOOK).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -145,14 +160,16 @@ impl<F: Ask> Hold<'_, F> {
 
     async fn look(&self, meter: &Meter<'_, F>, interrupts: &mut watch::Receiver<u32>) -> HoldEnd {
         let begun = self.now();
-        let ends = begun + self.lasts.as_secs();
+        let (ends, at_most) = (begun + self.lasts.as_secs(), begun + self.at_most.max(self.lasts).as_secs());
         let mut sides = Sides::new(named(), self.judged, self.judging.rules.window.as_secs());
         sides.begin(begun, self.alone);
         let mut known = Known::default();
+        let mut given: BTreeMap<HostName, Each<u64>> = BTreeMap::new();
         let (mut round, mut recorded) = (1, None);
         let mut judgement = self.nothing();
         loop {
-            let is_over = self.now() >= ends;
+            let is_open = judgement.opinion == Opinion::NotEnoughData;
+            let is_over = self.now() >= if is_open { at_most } else { ends };
             let is_new = recorded.is_none_or(|(at, opinion): (u64, Opinion)| {
                 opinion != judgement.opinion || self.now() >= at + RECORDED_EVERY_SECONDS || is_over
             });
@@ -181,9 +198,16 @@ impl<F: Ask> Hold<'_, F> {
                 sides.begin(self.now(), self.alone);
                 round += 1;
             }
-            meter.take().iter().for_each(|batch| sides.take(batch));
-            judgement = judge(&self.judging.rules, &sides, &self.hard(&known), self.now(), round);
-            (judgement.after_s, judgement.of_s) = ((self.now() - begun).max(1), self.lasts.as_secs());
+            for (host, batch) in meter.take() {
+                sides.take(&batch);
+                let here = given.entry(host).or_default();
+                *here = Each::from(|colour| *here.of(colour) + tried(&batch, colour));
+            }
+            let mut hard = self.hard(&known);
+            hard.extend(self.shares(&given));
+            judgement = judge(&self.judging.rules, &sides, &hard, self.now(), round);
+            let of = if self.now() > ends { self.at_most } else { self.lasts };
+            (judgement.after_s, judgement.of_s) = ((self.now() - begun).max(1), of.as_secs());
         }
     }
 
@@ -236,6 +260,17 @@ impl<F: Ask> Hold<'_, F> {
         }
     }
 
+    /// Whether each balancer gives the share that it was told to.
+    fn shares(&self, given: &BTreeMap<HostName, Each<u64>>) -> Vec<Finding> {
+        let Some(Shifted { share, balancers }) = &self.shifted else { return Vec::new() };
+        let of = |(host, workers, is_by_connections): &(HostName, usize, bool)| {
+            let giver = Giver { host: host.as_str(), workers: *workers, is_by_connections: *is_by_connections };
+            let tried = given.get(host).cloned().unwrap_or_default();
+            share_given(giver, self.judged, *share, *tried.of(self.judged), tried.blue + tried.green)
+        };
+        balancers.iter().map(of).collect()
+    }
+
     fn hard(&self, known: &Known) -> Vec<Finding> {
         let bad = |rule: &str, words: String| Finding { rule: rule.to_owned(), opinion: Opinion::Bad, words };
         let judged = self.judged;
@@ -254,4 +289,10 @@ impl<F: Ask> Hold<'_, F> {
         }
         findings
     }
+}
+
+/// Attempts at a side's servers, which [`Meter`] calls by its colour.
+fn tried(batch: &Batch, colour: Colour) -> u64 {
+    let name = colour.to_string();
+    batch.ticks.values().filter_map(|tick| tick.servers.get(&name)).map(|attempts| attempts.tried).sum()
 }

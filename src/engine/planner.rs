@@ -1,6 +1,8 @@
 //! From what was asked for, what the config means and what is, to a plan or to every reason against one. Pure: no
 //! I/O, no clock, no waiting. The same facts always give the same plan.
 
+mod gradual;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -8,9 +10,11 @@ use super::doubts::{self, Doubt};
 use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first_of, must_be_stopped};
 use crate::nginx::{NotUnderstood, Serving, Site, Template, not_found};
 use crate::nouns::colour::Colour;
+use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Reach, Role, Run};
 use crate::nouns::joined;
 use crate::nouns::names::{HostName, ServerAddress};
+use crate::nouns::octets::bytes_of;
 use crate::nouns::plan::{
     Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
 };
@@ -147,6 +151,9 @@ impl<'a> Planner<'a> {
         for (host, seen) in self.all_of(&[&self.balancers, &self.apps, &databases]) {
             self.check_host(host, seen);
         }
+        if self.request.gradual.is_some() {
+            self.refuse_unreached();
+        }
         for (host, seen) in self.balancers.clone() {
             stages.extend(self.balancer(host, seen).into_iter().flatten());
         }
@@ -156,8 +163,13 @@ impl<'a> Planner<'a> {
         if self.moves_traffic() {
             let not_there: BTreeSet<&HostName> =
                 left_out.iter().filter(|left| left.is_balancer && !left.is_there).map(|left| &left.host).collect();
-            let sides = stages.sides();
+            let (sides, is_split) = (stages.sides(), stages.is_split());
             for (host, seen) in self.apps.clone() {
+                if self.request.gradual.is_some() {
+                    stages.extend(self.start(host, seen, Side::To).map(|step| (StageName::Start, step)));
+                    stages.extend([(StageName::Stop, self.stays(host, seen, is_split))]);
+                    continue;
+                }
                 for side in &sides {
                     stages.extend(self.start(host, seen, *side).map(|step| (StageName::Start, step)));
                 }
@@ -169,6 +181,10 @@ impl<'a> Planner<'a> {
         }
         self.lock_the_rest(&mut stages, &databases);
         self.database(&mut stages);
+        let mut stages = stages.in_order();
+        if let Some(gradual) = &self.request.gradual {
+            gradual::held(&mut stages, gradual);
+        }
         Plan {
             id: self.request.id.clone(),
             service: self.inventory.service.to_string(),
@@ -177,8 +193,9 @@ impl<'a> Planner<'a> {
             direction: self.direction(),
             is_forced: self.request.is_forced,
             takes_over: self.request.takes_over,
+            is_gradual: self.request.gradual.is_some(),
             balancers: self.meant_balancers().map(|host| host.name.clone()).collect(),
-            stages: stages.in_order(),
+            stages,
             notes: std::mem::take(&mut self.notes),
             left_out,
         }
@@ -341,12 +358,15 @@ impl<'a> Planner<'a> {
         }
         let stops = (!self.request.from_is_kept).then(|| self.app(Side::From));
         self.notes.extend(super::remarks::remarks(self.inventory, host, seen, stops));
+        for said in &seen.dead_men {
+            self.notes.push(format!("{}: the dead man of a switch: {said}", host.name));
+        }
         for step in &seen.begun {
             self.notes.push(format!("{}: a step of an earlier run: {step}", host.name));
         }
         if let Some(lock) = &seen.lock {
             let is_alive = lock.age_seconds.is_some_and(|age| age < LOCK_STALE_SECONDS);
-            if is_alive && self.request.takes_over {
+            if is_alive && self.request.takes_over.takes_from(&lock.holder) {
                 self.notes.push(format!("{}: the lock is taken over from the live run of {}", host.name, lock.holder));
             } else if is_alive {
                 self.refuse(
@@ -369,19 +389,12 @@ impl<'a> Planner<'a> {
         let (path, text) = self.readable_file(host, seen, nginx)?;
         self.check_nginx(host, seen, nginx, path);
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));
-        let step = |action: Action, guard: Guard, undo: Undo, why: String| Step {
-            host: host.name.clone(),
-            action,
-            guard,
-            undo,
-            why,
-        };
-        let lock = |candidate: Option<FileChange>| {
-            let why = "two runs must not write the same file; nginx must accept the new one before any host changes";
-            step(Action::Lock { candidate }, Guard::NobodyElseHoldsTheLock, Undo::Released, why.to_owned())
-        };
         if !self.moves_traffic() {
-            return Some(vec![(StageName::Lock, lock(None))]);
+            return Some(vec![(StageName::Lock, self.lock_step(host, None))]);
+        }
+        if let Some(gradual) = &self.request.gradual {
+            self.notes.extend(doubts::probe_notes(self.inventory, host, seen));
+            return self.shifts(host, nginx, (path, text), gradual);
         }
         let Shift { change, share, says } = self.change(host, nginx, path, text)?;
         self.notes.extend(doubts::probe_notes(self.inventory, host, seen));
@@ -395,19 +408,7 @@ impl<'a> Planner<'a> {
                 host.name
             ));
         }
-        let who = |share| match share {
-            Share::ALL => to.to_string(),
-            Share::NONE => from.to_string(),
-            _ => format!("{to} or {from}"),
-        };
-        let proof = Proof {
-            who: who(share),
-            pidfile: nginx.pidfile.clone(),
-            error_logs: nginx.error_logs.clone(),
-            access_logs: nginx.access_logs.clone(),
-            // Where both sides answer, whose an answer is proves nothing.
-            mark: nginx.mark.clone().filter(|_| share == Share::ALL),
-        };
+        let proof = self.proof(nginx, share);
         let is_needed = change.is_needed();
         let wait = format!("test, reload, wait until {} answers", proof.who);
         let paths = [path].into_iter().chain(nginx.also.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
@@ -420,24 +421,53 @@ impl<'a> Planner<'a> {
             false => Undo::NothingToUndo,
             true => Undo::Does(Box::new(Action::Switch {
                 change: change.reversed(),
-                proof: Proof { who: who(before), mark: None, ..proof.clone() },
+                proof: self.proof(nginx, before),
                 share: before,
                 says: format!("{}, as before", self.shared(before)),
             })),
         };
         Some(vec![
-            (StageName::Lock, lock(is_needed.then(|| change.clone()))),
+            (StageName::Lock, self.lock_step(host, is_needed.then(|| change.clone()))),
             (
                 StageName::Switch,
-                step(
-                    Action::Switch { change, proof, share, says },
-                    Guard::FileIsUnchanged { sha256: nginx.sha256.clone().unwrap_or_default() },
+                Step {
+                    host: host.name.clone(),
+                    action: Action::Switch { change, proof, share, says },
+                    guard: Guard::FileIsUnchanged { sha256: nginx.sha256.clone().unwrap_or_default() },
                     undo,
                     why,
-                ),
+                },
             ),
             (StageName::Drain, self.drain_step(host, Reach::OwnHost)),
         ])
+    }
+
+    fn lock_step(&self, host: &Host, candidate: Option<FileChange>) -> Step {
+        let why = "two runs must not write the same file; nginx must accept the new one before any host changes";
+        Step {
+            host: host.name.clone(),
+            action: Action::Lock { candidate },
+            guard: Guard::NobodyElseHoldsTheLock,
+            undo: Undo::Released,
+            why: why.to_owned(),
+        }
+    }
+
+    /// How it is proven that traffic is shared so.
+    fn proof(&self, nginx: &NginxFacts, share: Share) -> Proof {
+        let (to, from) = (self.colour(Side::To), self.colour(Side::From));
+        Proof {
+            who: match share {
+                Share::ALL => to.to_string(),
+                Share::NONE => from.to_string(),
+                _ => format!("{to} or {from}"),
+            },
+            pidfile: nginx.pidfile.clone(),
+            error_logs: nginx.error_logs.clone(),
+            access_logs: nginx.access_logs.clone(),
+            // Where both sides answer, whose an answer is proves nothing.
+            mark: nginx.mark.clone().filter(|_| share == Share::ALL),
+        }
     }
 
     /// The file's path and text, where both are known.
@@ -546,15 +576,7 @@ impl<'a> Planner<'a> {
         let rewritten = match self.site(nginx).rewrite(text, to, self.template) {
             Ok(rewritten) => rewritten,
             Err(not_understood) => {
-                let (path, line) = self.place(nginx, text, not_understood.line);
-                let not_understood = NotUnderstood { line, ..not_understood };
-                let excerpt = if not_understood.excerpt.is_empty() {
-                    String::new()
-                } else {
-                    format!("\n    {}", not_understood.excerpt)
-                };
-                let hint = format!("ssh {} cat {path}", host.ssh);
-                self.refuse(Some(host), format!("{path}: {not_understood}{excerpt}"), Some(hint));
+                self.refuse_text(host, nginx, text, not_understood);
                 return None;
             }
         };
@@ -595,6 +617,18 @@ impl<'a> Planner<'a> {
         self.notes.extend(doubts::file_notes(self.inventory, to, host, nginx, &rewritten));
         let says = self.site(nginx).says(to, &rewritten);
         Some(Shift { change: change(rewritten.text), share: Share::ALL, says })
+    }
+
+    /// A text that is not understood, or cannot be made to say what it should.
+    fn refuse_text(&mut self, host: &Host, nginx: &NginxFacts, text: &str, not_understood: NotUnderstood) {
+        let (path, line) = self.place(nginx, text, not_understood.line);
+        let not_understood = NotUnderstood { line, ..not_understood };
+        let excerpt = match not_understood.excerpt.is_empty() {
+            true => String::new(),
+            false => format!("\n    {}", not_understood.excerpt),
+        };
+        let hint = format!("ssh {} cat {path}", host.ssh);
+        self.refuse(Some(host), format!("{path}: {not_understood}{excerpt}"), Some(hint));
     }
 
     /// The file, and the line of it, that is this line of the whole.
@@ -974,7 +1008,8 @@ impl Stages {
     /// Who gets traffic once it was moved: mostly the side that it goes to, and nobody else. What was before an incident may
     /// be any share.
     fn sides(&self) -> BTreeSet<Side> {
-        let shares = self.0.get(&StageName::Switch).into_iter().flatten().filter_map(|step| match &step.action {
+        let last = self.0.iter().rev().find(|(name, _)| name.moves_traffic());
+        let shares = last.into_iter().flat_map(|(_, steps)| steps).filter_map(|step| match &step.action {
             Action::Switch { share, .. } => Some(*share),
             _ => None,
         });
@@ -996,12 +1031,16 @@ impl Stages {
         let gate = |name: StageName| match name {
             StageName::Lock | StageName::Load | StageName::Stop | StageName::Verify => Gate::Open,
             StageName::TakeBack => Gate::Typed(Word::Undo),
-            StageName::Start | StageName::Switch => Gate::NoneFailed,
+            StageName::Start | StageName::Arm | StageName::Shift(_) | StageName::Switch => Gate::NoneFailed,
             StageName::Drain => Gate::AnyProven,
             StageName::Swap => Gate::Typed(Word::Restore),
         };
         self.0.into_iter().map(|(name, steps)| Stage { name, gate: gate(name), steps }).collect()
     }
+}
+
+fn sha256_of(text: &str) -> String {
+    sha256(&bytes_of(text))
 }
 
 fn how_it_is_stopped(app: &App) -> String {

@@ -27,7 +27,7 @@ use crate::nouns::side::{Direction, Side};
 use crate::steps::context::Context;
 use crate::steps::drain::{self, Drained};
 use crate::steps::switch::{Switch, Way};
-use crate::steps::{lock, observe, start, stop, verify};
+use crate::steps::{arm, lock, observe, start, stop, verify};
 
 /// A run on its way: what was begun, so that it can be taken back, and who looks that somebody serves.
 pub struct Engine<'r, 'a, F> {
@@ -84,7 +84,10 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let (is_safe, safe) = watch::channel(None);
         let database = self.database(known, safe);
         let traffic = async {
-            self.traffic(&stages, &is_safe, verdict).await;
+            match self.run.plan.is_gradual {
+                true => self.gradually(&stages).await,
+                false => self.traffic(&stages, &is_safe, verdict).await,
+            }
             self.take_back_starts().await;
             // Where traffic never came to be safe, the database need not wait for it.
             is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
@@ -162,6 +165,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                 | StageName::Lock
                 | StageName::TakeBack
                 | StageName::Start
+                | StageName::Arm
+                | StageName::Shift(_)
                 | StageName::Switch
                 | StageName::Load
                 | StageName::Swap => {}
@@ -170,7 +175,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     }
 
     /// Whether what stands between the stage and the one before it lets it begin.
-    fn passes(&self, stage: &Stage) -> bool {
+    pub(super) fn passes(&self, stage: &Stage) -> bool {
         let before = self.run.plan.lane(stage.name.lane()).take_while(|other| other.name < stage.name).last();
         let statuses = || {
             before
@@ -184,13 +189,15 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         };
         match stage.gate {
             Gate::Open | Gate::Typed(_) => true,
+            // It is held and judged first.
+            Gate::Held(_) => false,
             Gate::NoneFailed => !statuses().any(|status| status == Status::Failed),
             Gate::AnyProven => statuses().any(|status| status == Status::Done),
         }
     }
 
     /// All steps of a stage at once. Whether none of them failed.
-    async fn stage(&self, stage: &'a Stage) -> bool {
+    pub(super) async fn stage(&self, stage: &'a Stage) -> bool {
         let view = self.view(stage).await;
         let (begin, stay): (Vec<_>, Vec<_>) =
             stage.steps.iter().map(|step| (step, self.holds(step, &view))).partition(|(_, held)| held.is_ok());
@@ -220,7 +227,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             colour: side.map(|side| self.run.colour(side)),
         };
         match &step.action {
-            Action::Lock { .. } | Action::Switch { .. } => Some(intent(None)),
+            Action::Lock { .. } | Action::Arm { .. } | Action::Switch { .. } => Some(intent(None)),
             Action::Start { side } | Action::Stop { side, .. } => Some(intent(Some(*side))),
             Action::Drain | Action::Verify { .. } => Some(What::Outcome {
                 step: name.word(),
@@ -253,6 +260,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             Action::Switch { change, proof, share, says } => {
                 Switch { host: &step.host, change, proof, share: *share, says, way }.run(run).await
             }
+            Action::Arm { back, proof, limit_seconds } => arm::run(run, &step.host, back, proof, *limit_seconds).await,
             Action::Drain => drain::run(run, &step.host).await,
             Action::Stop { side, target } => stop::run(run, &step.host, *side, target, stopped).await,
             Action::Leave { side, as_what } => {
@@ -433,13 +441,14 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     /// Takes a step back, as the plan says. Whether that was done.
     pub(super) async fn undo(&self, step: &Step) -> bool {
         let why = match &step.undo {
-            Undo::Does(action) => {
+            Undo::Does(action) | Undo::AllBack(action) => {
                 let back =
                     Step { action: action.as_ref().clone(), why: format!("takes back: {}", step.why), ..step.clone() };
                 let name = match back.action {
                     Action::Start { .. } => StageName::Start,
                     Action::Stop { .. } => StageName::Stop,
                     Action::Lock { .. }
+                    | Action::Arm { .. }
                     | Action::Switch { .. }
                     | Action::Drain
                     | Action::Leave { .. }
@@ -455,7 +464,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             }
             Undo::Impossible(why) => why.clone(),
             Undo::ByCommand(command) => command.clone(),
-            Undo::Released | Undo::CopyIsDropped | Undo::NothingToUndo => return true,
+            Undo::Released | Undo::CopyIsDropped | Undo::EndsByItself | Undo::NothingToUndo => return true,
         };
         self.run.journal.note(format!("{}: cannot be taken back: {why}", step.host));
         self.say_what_runs(step, AppState::LeftRunning).await;
@@ -473,6 +482,12 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             None => AppState::Unknown,
         };
         self.run.journal.record(What::App { host: step.host.clone(), colour, state });
+    }
+
+    /// The shares that this run began to give on a host, in order.
+    pub(super) fn shifts_begun_on(&self, host: &HostName) -> Vec<&'a Step> {
+        let is_one = |step: &&&'a Step| step.host == *host && step.switches().is_some();
+        self.begun().iter().filter(is_one).copied().collect()
     }
 
     /// A change of this run that was begun on a host.
@@ -495,7 +510,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     }
 
     /// The nginx files before and after, for the incident folder.
-    fn keep_nginx_files(&self) {
+    pub(super) fn keep_nginx_files(&self) {
         for (host, change) in self.run.plan.file_changes() {
             let keep = |which: &str, text: &str| {
                 let file = format!("{host}.nginx.{which}.conf");
@@ -510,14 +525,23 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     }
 
     async fn pictures(&self) {
-        let evidence = self.evidence();
+        self.pictures_of(Side::From).await;
+    }
+
+    /// What a side looks like that is not to serve.
+    pub(super) async fn pictures_of(&self, side: Side) {
+        let evidence = self.evidence(side);
         join_all(self.app_hosts().map(|host| evidence.picture(&host.name))).await;
     }
 
-    /// Logs and journals of all hosts, each bounded in time and size.
     async fn logs(&self) {
+        self.logs_of(Side::From).await;
+    }
+
+    /// Logs and journals of all hosts, each bounded in time and size.
+    pub(super) async fn logs_of(&self, side: Side) {
         let run = self.run;
-        let evidence = &self.evidence();
+        let evidence = &self.evidence(side);
         let hosts = run.inventory.hosts.iter().filter(|host| run.seen(&host.name).is_some());
         join_all(hosts.map(|host| async move {
             let timed = run.journal.begin(evidence::STEP, Some(&host.name));
@@ -529,13 +553,13 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         .await;
     }
 
-    fn evidence(&self) -> Collector<'_, F> {
+    fn evidence(&self, side: Side) -> Collector<'_, F> {
         let run = self.run;
         Collector {
             fleet: run.fleet,
             inventory: run.inventory,
             facts: run.facts,
-            from: run.colour(Side::From),
+            from: run.colour(side),
             folder: run.folder,
             journal: run.journal,
             redactor: run.redactor,

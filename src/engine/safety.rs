@@ -11,7 +11,7 @@ use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Inventory, Reach};
 use crate::nouns::names::HostName;
 use crate::nouns::octets::bytes_of;
-use crate::nouns::plan::{Action, Guard, LeftAs, Plan, StageName, Step, Undo};
+use crate::nouns::plan::{Action, FileChange, Guard, LeftAs, Plan, StageName, Step, Undo};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
 
@@ -86,6 +86,13 @@ impl Rules<'_> {
     }
 }
 
+impl Rules<'_> {
+    /// Whether a text sends everything to whom traffic comes from.
+    fn is_home(&self, balancer: &HostName, text: &str) -> bool {
+        self.shares(balancer, text) == Some((Share::NONE, Share::ALL))
+    }
+}
+
 /// Every rule that the plan breaks.
 pub fn check(plan: &Plan, inventory: &Inventory, facts: &Facts) -> Vec<Violation> {
     let reach = |side: Side| inventory.app(plan.direction.colour(side)).reach;
@@ -124,7 +131,14 @@ fn check_step(
                 Undo::NothingToUndo => change.before == change.after,
                 Undo::Does(action) => matches!(action.as_ref(), Action::Switch { change: back, .. }
                     if back.path == change.path && back.before == change.after && back.after == change.before),
-                Undo::Released | Undo::CopyIsDropped | Undo::ByCommand(_) | Undo::Impossible(_) => false,
+                Undo::AllBack(action) => matches!(action.as_ref(), Action::Switch { change: back, .. }
+                    if plan.is_gradual && back.path == change.path && back.before == change.after
+                        && rules.is_home(&step.host, &back.after)),
+                Undo::Released
+                | Undo::CopyIsDropped
+                | Undo::EndsByItself
+                | Undo::ByCommand(_)
+                | Undo::Impossible(_) => false,
             };
             if !takes_it_back {
                 violations.push(Violation::SwitchWithoutUndo { host: host() });
@@ -141,6 +155,12 @@ fn check_step(
                 if rules.from_reach.includes(&left.host, &step.host) {
                     violations.push(Violation::StopsUnderABalancer { app: host(), balancer: left.host.clone() });
                 }
+            }
+        }
+        Action::Arm { back, .. } => {
+            let is_good = |change: &FileChange| rules.is_home(&step.host, &change.after);
+            if !back.iter().all(is_good) {
+                violations.push(Violation::SwitchWithoutUndo { host: host() });
             }
         }
         Action::Start { .. } | Action::Stop { .. } => {}
@@ -190,6 +210,8 @@ impl<'p> World<'p> {
                     Action::Switch { change, .. } => Some((&step.host, change.before.as_str())),
                     _ => None,
                 })
+                // Of several shares the first one changes what is there.
+                .rev()
                 .collect(),
             to_runs: apps().map(|(host, _)| host).filter(|host| !started.contains(&(host, Side::To))).collect(),
             from_runs: apps()
@@ -209,6 +231,7 @@ impl<'p> World<'p> {
             Action::Stop { side: Side::To, .. } => drop(self.to_runs.remove(host)),
             Action::Stop { side: Side::From, .. } => drop(self.from_runs.remove(host)),
             Action::Lock { .. }
+            | Action::Arm { .. }
             | Action::Drain
             | Action::Leave { .. }
             | Action::Verify { .. }
@@ -249,7 +272,7 @@ fn check_prefixes(plan: &Plan, rules: &Rules<'_>, violations: &mut Vec<Violation
             world.apply(&step.host, &step.action);
             done.push(step);
         }
-        let has_moved = stage.name >= StageName::Switch;
+        let has_moved = stage.name > StageName::Arm;
         for balancer in world.unserved(rules) {
             if has_moved || !unserved_before.contains(balancer) {
                 violations.push(Violation::NobodyServes { balancer: balancer.clone(), after: stage.name });
@@ -259,12 +282,20 @@ fn check_prefixes(plan: &Plan, rules: &Rules<'_>, violations: &mut Vec<Violation
         let mut is_complete = true;
         for step in done.iter().rev() {
             match &step.undo {
-                Undo::Does(action) => back.apply(&step.host, action),
+                Undo::Does(action) | Undo::AllBack(action) => back.apply(&step.host, action),
                 Undo::Impossible(_) => is_complete = false,
-                Undo::Released | Undo::CopyIsDropped | Undo::ByCommand(_) | Undo::NothingToUndo => {}
+                Undo::Released
+                | Undo::CopyIsDropped
+                | Undo::EndsByItself
+                | Undo::ByCommand(_)
+                | Undo::NothingToUndo => {}
             }
         }
-        let is_as_before = back.files == before.files && (!is_complete || back == before);
+        let is_as_before = match plan.is_gradual {
+            false => back.files == before.files && (!is_complete || back == before),
+            // Whatever was split before: what goes back goes to one side.
+            true => back.files.iter().all(|(host, text)| before.files[host] == *text || rules.is_home(host, text)),
+        };
         let unserved = back.unserved(rules);
         let lost = unserved.into_iter().find(|balancer| is_complete && !unserved_before.contains(balancer));
         if let Some(balancer) = lost.or(before.files.keys().copied().next().filter(|_| !is_as_before)) {

@@ -126,6 +126,10 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     /// Who should serve: behind every balancer that this run moved, or put back to what sent there before, too.
     fn sights(&self) -> Vec<Sight<'a>> {
         let run = self.run;
+        // What gets a share is judged by that: a side that dies is no reason to start it again, but to go back.
+        if run.plan.is_gradual {
+            return Vec::new();
+        }
         let to = self.colour(Side::To);
         let serving: BTreeSet<&HostName> = run.journal.production(|production| {
             let is_put_back = |host: &HostName| production.balancer(host) == Some(Balancer::PutBack);

@@ -83,6 +83,8 @@ pub struct Seen {
     pub lock: Option<Lock>,
     /// Steps of earlier runs whose result was never fetched.
     pub begun: Vec<BegunStep>,
+    /// Whoever puts all traffic back by himself there, in his own words: that he is armed, or what he did.
+    pub dead_men: Vec<String>,
     /// The addresses of this host, as [`Socket::peer_address`] writes those of peers.
     pub addresses: Vec<String>,
     /// The files that the config wants as evidence, and their sizes in bytes where they can be had.
@@ -182,6 +184,7 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
             .filter(|holder| !holder.trim().is_empty())
             .map(|holder| Lock { holder: holder.trim().to_owned(), age_seconds: text("lock.age").trim().parse().ok() }),
         begun: answer.all("job").filter_map(|job| host::begun(&job)).collect(),
+        dead_men: answer.all("dead_man").map(|said| said.trim().replace('\n', "; ")).collect(),
         addresses: host::addresses(&text("addresses")),
         evidence: answer.all("evidence").filter_map(|said| app::evidence(&said)).collect(),
         journal_is_closed: text("journal").lines().any(|line| line == "not readable"),

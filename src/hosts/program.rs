@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::nouns::inventory::{App, Inventory, Layout, Nginx, Run};
 use crate::nouns::names::{IncidentId, ServerAddress};
-use crate::nouns::plan::FileChange;
+use crate::nouns::plan::{FileChange, TakesOver};
 
 /// A static script with its arguments. The script is one of `scripts/remote/`; the arguments are data and reach it as
 /// variables and lists of the names that it takes, whatever characters they hold; see [`takes`].
@@ -54,6 +54,12 @@ pub const LIB: &str = include_str!("../../scripts/remote/lib.sh");
 /// Shared by those that ask or change nginx.
 pub const NGINX: &str = include_str!("../../scripts/remote/nginx.sh");
 
+/// Shared by those that take a lock.
+pub const LOCK: &str = include_str!("../../scripts/remote/lock.sh");
+
+/// Shared by those that write what nginx serves by.
+pub const SHIFT: &str = include_str!("../../scripts/remote/shift.sh");
+
 /// Shared by those to which a program of ours may come: `src/carried`.
 pub const CARRY: &str = include_str!("../../scripts/remote/carry.sh");
 
@@ -83,8 +89,8 @@ pub struct Tenure {
     pub run: IncidentId,
     /// Who holds the lock and why, on one line.
     pub holder: String,
-    /// Whether the lock is also taken from a live run.
-    pub takes_over: bool,
+    /// From whom the lock is also taken while his run lives.
+    pub takes_over: TakesOver,
     /// Of the lock that the run has on the host that this is for, where it has one: it only grows, so a host tells by it
     /// whether somebody came after us.
     pub number: Option<u64>,

@@ -169,6 +169,7 @@ pub fn newest_first(incidents: &Path) -> Vec<PathBuf> {
             Some((name, entry.path()))
         })
         .collect();
-    folders.sort();
+    let moment = |name: &String| name.split_once('-').map(|(_, moment)| moment.to_owned());
+    folders.sort_by_cached_key(|(name, _)| moment(name));
     folders.into_iter().rev().map(|(_, path)| path).collect()
 }

@@ -86,7 +86,7 @@ fn is_nothing(folder: &Path) -> bool {
     let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
     begun(&entries).is_none_or(|begun| begun.undoes.is_some())
         || (moved(&entries).is_empty() && !is_of_a_database(&entries))
-        || changes(folder, &moved(&entries)).is_ok_and(|files| files.is_empty() && !is_of_a_database(&entries))
+        || changes(folder, &entries).is_ok_and(|files| files.is_empty() && !is_of_a_database(&entries))
 }
 
 fn read(folder: &Path) -> Result<Undoing, String> {
@@ -100,7 +100,7 @@ fn read(folder: &Path) -> Result<Undoing, String> {
         ));
     }
     let incident = IncidentId::new(begun.id.clone()).map_err(|err| format!("{name}: {err}"))?;
-    let files = changes(folder, &moved(&entries))?;
+    let files = changes(folder, &entries)?;
     let database = database_of(&entries);
     let swap = database.as_ref().and_then(|database| database.swap.clone());
     let merge = database.and_then(|database| database.merge);
@@ -139,7 +139,9 @@ fn database_of(entries: &[Entry]) -> Option<record::DatabaseNow> {
 }
 
 /// The files that were changed on those hosts, from the plan that the run followed.
-fn changes(folder: &Path, hosts: &BTreeSet<HostName>) -> Result<BTreeMap<HostName, FileChange>, String> {
+fn changes(folder: &Path, entries: &[Entry]) -> Result<BTreeMap<HostName, FileChange>, String> {
+    let hosts = moved(entries);
+    let production: Production = entries.iter().collect();
     if hosts.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -159,16 +161,21 @@ fn changes(folder: &Path, hosts: &BTreeSet<HostName>) -> Result<BTreeMap<HostNam
             continue;
         };
         let Ok(host) = HostName::new(host) else { continue };
-        if hosts.contains(&host) && before != after {
-            let change = FileChange {
-                path: path.to_owned(),
-                before: before.to_owned(),
-                after: after.to_owned(),
-                also: Vec::new(),
-                mounted: None,
-            };
-            files.insert(host, change);
+        // Of several shares those count that it came to; together they are one change.
+        let share = step["action"]["switch"]["share"].as_u64();
+        let is_ahead =
+            production.share(&host).is_some_and(|now| share.is_some_and(|share| share > now.as_percent().into()));
+        if !hosts.contains(&host) || before == after || is_ahead {
+            continue;
         }
+        let change = FileChange {
+            path: path.to_owned(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+            also: Vec::new(),
+            mounted: None,
+        };
+        files.entry(host).and_modify(|all: &mut FileChange| all.after = after.to_owned()).or_insert(change);
     }
     Ok(files)
 }

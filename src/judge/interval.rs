@@ -35,6 +35,11 @@ impl Counted {
         self.interval_at(Z)
     }
 
+    /// The same for 999 of 1000.
+    pub fn sure_interval(self) -> Option<Interval> {
+        self.interval_at(SURE)
+    }
+
     fn interval_at(self, z: f64) -> Option<Interval> {
         let p = self.share()?;
         let n = self.of as f64;

@@ -160,7 +160,9 @@ fn server_item<'a>(
     let (words, last) = match stand {
         Stand::Stranger => (words.into_iter().map(|(_, word)| word).collect(), last),
         Stand::Only => only_words(words, last, wish),
-        Stand::Serves { is_own, may_be_backup, .. } => serving_words(words, last, wish, is_own, may_be_backup),
+        Stand::Serves { weight, is_own, may_be_backup } => {
+            serving_words(words, last, wish, (!is_own).then_some(weight), may_be_backup)
+        }
         Stand::Down { keeps_weight } => downed_words(words, last, keeps_weight),
     };
     let (weight, down) = match stand {
@@ -236,24 +238,25 @@ fn only_words(words: Vec<(&Word, ServerWord)>, last: String, wish: &Wish<'_>) ->
     (line.words, last)
 }
 
+/// `weight` is the one that it gets; its own stays where that is none.
 fn serving_words(
     words: Vec<(&Word, ServerWord)>,
     last: String,
     wish: &Wish<'_>,
-    is_own: bool,
+    weight: Option<u64>,
     may_be_backup: bool,
 ) -> (Vec<ServerWord>, String) {
     let mut line = WordLine::default();
-    let mut is_shared = is_own;
+    let mut is_shared = weight.is_none();
     let mut is_unfailing = !wish.is_lone;
     for (word, written) in words {
         let value = word.value.as_str();
         if line.has_no_address() {
             line.push(written);
-        } else if is_own && says_share(value) {
+        } else if weight.is_none() && says_share(value) {
             if value == "down" { line.drop(written) } else { line.push(written) }
         } else if says_share(value) {
-            let stays = value == "weight=100";
+            let stays = weight.is_some_and(|weight| value == format!("weight={weight}"));
             line.keep_first(&mut is_shared, ServerWord { is_share: !stays, ..written });
         } else if wish.is_lone && value.starts_with("max_fails=") {
             let text = if value == "max_fails=0" { written.text } else { "max_fails=0".to_owned() };

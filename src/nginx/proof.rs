@@ -114,7 +114,7 @@ impl Expected<'_> {
         written: &Statement,
     ) -> Result<(), NotUnderstood> {
         let Server { address, weight, is_down, is_backup, .. } = server;
-        let serve = self.wish.wanted.serve;
+        let serve = self.wish.wanted.colour_of(address).unwrap_or(self.wish.wanted.serve);
         // The last one counts, as it does for nginx.
         let max_fails = written.words.iter().rev().find_map(|word| word.value.strip_prefix("max_fails="));
         let as_one_that_serves = |may_be_backup: bool| {
@@ -130,7 +130,7 @@ impl Expected<'_> {
             Stand::Stranger => None,
             Stand::Only => as_one_that_serves(false),
             Stand::Down { .. } => {
-                (!is_down).then(|| format!("leaves {}'s server {address} in service; it must be down", serve.other()))
+                (!is_down).then(|| format!("leaves {serve}'s server {address} in service; it must be down"))
             }
             Stand::Serves { weight: wanted, may_be_backup, .. } => as_one_that_serves(may_be_backup)
                 .or_else(|| {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{Inventory, Layout, Nginx, NginxContext};
-use crate::nouns::share::Serving;
+use crate::nouns::share::{Serving, Share};
 
 /// How a service's configuration says who serves.
 pub struct Site<'a> {
@@ -26,6 +26,17 @@ pub struct Site<'a> {
 
 /// What the files of the two sides say, where the layout has some and they could be read.
 pub type SideTexts = Each<Option<String>>;
+
+/// What a share of the weight means for requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// Why there are no shares, where there are none.
+    pub refused: Option<String>,
+    /// It is of open connections: who is fast gets more.
+    pub is_by_connections: bool,
+    /// All workers count together, and not each for itself.
+    pub is_zoned: bool,
+}
 
 /// For whoever asks although the config does not say.
 fn not_said() -> NotUnderstood {
@@ -125,11 +136,33 @@ impl<'a> Site<'a> {
     /// # Errors
     /// [`NotUnderstood`].
     pub fn rewrite(&self, text: &str, serve: Colour, template: &Template) -> Result<Rewritten, NotUnderstood> {
+        self.rewrite_to(text, serve, Share::ALL, template)
+    }
+
+    /// The same for its share, and the rest for the other side.
+    ///
+    /// # Errors
+    /// [`NotUnderstood`]; of a share where [`Site::sharing`] says that there are none.
+    pub fn rewrite_to(
+        &self,
+        text: &str,
+        serve: Colour,
+        share: Share,
+        template: &Template,
+    ) -> Result<Rewritten, NotUnderstood> {
+        if share == Share::NONE {
+            return self.rewrite(text, serve.other(), template);
+        }
+        if share.is_split()
+            && let Some(why) = self.sharing(text)?.refused
+        {
+            return Err(refused(why));
+        }
         match &self.nginx.layout {
             Layout::Weights { upstreams, context } => {
                 let mut all = Rewritten { text: text.to_owned(), ..Rewritten::default() };
                 for block in self.blocks(text, upstreams, *context)? {
-                    let wanted = WantedBlock { serve, blue: &block.servers.blue, green: &block.servers.green };
+                    let wanted = WantedBlock { serve, share, blue: &block.servers.blue, green: &block.servers.green };
                     let one = rewrite(&all.text, block.named, &wanted, template)?;
                     all.strangers.extend(one.strangers);
                     all.added.extend(one.added);
@@ -155,6 +188,43 @@ impl<'a> Site<'a> {
                 Ok(Rewritten { text: after.to_owned(), changed: after != text, exceptions, ..Rewritten::default() })
             }
         }
+    }
+
+    /// What a share of the weight is a share of.
+    ///
+    /// # Errors
+    /// [`NotUnderstood`].
+    pub fn sharing(&self, text: &str) -> Result<Sharing, NotUnderstood> {
+        let whole = |what: &str| Sharing { refused: Some(what.to_owned()), ..Sharing::default() };
+        let (upstreams, context) = match &self.nginx.layout {
+            Layout::Weights { upstreams, context } => (upstreams, *context),
+            Layout::Word { .. } => return Ok(whole("one word says who serves here, and a word knows no shares")),
+            Layout::Link(_) => return Ok(whole("a link points at one side's file, and knows no shares")),
+            Layout::Copy(_) => return Ok(whole("one side's file stands here, and knows no shares")),
+            Layout::NotSaid => return Err(not_said()),
+        };
+        let file = Parsed::from_text(text)?;
+        let mut sharing = Sharing { is_zoned: true, ..Sharing::default() };
+        for block in self.blocks(text, upstreams, context)? {
+            let block = file.upstream_named(block.named)?;
+            let mut is_zoned = false;
+            for directive in file.children(block) {
+                match directive.name() {
+                    name @ ("ip_hash" | "hash" | "sticky") => {
+                        let line = file.line_of(directive.span.start);
+                        sharing.refused = Some(format!(
+                            "line {line}: with `{name}` the client decides who answers, and a share of the weight is none of \
+                             the requests"
+                        ));
+                    }
+                    "least_conn" | "least_time" => sharing.is_by_connections = true,
+                    "zone" => is_zoned = true,
+                    _ => {}
+                }
+            }
+            sharing.is_zoned &= is_zoned;
+        }
+        Ok(sharing)
     }
 
     /// In a few words how it is said that a side serves alone.

@@ -12,7 +12,7 @@ use super::text::{listed, refused};
 use super::{NotUnderstood, same_address, weight_header_edits};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::WordStands;
-use crate::nouns::share::Serving;
+use crate::nouns::share::{Serving, Share};
 
 /// The words of a config, to be found in a file.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +130,7 @@ impl Words<'_> {
             edits.push((bytes.clone(), self.each.of(serve).to_owned()));
         }
         for name in Colour::BOTH.into_iter().flat_map(|colour| self.upstreams(file, places, colour)) {
-            edits.extend(weight_header_edits(file, &name, serve)?);
+            edits.extend(weight_header_edits(file, &name, serve, Share::ALL)?);
         }
         edits.sort_by_key(|(span, _)| span.start);
         // A server that passes to both has one pair of headers.

@@ -154,7 +154,7 @@ word!(
     /// `rollback-YYYYMMDD-HHMMSS`, UTC, with `-2`, `-3`, … when two began in one second.
     IncidentId,
     |word| {
-        let tail = word.strip_prefix("rollback-").unwrap_or("");
+        let tail = word.strip_prefix("rollback-").or(word.strip_prefix("switch-")).unwrap_or("");
         let digits = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_digit());
         let mut parts = tail.split('-');
         let date = parts.next().unwrap_or("");
@@ -164,7 +164,7 @@ word!(
         if digits(date, 8) && digits(time, 6) && extra_is_fine && parts.next().is_none() {
             None
         } else {
-            Some("is not the name of an incident (rollback-YYYYMMDD-HHMMSS)")
+            Some("is not the name of an incident (rollback-YYYYMMDD-HHMMSS, or switch-…)")
         }
     }
 );

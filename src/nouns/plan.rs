@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -28,8 +29,10 @@ pub struct Plan {
     pub direction: Direction,
     /// Whether refusals that `--force` names were passed over, and guards that name it are.
     pub is_forced: bool,
-    /// Whether the lock is also taken from a live run.
-    pub takes_over: bool,
+    /// From whom the lock is also taken while his run lives.
+    pub takes_over: TakesOver,
+    /// Whether traffic moves share by share, and all of it goes back to whom it came from where one is not good.
+    pub is_gradual: bool,
     /// The balancers that this run is about: all of the config, or those that an incident moved. Not all of them are
     /// reached.
     pub balancers: Vec<HostName>,
@@ -40,6 +43,38 @@ pub struct Plan {
     /// Hosts that the config names and this plan does not touch: not reached, or left out by `--hosts`.
     pub left_out: Vec<LeftOut>,
 }
+
+/// Whose lock a run takes although he is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakesOver {
+    Nobody,
+    /// A rollback wins against a switch.
+    Switch,
+    Anybody,
+}
+
+impl TakesOver {
+    pub fn word(self) -> &'static str {
+        match self {
+            TakesOver::Nobody => "no",
+            TakesOver::Switch => "switch",
+            TakesOver::Anybody => "yes",
+        }
+    }
+
+    /// Whether the lock of a live run with that holder is taken.
+    pub fn takes_from(self, holder: &str) -> bool {
+        match self {
+            TakesOver::Nobody => false,
+            TakesOver::Switch => holder.starts_with(SWITCH_BY),
+            TakesOver::Anybody => true,
+        }
+    }
+}
+
+/// What the holder's line of a gradual switch begins with; `lock.sh` says the same.
+pub const SWITCH_BY: &str = "switch by ";
 
 /// A host that the plan does not touch.
 #[derive(Debug, Clone, Serialize)]
@@ -69,6 +104,10 @@ pub enum StageName {
     TakeBack,
     /// What traffic goes to is started where it is down, and proven.
     Start,
+    /// Every balancer is told to put all traffic back by itself, should nobody come any more.
+    Arm,
+    /// Some of the traffic moves.
+    Shift(Share),
     Switch,
     Drain,
     Stop,
@@ -88,12 +127,17 @@ pub enum Lane {
 }
 
 impl StageName {
+    pub fn moves_traffic(self) -> bool {
+        matches!(self, StageName::Shift(_) | StageName::Switch)
+    }
+
     /// The word of the contract for it.
     pub fn word(self) -> StepWord {
         match self {
             StageName::Lock => StepWord::Lock,
             StageName::Start | StageName::Verify => StepWord::Verify,
-            StageName::Switch => StepWord::Switch,
+            StageName::Arm => StepWord::Hold,
+            StageName::Shift(_) | StageName::Switch => StepWord::Switch,
             StageName::Drain => StepWord::Drain,
             StageName::Stop => StepWord::Stop,
             StageName::TakeBack | StageName::Load | StageName::Swap => StepWord::Restore,
@@ -106,6 +150,8 @@ impl StageName {
             StageName::Lock
             | StageName::TakeBack
             | StageName::Start
+            | StageName::Arm
+            | StageName::Shift(_)
             | StageName::Switch
             | StageName::Drain
             | StageName::Stop
@@ -114,8 +160,7 @@ impl StageName {
     }
 }
 
-/// What is asked between two stages of a lane: of the steps before, or of a person. A judgement and a hook are asked
-/// here, too, once there are some.
+/// What is asked between two stages of a lane: of the steps before, of what users get, or of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
@@ -125,8 +170,19 @@ pub enum Gate {
     NoneFailed,
     /// At least one of them was done and proven.
     AnyProven,
+    /// The share that traffic stands at was held for a while, and judged good.
+    Held(Holding),
     /// A person typed the word, after it was shown what it costs.
     Typed(Word),
+}
+
+/// How long a share is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Holding {
+    pub share: Share,
+    pub seconds: u64,
+    /// Where that was not enough to tell, it is waited for it so long in all.
+    pub longest_seconds: u64,
 }
 
 /// The word that an operator types to replace a database.
@@ -164,6 +220,13 @@ pub enum Action {
     },
     Start {
         side: Side,
+    },
+    /// A balancer is told to make one of these changes by itself, whichever fits, after so many seconds without a word of
+    /// ours; without a limit whoever was told so before is called off.
+    Arm {
+        back: Vec<FileChange>,
+        proof: Proof,
+        limit_seconds: Option<u64>,
     },
     /// Traffic is shared out anew; `share` is what the side that it goes to gets, `says` how the file says so.
     Switch {
@@ -393,10 +456,14 @@ impl TablesWish {
 pub enum Undo {
     /// By the engine, where what comes later fails.
     Does(Box<Action>),
+    /// The same; but it is not the step before that comes back: all traffic goes to whom it came from.
+    AllBack(Box<Action>),
     /// The lock is given back at the end, and when this program dies.
     Released,
     /// The copy is dropped, where it does not go live.
     CopyIsDropped,
+    /// It ends by itself once one side has all traffic.
+    EndsByItself,
     /// By a person: nothing is taken back over their heads.
     ByCommand(String),
     NothingToUndo,
@@ -427,14 +494,19 @@ impl Plan {
         self.stage(name).map(|stage| stage.steps.iter().map(|step| step.host.clone()).collect()).unwrap_or_default()
     }
 
+    /// The stages that move traffic, in order.
+    pub fn shifts(&self) -> impl Iterator<Item = &Stage> {
+        self.stages.iter().filter(|stage| stage.name.moves_traffic())
+    }
+
     pub fn moves_traffic(&self) -> bool {
-        self.stage(StageName::Switch).is_some()
+        self.shifts().next().is_some()
     }
 
     /// What tells the answers of one side from those of the other, behind a balancer that this plan sends to one alone.
     pub fn mark_on(&self, host: &HostName) -> Option<&Mark> {
-        let steps = self.stage(StageName::Switch)?.steps.iter();
-        steps.filter(|step| step.host == *host).find_map(|step| match &step.action {
+        let mut steps = self.shifts().flat_map(|stage| &stage.steps).filter(|step| step.host == *host);
+        steps.find_map(|step| match &step.action {
             Action::Switch { proof, .. } => proof.mark.as_ref(),
             _ => None,
         })
@@ -455,6 +527,7 @@ impl fmt::Display for Plan {
             let hosts: Vec<&str> = steps.iter().map(|step| step.host.as_str()).collect();
             let word = match stage.gate {
                 Gate::Typed(word) => format!(", once {} is typed", word.as_str()),
+                Gate::Held(holding) => format!(", once {}", holding.words(self.direction)),
                 Gate::Open | Gate::NoneFailed | Gate::AnyProven => String::new(),
             };
             writeln!(f, "  {}. {} on {}{word}", number + 1, stage.title(self.direction), hosts.join(", "))?;
@@ -486,7 +559,12 @@ impl fmt::Display for Plan {
 
 impl Stage {
     pub fn is_on(&self, host: &HostName) -> bool {
-        self.steps.iter().any(|step| step.host == *host)
+        self.on(host).is_some()
+    }
+
+    /// Its step on that host.
+    pub fn on(&self, host: &HostName) -> Option<&Step> {
+        self.steps.iter().find(|step| step.host == *host)
     }
 
     /// The steps that do something.
@@ -504,6 +582,8 @@ impl Stage {
                 let colours: Vec<String> = sides.into_iter().map(|side| direction.colour(side).to_string()).collect();
                 format!("start {} and prove it", colours.join(" and "))
             }
+            StageName::Arm => "arm the dead man".to_owned(),
+            StageName::Shift(share) => format!("give {to} {share} and prove it"),
             StageName::Switch => format!("switch to {to} and prove it"),
             StageName::Drain => format!("drain {from}"),
             StageName::Stop => format!("stop {from}"),
@@ -538,6 +618,7 @@ impl Step {
         match self.action {
             Action::Lock { .. }
             | Action::Start { .. }
+            | Action::Arm { .. }
             | Action::Switch { .. }
             | Action::Stop { .. }
             | Action::Load { .. }
@@ -546,6 +627,19 @@ impl Step {
             | Action::TakeBack { .. }
             | Action::TakeRowsBack { .. } => true,
             Action::Drain | Action::Leave { .. } | Action::Verify { .. } => false,
+        }
+    }
+}
+
+impl Holding {
+    fn words(self, direction: Direction) -> String {
+        let (to, share) = (direction.colour(Side::To), self.share);
+        match self.seconds {
+            0 => format!("{to} has {share}"),
+            seconds => {
+                let time = humantime::format_duration(Duration::from_secs(seconds));
+                format!("{to} was judged good at {share} for {time}")
+            }
         }
     }
 }
@@ -578,6 +672,7 @@ impl Undo {
                 Action::Stop { side, .. } => format!("stop {} again", direction.colour(*side)),
                 Action::Start { side } => format!("start {} again", direction.colour(*side)),
                 Action::Lock { .. }
+                | Action::Arm { .. }
                 | Action::Drain
                 | Action::Leave { .. }
                 | Action::Verify { .. }
@@ -587,8 +682,10 @@ impl Undo {
                 | Action::TakeBack { .. }
                 | Action::TakeRowsBack { .. } => "taken back".to_owned(),
             },
+            Undo::AllBack(_) => format!("all traffic goes back to {} at once", direction.colour(Side::From)),
             Undo::Released => "released at the end, and when this program dies".to_owned(),
             Undo::CopyIsDropped => "the copy is dropped".to_owned(),
+            Undo::EndsByItself => "ends by itself once one side has all traffic".to_owned(),
             Undo::ByCommand(command) => command.clone(),
             Undo::NothingToUndo => "changes nothing".to_owned(),
             Undo::Impossible(why) => format!("IRREVERSIBLE: {why}"),

@@ -4,6 +4,9 @@
 //! Pure: an entry in, a state out. Never looks at a host, and never at the plan: what was meant is no fact.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::colour::Colour;
 use super::names::HostName;
@@ -20,6 +23,10 @@ pub struct Production {
     hosts: BTreeMap<HostName, HostNow>,
     database: Option<DatabaseNow>,
     safe: Option<Safe>,
+    /// Whoever puts all traffic back by himself, and after how many seconds without a word.
+    dead_men: BTreeMap<HostName, u64>,
+    /// When a share was held for the last time.
+    held_until: Option<DateTime<Utc>>,
     has_good_dump: bool,
     /// The newest outcome of each step, with the place of its first one: that is the order in which they are told.
     outcomes: BTreeMap<(StepWord, Option<HostName>), Newest>,
@@ -34,6 +41,8 @@ struct HostNow {
     found: Option<Traffic>,
     /// `None` until this run changed it, or tried.
     balancer: Option<(Balancer, Share)>,
+    /// What it was before the change that was tried last.
+    before: Option<(Balancer, Share)>,
     blue: Option<AppState>,
     green: Option<AppState>,
     /// Whose answer was asked for last, and what was wrong with it.
@@ -85,6 +94,9 @@ impl Production {
             }
             What::Intent { step, host, colour, .. } => self.intend(*step, host, *colour),
             What::Outcome { step, host, status, detail, .. } => {
+                if *step == StepWord::Hold && host.is_none() && *status != Status::Started {
+                    self.held_until = Some(entry.time);
+                }
                 let place = self.outcomes.len();
                 let newest = Newest { place, status: *status, detail: detail.clone() };
                 self.outcomes
@@ -93,6 +105,12 @@ impl Production {
                     .or_insert(newest);
             }
             What::Balancer { host, state, share } => self.host_mut(host).balancer = Some((*state, *share)),
+            What::DeadMan { host, limit_seconds } => {
+                match limit_seconds {
+                    Some(limit) => self.dead_men.insert(host.clone(), *limit),
+                    None => self.dead_men.remove(host),
+                };
+            }
             What::App { host, colour, state } => *self.host_mut(host).app_mut(*colour) = Some(*state),
             What::Green { host, state } => {
                 let from = self.direction().colour(Side::From);
@@ -120,7 +138,14 @@ impl Production {
     fn intend(&mut self, step: StepWord, host: &HostName, colour: Option<Colour>) {
         let from = self.direction().colour(Side::From);
         match step {
-            StepWord::Switch => self.host_mut(host).balancer = Some((Balancer::Unknown, Share::ALL)),
+            StepWord::Switch => {
+                let now = self.host_mut(host);
+                // One that comes while another is still open knows no more than that one did.
+                if !matches!(now.balancer, Some((Balancer::Unknown, _))) {
+                    now.before = now.balancer;
+                }
+                now.balancer = Some((Balancer::Unknown, Share::ALL));
+            }
             StepWord::Stop => *self.host_mut(host).app_mut(colour.unwrap_or(from)) = Some(AppState::Unknown),
             StepWord::Verify => {
                 if let Some(colour) = colour {
@@ -131,6 +156,7 @@ impl Production {
             | StepWord::Observe
             | StepWord::Lock
             | StepWord::Drain
+            | StepWord::Hold
             | StepWord::Judge
             | StepWord::Restore
             | StepWord::Evidence
@@ -159,6 +185,22 @@ impl Production {
     /// What the run did to a balancer; `None` where it did not come to it.
     pub fn balancer(&self, host: &HostName) -> Option<Balancer> {
         self.hosts.get(host)?.balancer.map(|(state, _)| state)
+    }
+
+    /// The share that a balancer was proven at before the change that was tried last; `None` where this run had not moved it.
+    pub fn share_before(&self, host: &HostName) -> Option<Share> {
+        match self.hosts.get(host)?.before? {
+            (Balancer::Shifted, share) => Some(share),
+            (Balancer::Unchanged | Balancer::PutBack | Balancer::Unknown, _) => None,
+        }
+    }
+
+    /// The share that a balancer is proven at.
+    pub fn share(&self, host: &HostName) -> Option<Share> {
+        match self.hosts.get(host)?.balancer? {
+            (Balancer::Shifted, share) => Some(share),
+            (Balancer::Unchanged | Balancer::PutBack | Balancer::Unknown, _) => None,
+        }
     }
 
     /// Whether a balancer sent to that colour when it was looked at first.
@@ -222,8 +264,31 @@ impl Production {
     /// Whether every balancer is proven to send where this run sends it.
     pub fn is_all_shifted(&self) -> bool {
         self.begun.as_ref().is_some_and(|begun| {
-            !begun.balancers.is_empty() && begun.balancers.iter().all(|host| self.is_shifted(host))
+            let is_there = |host: &HostName| match &begun.gradual {
+                None => self.is_shifted(host),
+                Some(repeat) => self.share(host) == Some(repeat.last),
+            };
+            !begun.balancers.is_empty() && begun.balancers.iter().all(is_there)
         })
+    }
+
+    /// Whether both sides get traffic by this run.
+    fn is_split(&self) -> bool {
+        self.hosts.keys().any(|host| self.share(host).is_some_and(Share::is_split))
+    }
+
+    /// When all traffic goes back by itself.
+    fn dead_man_words(&self) -> Option<String> {
+        let limit = self.dead_men.values().min().filter(|_| self.is_split())?;
+        let from = self.direction().colour(Side::From);
+        let when = match self.held_until {
+            Some(held) => {
+                let at = held + TimeDelta::seconds(i64::try_from(*limit).unwrap_or(i64::MAX / 1000));
+                format!("at {} UTC", at.format("%H:%M"))
+            }
+            None => format!("{} after the end", humantime::format_duration(Duration::from_secs(*limit))),
+        };
+        Some(format!("unless it goes on, all traffic goes back to {from} {when}"))
     }
 
     /// One sentence about all balancers, and what else is known.
@@ -239,6 +304,7 @@ impl Production {
         let (to, from) = (begun.direction.colour(Side::To), begun.direction.colour(Side::From));
         clauses.extend(self.app_words(to));
         clauses.push(self.app_words(from).unwrap_or_else(|| format!("{from} untouched")));
+        clauses.extend(self.dead_man_words());
         clauses.extend(self.database_words());
         clauses.join("; ")
     }
@@ -252,6 +318,9 @@ impl Production {
             let (rank, words) = match now.and_then(|now| now.balancer).unwrap_or((Balancer::Unchanged, Share::ALL)) {
                 (Balancer::Shifted, share) => (0, shifted_words(begun.direction, share)),
                 (Balancer::Unchanged, _) => (1, format!("as it was{was}")),
+                (Balancer::PutBack, Share::NONE) if self.was_split(host) => {
+                    (2, format!("put back: {}", shifted_words(begun.direction, Share::NONE)))
+                }
                 (Balancer::PutBack, _) => (2, format!("put back, as it was{was}")),
                 (Balancer::Unknown, _) => (3, "NOT KNOWN".to_owned()),
             };
@@ -263,6 +332,13 @@ impl Production {
             }
             _ => groups.iter().map(|((_, words), hosts)| format!("traffic of {} {words}", listed(hosts))).collect(),
         }
+    }
+
+    /// Whether a gradual switch found both sides with traffic: what it puts back goes to one of them.
+    fn was_split(&self, host: &HostName) -> bool {
+        let is_gradual = self.begun.as_ref().is_some_and(|begun| begun.gradual.is_some());
+        let found = self.hosts.get(host).and_then(|now| now.found).and_then(|found| found.file);
+        is_gradual && found == Some(Serving::Both)
     }
 
     /// Before a run: what was found, and what is known since.
@@ -400,6 +476,8 @@ impl Production {
             }
         } else if any(Balancer::Unknown) {
             5
+        } else if let (Some(held), false) = (self.held(), was_interrupted) {
+            held
         } else if all_shifted {
             match (left.is_empty() && !self.is_silent(), was_interrupted) {
                 (_, true) => 130,
@@ -424,6 +502,20 @@ impl Production {
         Verdict { exit, production: self.words(), next: self.next(exit, is_restored), left }
     }
 
+    /// How a gradual switch ends whose last share was not judged good: what production is then, and not why.
+    fn held(&self) -> Option<u8> {
+        self.begun.as_ref()?.gradual.as_ref()?;
+        let (status, _) = self.outcome(StepWord::Hold, None)?;
+        let any = |wanted: Balancer| self.balancers().any(|(_, state)| state == wanted);
+        match status {
+            // The share that it stands at is the same everywhere, or they differ.
+            Status::Skipped if !any(Balancer::PutBack) => Some(8),
+            Status::Failed if any(Balancer::Shifted) => Some(5),
+            Status::Failed => Some(3),
+            Status::Started | Status::Done | Status::Skipped | Status::Unknown => None,
+        }
+    }
+
     /// The one command to type next.
     fn next(&self, exit: u8, is_restored: bool) -> String {
         let begun = self.begun.as_deref();
@@ -438,9 +530,13 @@ impl Production {
             let only = if is_all { String::new() } else { format!(" --hosts {}", listed(hosts).replace(", ", ",")) };
             let flags = begun.and_then(|begun| begun.restore_flags.as_deref()).unwrap_or("--restore-db");
             let restore = if is_restored { String::new() } else { format!(" {flags}") };
+            let gradual = begun.and_then(|begun| begun.gradual.as_ref());
             match begun.and_then(|begun| begun.undoes.as_deref()) {
                 Some(incident) => format!("{program} undo {incident}"),
-                None => format!("{program} --reason {reason}{only}{restore}"),
+                None => match gradual {
+                    Some(repeat) => format!("{program} {} --reason {reason}", repeat.command),
+                    None => format!("{program} --reason {reason}{only}{restore}"),
+                },
             }
         };
         let all_shifted = self.is_all_shifted();
@@ -454,6 +550,7 @@ impl Production {
             4 | 5 if self.is_silent() => format!("{program} status"),
             // What runs on although it was to be stopped would again: who sees to that is said there.
             4 if all_shifted && self.is_left_running() => format!("{program} check"),
+            8 | 130 if begun.is_some_and(|begun| begun.gradual.is_some()) => again(&[]),
             8 => format!("{program} watch"),
             // What was asked for is done: only the judgement of it was not waited for, or is bad.
             4 | 130 if all_shifted && self.outcome(StepWord::Judge, None).is_some() => format!("{program} status"),

@@ -23,6 +23,7 @@ pub enum StepWord {
     Drain,
     Stop,
     Verify,
+    Hold,
     Judge,
     Restore,
     Evidence,
@@ -40,6 +41,7 @@ impl StepWord {
             StepWord::Drain => "drain",
             StepWord::Stop => "stop",
             StepWord::Verify => "verify",
+            StepWord::Hold => "hold",
             StepWord::Judge => "judge",
             StepWord::Restore => "restore",
             StepWord::Evidence => "evidence",
@@ -114,6 +116,8 @@ pub enum What {
         #[serde(default = "all", skip_serializing_if = "is_all")]
         share: Share,
     },
+    /// A balancer puts all traffic back by itself after so many seconds without a word; without a number it does not.
+    DeadMan { host: HostName, limit_seconds: Option<u64> },
     /// What a colour is from now on, on an app host.
     App { host: HostName, colour: Colour, state: AppState },
     /// The same of green, as the first edition wrote it. Only read.
@@ -172,12 +176,23 @@ pub struct Begun {
     /// The colour that traffic goes to.
     #[serde(default = "to_blue", rename = "towards")]
     pub direction: Direction,
+    /// Of a gradual switch what repeats it: `switch --to green --steps 10,50`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradual: Option<Repeat>,
     /// Whether it is only the database's turn.
     #[serde(default)]
     pub traffic_stays: bool,
     pub oncall: Option<String>,
     pub commander: Option<String>,
     pub targets_ms: Vec<(String, u64)>,
+}
+
+/// What a gradual switch was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeat {
+    pub command: String,
+    /// The share that it is over with.
+    pub last: Share,
 }
 
 /// Journals of before there was an undo do not say it.

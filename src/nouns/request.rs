@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::colour::Colour;
 use super::names::{HostName, IncidentId};
-use super::plan::{FileChange, RestoreWish};
+use super::plan::{FileChange, RestoreWish, TakesOver};
 use super::record::{Merge, Swap};
+use super::share::Share;
 use super::side::Direction;
 
 /// What was asked for, with everything from outside that a plan depends on.
@@ -28,14 +29,30 @@ pub struct Request {
     /// Whether the side that traffic leaves is left running.
     pub from_is_kept: bool,
     pub is_forced: bool,
-    /// Whether the lock is also taken from a live run.
-    pub takes_over: bool,
+    /// From whom the lock is also taken while his run lives.
+    pub takes_over: TakesOver,
     /// How long the side that traffic goes to is judged afterwards.
     pub bake: Option<Duration>,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
     /// What is taken back; `None` for a rollback.
     pub undo: Option<Undoing>,
+    /// Traffic moves in steps, and is judged at each; `None` where all of it moves at once.
+    pub gradual: Option<Gradual>,
+}
+
+/// `switch`: share after share, each one judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gradual {
+    /// Of the traffic, for the side that it goes to; each more than the one before.
+    pub steps: Vec<Share>,
+    /// How long each share is judged, and how long it is waited at most where that was not enough to tell.
+    pub hold: Duration,
+    pub hold_max: Duration,
+    /// Every balancer puts all traffic back by itself after so long without a word; `None` where none shall.
+    pub dead_man: Option<Duration>,
+    /// The flags that say so, as they were typed.
+    pub flags: String,
 }
 
 /// What an undo takes back.

@@ -49,6 +49,8 @@ pub struct Judging {
     pub health: u32,
     /// So many restarts of its unit, container or process within five minutes.
     pub restarts: u32,
+    /// Run here against a side before it gets its first share.
+    pub smoke: Option<String>,
 }
 
 /// After a rollback the side that serves is judged for so long.

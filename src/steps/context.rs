@@ -1,6 +1,6 @@
 //! What every step works with, and what it gives back. Carries nothing out, and decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use crate::incident::journal::Journal;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Inventory};
 use crate::nouns::names::HostName;
-use crate::nouns::plan::{Plan, Target};
+use crate::nouns::plan::{Plan, TakesOver, Target};
 use crate::nouns::record::{Status, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::side::Side;
@@ -42,20 +42,38 @@ pub struct Context<'a, F> {
 
 /// The locks that this run holds.
 #[derive(Default)]
-pub struct Locks(Mutex<Vec<(HostName, Held)>>);
+pub struct Locks {
+    held: Mutex<Vec<(HostName, Held)>>,
+    /// Hosts on which the line that held it is gone.
+    missed: Mutex<BTreeSet<HostName>>,
+}
 
 impl Locks {
     pub fn hold(&self, host: &HostName, held: Held) {
-        locked(&self.0).push((host.clone(), held));
+        locked(&self.held).push((host.clone(), held));
     }
 
     /// A host on which another run has it by now.
     pub fn lost(&self) -> Option<HostName> {
-        locked(&self.0).iter().find(|(_, held)| held.is_lost()).map(|(host, _)| host.clone())
+        locked(&self.held).iter().find(|(_, held)| held.is_lost()).map(|(host, _)| host.clone())
+    }
+
+    /// Hosts whose channel has ended, and the lock with it. They are held no more.
+    pub fn gone(&self) -> Vec<HostName> {
+        let mut held = locked(&self.held);
+        let mut gone = std::mem::take(&mut *locked(&self.missed));
+        gone.extend(held.iter().filter(|(_, held)| held.is_gone()).map(|(host, _)| host.clone()));
+        held.retain(|(_, held)| !held.is_gone());
+        gone.into_iter().collect()
+    }
+
+    /// It could not be taken again.
+    pub fn miss(&self, host: &HostName) {
+        locked(&self.missed).insert(host.clone());
     }
 
     pub async fn release(&self) {
-        let held = std::mem::take(&mut *locked(&self.0));
+        let held = std::mem::take(&mut *locked(&self.held));
         join_all(held.into_iter().map(|(_, held)| held.release())).await;
     }
 }
@@ -139,6 +157,11 @@ impl<'a, F> Context<'a, F> {
     /// Who we are, for a host: with the number of our lock there.
     pub fn tenure_on(&self, host: &HostName) -> Tenure {
         self.tenure.under(self.seen_since.number(host))
+    }
+
+    /// The same where a lock is taken once more: whoever has it by then came after us, and stays.
+    pub fn tenure_again(&self) -> Tenure {
+        Tenure { takes_over: TakesOver::Nobody, ..self.tenure.clone() }
     }
 
     /// How often somebody asked us to stop.

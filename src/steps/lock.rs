@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use super::context::{Context, Outcome};
 use crate::hosts::answer::Answer;
-use crate::hosts::program::{Arguments, Change, LIB, NGINX, Question, Script, Tenure, UNIT, program, script};
+use crate::hosts::program::{Arguments, Change, LIB, LOCK, NGINX, Question, Script, Tenure, UNIT, program, script};
 use crate::hosts::remote::Apply;
 use crate::nginx::not_found;
 use crate::nouns::inventory::{Inventory, Layout};
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, Plan, StageName, Step};
-use crate::nouns::record::{Balancer, What};
+use crate::nouns::record::{Balancer, Status, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 
 const CANDIDATE: &str = include_str!("../../scripts/remote/candidate.sh");
-pub(super) const PREPARE: Script = script!("prepare", LIB, NGINX, CANDIDATE);
+pub(super) const PREPARE: Script = script!("prepare", LIB, NGINX, CANDIDATE, LOCK);
 pub(super) const TEST: Script = script!("test", LIB, NGINX, CANDIDATE);
 
 /// Tests a candidate and leaves nothing.
@@ -33,7 +33,7 @@ pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChang
     let mut arguments = Arguments::new(inventory);
     arguments.set("service", &inventory.service);
     arguments.set("holder", &tenure.holder);
-    arguments.set("take_over", if tenure.takes_over { "yes" } else { "no" });
+    arguments.set("take_over", tenure.takes_over.word());
     if let Some(change) = change.filter(|change| change.is_needed()) {
         candidate(&mut arguments, inventory, change);
     }
@@ -66,10 +66,28 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&Fi
         Err(failure) => {
             let outcome = Outcome::unknown(failure.to_string());
             // A host that is gone by now is not switched, and does not keep the others from it.
-            let is_switched = run.plan.stage(StageName::Switch).is_some_and(|stage| stage.is_on(&step.host));
+            let is_switched = run.plan.shifts().any(|stage| stage.is_on(&step.host));
             let unknown = What::Balancer { host: step.host.clone(), state: Balancer::Unknown, share: Share::ALL };
             if is_switched { outcome.then(unknown) } else { outcome }
         }
+    }
+}
+
+/// Takes it once more where its line has died: for as long as that is gone the host hears nothing of us. Whether another run
+/// had it meanwhile.
+pub async fn take_again<F: Apply>(run: &Context<'_, F>, step: &Step) {
+    let host = &step.host;
+    match run.fleet.hold(host, &prepare(run.inventory, &run.tenure_again(), None)).await {
+        Ok((answer, held)) => {
+            let (outcome, is_held) = outcome(run, step, &answer);
+            match outcome.status {
+                Status::Failed => run.stop(format!("{host}: {}; this one stops here", outcome.detail)),
+                _ if is_held => run.locks.hold(host, held),
+                _ => {}
+            }
+        }
+        // It is tried again.
+        Err(_) => run.locks.miss(host),
     }
 }
 

@@ -187,7 +187,7 @@ pub struct Meter<'a, F> {
     limits: Vec<u64>,
     /// Of which moment on lines count, in seconds since 1970; 0 is from now on.
     since: u64,
-    came: Mutex<Vec<Batch>>,
+    came: Mutex<Vec<(HostName, Batch)>>,
     /// What was said of a host, by its kind.
     said: Mutex<BTreeSet<(HostName, String)>>,
 }
@@ -215,8 +215,8 @@ impl<'a, F: Ask> Meter<'a, F> {
         join_all(logs.iter().map(|logs| self.read(logs, until))).await;
     }
 
-    /// What came since the last time.
-    pub fn take(&self) -> Vec<Batch> {
+    /// What came since the last time, each with the balancer that it comes from.
+    pub fn take(&self) -> Vec<(HostName, Batch)> {
         std::mem::take(&mut *locked(&self.came))
     }
 
@@ -246,7 +246,7 @@ impl<'a, F: Ask> Meter<'a, F> {
                     if let Some(odd) = &batch.first_odd {
                         self.say(host, "odd", format!("there are lines that are not of the format in force: {odd}"));
                     }
-                    locked(&self.came).push(shifted(renamed(batch, names), offset));
+                    locked(&self.came).push((host.clone(), shifted(renamed(batch, names), offset)));
                 }
                 Ok(())
             };

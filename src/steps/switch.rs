@@ -9,7 +9,7 @@ use super::context::{Context, Outcome};
 use super::observe;
 use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::facts::direct_url;
-use crate::hosts::program::{Arguments, Change, LIB, NGINX, PATIENCE, Script, Tenure, UNIT, program, script};
+use crate::hosts::program::{Arguments, Change, LIB, NGINX, PATIENCE, SHIFT, Script, Tenure, UNIT, program, script};
 use crate::hosts::question::{MOST_DIRECT, path_of};
 use crate::hosts::remote::{Apply, Ask};
 use crate::nouns::inventory::Inventory;
@@ -20,7 +20,7 @@ use crate::nouns::record::{Balancer, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 
-pub(super) const SWITCH: Script = script!("switch", LIB, NGINX);
+pub(super) const SWITCH: Script = script!("switch", LIB, NGINX, SHIFT);
 
 /// How many answers in a row a balancer's probe must give before it counts as switched.
 const PROBE_PASSES: u32 = 3;
@@ -112,31 +112,14 @@ pub fn switch(
     arguments.set("service", &inventory.service);
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
-    arguments.form(nginx);
-    arguments.files(change);
     if !change.also.is_empty() {
         joined::parts(&change.before).for_each(|text| arguments.set("was", text));
-        joined::parts(&change.after).for_each(|text| arguments.set("shall", text));
-    }
-    if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
-        arguments.set("alone", "yes");
     }
     arguments.set("before", &change.before);
-    arguments.set("after", &change.after);
-    arguments.set("test", nginx.test.join(UNIT));
-    arguments.set("reload", nginx.reload.join(UNIT));
-    arguments.set("pidfile", &proof.pidfile);
-    for log in &proof.error_logs {
-        arguments.set("log", log);
-    }
     for log in &proof.access_logs {
         arguments.set("access", log);
     }
-    arguments.set("probe", nginx.probe_url());
-    arguments.set("probe_host", nginx.probe_host.as_deref().unwrap_or("-"));
-    arguments.set("limit", SWITCH_LIMIT_SECONDS);
-    arguments.set("passes", PROBE_PASSES);
-    arguments.set("who", &proof.who);
+    written_and_proven(&mut arguments, inventory, change, proof);
     if let Some(mark) = &proof.mark {
         let (ours, theirs) = match mark.stands_in {
             StandsIn::Header => ("header", "other_header"),
@@ -152,6 +135,31 @@ pub fn switch(
     arguments.lookups(inventory);
     // The proof, the put-back with a test and a reload of its own, and a host that is busy.
     Change(program(SWITCH, arguments, Duration::from_secs(SWITCH_LIMIT_SECONDS + 50)))
+}
+
+/// What `shift.sh` writes, and how it proves it; what the file says before is for whoever calls it.
+pub(super) fn written_and_proven(arguments: &mut Arguments, inventory: &Inventory, change: &FileChange, proof: &Proof) {
+    let nginx = &inventory.nginx;
+    arguments.form(nginx);
+    arguments.files(change);
+    if !change.also.is_empty() {
+        joined::parts(&change.after).for_each(|text| arguments.set("shall", text));
+    }
+    if change.mounted.as_ref().is_some_and(|mounted| mounted.alone) {
+        arguments.set("alone", "yes");
+    }
+    arguments.set("after", &change.after);
+    arguments.set("test", nginx.test.join(UNIT));
+    arguments.set("reload", nginx.reload.join(UNIT));
+    arguments.set("pidfile", &proof.pidfile);
+    for log in &proof.error_logs {
+        arguments.set("log", log);
+    }
+    arguments.set("probe", nginx.probe_url());
+    arguments.set("probe_host", nginx.probe_host.as_deref().unwrap_or("-"));
+    arguments.set("limit", SWITCH_LIMIT_SECONDS);
+    arguments.set("passes", PROBE_PASSES);
+    arguments.set("who", &proof.who);
 }
 
 /// A switch of one balancer.
@@ -197,6 +205,14 @@ impl Switch<'_> {
         What::Balancer { host: self.host.clone(), state, share: self.share }
     }
 
+    /// What it is where nothing came of the step: the share that it was proven at before, or what the way says.
+    fn as_before<F>(&self, run: &Context<'_, F>, otherwise: Balancer) -> What {
+        match run.journal.production(|production| production.share_before(self.host)) {
+            Some(share) => What::Balancer { host: self.host.clone(), state: Balancer::Shifted, share },
+            None => self.now(otherwise),
+        }
+    }
+
     fn unknown(&self, detail: String) -> Outcome {
         Outcome::unknown(detail).then(self.now(Balancer::Unknown))
     }
@@ -226,9 +242,9 @@ impl Switch<'_> {
         let why = answer.text("why").unwrap_or_default();
         let said = |section: &str| answer.worst_line(section);
         let not_begun = |detail: String| {
-            Outcome::failed(format!("{detail}; nothing was changed")).then(self.now(self.way.not_begun()))
+            Outcome::failed(format!("{detail}; nothing was changed")).then(self.as_before(run, self.way.not_begun()))
         };
-        let put_back = |detail: String| Outcome::failed(detail).then(self.now(self.way.put_back()));
+        let put_back = |detail: String| Outcome::failed(detail).then(self.as_before(run, self.way.put_back()));
         let path = &self.change.path;
         match Ended::with(answer.status) {
             Ended::Proven => Outcome::done(self.says).then(self.now(self.way.done())),
@@ -264,7 +280,7 @@ impl Switch<'_> {
                 Outcome::done(format!("read again: the file is the new one{who}")).then(self.now(self.way.done()))
             }
             Some(text) if *text == self.change.before && (by.is_none() || by != wanted) => {
-                Outcome::failed("read again: the switch did not begin").then(self.now(self.way.not_begun()))
+                Outcome::failed("read again: the switch did not begin").then(self.as_before(run, self.way.not_begun()))
             }
             Some(_) | None => self.unknown("read again: what is served is not known".to_owned()),
         }

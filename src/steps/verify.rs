@@ -18,7 +18,7 @@ use crate::hosts::remote::Ask;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Role, Run};
 use crate::nouns::names::{HostName, HttpUrl};
-use crate::nouns::record::{ErrorShare, StepWord, What};
+use crate::nouns::record::{ErrorShare, Status, StepWord, What};
 use crate::nouns::side::Side;
 
 pub(super) const HEALTH: Script = script!("health", LIB, NGINX);
@@ -333,11 +333,10 @@ pub async fn from_here<F>(run: &Context<'_, F>) {
             Err(why) => wrong.push(format!("{url}: {why}")),
         }
     }
-    if let Some(smoke) = &verify.smoke {
-        let folder = run.inventory.sources.first().and_then(|path| path.parent());
-        match public::smoke(smoke, folder, verify.timeout).await {
+    if let Some(command) = &verify.smoke {
+        match smoke(run, command).await {
             Ok(()) => good.push("smoke command passes".to_owned()),
-            Err(why) => wrong.push(format!("smoke command: {why}")),
+            Err(why) => wrong.push(why),
         }
     }
     let outcome = match wrong.is_empty() {
@@ -345,4 +344,25 @@ pub async fn from_here<F>(run: &Context<'_, F>) {
         false => Outcome::failed(run.redactor.text(&wrong.join("; "))),
     };
     timed.end(outcome.status, outcome.detail);
+}
+
+async fn smoke<F>(run: &Context<'_, F>, command: &str) -> Result<(), String> {
+    let folder = run.inventory.sources.first().and_then(|path| path.parent());
+    let said = public::smoke(command, folder, run.inventory.verify.timeout).await;
+    said.map_err(|why| format!("smoke command: {why}"))
+}
+
+/// The command that asks a side before anybody else does, from this machine. Whether it passed.
+pub async fn smoke_from_here<F>(run: &Context<'_, F>, command: &str) -> bool {
+    let timed = run.journal.begin(StepWord::Verify, None);
+    match smoke(run, command).await {
+        Ok(()) => {
+            timed.end(Status::Done, format!("smoke command passes: {command}"));
+            true
+        }
+        Err(why) => {
+            timed.end(Status::Failed, run.redactor.text(&why));
+            false
+        }
+    }
 }

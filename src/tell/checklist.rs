@@ -58,6 +58,17 @@ pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         };
         return vec![check(true, &format!("takes {incident} back")), database, traffic, smoke];
     }
+    if begun.is_some_and(|begun| begun.gradual.is_some()) {
+        let held = newest(entries, StepWord::Hold, None);
+        let held =
+            held.map_or(check(false, "no share was held"), |(status, detail)| check(status == Status::Done, detail));
+        return vec![
+            check(ending.is_all_there(), &format!("all shares of {} given and proven", towards(entries))),
+            held,
+            smoke,
+            check(matches!(newest(entries, StepWord::Notify, None), Some((Status::Done, _))), "team notified"),
+        ];
+    }
     let baked = newest(entries, StepWord::Judge, None).map(|(status, detail)| check(status == Status::Done, detail));
     let mut list = vec![
         check(begun.is_some_and(|begun| !begun.reason.trim().is_empty()), "reason recorded"),
@@ -78,6 +89,19 @@ pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
 pub(super) fn steps(ending: &Ending, has_patterns: bool, entries: &[Entry]) -> Vec<String> {
     let exit = ending.verdict.exit;
     let mut steps: Vec<&str> = Vec::new();
+    if begun(entries).is_some_and(|begun| begun.gradual.is_some()) {
+        steps.push(match exit {
+            0 | 4 => "The other side still runs, and is the way back: stop it when nobody wants to go back any more.",
+            3 => "All traffic is back where it was. Find out why the release was judged bad before it gets traffic again.",
+            8 | 130 => "Traffic stands at the share above: go on with the command above, or take it back with `rollback-prod --reason '…'`.",
+            1 => "Nothing was changed. Remove the cause named above, and see that `rollback-prod check` finds nothing.",
+            _ => "Find out what the balancers serve before anything else: `rollback-prod status`.",
+        });
+        if has_patterns {
+            steps.push("Start the search for the cause with the error patterns above.");
+        }
+        return steps.into_iter().map(str::to_owned).collect();
+    }
     match ending.standing {
         Standing::Unknown => steps.extend([
             "Find out what the balancers named above serve before anything else: `rollback-prod status`; the same by hand: `rollback-prod manual`.",

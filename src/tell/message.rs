@@ -127,14 +127,18 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
         event: moment.word(),
         service: said(|begun| &begun.service),
         environment: said(|begun| &begun.environment),
-        title: match begun.and_then(|begun| begun.undoes.as_ref()) {
-            None => format!("{service}: rolling back to blue"),
-            Some(incident) => format!("{service}: taking {incident} back"),
+        title: match begun.map(|begun| (begun.undoes.as_ref(), begun.gradual.as_ref())) {
+            Some((Some(incident), _)) => format!("{service}: taking {incident} back"),
+            Some((None, Some(_))) => format!("{service}: traffic moves to {} in steps", towards(entries)),
+            Some((None, None)) | None => format!("{service}: rolling back to blue"),
         },
         status: Standing::Mitigating.word(),
         severity: begun.and_then(|begun| begun.severity.clone()),
         reason: said(|begun| &begun.reason),
         production: match towards(entries) {
+            to if begun.is_some_and(|begun| begun.gradual.is_some()) => {
+                format!("{to} gets its first share of {} now", plural(hosts.len(), "balancer"))
+            }
             Colour::Blue => format!("taking green out of {} now", plural(hosts.len(), "balancer")),
             Colour::Green => "what the incident changed is taken back now".to_owned(),
         },

@@ -218,6 +218,9 @@ fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {
             let incident = begun.and_then(|begun| begun.undoes.as_deref()).unwrap_or("an incident");
             format!("{who} took {incident} of {service} back at {when} UTC.")
         }
+        _ if begun.is_some_and(|begun| begun.gradual.is_some()) => {
+            format!("{who} began to move {service} to {} in steps at {when} UTC.", towards(story.entries))
+        }
         Some(safe) => format!(
             "{who} rolled {service} back at {when} UTC; blue was proven on {} after {}.",
             plural(safe.balancers, "balancer"),
@@ -271,7 +274,10 @@ fn traffic_cell(host: &HostName, ending: &Ending, left_out: Option<&LeftOut>) ->
     match (ending.balancer(host), left_out, ending.complaint(host)) {
         (Balancer::Shifted, _, Some(why)) => (format!("{to}, which DOES NOT ANSWER: {why}"), true),
         (Balancer::Shifted, Some(left), None) => (format!("{to} already; not touched: {}", left.why), false),
-        (Balancer::Shifted, None, None) => (format!("{to}, proven"), false),
+        (Balancer::Shifted, None, None) => match ending.share(host).filter(|share| share.is_split()) {
+            Some(share) => (format!("{to} {share}, {} {}", to.other(), share.rest()), true),
+            None => (format!("{to}, proven"), false),
+        },
         (Balancer::Unknown, _, _) => ("NOT KNOWN".to_owned(), true),
         (Balancer::PutBack, _, _) => ("put back, as it was".to_owned(), true),
         (Balancer::Unchanged, Some(left), _) if left.is_there => {

@@ -12,6 +12,7 @@ use crate::nouns::names::HostName;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{AppState, Balancer, Begun, DatabaseNow, DatabaseState, Entry, Status, StepWord, What};
+use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 
 /// Everything that is known of one run. The journal is enough: plan and facts make the report richer.
@@ -64,6 +65,11 @@ impl Ending {
         self.production.balancer(host).unwrap_or(Balancer::Unchanged)
     }
 
+    /// The share that a balancer is proven at.
+    pub(super) fn share(&self, host: &HostName) -> Option<Share> {
+        self.production.share(host)
+    }
+
     /// What became of the side that traffic left, on an app host; `None` where nobody touched it.
     pub(super) fn from(&self, host: &HostName) -> Option<AppState> {
         self.production.app(host, self.colour(Side::From))
@@ -113,7 +119,9 @@ fn rated(verdict: Verdict, production: Production, is_cut_off: bool, at_ms: u64)
         Standing::Resolved
     } else if production.balancers().any(|(_, state)| state == Balancer::Unknown) {
         Standing::Unknown
-    } else if production.is_all_shifted() && !production.is_silent() {
+    } else if matches!(verdict.exit, 8 | 130) && production.begun().is_some_and(|begun| begun.gradual.is_some())
+        || production.is_all_shifted() && !production.is_silent()
+    {
         Standing::Mitigating
     } else {
         Standing::Failed
@@ -134,6 +142,7 @@ pub(super) fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
             | What::Outcome { .. }
             | What::Found { .. }
             | What::Balancer { .. }
+            | What::DeadMan { .. }
             | What::App { .. }
             | What::Answer { .. }
             | What::Green { .. }
@@ -249,6 +258,19 @@ pub(super) fn title(service: &str, ending: &Ending, begun: Option<&Begun>) -> St
             _ => "is taken back in part",
         };
         return format!("{service}: {incident} {what}");
+    }
+    if let Some(gradual) = begun.and_then(|begun| begun.gradual.as_ref()) {
+        let to = ending.colour(Side::To);
+        let what = match ending.verdict.exit {
+            0 => format!("{} of the traffic on {to}", gradual.last),
+            1 => format!("switch to {to} refused, nothing was changed"),
+            3 => format!("switch to {to} taken back"),
+            4 => format!("{} of the traffic on {to}, not all is done", gradual.last),
+            5 => format!("switch to {to}: the balancers differ, or one is not known"),
+            8 => format!("switch to {to} stands still: not enough data to judge"),
+            _ => format!("switch to {to} interrupted"),
+        };
+        return format!("{service}: {what}");
     }
     let what = match (ending.standing, ending.verdict.exit) {
         (Standing::Resolved, _) => "rolled back to blue",

@@ -314,6 +314,7 @@ impl Terminal {
             What::Begun(_)
             | What::Found { .. }
             | What::Balancer { .. }
+            | What::DeadMan { .. }
             | What::App { .. }
             | What::Green { .. }
             | What::Captured(_)
@@ -392,6 +393,7 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Intent { .. }
         | What::Found { .. }
         | What::Balancer { .. }
+        | What::DeadMan { .. }
         | What::App { .. }
         | What::Green { .. }
         | What::Captured(_)

@@ -87,6 +87,7 @@ fn words(entry: &Entry) -> Option<Words> {
         | What::Intent { .. }
         | What::Found { .. }
         | What::Balancer { .. }
+        | What::DeadMan { .. }
         | What::App { .. }
         | What::Green { .. }
         | What::Gap { .. }
@@ -101,7 +102,7 @@ fn words(entry: &Entry) -> Option<Words> {
 
 /// With `--json` the plan goes out as a note. It has a file of its own.
 fn is_the_plan(text: &str) -> bool {
-    text.starts_with("plan of rollback-") && text.contains('\n')
+    text.starts_with("plan of ") && text.contains('\n')
 }
 
 impl Words {

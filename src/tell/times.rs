@@ -86,7 +86,8 @@ pub(super) fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure>
     let service_is_back = if restored { restore.and(rollback) } else { safe };
     let target =
         |name: &str| begun.and_then(|begun| begun.targets_ms.iter().find(|(of, _)| of == name)).map(|(_, ms)| *ms);
-    let moves_traffic = begun.is_none_or(|begun| !begun.traffic_stays);
+    // What a rollback promises says nothing of a switch that takes its time.
+    let moves_traffic = begun.is_none_or(|begun| !begun.traffic_stays && begun.gradual.is_none());
     let (on_it, whole) = match towards(entries) {
         Colour::Blue => ("traffic safe on blue", "rollback complete"),
         Colour::Green => ("traffic safe on green", "undo complete"),
@@ -127,6 +128,7 @@ fn rollback_ms(entries: &[Entry]) -> Option<u64> {
             | StepWord::Restore => Some(entry.at_ms),
             StepWord::Connect
             | StepWord::Observe
+            | StepWord::Hold
             | StepWord::Judge
             | StepWord::Evidence
             | StepWord::Report

@@ -23,7 +23,7 @@ use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::consent::Confirmed;
 use rollback_prod::nouns::inventory::{Inventory, Role};
 use rollback_prod::nouns::names::{HostName, IncidentId};
-use rollback_prod::nouns::plan::{FileChange, Plan};
+use rollback_prod::nouns::plan::{FileChange, Plan, TakesOver};
 use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{Balancer, Begun, Entry, What};
 use rollback_prod::nouns::redact::Redactor;
@@ -123,10 +123,11 @@ pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Reque
         direction: Direction::to(undo.as_ref().map_or(Colour::Blue, |undo| undo.to)),
         from_is_kept: undo.is_some(),
         is_forced: false,
-        takes_over: false,
+        takes_over: TakesOver::Nobody,
         bake: None,
         restore: None,
         undo,
+        gradual: None,
     }
 }
 
@@ -202,7 +203,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
         tenure: Tenure {
             run: request.id.clone(),
             holder: format!("op ({})", request.id),
-            takes_over: false,
+            takes_over: TakesOver::Nobody,
             number: None,
         },
         locks: Locks::default(),
@@ -245,6 +246,7 @@ fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
         undoes: request.undo.as_ref().map(|undo| undo.incident.to_string()),
         direction: plan.direction,
         traffic_stays: false,
+        gradual: None,
         restores: None,
         oncall: None,
         commander: None,

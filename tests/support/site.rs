@@ -81,10 +81,15 @@ pub fn roll(lab: &Lab, config: &Path) -> Scene {
 pub fn begin(lab: &Lab, words: &[&str]) -> Running {
     let mut all = vec!["--reason", "error rate of 12 percent"];
     all.extend(words);
+    begin_command(lab, &all)
+}
+
+/// The program with these words, while the test does something else.
+pub fn begin_command(lab: &Lab, words: &[&str]) -> Running {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let said = lab.folder().join(format!("said{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     let file = std::fs::File::create(&said).expect("make a file for what it says");
-    let child = program(lab, &all)
+    let child = program(lab, words)
         .stdin(Stdio::null())
         .stdout(file.try_clone().expect("a second handle of that file"))
         .stderr(file)
@@ -362,8 +367,20 @@ pub fn leftovers(lab: &Lab, host: &str) -> String {
 pub fn incidents(lab: &Lab) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(lab.folder().join("incidents")).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    folders.sort();
+    // By their moment, whatever they are of.
+    folders.sort_by_key(|path| path.to_string_lossy().rsplit_once('/').map(|(_, name)| moment(name).to_owned()));
     folders
+}
+
+fn moment(name: &str) -> &str {
+    name.split_once('-').map_or(name, |(_, moment)| moment)
+}
+
+/// The names of the newest incident's files.
+pub fn incident_files(lab: &Lab) -> Vec<String> {
+    let folder = incidents(lab).pop().expect("an incident folder");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// A file of the newest incident.

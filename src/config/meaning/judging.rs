@@ -28,6 +28,7 @@ impl Meaning<'_, '_, '_> {
             },
             health: judge.health,
             restarts: judge.restarts,
+            smoke: judge.smoke.clone(),
         })
     }
 

@@ -66,6 +66,7 @@ impl Live {
             What::Begun(_)
             | What::Found { .. }
             | What::Balancer { .. }
+            | What::DeadMan { .. }
             | What::App { .. }
             | What::Answer { .. }
             | What::Green { .. }
