@@ -148,8 +148,11 @@ fn whoever_is_gone_the_balancers_put_all_traffic_back() {
     let began = Instant::now();
     until("both balancers put all traffic back", is_back);
     assert!(began.elapsed() > Duration::from_secs(5), "not before its time: {:?}", began.elapsed());
-    let seen = run(&lab, &["--dry-run"]);
-    seen.exits(0).says("the dead man of a switch: put all traffic back at ");
+    until("both have proven it", || {
+        let state = "cat /run/rollback-prod/deploy/listings.dead-man/state";
+        ["web1", "web2"].iter().all(|host| lab.sh(host, state).starts_with("put all traffic back at "))
+    });
+    run(&lab, &["--dry-run"]).exits(0).says("the dead man of a switch: put all traffic back at ");
 
     // The line is cut, and the laptop goes on.
     let mut running = holding(&lab, "blue", &words);

@@ -3,7 +3,7 @@
 # Takes: service holder number seconds=0 every=10 mine...
 # mine are the texts that live may say while both sides have traffic, after is what it shall say then. seconds=0 calls off
 #   whoever was armed before. He who was armed last takes the place of all before him; and he ends by himself once live has
-#   said something else than mine for a minute.
+#   said something else than mine for half a minute.
 # Sections: why. Exit: 0 armed, or called off; 40 the host ends what an account leaves behind when it logs out; 41 we have no
 #   lock there, so that nobody would hear of us; 42 his record can be written nowhere; 93 as in switch.sh
 if fenced "$service" "$holder" "$number"; then return 93; fi
@@ -16,19 +16,19 @@ fi
 # people), pid, and over once he has done what he is for.
 armed=$number.$$
 write_record() {
-  folder=$1/$service.dead-man
+  record=$1/$service.dead-man
   rp_written=1
   umask 022
-  if mkdir -p "$folder" 2>/dev/null && { printf '%s\n' "$armed" >"$folder/new"; } 2>/dev/null && [ -s "$folder/new" ]; then
-    rm -f "$folder/over" "$folder/pid"
-    mv -f "$folder/new" "$folder/armed" && rp_written=0
+  if mkdir -p "$record" 2>/dev/null && { printf '%s\n' "$armed" >"$record/new"; } 2>/dev/null && [ -s "$record/new" ]; then
+    rm -f "$record/over" "$record/pid"
+    mv -f "$record/new" "$record/armed" && rp_written=0
   fi
   umask 077
   return "$rp_written"
 }
 say_state() {
   umask 022
-  printf '%s\n' "$1" >"$folder/state"
+  printf '%s\n' "$1" >"$record/state"
   umask 077
 }
 each_own_place write_record || return 42
@@ -37,21 +37,21 @@ each_own_place write_record || return 42
 look_around() {
   rp_other=
   if [ -f "$1/$service.dead-man/armed" ]; then { IFS= read -r rp_other <"$1/$service.dead-man/armed"; } 2>/dev/null; fi
-  if [ "$1/$service.dead-man" = "$folder" ]; then
+  if [ "$1/$service.dead-man" = "$record" ]; then
     [ "$rp_other" = "$armed" ] || later=yes
   elif is_number "${rp_other%.*}"; then
     others=yes
     [ "${rp_other%.*}" -le "${armed%.*}" ] || later=yes
   fi
 }
-forget() { rm -rf "$folder"; }
+forget() { rm -rf "$record"; }
 
 if [ "$seconds" = 0 ]; then
   # Who was armed by another account looks for a record that is later than his own.
   others=no later=no
   each_place look_around
   say_state 'called off'
-  : >"$folder/over"
+  printf "" >"$record/over"
   [ "$others" = yes ] || forget
   return 0
 fi
@@ -86,7 +86,7 @@ put_all_back() {
   beats=$!
   before=${current%x}
   rp_put=0
-  switch >"$folder/said" || rp_put=$?
+  switch >"$record/said" || rp_put=$?
   kill -KILL "$beats"
   give_back
   case $rp_put in
@@ -118,13 +118,13 @@ dead_man() {
       esac
     fi
     # Not at the first look: what could not be proven is put back, and then it is his again.
-    if [ "$was_mine$mine" = yesno ] && [ $((now - away)) -ge 60 ]; then break; fi
+    if [ "$was_mine$mine" = yesno ] && [ $((now - away)) -ge 30 ]; then break; fi
     [ $((now - since)) -ge "$seconds" ] || continue
     rp_mine=0
     is_mine || rp_mine=$?
     [ "$rp_mine" != 1 ] || break
     if [ "$rp_mine" = 0 ] && put_all_back; then
-      : >"$folder/over"
+      printf "" >"$record/over"
       return 0
     fi
     # The beats of his own lock are nobody's.
@@ -141,4 +141,4 @@ say_state "armed: puts all traffic back after $seconds s without a beat"
   dead_man
 ) </dev/null >/dev/null 2>&1 3<&- &
 umask 022
-printf '%s\n' "$!" >"$folder/pid"
+printf '%s\n' "$!" >"$record/pid"

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::hold::{Hold, Shifted};
 use super::run::Engine;
 use crate::hosts::remote::Apply;
+use crate::judge::shifted::SHARE;
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{Action, Gate, Holding, Stage, StageName, Step, Undo};
 use crate::nouns::record::{Balancer, Status, StepWord, What};
@@ -19,6 +20,9 @@ use crate::steps::{again, lock, observe, verify};
 
 /// Whether the locks are still ours is looked at so often.
 const LOOK_AT_LOCKS: Duration = Duration::from_secs(2);
+
+/// Of more balancers the report's judgements tell.
+const SHARES_TOLD: usize = 3;
 
 /// What became of a share that was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +108,13 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             timed.end(Status::Skipped, format!("{to} {share}: {why}"));
             return Ended::Open;
         };
-        let words = held.judgement.words;
+        // The share is proven where it is judged, and said beside what it is judged by.
+        let shares = held.judgement.findings.iter().filter(|finding| finding.rule == SHARE).take(SHARES_TOLD);
+        let shares = shares.map(|finding| format!("; {}", finding.words)).collect::<String>();
+        let words = match shares.contains(&held.judgement.words) {
+            true => held.judgement.words,
+            false => format!("{}{shares}", held.judgement.words),
+        };
         match (held.was_interrupted, held.judgement.opinion) {
             (true, opinion) => {
                 timed.end(Status::Skipped, format!("{to} {share}: interrupted, {opinion} so far: {words}"));

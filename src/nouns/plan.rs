@@ -582,6 +582,9 @@ impl Stage {
                 let colours: Vec<String> = sides.into_iter().map(|side| direction.colour(side).to_string()).collect();
                 format!("start {} and prove it", colours.join(" and "))
             }
+            StageName::Arm if self.steps.iter().all(|step| matches!(step.action, Action::Arm { limit_seconds: None, .. })) => {
+                "call off any dead man".to_owned()
+            }
             StageName::Arm => "arm the dead man".to_owned(),
             StageName::Shift(share) => format!("give {to} {share} and prove it"),
             StageName::Switch => format!("switch to {to} and prove it"),
