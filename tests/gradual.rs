@@ -174,6 +174,9 @@ fn whoever_is_gone_the_balancers_put_all_traffic_back() {
     lab.mend("web1");
     lab.mend("web2");
     users_lost_nothing(&lab, "web1", users, "whoever was gone");
+    until("the way there is found again", || {
+        ["web1", "web2"].iter().all(|host| lab.ssh(host, "true").status.success())
+    });
     // The next run finds its way, and who was armed is told of and gone.
     rollback(&lab, &[]).exits(0);
 }

@@ -3,7 +3,7 @@
 # Takes: service holder number seconds=0 every=10 mine...
 # mine are the texts that live may say while both sides have traffic, after is what it shall say then. seconds=0 calls off
 #   whoever was armed before. He who was armed last takes the place of all before him; and he ends by himself once live has
-#   said something else than mine for half a minute.
+#   said something else than mine for so long that nobody will say it any more.
 # Sections: why. Exit: 0 armed, or called off; 40 the host ends what an account leaves behind when it logs out; 41 we have no
 #   lock there, so that nobody would hear of us; 42 his record can be written nowhere; 93 as in switch.sh
 if fenced "$service" "$holder" "$number"; then return 93; fi
@@ -117,8 +117,12 @@ dead_man() {
         1,*) mine=no away=$now ;;
       esac
     fi
-    # Not at the first look: what could not be proven is put back, and then it is his again.
-    if [ "$was_mine$mine" = yesno ] && [ $((now - away)) -ge 30 ]; then break; fi
+    # Not at the first look: what could not be proven is put back, and then it is his again; and before the first share it is
+    # not his yet.
+    case $was_mine$mine in
+      yesno) [ $((now - away)) -lt 30 ] || break ;;
+      nono) [ $((now - away)) -lt 45 ] || break ;;
+    esac
     [ $((now - since)) -ge "$seconds" ] || continue
     rp_mine=0
     is_mine || rp_mine=$?

@@ -36,6 +36,7 @@ enum Ended {
 impl<'a, F: Apply> Engine<'_, 'a, F> {
     /// Traffic moves, and is judged at each share.
     pub(super) async fn gradually(&self, stages: &[&'a Stage]) {
+        let mut is_smoked = false;
         for stage in stages.iter().filter(|stage| stage.name >= StageName::Start) {
             if !self.run.goes_on() {
                 return self.stands_still().await;
@@ -52,9 +53,12 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
                     }
                 }
             }
-            // What goes before the first share: it is the last moment at which nobody has seen the release.
-            if stage.name.moves_traffic() && self.nothing_is_moved() && !self.smoke_passes().await {
-                return;
+            // The last moment at which nobody has seen the release, and nobody waits for its first share.
+            if !is_smoked && stage.name >= StageName::Arm {
+                is_smoked = true;
+                if !self.smoke_passes().await {
+                    return;
+                }
             }
             let is_done = self.stage(stage).await;
             if stage.name == StageName::Verify {
@@ -66,10 +70,6 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             }
         }
         self.keep_nginx_files();
-    }
-
-    fn nothing_is_moved(&self) -> bool {
-        !self.run.plan.balancers.iter().any(|host| self.run.is_shifted(host))
     }
 
     /// The command of `judge.smoke`, from here.

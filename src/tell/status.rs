@@ -66,6 +66,7 @@ fn lines(inventory: &Inventory, host: &Host, seen: &Seen, serving: String) -> Ve
         format!("held, last beat {age} s ago: {}", lock.holder)
     });
     lines.push(("lock", lock.unwrap_or_else(|| "free".to_owned())));
+    lines.extend(seen.dead_men.iter().map(|said| ("dead man", said.clone())));
     lines
 }
 
