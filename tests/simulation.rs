@@ -15,12 +15,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use fleet::{Dice, FAULTS, Fault, Fleet, When, rewritten, sides};
-use played::{Ran, Shape, inventory, request, run};
+use played::{Ran, Shape, in_steps, inventory, request, run};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{Inventory, Role};
 use rollback_prod::nouns::names::{HostName, IncidentId};
 use rollback_prod::nouns::record::Balancer;
 use rollback_prod::nouns::request::Undoing;
+use rollback_prod::nouns::share::Share;
 
 const SEEDS: u64 = 10_000;
 /// Two for each core of the machine that runs the gate: a run waits for its disk now and then.
@@ -66,6 +67,9 @@ fn lies(fleet: &Fleet, inventory: &Inventory, before: &Before, ran: &Ran, struck
         Some(before) => machines[host].loaded == *before,
         None => sides(&machines[host].loaded) == (true, false),
     };
+    // What a gradual switch takes back goes to one side, whatever was there before.
+    let is_gradual = ran.production.begun().is_some_and(|begun| begun.gradual.is_some());
+    let is_home = |host: &HostName| is_gradual && sides(&machines[host].loaded) == (false, true);
     let balancers: Vec<&HostName> = inventory.with_role(Role::Balancer).map(|host| &host.name).collect();
     let mine: Vec<&HostName> = match ran.production.begun() {
         Some(begun) => begun.balancers.iter().collect(),
@@ -75,7 +79,7 @@ fn lies(fleet: &Fleet, inventory: &Inventory, before: &Before, ran: &Ran, struck
     let words = &ran.verdict.production;
     let all_there = mine.iter().all(|host| goes_there(host));
     let moved: Vec<&&HostName> =
-        balancers.iter().filter(|host| machines[**host].loaded != before.files[**host]).collect();
+        balancers.iter().filter(|host| machines[**host].loaded != before.files[**host] && !is_home(host)).collect();
     let now = |pick: fn(&fleet::Machine) -> bool| -> BTreeSet<HostName> {
         machines.iter().filter(|(_, machine)| pick(machine)).map(|(host, _)| host.clone()).collect()
     };
@@ -119,7 +123,10 @@ fn lies(fleet: &Fleet, inventory: &Inventory, before: &Before, ran: &Ran, struck
         }
         if ran.production.begun().is_some() && !words.contains("NOT KNOWN") && !interrupted_twice {
             for host in &mine {
-                let is_there = ran.production.is_shifted(host);
+                let is_there = match is_gradual {
+                    true => ran.production.share(host) == Some(Share::ALL),
+                    false => ran.production.is_shifted(host),
+                };
                 if is_there != goes_there(host) && machines[*host].loaded != before.files[*host] {
                     lies.push(format!(
                         "{host}: shifted is {is_there} by the last words, and it sends {:?}",
@@ -206,7 +213,10 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
     }
 
     let before = Before::of(&fleet);
-    let first = run(&fleet, &inventory, incidents, &request(1, only.clone(), None)).await;
+    let is_gradual = only.is_empty() && seed % 5 == 3;
+    let asked = request(1, only.clone(), None);
+    let asked = if is_gradual { in_steps(asked) } else { asked };
+    let first = run(&fleet, &inventory, incidents, &asked).await;
     let struck = fleet.struck();
     wrong.extend(fleet.broken());
     wrong.extend(lies(&fleet, &inventory, &before, &first, &struck).into_iter().map(|lie| format!("first run: {lie}")));
@@ -241,7 +251,14 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
         let already = fleet.struck().len();
         let before_undo = Before::of(&fleet);
         let incident = IncidentId::new("rollback-20261121-000001").expect("a name");
-        let undoing = Undoing { incident, to: Colour::Green, files: first.files.clone(), swap: None, merge: None };
+        let undoing = Undoing {
+            incident,
+            to: Colour::Green,
+            files: first.files.clone(),
+            between: first.between.clone(),
+            swap: None,
+            merge: None,
+        };
         let undo = run(&fleet, &inventory, incidents, &request(2, Vec::new(), Some(undoing))).await;
         let struck = fleet.struck().split_off(already);
         wrong.extend(fleet.broken());

@@ -181,7 +181,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
     }
 
     /// All traffic back to whom it came from, on every balancer at once; then what the bad side leaves is kept.
-    async fn all_back(&self) {
+    pub(super) async fn all_back(&self) {
         if self.run.interrupted() > 1 {
             return;
         }

@@ -29,6 +29,10 @@ impl Watched {
         self.lane.send_replace(false);
     }
 
+    pub(super) fn is_at_work(&self) -> bool {
+        *self.lane.borrow()
+    }
+
     pub(super) fn given_up(&self) -> MutexGuard<'_, BTreeSet<HostName>> {
         // A panic while it was held would have left a set that is whole all the same.
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner)

@@ -685,7 +685,9 @@ impl<'a> Planner<'a> {
     /// In an undo, the file as it was before the incident, where it is still what the incident made of it.
     fn before_the_incident(&mut self, host: &Host, text: &str) -> Option<String> {
         let change = self.request.undo.as_ref()?.files.get(&host.name)?;
-        if change.after == text || change.before == text {
+        let between = self.request.undo.as_ref().and_then(|undo| undo.between.get(&host.name));
+        let is_between = between.is_some_and(|texts| texts.iter().any(|other| other == text));
+        if change.after == text || change.before == text || is_between {
             return Some(change.before.clone());
         }
         self.notes.push(format!(

@@ -18,6 +18,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Reach, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{Action, Step, Undo};
+use crate::nouns::production::Production;
 use crate::nouns::record::{AppState, Balancer, Status, StepWord, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
@@ -88,6 +89,9 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             is_down.extend(look.app.is_some().then_some(sight.host));
             is_silent.extend(look.through.is_some().then_some(sight.host));
         }
+        if self.run.plan.is_gradual {
+            return self.leave_what_died(&is_down, &is_silent).await;
+        }
         let given_up = self.watched.given_up().clone();
         is_down.retain(|host| !given_up.contains(*host));
         if is_down.is_empty() || self.run.interrupted() > 1 {
@@ -104,6 +108,18 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         if !gone.is_empty() {
             self.go_back(&gone).await;
         }
+    }
+
+    /// A side that dies after its last share is not started again: whom traffic came from still runs, and gets all of it back.
+    async fn leave_what_died(&self, is_down: &[&HostName], is_silent: &BTreeSet<&HostName>) {
+        let dead: BTreeSet<&str> = is_down.iter().chain(is_silent).map(|host| host.as_str()).collect();
+        if dead.is_empty() || self.run.interrupted() > 1 {
+            return;
+        }
+        let (to, from) = (self.colour(Side::To), self.colour(Side::From));
+        let on = dead.into_iter().collect::<Vec<_>>().join(", ");
+        self.run.stop(format!("{to} does not serve on {on}: all traffic goes back to {from}"));
+        self.all_back().await;
     }
 
     /// Where the traffic is back with whom it came from, it is asked whether he answers. He is not this run's to mend.
@@ -126,8 +142,9 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     /// Who should serve: behind every balancer that this run moved, or put back to what sent there before, too.
     fn sights(&self) -> Vec<Sight<'a>> {
         let run = self.run;
-        // What gets a share is judged by that: a side that dies is no reason to start it again, but to go back.
-        if run.plan.is_gradual {
+        // What gets a share is judged by that; once all are given it is looked after.
+        let is_over = || !self.watched.is_at_work() && run.journal.production(Production::is_all_shifted);
+        if run.plan.is_gradual && !is_over() {
             return Vec::new();
         }
         let to = self.colour(Side::To);

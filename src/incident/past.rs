@@ -86,7 +86,7 @@ fn is_nothing(folder: &Path) -> bool {
     let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
     begun(&entries).is_none_or(|begun| begun.undoes.is_some())
         || (moved(&entries).is_empty() && !is_of_a_database(&entries))
-        || changes(folder, &entries).is_ok_and(|files| files.is_empty() && !is_of_a_database(&entries))
+        || changes(folder, &entries).is_ok_and(|changed| changed.files.is_empty() && !is_of_a_database(&entries))
 }
 
 fn read(folder: &Path) -> Result<Undoing, String> {
@@ -100,11 +100,11 @@ fn read(folder: &Path) -> Result<Undoing, String> {
         ));
     }
     let incident = IncidentId::new(begun.id.clone()).map_err(|err| format!("{name}: {err}"))?;
-    let files = changes(folder, &entries)?;
+    let Changed { files, between } = changes(folder, &entries)?;
     let database = database_of(&entries);
     let swap = database.as_ref().and_then(|database| database.swap.clone());
     let merge = database.and_then(|database| database.merge);
-    let undoing = Undoing { incident, to: begun.direction.colour(Side::From), files, swap, merge };
+    let undoing = Undoing { incident, to: begun.direction.colour(Side::From), files, between, swap, merge };
     if undoing.files.is_empty() && !undoing.is_of_a_database() {
         return Err(format!("{name} changed nothing that could be taken back"));
     }
@@ -138,12 +138,19 @@ fn database_of(entries: &[Entry]) -> Option<record::DatabaseNow> {
     }
 }
 
+/// What a run changed, by host, and what the files may say besides.
+#[derive(Default)]
+struct Changed {
+    files: BTreeMap<HostName, FileChange>,
+    between: BTreeMap<HostName, Vec<String>>,
+}
+
 /// The files that were changed on those hosts, from the plan that the run followed.
-fn changes(folder: &Path, entries: &[Entry]) -> Result<BTreeMap<HostName, FileChange>, String> {
+fn changes(folder: &Path, entries: &[Entry]) -> Result<Changed, String> {
     let hosts = moved(entries);
     let production: Production = entries.iter().collect();
     if hosts.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Changed::default());
     }
     let path = folder.join("plan.json");
     let damaged = |why: String| format!("{}: {why}; by hand: rollback-prod manual", path.display());
@@ -152,7 +159,7 @@ fn changes(folder: &Path, entries: &[Entry]) -> Result<BTreeMap<HostName, FileCh
     // The first edition called them phases.
     let stages = plan["stages"].as_array().or(plan["phases"].as_array());
     let stages = stages.ok_or_else(|| damaged("it has no stages".to_owned()))?;
-    let mut files = BTreeMap::new();
+    let Changed { mut files, mut between } = Changed::default();
     for step in stages.iter().filter_map(|stage| stage["steps"].as_array()).flatten() {
         let change = &step["action"]["switch"]["change"];
         let (Some(host), Some(path), Some(before), Some(after)) =
@@ -175,7 +182,8 @@ fn changes(folder: &Path, entries: &[Entry]) -> Result<BTreeMap<HostName, FileCh
             also: Vec::new(),
             mounted: None,
         };
+        between.entry(host.clone()).or_default().push(after.to_owned());
         files.entry(host).and_modify(|all: &mut FileChange| all.after = after.to_owned()).or_insert(change);
     }
-    Ok(files)
+    Ok(Changed { files, between })
 }

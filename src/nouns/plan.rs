@@ -582,7 +582,9 @@ impl Stage {
                 let colours: Vec<String> = sides.into_iter().map(|side| direction.colour(side).to_string()).collect();
                 format!("start {} and prove it", colours.join(" and "))
             }
-            StageName::Arm if self.steps.iter().all(|step| matches!(step.action, Action::Arm { limit_seconds: None, .. })) => {
+            StageName::Arm
+                if self.steps.iter().all(|step| matches!(step.action, Action::Arm { limit_seconds: None, .. })) =>
+            {
                 "call off any dead man".to_owned()
             }
             StageName::Arm => "arm the dead man".to_owned(),

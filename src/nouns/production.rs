@@ -369,8 +369,9 @@ impl Production {
         };
         let groups = grouped(self.hosts.iter().filter_map(|(host, now)| {
             let was_moved = matches!(now.balancer, Some((Balancer::Shifted | Balancer::Unknown, _)));
-            let colour = match &now.silent {
+            let colour = match now.silent.as_ref().filter(|(colour, _)| self.may_get_some(*colour)) {
                 Some((colour, _)) => *colour,
+                None if now.silent.is_some() => return None,
                 None if was_moved => return None,
                 None => found_silent(now.found.as_ref()?)?,
             };
@@ -452,7 +453,13 @@ impl Production {
 
     /// Whether somebody who should serve is known not to answer.
     pub fn is_silent(&self) -> bool {
-        self.hosts.values().any(|now| now.silent.is_some())
+        self.hosts.values().any(|now| now.silent.as_ref().is_some_and(|(colour, _)| self.may_get_some(*colour)))
+    }
+
+    /// Whether a colour may have traffic: from whom a gradual switch took all of it back nobody waits for an answer.
+    fn may_get_some(&self, colour: Colour) -> bool {
+        let is_gradual = self.begun.as_ref().is_some_and(|begun| begun.gradual.is_some());
+        !is_gradual || self.direction().side(colour) == Side::From || self.is_anything_moved()
     }
 
     /// Judges a run: what its exit code says of production is true of the fold and of nothing else.

@@ -63,6 +63,8 @@ pub struct Undoing {
     pub to: Colour,
     /// The nginx files that the incident changed, by host.
     pub files: BTreeMap<HostName, FileChange>,
+    /// What a file may say besides, where the incident went in steps and was cut off between them.
+    pub between: BTreeMap<HostName, Vec<String>>,
     /// The swap that the incident made, where it made one.
     pub swap: Option<Swap>,
     /// Or the rows that it put back.

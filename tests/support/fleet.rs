@@ -425,6 +425,7 @@ impl Apply for Fleet {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         let step = match program.name {
             "start" => "verify",
+            "arm" => "hold",
             name => name,
         };
         {

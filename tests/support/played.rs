@@ -17,6 +17,8 @@ use rollback_prod::engine::{planner, safety};
 use rollback_prod::hosts::program::Tenure;
 use rollback_prod::incident::folder::Folder;
 use rollback_prod::incident::journal::{Journal, Progress, Typed, Watcher};
+use std::time::Duration;
+
 use rollback_prod::nginx::Template;
 use rollback_prod::nouns::clock::Clock;
 use rollback_prod::nouns::colour::Colour;
@@ -25,9 +27,10 @@ use rollback_prod::nouns::inventory::{Inventory, Role};
 use rollback_prod::nouns::names::{HostName, IncidentId};
 use rollback_prod::nouns::plan::{FileChange, Plan, TakesOver};
 use rollback_prod::nouns::production::{Production, Verdict};
-use rollback_prod::nouns::record::{Balancer, Begun, Entry, What};
+use rollback_prod::nouns::record::{Balancer, Begun, Entry, Repeat, What};
 use rollback_prod::nouns::redact::Redactor;
-use rollback_prod::nouns::request::{Request, Undoing};
+use rollback_prod::nouns::request::{Gradual, Request, Undoing};
+use rollback_prod::nouns::share::Share;
 use rollback_prod::nouns::side::{Direction, Side};
 use rollback_prod::steps::context::{Context, Locks, SeenSince};
 use rollback_prod::steps::observe::observe;
@@ -131,12 +134,26 @@ pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Reque
     }
 }
 
+/// The same in steps, none of which is held: what is judged has tests of its own.
+pub fn in_steps(request: Request) -> Request {
+    let steps = [10, 50, 100].into_iter().filter_map(Share::percent).collect();
+    let gradual = Gradual {
+        steps,
+        hold: Duration::ZERO,
+        hold_max: Duration::ZERO,
+        dead_man: Some(Duration::from_secs(600)),
+        flags: String::new(),
+    };
+    Request { from_is_kept: true, gradual: Some(gradual), ..request }
+}
+
 /// A run that is over: what it says, what it changed, and its words on the way.
 pub struct Ran {
     pub verdict: Verdict,
     pub production: Production,
     /// What an undo of it would put back.
     pub files: BTreeMap<HostName, FileChange>,
+    pub between: BTreeMap<HostName, Vec<String>>,
     pub to: Colour,
     /// The files that it was to put back, where it was an undo.
     pub undoes: BTreeMap<HostName, String>,
@@ -165,6 +182,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             verdict,
             production,
             files: BTreeMap::new(),
+            between: BTreeMap::new(),
             to: request.direction.colour(Side::To),
             undoes,
             was_refused: true,
@@ -217,16 +235,28 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
     engine.settle().await;
     let was_interrupted = *interrupts.borrow() > 0;
     let production = journal.production(Clone::clone);
-    let files = plan
-        .file_changes()
-        .filter(|(host, change)| {
-            change.is_needed() && matches!(production.balancer(host), Some(Balancer::Shifted | Balancer::Unknown))
-        })
-        .map(|(host, change)| (host.clone(), change.clone()))
-        .collect();
+    let mut files: BTreeMap<HostName, FileChange> = BTreeMap::new();
+    let mut between: BTreeMap<HostName, Vec<String>> = BTreeMap::new();
+    for (host, change) in plan.file_changes().filter(|(host, change)| {
+        change.is_needed() && matches!(production.balancer(host), Some(Balancer::Shifted | Balancer::Unknown))
+    }) {
+        // Shares together are one change.
+        let after = change.after.clone();
+        between.entry(host.clone()).or_default().push(after.clone());
+        files.entry(host.clone()).and_modify(|all| all.after = after).or_insert(change.clone());
+    }
     let said = teller.1.lock().expect("no test panics in there").clone();
     let verdict = production.verdict(was_interrupted);
-    Ran { verdict, production, files, to: request.direction.colour(Side::To), undoes, was_refused: false, said }
+    Ran {
+        verdict,
+        production,
+        files,
+        between,
+        to: request.direction.colour(Side::To),
+        undoes,
+        was_refused: false,
+        said,
+    }
 }
 
 fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
@@ -246,7 +276,7 @@ fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
         undoes: request.undo.as_ref().map(|undo| undo.incident.to_string()),
         direction: plan.direction,
         traffic_stays: false,
-        gradual: None,
+        gradual: request.gradual.as_ref().map(|_| Repeat { command: "switch --to blue".into(), last: Share::ALL }),
         restores: None,
         oncall: None,
         commander: None,
