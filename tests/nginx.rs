@@ -445,6 +445,119 @@ fn the_weights_of_a_sides_own_servers_stay() {
     }
 }
 
+/// Without the words that say a share, and the values of headers.
+fn without_shares(text: &str) -> String {
+    let is_share = |word: &&str| {
+        let word = word.trim_end_matches(';');
+        let is_ours = ["", "down", "drain", "backup"].contains(&word);
+        !(is_ours || word.starts_with("weight=") || word.starts_with("max_fails="))
+    };
+    let line = |line: &str| match line.to_lowercase().contains("-weight") {
+        true => String::new(),
+        false => line.replace(';', " ;").split([' ', '\t']).filter(is_share).collect::<Vec<_>>().join(" "),
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The weights that say a share, of servers with weights of their own, of sides of several sizes, and of a side that a part of
+/// is down.
+#[test]
+fn a_share_is_the_smallest_weights_that_say_it() {
+    let split = |servers: &str, share: u32, blue: &[&str], green: &[&str]| {
+        let text = format!("upstream listings_backend {{\n{servers}}}\n");
+        let share = Share::percent(share).expect("a share");
+        let (blue, green) = (owned(blue), owned(green));
+        let wanted = WantedBlock { serve: Colour::Green, share, blue: &blue, green: &green };
+        let written =
+            rewrite(&text, NAME, &wanted, &Template::built_in()).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let again = rewrite(&written.text, NAME, &wanted, &Template::built_in()).expect("it is read again");
+        assert_eq!(again.text, written.text, "it settles");
+        written.text.lines().skip(1).filter(|line| line.contains("server")).map(str::trim).collect::<Vec<_>>().join(" ")
+    };
+    let one = |servers: &str, share| split(servers, share, BLUE, GREEN);
+    let plain = "server 127.0.0.1:8080 weight=100 max_fails=0;\nserver 127.0.0.1:8081 down;\n";
+    let said = |blue: &str, green: &str| {
+        format!("server 127.0.0.1:8080 weight={blue} max_fails=0; server 127.0.0.1:8081 weight={green};")
+    };
+    assert_eq!(one(plain, 10), said("9", "1"));
+    assert_eq!(one(plain, 50), said("1", "1"));
+    assert_eq!(one(plain, 1), said("99", "1"));
+    assert_eq!(one(plain, 95), said("1", "19"));
+    // One side alone stands in the block: the other is added.
+    assert_eq!(one("server 127.0.0.1:8080;\n", 25), "server 127.0.0.1:8080 weight=3; server 127.0.0.1:8081 weight=1;");
+    // Two of one side and three of the other.
+    let (blue, green) = (&["a:1", "a:2"], &["b:1", "b:2", "b:3"]);
+    let several = "server a:1;\nserver a:2;\nserver b:1 down;\nserver b:2 down;\nserver b:3 down;\n";
+    assert_eq!(
+        split(several, 10, blue, green),
+        "server a:1 weight=27; server a:2 weight=27; server b:1 weight=2; server b:2 weight=2; server b:3 weight=2;"
+    );
+    // What each of them can bear stays, and so does what is down for a reason of its own.
+    let own = "server a:1 weight=3;\nserver a:2 weight=1;\nserver b:1 down;\nserver b:2 down;\nserver b:3 down;\n";
+    assert_eq!(
+        split(own, 50, blue, green),
+        "server a:1 weight=9; server a:2 weight=3; server b:1 weight=4; server b:2 weight=4; server b:3 weight=4;"
+    );
+    let ill = "server a:1;\nserver a:2 down;\nserver b:1 down;\nserver b:2 down;\nserver b:3 down;\n";
+    assert_eq!(
+        split(ill, 50, blue, green),
+        "server a:1 weight=3; server a:2 down; server b:1 weight=1; server b:2 weight=1; server b:3 weight=1;"
+    );
+    let spare = "server a:1;\nserver a:2 backup;\nserver b:1;\nserver b:2;\nserver b:3;\n";
+    assert!(split(spare, 50, blue, green).starts_with("server a:1 weight=3; server a:2 weight=3 backup;"));
+    // Whoever has no server there has nothing to give.
+    let text = "upstream listings_backend {\nserver 127.0.0.1:8081;\n}\n";
+    let wanted = WantedBlock {
+        serve: Colour::Green,
+        share: Share::percent(10).expect("a share"),
+        blue: &owned(BLUE),
+        green: &owned(GREEN),
+    };
+    let refused = rewrite(text, NAME, &wanted, &Template::built_in()).expect_err("blue is not there").to_string();
+    assert!(refused.contains("has no server of blue"), "{refused}");
+}
+
+/// Every kind of file at every share: nginx takes it, the shares are the ones that were asked for, and from each of them all
+/// goes to one side as it would have from the beginning.
+#[test]
+fn every_site_is_split_and_put_together_again() {
+    for site in SITES {
+        let (blue, green) = (owned(site.blue), owned(site.green));
+        let on_blue = site.written(site.text, Colour::Blue).text;
+        let on_green = site.written(&on_blue, Colour::Green).text;
+        for percent in [1, 10, 33, 50, 90, 99] {
+            let wanted = WantedBlock {
+                serve: Colour::Green,
+                share: Share::percent(percent).expect("a share"),
+                blue: &blue,
+                green: &green,
+            };
+            let split = rewrite(&on_blue, NAME, &wanted, &Template::built_in())
+                .unwrap_or_else(|error| panic!("{}: {error}\n{on_blue}", site.name));
+            let upstream = site.upstream(&split.text);
+            let has_strangers = !split.strangers.is_empty();
+            let given = share(&upstream, &green);
+            assert!(has_strangers || given == percent, "{}: {given} and not {percent}\n{}", site.name, split.text);
+            // Besides weights, and what a lone server gets, nothing changes on the way.
+            let together = site.written(&split.text, Colour::Green).text;
+            assert_same(site.name, &without_shares(&split.text), &without_shares(&on_blue));
+            assert_same(site.name, &without_shares(&together), &without_shares(&on_green));
+            assert_eq!(
+                share(&site.upstream(&together), &green),
+                share(&site.upstream(&on_green), &green),
+                "{}",
+                site.name
+            );
+            if percent == 10
+                && matches!(site.on_nginx, OnNginx::Accepted | OnNginx::Whole | OnNginx::RefusedUntilWritten)
+            {
+                let (is_accepted, said) = nginx_accepts(&split.text, site.on_nginx == OnNginx::Whole);
+                assert!(is_accepted, "{}: {said}\n{}", site.name, split.text);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_server_that_stands_in_another_upstream_is_no_drift() {
     let text = "upstream blue { server 127.0.0.1:8080; }\nupstream listings_backend {\n  server 127.0.0.1:8081;\n}";
