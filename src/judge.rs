@@ -4,8 +4,10 @@
 //! [`verdict::Judgement`]: bad, good, or not enough data, and the one line that a person can read aloud. Never asks a host,
 //! reads no clock, and decides nothing about production. The formulas are in [`interval`] and [`odds`].
 
+pub mod complaints;
 pub mod interval;
 pub mod odds;
+pub mod prometheus;
 pub mod severity;
 pub mod shifted;
 pub mod sides;

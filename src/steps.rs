@@ -13,7 +13,7 @@
 //! | drain | [`drain`] | `sample.sh` |
 //! | stop | [`stop`] | `stop.sh` |
 //! | verify | [`verify`] | `health.sh`, `access.sh` |
-//! | hold | [`measure`] | `count.sh`, `config.sh` |
+//! | hold | [`measure`], [`prometheus`] | `count.sh`, `config.sh`, `complaints.sh` |
 //! | load, swap, take back | [`restore`] | those of [`programs`] |
 
 pub mod again;
@@ -25,6 +25,7 @@ pub mod measure;
 pub mod merge;
 pub mod observe;
 pub mod passes;
+pub mod prometheus;
 pub mod public;
 pub mod restore;
 pub mod start;
@@ -48,6 +49,7 @@ const STEPS: &[Script] = &[
     verify::ACCESS,
     measure::CONFIG,
     measure::COUNT,
+    measure::COMPLAINTS,
     start::START,
     stop::STOP,
 ];

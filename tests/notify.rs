@@ -436,7 +436,7 @@ fn judging() -> Judging {
         worse_by: 0.01,
         min_requests: 0,
     };
-    Judging { rules, health: 3, restarts: 3, smoke: None }
+    Judging { rules, health: 3, restarts: 3, log: None, smoke: None }
 }
 
 fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
@@ -451,6 +451,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         stop_timeout: Duration::from_secs(1),
     };
     let inventory = Inventory {
+        prometheus: None,
         service: ServiceName::new("listings").expect("a service"),
         environment: Environment::new("prod").expect("an environment"),
         sources: vec![],

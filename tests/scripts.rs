@@ -24,11 +24,12 @@ use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
 use rollback_prod::nginx::AccessLog;
 use rollback_prod::nouns::colour::Colour;
-use rollback_prod::nouns::inventory::{Inventory, Layout, Nginx};
+use rollback_prod::nouns::inventory::{App, Inventory, Layout, Nginx};
 use rollback_prod::nouns::joined::NEXT;
 use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
 use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, TablesWish, TakesOver, Target};
 use rollback_prod::nouns::record::{Merge, MergedTable, Swap};
+use rollback_prod::nouns::rules::LogRule;
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::measure::{self, Counting};
 use rollback_prod::steps::{arm, drain, lock, scripts, start, stop, switch, verify};
@@ -387,6 +388,12 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(verify::probe(inventory));
     ask(verify::access(inventory, &[("/var/log/nginx/access.log".to_owned(), 1)]));
     ask(measure::loaded_config(inventory));
+    let rule = LogRule { most: 10, lines: 1000, pattern: "error|panic".into(), folds_case: true };
+    ask(measure::own_log(inventory, Colour::Green, &rule, 1));
+    ask(measure::own_log(inventory, Colour::Blue, &rule, 1));
+    let unlogged = App { log: None, ..inventory.green.clone() };
+    let unlogged = Inventory { green: unlogged, ..inventory.clone() };
+    ask(measure::own_log(&unlogged, Colour::Green, &rule, 1));
     let log = AccessLog {
         path: "/var/log/nginx/access.log".to_owned(),
         form: "$status".to_owned(),

@@ -6,7 +6,9 @@ mod site;
 #[path = "support/mod.rs"]
 mod support;
 
-use site::{FILE, begin, green_answers, incidents, kept, program, read, rollback, run, served_by, until, write};
+use site::{
+    FILE, begin, begin_command, green_answers, incidents, kept, program, read, rollback, run, served_by, until, write,
+};
 use support::Scene;
 use support::lab::Lab;
 
@@ -138,4 +140,47 @@ fn a_good_release_is_good_across_rotation_and_a_blue_that_fails_is_not_baked() {
     assert_eq!(running.exit(), 4, "{}", running.said());
     assert!(running.said().contains("blue is judged bad: "), "{}", running.said());
     drop((users, broken));
+}
+
+#[test]
+fn a_sides_own_log_is_counted_from_where_it_was_and_beside_the_others() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    canary(&lab, LOG);
+    // What was there before is of another time.
+    let log = |colour: &str, line: &str, times: usize| {
+        lab.sh("web1", &format!("for n in $(seq {times}); do echo '{line}' >>/opt/listings/logs/{colour}.log; done"));
+    };
+    log("green", "ERROR of yesterday", 50);
+    let clean = watch(&lab, &["--for", "14s"]);
+    clean.exits(8).never_says("bad");
+    // The release complains; so do both, which is not the release's.
+    let complains = |who: &[&str], words: &[&str]| {
+        let mut watching = begin_command(&lab, &[&["watch", "--for", "30s"], words].concat());
+        until("it has begun", || watching.said().contains("judge "));
+        who.iter().for_each(|colour| log(colour, "2026-11-20 Panic: \\033[31m no such listing", 20));
+        (watching.exit(), watching.said())
+    };
+    let (exit, said) = complains(&["green"], &[]);
+    assert!(
+        exit == 7
+            && said.contains("web1: 20 of ")
+            && said.contains("lines of green's log match: bad, limit 10 of 1,000"),
+        "{exit} {said}"
+    );
+    let (exit, said) = complains(&["green", "blue"], &[]);
+    assert!(exit != 7, "{exit} {said}");
+    // Cut meanwhile, it is read from its beginning; and a pattern of one's own, or none.
+    lab.config("[judge]\nlog_errors = \"2/100\"\nlog_pattern = \"no such\"\n");
+    let mut watching = begin_command(&lab, &["watch", "--for", "1m"]);
+    until("it has begun", || watching.said().contains("judge "));
+    lab.sh("web1", "cd /opt/listings/logs; printf 'a\\nb no such c\\nno such d\\nno such e\\n' >green.log");
+    assert_eq!(watching.exit(), 7, "{}", watching.said());
+    lab.config("[judge]\nlog_errors = \"off\"\n");
+    let (exit, said) = complains(&["green"], &[]);
+    assert_eq!(exit, 8, "{said}");
+    lab.config("[judge]\nlog_errors = \"10\"\n");
+    watch(&lab, &[]).exits(2).says("judge.log_errors: \"10\" is not so many of so many lines");
+    lab.config("[judge]\nlog_pattern = \"(?x)a\"\n");
+    watch(&lab, &[]).exits(2).says("is no pattern for grep -E");
 }

@@ -238,6 +238,7 @@ impl Session<'_> {
             alone: Some(judged),
             lasts,
             at_most: lasts,
+            is_new: true,
             shifted: None,
         };
         let held = hold.run(done.interrupts.clone()).await;

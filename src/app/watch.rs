@@ -51,6 +51,7 @@ impl Session<'_> {
             alone: serving.alone(),
             lasts,
             at_most: lasts,
+            is_new: false,
             shifted: None,
         }
         .run(interrupts.clone())

@@ -42,6 +42,8 @@ pub mod default {
     pub const VERIFY_TIMEOUT: &str = "30s";
     /// The runbook's: more than 5 % errors for two minutes, p99 over 2 s, twice as slow, three bad answers of health.
     pub const WINDOW: &str = "2m";
+    pub const LOG_ERRORS: &str = "10/1000";
+    pub const LOG_PATTERN: &str = "(?i)error|panic|fatal";
     pub const ERROR_SHARE: &str = "5%";
     pub const P99: &str = "2s";
     pub const SLOWER: &str = "2x";
@@ -473,12 +475,19 @@ pub struct JudgeTable {
     pub worse_by: String,
     /// A floor of your own under what the intervals ask for anyway.
     pub min_requests: u64,
+    /// Of the newest lines of a side's own log (`blue.log`, its container's, its unit's), those that match, while it is
+    /// judged: no more than so many of so many.
+    pub log_errors: String,
+    /// What matches there, as `grep -E` reads it; `(?i)` in front makes upper and lower case one.
+    pub log_pattern: String,
     /// Bad answers in a row to a health URL. A dead line of ours is no answer.
     #[schemars(range(min = 1, max = 1000))]
     pub health: u32,
     /// Of its unit, container or process within five minutes.
     #[schemars(range(min = 1, max = 1000))]
     pub restarts: u32,
+    /// Who is asked beside the access logs.
+    pub prometheus: Option<PrometheusTable>,
     /// Run here against a side before `switch` gives it its first share; exit 0 passes.
     #[schemars(example = &"./scripts/smoke-tests.sh --port 8081")]
     pub smoke: Option<String>,
@@ -496,10 +505,81 @@ impl Default for JudgeTable {
             slower: default::SLOWER.into(),
             worse_by: default::WORSE_BY.into(),
             min_requests: 0,
+            log_errors: default::LOG_ERRORS.into(),
+            log_pattern: default::LOG_PATTERN.into(),
             health: default::BAD_HEALTH,
             restarts: default::RESTARTS,
+            prometheus: None,
             smoke: None,
         }
+    }
+}
+
+/// A Prometheus, asked from here. What it cannot say is no data: never good, never bad.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["url"]))]
+pub struct PrometheusTable {
+    /// Where it is.
+    #[schemars(example = &"http://prometheus:9090")]
+    pub url: Option<String>,
+    /// The variable that holds a bearer token, for one that asks for it.
+    #[schemars(example = &"PROMETHEUS_TOKEN")]
+    pub token_env: Option<String>,
+    /// The user, for one that asks for a password.
+    #[schemars(example = &"rollback")]
+    pub user: Option<String>,
+    /// The variable that holds the password.
+    #[schemars(example = &"PROMETHEUS_PASSWORD")]
+    pub password_env: Option<String>,
+    /// Labels of alerts: one that fires counts as bad.
+    #[schemars(example = &"{service=\"listings\",severity=\"critical\"}")]
+    pub alerts: Option<String>,
+    /// What else may not be: shares of something, and values.
+    pub query: Vec<QueryTable>,
+}
+
+/// Either `bad` and `of`, or `expr`; each gives one number.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "max"]))]
+pub struct QueryTable {
+    /// What it is called in a verdict.
+    #[schemars(example = &"errors")]
+    pub name: Option<String>,
+    /// How many were bad.
+    #[schemars(example = &"sum(increase(errors_total[2m]))")]
+    pub bad: Option<String>,
+    /// Of how many.
+    #[schemars(example = &"sum(increase(requests_total[2m]))")]
+    pub of: Option<String>,
+    /// A value.
+    #[schemars(example = &"max(queue_depth)")]
+    pub expr: Option<String>,
+    /// What it may be at most: a share ("5%") of `bad` and `of`, a number of `expr`.
+    #[schemars(example = &"5%")]
+    pub max: Option<Limit>,
+}
+
+/// A text or a number.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Limit {
+    Text(String),
+    Number(f64),
+}
+
+impl JsonSchema for Limit {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "number"] })
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 

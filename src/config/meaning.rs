@@ -59,6 +59,7 @@ pub(super) fn inventory(
     let drain_timeout = meaning.wait("drain.timeout", &written.drain.as_ref().unwrap_or(&default_drain).timeout);
     let verify = meaning.verify(written.verify.as_ref().unwrap_or(&default_verify));
     let judging = meaning.judging(written.judge.as_ref().unwrap_or(&default_judge));
+    let prometheus = meaning.prometheus(written.judge.as_ref().unwrap_or(&default_judge));
     let bake = judging.as_ref().and_then(|judging| {
         meaning.bake(written.bake.as_ref().unwrap_or(&default_bake), written.bake.is_some(), judging)
     });
@@ -87,6 +88,7 @@ pub(super) fn inventory(
         drain_timeout: drain_timeout?,
         verify: verify?,
         judging: judging?,
+        prometheus: prometheus.ok()?,
         bake: bake?,
         database: match database {
             Some(database) => Some(database?),

@@ -97,6 +97,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             alone: (share == Share::ALL).then_some(to),
             lasts: Duration::from_secs(holding.seconds),
             at_most: Duration::from_secs(holding.longest_seconds),
+            is_new: true,
             shifted: share.is_split().then(|| self.shifted(share)),
         };
         let held = tokio::select! {

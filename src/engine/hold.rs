@@ -2,9 +2,10 @@
 //! first bad one ends it. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use logs::counts::Batch;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -12,20 +13,25 @@ use tokio::time::sleep;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
+use crate::judge::complaints::{Complaints, of_log};
 use crate::judge::shifted::{Giver, share_given};
 use crate::judge::sides::Sides;
 use crate::judge::verdict::judge;
 use crate::nouns::colour::{Colour, Each};
-use crate::nouns::inventory::{Inventory, Reach, Role};
+use crate::nouns::inventory::{Inventory, Prometheus, Reach, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::record::What;
-use crate::nouns::rules::{Finding, Judgement, Judging, Opinion};
+use crate::nouns::rules::{Finding, Judgement, Judging, LogRule, Opinion};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
-use crate::steps::measure::{LogsFound, Meter, find_logs, life, named};
+use crate::steps::context::locked;
+use crate::steps::measure::{LogsFound, Meter, OwnLog, find_logs, life, named, read_own_log};
+use crate::steps::prometheus::Looks;
 
 /// The rules are asked so often.
 const LOOK: Duration = Duration::from_secs(2);
+/// A Prometheus is asked, and a side's own log read, so often: most of them do not look more often themselves.
+const BESIDE_EVERY: Duration = Duration::from_secs(10);
 /// A verdict that stays the same is recorded so often.
 const RECORDED_EVERY_SECONDS: u64 = 10;
 /// Counts are begun anew after so long: what was an hour ago says little of now.
@@ -48,6 +54,8 @@ pub struct Hold<'a, F> {
     pub lasts: Duration,
     /// Where that was not enough to tell, it goes on until then.
     pub at_most: Duration,
+    /// Whether the share is new: what others have counted over the rules' window is then of another one at first.
+    pub is_new: bool,
     /// The share that the judged side was given, where both sides have some: the logs must show it.
     pub shifted: Option<Shifted>,
 }
@@ -99,13 +107,29 @@ impl<F: Ask> Hold<'_, F> {
         logs.notes.iter().for_each(|note| self.journal.note(note.clone()));
         self.note_what_is_not_told(&logs);
         let meter = Meter::new(self.fleet, self.inventory, self.facts, self.journal, self.judging.rules.limits_ms());
+        let asked = Mutex::new(Vec::new());
+        let asking = async {
+            if let Some(prometheus) = &self.inventory.prometheus {
+                self.ask_beside(prometheus, &asked).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let complaining = Mutex::new(Vec::new());
+        let listening = async {
+            if let Some(rule) = &self.judging.log {
+                self.read_own_logs(rule, &complaining).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let beside = [&asked, &complaining];
         let reading = async {
             meter.run(&logs.readable, self.at_most.max(self.lasts) + LOOK).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
             () = reading => HoldEnd { judgement: self.nothing(), was_interrupted: false },
-            held = self.look(&meter, &mut interrupts) => held,
+            _ = join(asking, listening) => HoldEnd { judgement: self.nothing(), was_interrupted: false },
+            held = self.look(&meter, &beside, &mut interrupts) => held,
         }
     }
 
@@ -158,7 +182,67 @@ impl<F: Ask> Hold<'_, F> {
         }
     }
 
-    async fn look(&self, meter: &Meter<'_, F>, interrupts: &mut watch::Receiver<u32>) -> HoldEnd {
+    /// Asks a Prometheus beside everything else: one that hangs holds up nobody.
+    async fn ask_beside(&self, prometheus: &Prometheus, asked: &Mutex<Vec<Finding>>) {
+        let mut looks = Looks::default();
+        if self.is_new {
+            let window = self.judging.rules.window;
+            let time = humantime::format_duration(window);
+            *locked(asked) = vec![Finding {
+                rule: "prometheus".to_owned(),
+                opinion: Opinion::NotEnoughData,
+                words: format!("prometheus: what it counted over {time} is of another share yet"),
+            }];
+            sleep(window).await;
+        }
+        let mut said = BTreeSet::new();
+        loop {
+            let findings = looks.look(prometheus).await;
+            let silent = findings.iter().filter(|finding| finding.opinion == Opinion::NotEnoughData);
+            for finding in silent {
+                if said.insert(finding.rule.clone()) {
+                    self.journal.note(finding.words.clone());
+                }
+            }
+            *locked(asked) = findings;
+            sleep(BESIDE_EVERY).await;
+        }
+    }
+
+    /// The own logs of both sides, from where they end now.
+    async fn read_own_logs(&self, rule: &LogRule, complaining: &Mutex<Vec<Finding>>) {
+        let mut begun: BTreeMap<(HostName, Colour), u64> = BTreeMap::new();
+        loop {
+            let hosts: Vec<(HostName, Colour)> =
+                self.hosts().into_iter().flat_map(|host| Colour::BOTH.map(|colour| (host.clone(), colour))).collect();
+            let looks = join_all(hosts.iter().map(|at| (at, begun.get(at).copied().unwrap_or(0))).map(
+                |(at, since)| async move {
+                    (at, read_own_log(self.fleet, self.inventory, &at.0, at.1, (rule, since)).await)
+                },
+            ));
+            let mut counted: BTreeMap<(HostName, Colour), Complaints> = BTreeMap::new();
+            for (at, look) in looks.await {
+                let Some(OwnLog { end, matched, lines }) = look else { continue };
+                if begun.contains_key(at) {
+                    counted.insert(at.clone(), Complaints { matched, lines });
+                }
+                // An empty log begins at its first byte, which 0 would not say.
+                begun.entry(at.clone()).or_insert(end.max(1));
+            }
+            let other = |host: &HostName| counted.get(&(host.clone(), self.judged.other())).copied();
+            let own = counted.iter().filter(|((_, colour), _)| *colour == self.judged);
+            *locked(complaining) =
+                own.map(|((host, _), own)| of_log(host.as_str(), self.judged, rule, *own, other(host))).collect();
+            sleep(BESIDE_EVERY).await;
+        }
+    }
+
+    async fn look(
+        &self,
+        meter: &Meter<'_, F>,
+        beside: &[&Mutex<Vec<Finding>>],
+        interrupts: &mut watch::Receiver<u32>,
+    ) -> HoldEnd {
         let begun = self.now();
         let (ends, at_most) = (begun + self.lasts.as_secs(), begun + self.at_most.max(self.lasts).as_secs());
         let mut sides = Sides::new(named(), self.judged, self.judging.rules.window.as_secs());
@@ -183,12 +267,12 @@ impl<F: Ask> Hold<'_, F> {
             if judgement.opinion == Opinion::Bad || is_over {
                 return HoldEnd { judgement, was_interrupted: false };
             }
-            let asked = async {
+            let looked = async {
                 sleep(LOOK).await;
                 self.ask(&mut known).await;
             };
             tokio::select! {
-                () = asked => {}
+                () = looked => {}
                 Ok(_) = interrupts.wait_for(|count| *count > 0) => {
                     return HoldEnd { judgement, was_interrupted: true };
                 }
@@ -204,6 +288,7 @@ impl<F: Ask> Hold<'_, F> {
                 *here = Each::from(|colour| *here.of(colour) + tried(&batch, colour));
             }
             let mut hard = self.hard(&known);
+            beside.iter().for_each(|findings| hard.extend(locked(findings).iter().cloned()));
             hard.extend(self.shares(&given));
             judgement = judge(&self.judging.rules, &sides, &hard, self.now(), round);
             let of = if self.now() > ends { self.at_most } else { self.lasts };

@@ -2,7 +2,6 @@
 //! good nor bad.
 
 use super::interval::{Counted, Interval};
-use super::shifted::SHARE;
 use super::sides::{Sides, SidesTick};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::rules::{Finding, Judgement, Opinion, Rules, SideFigures, SlowRule};
@@ -48,13 +47,13 @@ pub fn judge(rules: &Rules, sides: &Sides, hard: &[Finding], now: u64, round: u3
     findings.extend(rules.slow.iter().enumerate().filter_map(|(n, rule)| case.slow(n, rule)));
     findings.extend(case.slower());
     let judged = sides.judged();
-    let of = |opinion: Opinion| {
-        // That a share is real is said where nothing else is to be said.
-        let mut those = findings.iter().filter(move |finding| finding.opinion == opinion);
-        let first = those.clone().next();
-        those.find(|finding| finding.rule != SHARE).or(first)
+    let of = |opinion: Opinion| findings.iter().filter(move |finding| finding.opinion == opinion);
+    // What requests say is said first, but where a hard fact decides.
+    let first_of = |opinion: Opinion| {
+        let is_of_requests = |finding: &&Finding| !hard.contains(finding);
+        of(opinion).find(is_of_requests).or_else(|| of(opinion).next())
     };
-    let (opinion, words) = match (of(Opinion::Bad), of(Opinion::NotEnoughData), of(Opinion::Good)) {
+    let (opinion, words) = match (of(Opinion::Bad).next(), first_of(Opinion::NotEnoughData), first_of(Opinion::Good)) {
         (Some(bad), _, _) => (Opinion::Bad, bad.words.clone()),
         (None, Some(open), _) => (Opinion::NotEnoughData, open.words.clone()),
         // Good is said by requests, not by a health URL alone.

@@ -33,6 +33,8 @@ pub struct Inventory {
     pub drain_timeout: Duration,
     pub verify: Verify,
     pub judging: Judging,
+    /// Who is asked beside the logs, where there is one.
+    pub prometheus: Option<Prometheus>,
     /// Its rules hold for `--bake`, too.
     pub bake: Bake,
     pub database: Option<Database>,
@@ -248,6 +250,39 @@ pub enum Channel {
     Webhook { url: Secret },
 }
 
+/// A server that has counted, too, and knows of alerts.
+#[derive(Debug, Clone)]
+pub struct Prometheus {
+    /// Without the slash at its end.
+    pub url: String,
+    pub login: Option<Login>,
+    /// The labels of alerts, in braces; one that fires counts as bad.
+    pub alerts: Option<String>,
+    pub queries: Vec<Query>,
+}
+
+/// What it asks for before it answers.
+#[derive(Debug, Clone)]
+pub enum Login {
+    Token(Secret),
+    Password { user: String, password: Secret },
+}
+
+/// One question to it.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub name: String,
+    pub asks: Asks,
+}
+
+#[derive(Debug, Clone)]
+pub enum Asks {
+    /// Of so many so many are bad; no more than this share may be.
+    Share { bad: String, of: String, most: f64 },
+    /// No more than this.
+    Value { expr: String, most: f64 },
+}
+
 /// A value that Debug does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -358,8 +393,11 @@ impl Inventory {
             Channel::Email { smtp, .. } => smtp,
             Channel::Webhook { url } => url,
         });
+        let login = self.prometheus.iter().filter_map(|prometheus| match prometheus.login.as_ref()? {
+            Login::Token(secret) | Login::Password { password: secret, .. } => Some(secret),
+        });
         let headers = [&self.blue, &self.green].into_iter().flat_map(|app| &app.health_with.headers);
-        addresses.chain(headers.filter_map(|header| header.hidden.as_ref()))
+        addresses.chain(login).chain(headers.filter_map(|header| header.hidden.as_ref()))
     }
 }
 

@@ -49,8 +49,21 @@ pub struct Judging {
     pub health: u32,
     /// So many restarts of its unit, container or process within five minutes.
     pub restarts: u32,
+    /// What may not stand too often in a side's own log.
+    pub log: Option<LogRule>,
     /// Run here against a side before it gets its first share.
     pub smoke: Option<String>,
+}
+
+/// `log_errors = "10/1000"`: of the newest 1000 lines no more than 10 may match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogRule {
+    pub most: u64,
+    pub lines: u64,
+    /// For `grep -E`.
+    pub pattern: String,
+    /// Whether upper and lower case are one.
+    pub folds_case: bool,
 }
 
 /// After a rollback the side that serves is judged for so long.

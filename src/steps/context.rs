@@ -202,7 +202,7 @@ impl<'a, F> Context<'a, F> {
 }
 
 // A panic while one of them was held would have left a value that is whole all the same.
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

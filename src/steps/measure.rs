@@ -23,8 +23,10 @@ use crate::nginx::{AccessLog, Logging, logged_address, logging};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Role};
 use crate::nouns::names::{HostName, ServerAddress};
+use crate::nouns::rules::LogRule;
 
 pub(super) const CONFIG: Script = script!("config", LIB, NGINX);
+pub(super) const COMPLAINTS: Script = script!("complaints");
 pub(super) const COUNT: Script = script!("count", LIB, NGINX, CARRY);
 
 /// A reader tells what it counted so often.
@@ -299,6 +301,49 @@ fn shifted(mut batch: Batch, offset_seconds: i64) -> Batch {
         batch.ticks = batch.ticks.into_iter().map(|(at, counts)| (moved(at), counts)).collect();
     }
     batch
+}
+
+/// What a side's own log says, since a place in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnLog {
+    /// Where it ends now.
+    pub end: u64,
+    pub matched: u64,
+    pub lines: u64,
+}
+
+/// The lines of a side's own log that match, among its newest since that place; 0 asks for the place alone.
+pub fn own_log(inventory: &Inventory, colour: Colour, rule: &LogRule, since: u64) -> Question {
+    let app = inventory.app(colour);
+    let mut arguments = Arguments::new(inventory);
+    match &app.log {
+        Some(log) => {
+            arguments.set("log", log);
+            arguments.set("kind", "file");
+        }
+        None => arguments.run(&app.run),
+    }
+    arguments.set("pattern", &rule.pattern);
+    arguments.set("fold", if rule.folds_case { "yes" } else { "no" });
+    arguments.set("lines", rule.lines);
+    arguments.set("since", since);
+    Question(program(COMPLAINTS, arguments, Duration::from_secs(10)))
+}
+
+/// `None` where there is nothing that could be read, or nobody who could be asked.
+pub async fn read_own_log<F: Ask>(
+    fleet: &F,
+    inventory: &Inventory,
+    host: &HostName,
+    colour: Colour,
+    (rule, since): (&LogRule, u64),
+) -> Option<OwnLog> {
+    let answer =
+        fleet.ask(host, &own_log(inventory, colour, rule, since)).await.ok().filter(|answer| answer.status == 0)?;
+    let end = answer.text("end")?.trim().parse().ok()?;
+    let counted = answer.text("counted").unwrap_or_default();
+    let (matched, lines) = counted.trim().split_once(' ').unwrap_or(("0", "0"));
+    Some(OwnLog { end, matched: matched.parse().ok()?, lines: lines.parse().ok()? })
 }
 
 /// How a side is on one of its hosts.
