@@ -3,7 +3,7 @@
 //! true, and a second run, when the fault is mended, finishes. The table is printed at the end.
 //!
 //! Every fault is played, at about a third of the moments that it has: `FAULTS=all cargo test --test faults` plays all cells, and
-//! `ROW=power cargo test --test faults` those of the rows whose names hold that word.
+//! `ROW=power cargo test --test faults` those of the rows whose names hold that word, `MOMENT=hold` those of a moment.
 //!
 //! What has no row here: a pid that was given to another process (`scripts.rs`, where a pid can be chosen).
 
@@ -38,11 +38,15 @@ enum Moment {
     Verify,
     Evidence,
     Report,
+    /// Of a gradual switch, while it holds its first share.
+    Hold,
+    /// While blue is baked.
+    Judge,
 }
 
-use Moment::{Drain, Evidence, Observe, Report, Stop, Switch, Verify};
+use Moment::{Drain, Evidence, Hold, Judge, Observe, Report, Stop, Switch, Verify};
 
-const ALL: [Moment; 7] = [Observe, Switch, Drain, Stop, Verify, Evidence, Report];
+const ALL: [Moment; 9] = [Observe, Switch, Drain, Stop, Verify, Evidence, Report, Hold, Judge];
 
 /// Whom a fault may hurt by its own nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +192,7 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "blue dies",
-        moments: &[Observe, Switch, Drain, Stop, Verify, Report],
+        moments: &[Observe, Switch, Drain, Stop, Verify, Report, Hold, Judge],
         users: Users::Cut,
         exits: &[0, 1, 3, 4],
         prepare: |lab, config| {
@@ -498,6 +502,28 @@ fn local_disk(lab: &Lab, program: &str, words: &[&str]) {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A share that is held until somebody knows, with a dead man who is as patient as the second run is late.
+const SWITCH: [&str; 11] =
+    ["switch", "--to", "blue", "--reason", "a", "--steps", "10,100", "--hold", "8s", "--hold-max", "8s"];
+
+/// The file at the first share.
+fn shared(file: &str) -> String {
+    file.replace("server 127.0.0.1:8080 down;", "server 127.0.0.1:8080 weight=1;")
+        .replace("server 127.0.0.1:8081 weight=100;", "server 127.0.0.1:8081 weight=9;")
+        .replace("X-Blue-Weight 0 always", "X-Blue-Weight 10 always")
+        .replace("X-Green-Weight 100 always", "X-Green-Weight 90 always")
+}
+
+/// What a share is seen by.
+const FORMAT: &str = "log_format rollback '$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time';\n";
+
+fn logs_say_who(lab: &Lab) {
+    write(lab, HOST, "/etc/nginx/conf.d/rollback.conf", FORMAT);
+    let site = read(lab, HOST, FILE).replace("access.log combined;", "rollback.log rollback;");
+    write(lab, HOST, FILE, &site);
+    lab.sh(HOST, "nginx -t 2>/dev/null && systemctl reload nginx");
+}
+
 /// What one cell came to.
 struct Cell {
     fault: &'static str,
@@ -516,7 +542,8 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
         let text = text
             .replace("sudo = true\n", &format!("sudo = true\nreload = \"{RELOAD}\"\n"))
             .replace("interval = \"100ms\"", "interval = \"200ms\"")
-            .replace("[evidence]\n", "[evidence]\nmax_bytes = \"64MB\"\n");
+            .replace("[evidence]\n", "[evidence]\nmax_bytes = \"64MB\"\n")
+            + "[judge]\np99 = \"off\"\nslower = \"off\"\n";
         (fault.prepare)(lab, text)
     });
     drop(config);
@@ -543,7 +570,11 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     if let (Lasting(strike), Observe) = (&fault.strike, moment) {
         strike(lab);
     }
-    let mut running = begin(lab, &[]);
+    let mut running = match moment {
+        Hold => begin_command(lab, &SWITCH),
+        Judge => begin(lab, &["--bake", "6s"]),
+        _ => begin(lab, &[]),
+    };
     await_moment(lab, &mut running, known, moment);
     if !running.is_over() {
         match &fault.strike {
@@ -558,14 +589,27 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     let name = format!("{} × {moment:?}", fault.name);
     let holds = |claim: bool, words: &str| assert!(claim, "{name}: {words}\nexit {code}\n{said}");
 
-    holds(fault.exits.contains(&code), &format!("the exit code is one of {:?}", fault.exits));
+    let more: &[i32] = match moment {
+        // Judged bad and taken back, not to be judged, interrupted, or lost; which of them is right is held against production.
+        Hold => &[-1, 0, 3, 4, 5, 8, 130],
+        Judge => &[4, 8],
+        _ => &[],
+    };
+    holds(
+        fault.exits.contains(&code) || more.contains(&code),
+        &format!("the exit code is one of {:?} and {more:?}", fault.exits),
+    );
     let production =
         said.lines().rev().find_map(|line| line.strip_prefix("production: ")).unwrap_or_default().to_owned();
     holds(code == -1 || !production.is_empty(), "its last words say what production is");
     journal_is_whole(lab, known, fault.name == "local disk full", &holds);
     let text = read(lab, HOST, FILE);
     let wanted = rolled_back(file);
-    holds(text == file || text == wanted, "the file is the old one or the new one");
+    let shared = shared(file);
+    holds(
+        text == file || text == wanted || (moment == Hold && text == shared),
+        &format!("the file is the old one or the new one\n{text}"),
+    );
     // What was cut may need a moment to come back, but it comes back as the last words say; they cannot know what happens
     // when all has been looked at.
     let is_too_late = fault.users == Users::Cut && moment == Report;
@@ -582,7 +626,8 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
         0 => {
             holds(text == wanted, "0: the file is the new one");
             holds(served == "blue" || fault.users == Users::Cut, &format!("0: blue serves, and not {served}"));
-            holds(!green_runs || fault.name == "host powered off", "0: green is stopped");
+            let is_kept = moment == Hold || fault.name == "host powered off";
+            holds(!green_runs || is_kept, "0: green is stopped");
         }
         1 | 3 => {
             holds(text == file, "nothing was changed: the file is the old one");
@@ -590,6 +635,10 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
             holds(green_runs, "nothing was changed: green runs");
         }
         4 => holds(text == wanted, "4: the file is the new one"),
+        8 | 130 if moment == Hold => {
+            holds(text == shared && production.contains("blue 10 %"), "it stands at the share that it says");
+            holds(production.contains("all traffic goes back to green"), "it says until when");
+        }
         _ => {}
     }
 
@@ -602,7 +651,14 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     second.holds(served_by(lab, HOST) == "blue", &format!("{name}: blue serves"));
     second.holds(read(lab, HOST, FILE) == wanted, &format!("{name}: the file is right"));
     second.holds(unit(lab, HOST, "listings-green") != "active", &format!("{name}: green is stopped"));
-    let left = leftovers(lab, HOST);
+    let mut left = leftovers(lab, HOST);
+    if moment == Hold {
+        // Who was armed ends once he has seen for a while that it is not his any more.
+        until(&format!("{name}: nothing of ours is left: {left}"), || {
+            left = leftovers(lab, HOST);
+            left.is_empty()
+        });
+    }
     second.holds(left.is_empty(), &format!("{name}: nothing of ours is left:\n{left}"));
     if let Some(users) = users {
         let counts = users.stop();
@@ -635,6 +691,7 @@ fn await_moment(lab: &Lab, running: &mut Running, known: usize, moment: Moment) 
                 Verify => has("outcome", "verify", "started"),
                 Evidence => has("outcome", "evidence", "started"),
                 Report => has("outcome", "verify", "done"),
+                Hold | Judge => running.said().contains("judge "),
             }
     });
 }
@@ -661,7 +718,9 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 #[test]
 fn whatever_goes_wrong_at_whatever_step_the_truth_is_told_and_the_next_run_finishes() {
     let only = std::env::var("ROW").unwrap_or_default();
-    let is_whole = !only.is_empty() || std::env::var("FAULTS").is_ok_and(|which| which == "all");
+    let moments = std::env::var("MOMENT").unwrap_or_default();
+    let is_asked = |moment: Moment| format!("{moment:?}").to_lowercase().contains(&moments);
+    let is_whole = !moments.is_empty() || !only.is_empty() || std::env::var("FAULTS").is_ok_and(|which| which == "all");
     let rows = FAULTS.iter().enumerate().filter(|(_, fault)| fault.name.contains(&only));
     // Cells and not rows: a long row that comes last would be played alone.
     let open: VecDeque<(&Fault, Moment)> = rows
@@ -672,6 +731,7 @@ fn whatever_goes_wrong_at_whatever_step_the_truth_is_told_and_the_next_run_finis
             };
             fault.moments.iter().enumerate().filter(is_played).map(move |(_, moment)| (fault, *moment))
         })
+        .filter(|(_, moment)| is_asked(*moment))
         .collect();
     let open = Mutex::new(open);
     let cells: Mutex<Vec<Cell>> = Mutex::default();
@@ -687,6 +747,9 @@ fn whatever_goes_wrong_at_whatever_step_the_truth_is_told_and_the_next_run_finis
                     };
                     let lab = Lab::up(&[HOST]);
                     lab.config("");
+                    if matches!(moment, Hold | Judge) {
+                        logs_say_who(&lab);
+                    }
                     let file = read(&lab, HOST, FILE);
                     let played = catch_unwind(AssertUnwindSafe(|| play(&lab, &file, fault, moment)));
                     // A cell that failed has mended nothing; what it mounted on this machine must go all the same.

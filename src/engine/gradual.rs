@@ -16,6 +16,7 @@ use crate::nouns::record::{Balancer, Status, StepWord, What};
 use crate::nouns::rules::Opinion;
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
+use crate::steps::arm::{self, is_armed};
 use crate::steps::{again, lock, observe, verify};
 
 /// Whether the locks are still ours is looked at so often.
@@ -154,8 +155,16 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         loop {
             sleep(LOOK_AT_LOCKS).await;
             for host in self.run.locks.gone() {
-                if let Some(step) = self.run.plan.stage(StageName::Lock).and_then(|stage| stage.on(&host)) {
-                    lock::take_again(self.run, step).await;
+                let step_of = |name: StageName| self.run.plan.stage(name).and_then(|stage| stage.on(&host));
+                let Some(step) = step_of(StageName::Lock) else { continue };
+                // A host that was off has forgotten who was armed there, too.
+                if lock::take_again(self.run, step).await
+                    && let Some(Step { action: Action::Arm { back, proof, limit_seconds }, .. }) =
+                        step_of(StageName::Arm)
+                {
+                    let outcome = arm::run(self.run, &host, back, proof, *limit_seconds).await;
+                    self.run.journal.note(format!("{host}: the lock was taken again; {}", outcome.detail));
+                    self.run.journal.record_all(outcome.follows);
                 }
             }
             if self.run.stopped.get().is_some() || !self.locks_are_ours() {
@@ -173,12 +182,30 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
     async fn stands_still(&self) {
         self.keep_nginx_files();
         if self.run.stopped.get().is_none() {
-            return;
+            return self.look_for_dead_men().await;
         }
         let moved = self.run.plan.balancers.iter().filter(|host| self.run.is_shifted(host));
         let unknown =
             moved.map(|host| What::Balancer { host: host.clone(), state: Balancer::Unknown, share: Share::ALL });
         self.run.journal.record_all(unknown.collect::<Vec<_>>());
+    }
+
+    /// Whether those who were armed still are: what the last words promise, somebody must keep.
+    async fn look_for_dead_men(&self) {
+        let armed = self.run.plan.stage(StageName::Arm).into_iter().flat_map(|stage| &stage.steps);
+        join_all(armed.map(|step| async move {
+            let host = &step.host;
+            let Action::Arm { limit_seconds: Some(_), .. } = step.action else { return };
+            let seen = again::facts(self.run, host).await;
+            let is_armed = seen.as_ref().is_some_and(|seen| seen.dead_men.iter().any(|said| is_armed(said)));
+            if !is_armed {
+                let why =
+                    if seen.is_some() { "its dead man is gone" } else { "whether its dead man is there is not known" };
+                self.run.journal.note(format!("{host}: {why}: nobody puts its traffic back by himself"));
+                self.run.journal.record(What::DeadMan { host: host.clone(), limit_seconds: None });
+            }
+        }))
+        .await;
     }
 
     /// All traffic back to whom it came from, on every balancer at once; then what the bad side leaves is kept.

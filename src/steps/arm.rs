@@ -35,6 +35,11 @@ pub fn arm(inventory: &Inventory, tenure: &Tenure, back: &[FileChange], proof: &
     Change(program(ARM, arguments, Duration::from_secs(20)))
 }
 
+/// Whether he still waits, by what the host says of him; `arm.sh` and `facts.sh` have the words.
+pub fn is_armed(said: &str) -> bool {
+    said.starts_with("armed: ") && !said.contains("his process is gone")
+}
+
 /// Arms him, or calls him off.
 pub async fn run<F: Apply>(
     run: &Context<'_, F>,

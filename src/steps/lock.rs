@@ -73,9 +73,9 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&Fi
     }
 }
 
-/// Takes it once more where its line has died: for as long as that is gone the host hears nothing of us. Whether another run
-/// had it meanwhile.
-pub async fn take_again<F: Apply>(run: &Context<'_, F>, step: &Step) {
+/// Takes it once more where its line has died: for as long as that is gone the host hears nothing of us. Where another run
+/// had it meanwhile, the run stops. Whether it is ours again.
+pub async fn take_again<F: Apply>(run: &Context<'_, F>, step: &Step) -> bool {
     let host = &step.host;
     match run.fleet.hold(host, &prepare(run.inventory, &run.tenure_again(), None)).await {
         Ok((answer, held)) => {
@@ -85,9 +85,13 @@ pub async fn take_again<F: Apply>(run: &Context<'_, F>, step: &Step) {
                 _ if is_held => run.locks.hold(host, held),
                 _ => {}
             }
+            is_held
         }
-        // It is tried again.
-        Err(_) => run.locks.miss(host),
+        Err(_) => {
+            // It is tried again.
+            run.locks.miss(host);
+            false
+        }
     }
 }
 
