@@ -464,6 +464,8 @@ fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
         }
         lab.config_with(|text| with_tables(text, layout.config));
         back_to_green(&lab, "web1", layout.file);
+        let weighs = !layout.config.contains("switch = ");
+        shares_are(&lab, (!weighs).then_some("one word says who serves here, and a word knows no shares"));
         let load = lab.load("web1", "/");
         let scene = rollback(&lab, &[]);
         scene.exits(0).says("production: traffic on blue on 1 of 1 host; green stopped");
@@ -479,6 +481,18 @@ fn every_layout_is_rolled_back_and_taken_back_to_the_byte_and_nobody_notices() {
         undo.holds(served_by(&lab, "web1") == "green", layout.name);
         nobody_noticed(&counts, &scene);
     }
+}
+
+/// Whether a layout knows shares: a gradual switch is refused with why not, and all at once is always a way.
+#[track_caller]
+fn shares_are(lab: &Lab, refused: Option<&str>) {
+    let switch =
+        |steps: &str| site::run(lab, &["switch", "--to", "blue", "--steps", steps, "--hold", "0s", "--dry-run"]);
+    match refused {
+        Some(why) => switch("10,100").exits(1).says(why).says("all at once: --steps 100"),
+        None => switch("10,100").exits(0).says("give blue 10 % and prove it"),
+    };
+    switch("100").exits(0);
 }
 
 /// A name server that knows one name, until it is killed; its pid.
@@ -673,6 +687,7 @@ fn a_link_is_turned_and_turned_back_and_nobody_notices() {
     let says = "readlink /etc/nginx/sites-enabled/listings";
     let green = "../sites-available/shop-green.conf";
     there_and_back(&lab, says, (green, "/etc/nginx/sites-available/shop-blue.conf"));
+    shares_are(&lab, Some("a link points at one side's file, and knows no shares"));
     // Taken for a file like others, it is said what would change.
     lab.config_with(|text| text.replace(FILE, "/etc/nginx/sites-enabled/listings"));
     rollback(&lab, &["--dry-run"])
@@ -695,6 +710,7 @@ fn a_file_that_is_a_copy_becomes_the_other_and_nobody_notices() {
     lab.sh("web1", "cp /etc/nginx/sites-available/shop-green.conf /etc/nginx/conf.d/active.conf");
     let says = "for c in blue green; do cmp -s /etc/nginx/conf.d/active.conf /etc/nginx/sites-available/shop-$c.conf && echo $c; done; true";
     there_and_back(&lab, says, ("green", "blue"));
+    shares_are(&lab, Some("one side's file stands here, and knows no shares"));
     // Somebody changed the copy since: it is still known by its servers, and put back as it was.
     lab.sh("web1", "echo '# by hand' >>/etc/nginx/conf.d/active.conf");
     rollback(&lab, &[]).exits(0);
