@@ -268,6 +268,13 @@ fn a_copy_that_lacks_what_its_dump_left_out_never_goes_live_unless_forced() {
             scene.says(words);
         }
     }
+    // Whoever wonders whether to go back is told, too, and whether a dump would be there.
+    let assessed = run(&lab, &["assess"]);
+    assessed
+        .exits(0)
+        .says("1 migration newer (b.js): blue may not know these")
+        .says("a dump is fit, should the data be bad, too: ");
+    assessed.holds(assessed.took < std::time::Duration::from_secs(8), &format!("{:?}", assessed.took));
     let forced = ["--reason", "x", "--restore-db", "--backup", &format!("{FOLDER}/no-acl.sql"), "--force"];
     let scene = Scene::of_typing(&mut program(&lab, &forced), lab.folder(), "RESTORE\n");
     scene.exits(0).says("WARNING:    the copy is incomplete: the dump has no rights in it");

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use futures_util::future::join;
+use tokio::time::timeout;
+
 use super::Session;
 use super::watch::Serves;
 use crate::engine::planner;
@@ -25,6 +28,17 @@ use crate::steps::observe::observe;
 const PAST: Duration = Duration::from_secs(600);
 /// A reader has told all of that by then.
 const READ_FOR: Duration = Duration::from_secs(2);
+/// The database is looked at for so long: the answer is wanted now.
+const DATABASE_FOR: Duration = Duration::from_secs(3);
+
+/// What the screen shows.
+struct Rows<'r> {
+    assessment: &'r Assessment,
+    judgement: &'r Judgement,
+    ill: &'r [String],
+    mind: &'r [String],
+    refusals: &'r [String],
+}
 
 impl Session<'_> {
     /// What each rule says of the last ten minutes, how bad that is, and what stands against a rollback.
@@ -33,7 +47,9 @@ impl Session<'_> {
         let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
         let serving = journal.production(|production| Serves::of(production, &facts));
         let (ill, hosts, way_back) = self.health(&facts);
-        let (sides, judgement) = self.last_minutes(&fleet, &facts, serving, &ill, &journal).await;
+        let ((sides, judgement), mind) =
+            join(self.last_minutes(&fleet, &facts, serving, &ill, &journal), self.database_to_mind(&fleet, &journal))
+                .await;
         let all = sides.all();
         let situation = Situation {
             release: Colour::Green,
@@ -49,7 +65,8 @@ impl Session<'_> {
         let (refusals, _) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
         let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
         journal.record(What::Judged(Box::new(judgement.clone())));
-        self.terminal.printable(&self.table(&assessment, &judgement, &ill, &refusals, &journal));
+        let rows = Rows { assessment: &assessment, judgement: &judgement, ill: &ill, mind: &mind, refusals: &refusals };
+        self.terminal.printable(&self.table(&rows, &journal));
         let severity = assessment.severity.map_or(String::new(), |severity| format!("{severity}: "));
         let (exit, next) = match assessment.advice {
             Advice::RollBack => {
@@ -90,6 +107,18 @@ impl Session<'_> {
         (sides, judgement)
     }
 
+    /// What to know of the database before one goes back: that green has migrated it, and whether a dump would be there.
+    async fn database_to_mind(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<String> {
+        let asked = timeout(DATABASE_FOR, self.migrations_and_dumps(fleet, journal)).await;
+        asked.unwrap_or_else(|_| {
+            vec![format!(
+                "the database was not looked at to the end within {} s: {}",
+                DATABASE_FOR.as_secs(),
+                self.command("backups")
+            )]
+        })
+    }
+
     /// What is wrong with green, by host; on how many hosts it was asked; and what is wrong with blue.
     fn health(&self, facts: &Facts) -> (Vec<String>, usize, Vec<String>) {
         let apps = || self.inventory().with_role(Role::App).filter_map(|host| Some((host, facts.seen(&host.name)?)));
@@ -104,14 +133,8 @@ impl Session<'_> {
     }
 
     /// One screen.
-    fn table(
-        &self,
-        assessment: &Assessment,
-        judgement: &Judgement,
-        ill: &[String],
-        refusals: &[String],
-        journal: &Journal<'_>,
-    ) -> String {
+    fn table(&self, rows: &Rows<'_>, journal: &Journal<'_>) -> String {
+        let Rows { assessment, judgement, ill, mind, refusals } = rows;
         let inventory = self.inventory();
         let mut text =
             format!("assessment of {} / {}, the last 10 minutes\n", inventory.service, inventory.environment);
@@ -128,7 +151,10 @@ impl Session<'_> {
         for words in &assessment.against {
             row("against", words);
         }
-        for refusal in refusals {
+        for words in *mind {
+            row("mind", words);
+        }
+        for refusal in *refusals {
             row("in the way", refusal);
         }
         match assessment.severity {

@@ -293,6 +293,7 @@ impl<F: Ask> Hold<'_, F> {
             judgement = judge(&self.judging.rules, &sides, &hard, self.now(), round);
             let of = if self.now() > ends { self.at_most } else { self.lasts };
             (judgement.after_s, judgement.of_s) = ((self.now() - begun).max(1), of.as_secs());
+            self.journal.judging(&judgement);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::nouns::clock::Clock;
 use crate::nouns::names::HostName;
 use crate::nouns::production::Production;
 use crate::nouns::record::{Entry, JOURNAL_VERSION, Status, StepWord, What};
+use crate::nouns::rules::Judgement;
 
 /// The file in the incident folder.
 pub const FILE: &str = "journal.jsonl";
@@ -30,6 +31,9 @@ pub trait Watcher: Sync {
 
     /// How far a long step is. It is not kept: nobody needs it afterwards.
     fn progress(&self, progress: &Progress<'_>);
+
+    /// What the rules say at this moment. It is not kept: what is, comes as an entry.
+    fn judging(&self, judgement: &Judgement);
 }
 
 /// How far a long step of a host is.
@@ -61,6 +65,11 @@ struct Inner {
 }
 
 impl<'a> Journal<'a> {
+    /// Shows what the rules say at this moment.
+    pub fn judging(&self, judgement: &Judgement) {
+        self.watcher.judging(judgement);
+    }
+
     pub fn new(clock: Clock, watcher: &'a dyn Watcher) -> Journal<'a> {
         Journal { clock, watcher, inner: Mutex::new(Inner::default()) }
     }

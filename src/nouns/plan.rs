@@ -544,7 +544,12 @@ impl fmt::Display for Plan {
             writeln!(f, "  note: {note}")?;
         }
         let mut shown: Vec<(&FileChange, Vec<&str>)> = Vec::new();
+        let mut told: BTreeSet<&HostName> = BTreeSet::new();
         for (host, change) in self.file_changes().filter(|(_, change)| change.is_needed()) {
+            // Of a row of shares the first one shows what changes; the others change it further.
+            if !told.insert(host) && self.is_gradual {
+                continue;
+            }
             match shown.iter_mut().find(|(other, _)| *other == change) {
                 Some((_, hosts)) => hosts.push(host.as_str()),
                 None => shown.push((change, vec![host.as_str()])),

@@ -22,7 +22,7 @@ use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
 use crate::nouns::redact::printable;
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::side::Side;
-use crate::nouns::units::counted;
+use crate::nouns::units::{counted, grouped};
 use crate::tell::terminal::live::Live;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -254,6 +254,13 @@ impl Watcher for Terminal {
             Mode::Plain | Mode::Json => {}
         }
     }
+
+    /// Elsewhere the entries say it, every ten seconds.
+    fn judging(&self, judgement: &Judgement) {
+        if let Mode::Live(live) = &self.mode {
+            live.lock().unwrap_or_else(PoisonError::into_inner).judging(judgement);
+        }
+    }
 }
 
 impl Terminal {
@@ -374,11 +381,7 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
             Some(format!("{style}{label:<9}{style:#} {}", printable(&words)))
         }
         What::Judged(judgement) => {
-            let style = match judgement.opinion {
-                Opinion::Bad => BAD,
-                Opinion::Good => GOOD,
-                Opinion::NotEnoughData => DIM,
-            };
+            let style = style_of_opinion(judgement.opinion);
             Some(format!(
                 "{:<9} {} of {} {style}{}{style:#}: {}; {}",
                 StepWord::Judge.as_str(),
@@ -403,6 +406,48 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Database(_)
         | What::Ended { .. } => None,
     }
+}
+
+fn style_of_opinion(opinion: Opinion) -> Style {
+    match opinion {
+        Opinion::Bad => BAD,
+        Opinion::Good => GOOD,
+        Opinion::NotEnoughData => DIM,
+    }
+}
+
+/// What the rules say at a moment, as lines of one screen: how long it has been, both sides' figures, and the verdict.
+fn judgement_lines(judgement: &Judgement) -> Vec<String> {
+    let Judgement { opinion, words, sides, after_s, of_s, .. } = judgement;
+    let style = style_of_opinion(*opinion);
+    let all = sides.blue.tried + sides.green.tried;
+    let side = |colour: Colour| {
+        let figures = sides.of(colour);
+        let percent = |part: u64, of: u64| match of {
+            0 => "–".to_owned(),
+            of => format!("{:.1} %", part as f64 * 100.0 / of as f64),
+        };
+        let time = |ms: Option<u64>| ms.map_or("–".to_owned(), |ms| format!("{ms} ms"));
+        format!(
+            "  {:<6} {:>12} {:>9} {:>10} {:>9} {:>9} {:>9}",
+            colour.to_string(),
+            grouped(figures.tried),
+            percent(figures.tried, all),
+            percent(figures.bad, figures.tried),
+            time(figures.p50_ms),
+            time(figures.p95_ms),
+            time(figures.p99_ms),
+        )
+    };
+    vec![
+        format!(
+            "  {DIM}{:<6} {:>12} {:>9} {:>10} {:>9} {:>9} {:>9}{DIM:#}",
+            "", "requests", "share", "errors", "p50", "p95", "p99"
+        ),
+        side(judgement.judged),
+        side(judgement.judged.other()),
+        format!("  {} of {}  {style}{opinion}{style:#}: {}", minutes(*after_s), minutes(*of_s), printable(words)),
+    ]
 }
 
 /// `2:10`

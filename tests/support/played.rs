@@ -30,6 +30,7 @@ use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{Balancer, Begun, Entry, Repeat, What};
 use rollback_prod::nouns::redact::Redactor;
 use rollback_prod::nouns::request::{Gradual, Request, Undoing};
+use rollback_prod::nouns::rules::Judgement;
 use rollback_prod::nouns::share::Share;
 use rollback_prod::nouns::side::{Direction, Side};
 use rollback_prod::steps::context::{Context, Locks, SeenSince};
@@ -112,6 +113,8 @@ impl Watcher for Teller<'_> {
     }
 
     fn progress(&self, _progress: &Progress<'_>) {}
+
+    fn judging(&self, _judgement: &Judgement) {}
 }
 
 pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Request {

@@ -373,7 +373,7 @@ pub fn incidents(lab: &Lab) -> Vec<PathBuf> {
 }
 
 fn moment(name: &str) -> &str {
-    name.split_once('-').map_or(name, |(_, moment)| moment)
+    name.split_once('-').map_or("", |(_, moment)| moment)
 }
 
 /// The names of the newest incident's files.

@@ -10,12 +10,17 @@ use crate::incident::journal::Progress;
 use crate::nouns::names::HostName;
 use crate::nouns::record::{Entry, Status, StepWord, What};
 use crate::nouns::redact::printable;
-use crate::tell::terminal::{BAD, DIM, GOOD, WARN, plain, seconds};
+use crate::nouns::rules::{Judgement, Opinion};
+use crate::tell::terminal::{BAD, DIM, GOOD, WARN, judgement_lines, plain, seconds};
 
 /// The live lines of a terminal: one for each step that has begun and not ended on all its hosts.
 pub(super) struct Live {
     bars: MultiProgress,
     steps: BTreeMap<StepWord, StepLine>,
+    /// The figures of both sides while somebody judges.
+    figures: Vec<ProgressBar>,
+    /// What was said last: what has not changed stands in the figures.
+    said: Option<Opinion>,
 }
 
 struct StepLine {
@@ -29,7 +34,7 @@ struct StepLine {
 
 impl Default for Live {
     fn default() -> Live {
-        Live { bars: MultiProgress::new(), steps: BTreeMap::new() }
+        Live { bars: MultiProgress::new(), steps: BTreeMap::new(), figures: Vec::new(), said: None }
     }
 }
 
@@ -40,15 +45,34 @@ impl Live {
     }
 
     pub(super) fn println(&self, line: &str) {
-        // indicatif does not strip colours itself; anstream knows what this terminal wants.
-        let line = match anstream::stderr().current_choice() {
-            anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
-            _ => line.to_owned(),
-        };
-        let _ = self.bars.println(line);
+        let _ = self.bars.println(as_wanted(line));
+    }
+
+    /// The figures take the place of those before.
+    pub(super) fn judging(&mut self, judgement: &Judgement) {
+        let lines = judgement_lines(judgement);
+        while self.figures.len() < lines.len() {
+            let bar = self.bars.add(ProgressBar::new_spinner());
+            bar.set_style(
+                ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
+            self.figures.push(bar);
+        }
+        for (bar, line) in self.figures.iter().zip(lines) {
+            bar.set_message(as_wanted(&line));
+        }
+    }
+
+    fn no_figures(&mut self) {
+        for bar in self.figures.drain(..) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+        self.said = None;
     }
 
     pub(super) fn clear(&mut self) {
+        self.no_figures();
         for (_, step) in std::mem::take(&mut self.steps) {
             step.bar.finish_and_clear();
         }
@@ -61,7 +85,18 @@ impl Live {
             What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
             What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => self.begin(*step),
             What::Outcome { step, host, status, detail, .. } => {
+                if matches!(step, StepWord::Hold | StepWord::Judge) && host.is_none() {
+                    self.no_figures();
+                }
                 self.end(*step, host.as_ref(), *status, detail, entry, is_verbose)
+            }
+            // One that says what the last one said stands in the figures.
+            What::Judged(judgement) if self.said == Some(judgement.opinion) => {}
+            What::Judged(judgement) => {
+                self.said = Some(judgement.opinion);
+                if let Some(line) = plain(entry, is_verbose) {
+                    self.println(&line);
+                }
             }
             What::Begun(_)
             | What::Found { .. }
@@ -75,7 +110,6 @@ impl Live {
             | What::Gap { .. }
             | What::Captured(_)
             | What::Errors { .. }
-            | What::Judged(_)
             | What::Dump(_)
             | What::Loss(_)
             | What::Database(_)
@@ -164,6 +198,14 @@ impl Live {
             line.bar.finish_and_clear();
             self.bars.remove(&line.bar);
         }
+    }
+}
+
+/// indicatif does not strip colours itself; anstream knows what this terminal wants.
+fn as_wanted(line: &str) -> String {
+    match anstream::stderr().current_choice() {
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
+        _ => line.to_owned(),
     }
 }
 
