@@ -514,16 +514,6 @@ fn shared(file: &str) -> String {
         .replace("X-Green-Weight 100 always", "X-Green-Weight 90 always")
 }
 
-/// What a share is seen by.
-const FORMAT: &str = "log_format rollback '$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time';\n";
-
-fn logs_say_who(lab: &Lab) {
-    write(lab, HOST, "/etc/nginx/conf.d/rollback.conf", FORMAT);
-    let site = read(lab, HOST, FILE).replace("access.log combined;", "rollback.log rollback;");
-    write(lab, HOST, FILE, &site);
-    lab.sh(HOST, "nginx -t 2>/dev/null && systemctl reload nginx");
-}
-
 /// What one cell came to.
 struct Cell {
     fault: &'static str,
@@ -748,7 +738,7 @@ fn whatever_goes_wrong_at_whatever_step_the_truth_is_told_and_the_next_run_finis
                     let lab = Lab::up(&[HOST]);
                     lab.config("");
                     if matches!(moment, Hold | Judge) {
-                        logs_say_who(&lab);
+                        logs_say_who(&lab, HOST);
                     }
                     let file = read(&lab, HOST, FILE);
                     let played = catch_unwind(AssertUnwindSafe(|| play(&lab, &file, fault, moment)));

@@ -14,35 +14,13 @@ use site::*;
 use support::Scene;
 use support::lab::Lab;
 
-/// The lines that `check` prints.
-const FORMAT: &str = "log_format rollback '$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time';\n";
-const LOG: &str = "access_log /var/log/nginx/rollback.log rollback;";
 /// Judged by errors alone: times count only once caches are warm, which a test need not wait for.
 const BY_ERRORS: &str = "[judge]\np99 = \"off\"\nslower = \"off\"\n";
-/// A release that is well by its health, and broken for whoever wants anything else.
-const HALF_BROKEN: &str = r#"
-import http.server
-class Half(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        is_well = self.path == "/health"
-        body = b"green\n"
-        self.send_response(200 if is_well else 500)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Instance", "green")
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-http.server.ThreadingHTTPServer(("127.0.0.1", 8081), Half).serve_forever()
-"#;
-
 /// Hosts whose logs name servers, and whose green has a health URL of its own.
 fn hosts(names: &[&str], extra: &str) -> Lab {
     let lab = Lab::up(names);
     for name in names {
-        write(&lab, name, "/etc/nginx/conf.d/rollback.conf", FORMAT);
-        let site = read(&lab, name, FILE).replace("access_log /var/log/nginx/access.log combined;", LOG);
-        write(&lab, name, FILE, &site);
-        lab.sh(name, "nginx -t 2>/dev/null && systemctl reload nginx");
+        logs_say_who(&lab, name);
     }
     lab.config_with(|text| {
         let green = "servers = [\"127.0.0.1:8081\"]\n";
@@ -284,7 +262,7 @@ fn shares_are_what_nginx_gives_and_where_there_are_none_it_says_so() {
     switch(&lab, "blue", &[]).exits(1).says("with `ip_hash` the client decides who answers").says("--steps 100");
     switch(&lab, "blue", &["--steps", "100", "--dry-run"]).exits(0);
     // No log that tells.
-    write(&lab, "web1", FILE, &before.replace(LOG, "access_log /var/log/nginx/access.log combined;"));
+    write(&lab, "web1", FILE, &before.replace("rollback.log rollback;", "access.log combined;"));
     lab.sh("web1", "nginx -t 2>/dev/null && systemctl reload nginx");
     switch(&lab, "blue", &[])
         .exits(1)

@@ -7,19 +7,18 @@ mod site;
 mod support;
 
 use site::{
-    FILE, begin, begin_command, green_answers, incidents, kept, program, read, rollback, run, served_by, until, write,
+    FILE, LOG_FORMAT, begin, begin_command, green_answers, incidents, install, kept, program, read, rollback, run,
+    served_by, until, write,
 };
 use support::Scene;
 use support::lab::Lab;
 
-/// The lines that `check` prints, in the site's own words.
-const FORMAT: &str = "log_format rollback '$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time';\n";
 /// What green answers as a release that is broken.
 const BROKEN: &str = "c.sendall(b'HTTP/1.1 500 X\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n')";
 
 /// Green gets one request in ten, and the log says which.
 fn canary(lab: &Lab, format: &str) {
-    write(lab, "web1", "/etc/nginx/conf.d/rollback.conf", FORMAT);
+    write(lab, "web1", "/etc/nginx/conf.d/rollback.conf", LOG_FORMAT);
     let site = read(lab, "web1", FILE)
         .replace("server 127.0.0.1:8080 down;", "server 127.0.0.1:8080 weight=9;")
         .replace("server 127.0.0.1:8081 weight=100;", "server 127.0.0.1:8081 weight=1;")
@@ -183,4 +182,74 @@ fn a_sides_own_log_is_counted_from_where_it_was_and_beside_the_others() {
     watch(&lab, &[]).exits(2).says("judge.log_errors: \"10\" is not so many of so many lines");
     lab.config("[judge]\nlog_pattern = \"(?x)a\"\n");
     watch(&lab, &[]).exits(2).says("is no pattern for grep -E");
+}
+
+/// Lines of the log in its format, `ahead` seconds ahead of the clock that this machine has, until the file `stop` is there.
+const WRITER: &str = r#"
+import sys, time
+ahead, path = float(sys.argv[1]), "/var/log/nginx/rollback.log"
+while True:
+    with open(path, "a") as log:
+        for n in range(20):
+            status, server = (500, 8081) if n % 2 else (200, 8080)
+            log.write(f"{time.time() + ahead:.3f}|10.0.0.{n}|{status}|127.0.0.1:{server}|{status}|0.005|0.005\n")
+    time.sleep(0.2)
+"#;
+
+#[test]
+fn a_log_may_lie_break_or_go_and_nothing_is_judged_by_what_it_does_not_say() {
+    let lab = Lab::up(&["web1"]);
+    lab.config("");
+    canary(&lab, LOG);
+    write(&lab, "web1", "/opt/listings/writer.py", WRITER);
+    let writes =
+        |ahead: &str| lab.sh("web1", &format!("systemd-run -q --unit=writer python3 /opt/listings/writer.py {ahead}"));
+    let stops = || lab.sh("web1", "systemctl stop writer 2>/dev/null; systemctl reset-failed writer 2>/dev/null; true");
+
+    // A host whose clock is an hour off, and so are the times in its log: its counts are of now all the same.
+    install(&lab, "web1", "/usr/local/bin/date", "#!/bin/sh\nexec /bin/date -d '+1 hour' \"$@\"\n");
+    writes("3600");
+    let ahead = watch(&lab, &["--for", "1m"]);
+    ahead
+        .exits(7)
+        .says("web1: its clock is ")
+        .says("s off; its log's times are set right by that")
+        .says("green 100.0 % of ");
+    stops();
+    lab.sh("web1", "rm /usr/local/bin/date");
+
+    // What is no line of its format, has no end, or moves a terminal: said once, and no verdict.
+    let mut watching = begin_command(&lab, &["watch", "--for", "16s"]);
+    until("it has begun", || watching.said().contains("judge "));
+    lab.sh(
+        "web1",
+        r#"cd /var/log/nginx; head -c 1000000 /dev/zero | tr '\0' x >>rollback.log; printf '\n\033[2J\033[31mmine\n' >>rollback.log
+           printf '1.0|2|500|127.0.0.1:8081|500|0.1|0.1\nno end of line' >>rollback.log"#,
+    );
+    assert_eq!(watching.exit(), 8, "{}", watching.said());
+    let said = watching.said();
+    assert!(said.contains("there are lines that are not of the format in force"), "{said}");
+    assert!(!said.contains('\u{1b}'), "nothing moves a terminal: {said:?}");
+
+    // A reload that changes the format: what comes then is not read as what it is not.
+    let users = lab.load("web1", "/die");
+    let mut watching = begin_command(&lab, &["watch", "--for", "14s"]);
+    until("it has begun", || watching.said().contains("judge "));
+    write(&lab, "web1", "/etc/nginx/conf.d/rollback.conf", "log_format rollback '$remote_addr says $request';\n");
+    lab.sh("web1", "nginx -t 2>/dev/null && systemctl reload nginx");
+    let exit = watching.exit();
+    let said = watching.said();
+    assert!([7, 8].contains(&exit) && said.contains("not of the format in force"), "{exit} {said}");
+    drop(users);
+
+    // It goes while it is read, and comes again.
+    write(&lab, "web1", "/etc/nginx/conf.d/rollback.conf", LOG_FORMAT);
+    lab.sh("web1", "nginx -t 2>/dev/null && systemctl reload nginx");
+    let mut watching = begin_command(&lab, &["watch", "--for", "40s"]);
+    until("it has begun", || watching.said().contains("judge "));
+    lab.sh("web1", "rm /var/log/nginx/rollback.log");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    writes("0");
+    assert_eq!(watching.exit(), 7, "{}", watching.said());
+    stops();
 }

@@ -254,7 +254,7 @@ impl<'a, F: Ask> Meter<'a, F> {
             };
             let ended = self.fleet.stream(host, &count(self.inventory, &counting), &mut sink).await;
             let (kind, what) = match ended {
-                Ok(0 | 4) if Instant::now() + PAUSE >= until => return,
+                Ok(0) if Instant::now() + PAUSE >= until => return,
                 Ok(3) => {
                     let why = "its requests are not judged: no program of ours can run there";
                     return self.say(host, "program", why.to_owned());

@@ -25,6 +25,33 @@ for pair in blue:8080 green:8081; do
 done
 rm /etc/nginx/sites-enabled/listings"#;
 
+/// The format that `check` prints the lines of, and a log in it.
+pub const LOG_FORMAT: &str = "log_format rollback '$msec|$remote_addr|$status|$upstream_addr|$upstream_status|$upstream_response_time|$request_time';\n";
+
+/// Makes a host's log say which server each request went to.
+pub fn logs_say_who(lab: &Lab, host: &str) {
+    write(lab, host, "/etc/nginx/conf.d/rollback.conf", LOG_FORMAT);
+    let site = read(lab, host, FILE).replace("access.log combined;", "rollback.log rollback;");
+    write(lab, host, FILE, &site);
+    lab.sh(host, "nginx -t 2>/dev/null && systemctl reload nginx");
+}
+
+/// A release that is well by its health, and broken for whoever wants anything else.
+pub const HALF_BROKEN: &str = r#"
+import http.server
+class Half(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        is_well = self.path == "/health"
+        body = b"green\n"
+        self.send_response(200 if is_well else 500)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Instance", "green")
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", 8081), Half).serve_forever()
+"#;
+
 /// A reload that says it was done and was not.
 pub const LYING_RELOAD: &str = "#!/bin/sh\nexit 0\n";
 
