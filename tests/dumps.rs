@@ -269,12 +269,14 @@ fn a_copy_that_lacks_what_its_dump_left_out_never_goes_live_unless_forced() {
         }
     }
     // Whoever wonders whether to go back is told, too, and whether a dump would be there.
-    let assessed = run(&lab, &["assess"]);
-    assessed
-        .exits(0)
-        .says("1 migration newer (b.js): blue may not know these")
-        .says("a dump is fit, should the data be bad, too: ");
-    assessed.holds(assessed.took < std::time::Duration::from_secs(8), &format!("{:?}", assessed.took));
+    // Within a few seconds, or not at all: a machine that is busy needs another try.
+    let assess = || run(&lab, &["assess"]);
+    until("it is known in time", || {
+        let said = assess().stdout;
+        said.contains("1 migration newer (b.js): blue may not know these")
+            && said.contains("a dump is fit, should the data be bad, too: ")
+    });
+    assess().exits(0).says("mind         ");
     let forced = ["--reason", "x", "--restore-db", "--backup", &format!("{FOLDER}/no-acl.sql"), "--force"];
     let scene = Scene::of_typing(&mut program(&lab, &forced), lab.folder(), "RESTORE\n");
     scene.exits(0).says("WARNING:    the copy is incomplete: the dump has no rights in it");

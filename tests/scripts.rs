@@ -434,7 +434,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
             mark: Some(mark),
         };
         apply(switch::switch(inventory, &tenure, &change, &proof, true));
-        apply(arm::arm(inventory, &tenure, std::slice::from_ref(&change), &proof, Some(600)));
+        apply(arm::arm(inventory, &tenure, Colour::Green, (std::slice::from_ref(&change), &proof), Some(600)));
     }
     apply(start::start(inventory, &tenure, Colour::Green));
     let process = Target::Process { pid: 1, started: "1".into(), exe: "/opt/green".into() };

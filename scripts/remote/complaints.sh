@@ -9,6 +9,7 @@ newest() {
       rp_from=$since
       # A log that is shorter than it was is another one.
       [ "$rp_size" -ge "$rp_from" ] || rp_from=0
+      [ $((rp_size - rp_from)) -le 1048576 ] || rp_from=$((rp_size - 1048576))
       rp_tail="tail -c +$((rp_from + 1))"
       # shellcheck disable=SC2086 # words
       if [ -r "$log" ]; then $rp_tail "$log"; else as_root $rp_tail "$log"; fi
@@ -19,22 +20,21 @@ newest() {
 }
 rp_journal() {
   set -- -u "$name" --since "@$since" -n "$lines" -o cat -q --no-pager
-  rp_said=$(journalctl "$@" 2>/dev/null)
-  [ -n "$rp_said" ] || rp_said=$(as_root journalctl "$@" 2>/dev/null)
-  printf '%s\n' "$rp_said"
+  journalctl "$@" 2>/dev/null || as_root journalctl "$@" 2>/dev/null
 }
 
 case $kind in
   file)
     read_size "$log"
     [ -n "$rp_size" ] || return 3
+    [ -r "$log" ] || as_root tail -c 1 "$log" >/dev/null 2>&1 || return 3
     ;;
-  docker) has docker || return 3 ;;
+  docker) docker logs --tail 1 "$name" >/dev/null 2>&1 || return 3 ;;
   compose)
     name=$(container_of "$file" "$project" "$name")
-    [ -n "$name" ] || return 3
+    [ -n "$name" ] && docker logs --tail 1 "$name" >/dev/null 2>&1 || return 3
     ;;
-  systemd) has journalctl || return 3 ;;
+  systemd) journalctl -u "$name" -n 1 -q >/dev/null 2>&1 || as_root journalctl -u "$name" -n 1 -q >/dev/null 2>&1 || return 3 ;;
   *) return 3 ;;
 esac
 if [ "$kind" != file ]; then rp_size=$(date +%s); fi
@@ -48,4 +48,7 @@ section counted
 rp_fold=
 [ "$fold" = no ] || rp_fold=-i
 # shellcheck disable=SC2086 # no word, or one
-printf '%s %s' "$(printf '%s' "$rp_lines" | grep -a -c -E $rp_fold -e "$pattern")" "$(printf '%s' "$rp_lines" | grep -a -c '')"
+rp_matched=$(printf '%s' "$rp_lines" | grep -a -c -E $rp_fold -e "$pattern")
+# grep has no word for a pattern that it does not read.
+[ -n "$rp_matched" ] || return 3
+printf '%s %s' "$rp_matched" "$(printf '%s' "$rp_lines" | grep -a -c '')"

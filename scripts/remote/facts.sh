@@ -35,12 +35,14 @@ done
 # The dead men of gradual switches: armed, or what they did.
 dead_man_in() {
   rp_record=$1/$service.dead-man
-  [ -r "$rp_record/state" ] || return 0
+  rp_state=
+  if [ -r "$rp_record/state" ]; then IFS= read -r rp_state <"$rp_record/state"; fi
+  case $rp_state in '' | 'called off') return 0 ;; esac
   section dead_man
-  cat "$rp_record/state"
+  printf '%s\n' "$rp_state"
   rp_pid=
   [ ! -r "$rp_record/pid" ] || IFS= read -r rp_pid <"$rp_record/pid"
-  if [ -n "$rp_pid" ] && [ ! -e "$rp_record/over" ] && [ "$rp_hidden" = no ] && [ ! -d "/proc/$rp_pid" ]; then
+  if [ -n "$rp_pid" ] && [ ! -e "$rp_record/over" ] && { [ "$rp_hidden" = no ] || is_ours "$1"; } && [ ! -d "/proc/$rp_pid" ]; then
     printf 'his process is gone: he does not\n'
   fi
 }

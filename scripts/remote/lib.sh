@@ -643,16 +643,20 @@ records_in() {
 # nobody else was there, held. No two have ever the same name, so whoever removes one has removed the one that he judged.
 # PLACE/SERVICE.number is the number of the last one that was held there, and stays.
 
-# latest SERVICE: the number of the last lock that was held here, into $rp_latest; 0 where there was none.
+# latest SERVICE: the number of the last lock that was held here, into $rp_latest, and whose it was, into $rp_latest_of; 0 where
+# there was none.
 latest() {
-  rp_latest=0
+  rp_latest=0 rp_latest_of=
   each_place read_latest "$1"
 }
 read_latest() {
   [ -f "$2/$1.number" ] || return 0
-  rp_read=
-  { IFS= read -r rp_read <"$2/$1.number"; } 2>/dev/null
-  if is_number "$rp_read" && [ "$rp_read" -gt "$rp_latest" ]; then rp_latest=$rp_read; fi
+  rp_read='' rp_of=
+  {
+    IFS= read -r rp_read
+    IFS= read -r rp_of
+  } 2>/dev/null <"$2/$1.number"
+  if is_number "$rp_read" && [ "$rp_read" -gt "$rp_latest" ]; then rp_latest=$rp_read rp_latest_of=$rp_of; fi
 }
 # is_number WORD: one that every shell can count with.
 is_number() {
@@ -682,7 +686,9 @@ read_holder() {
 # is_stale LOCK: whether its last beat is so long ago that nobody can be there. Five beats were missed.
 is_stale() {
   rp_beat=$(stat -c %Y "$1/beat" 2>/dev/null || stat -c %Y "$1" 2>/dev/null) || return 0
-  [ $(($(date +%s) - rp_beat)) -ge 10 ]
+  rp_age=$(($(date +%s) - rp_beat))
+  # A live beat is never of the future: that clock was set.
+  [ "$rp_age" -ge 10 ] || [ "$rp_age" -le -10 ]
 }
 
 # fenced SERVICE HOLDER NUMBER: whether this run must change nothing here any more, and why. A run whose line hung, or that
@@ -691,7 +697,8 @@ is_stale() {
 fenced() {
   [ -n "$2" ] || return 1
   latest "$1"
-  if [ -n "$3" ] && [ "$rp_latest" = "$3" ]; then return 1; fi
+  # A line that broke while its lock was taken again has left a later one, of this very run.
+  if [ -n "$3" ] && { [ "$rp_latest" = "$3" ] || [ "$rp_latest_of" = "$2" ]; }; then return 1; fi
   rp_other='' rp_mine=$2 rp_given=$3
   each_lock "$1" read_other
   if [ -z "$3" ] && [ -z "$rp_other" ]; then return 1; fi

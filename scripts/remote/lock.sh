@@ -1,6 +1,6 @@
 # Takes a lock of the service, beside who else wants it; sent behind lib.sh.
 # Takes: take_over=no
-# take_over=yes takes it also from a live run, switch from one that moves traffic in steps.
+# take_over=yes takes it also from a live run, switch from one that moves traffic in steps. Another one's dead man is waited for.
 
 lock='' state=held other='' busy='somebody who was quicker' notes=
 
@@ -37,7 +37,7 @@ remove() { mv "$1" "${1%.lock}.gone" && rm -rf "${1%.lock}.gone"; }
 # written sees the lock itself.
 publish() {
   umask 022
-  { printf '%s\n' "$number" >"${lock%/*}/$service.number" && : >"$lock/held"; } 2>/dev/null
+  { printf '%s\n%s\n' "$number" "$holder" >"${lock%/*}/$service.number" && printf '' >"$lock/held"; } 2>/dev/null
   umask 077
   latest "$service"
   [ "$rp_latest" = "$number" ] && [ -e "$lock/held" ]
@@ -70,8 +70,16 @@ look_at() {
     fi
   elif [ -e "$1/held" ] || { [ -s "$1/beat" ] && is_before "$rp_number" "${rp_pid##*.}"; }; then
     read_holder "$1"
-    # Without its holder it is given back in this moment; a dead man's is in a few.
-    if [ -e "$1/holder" ] && ! is_dead_man; then rival=first busy=$rp_holder; elif [ "$rival" = no ]; then rival=later; fi
+    # Without its holder it is given back in this moment; a dead man's that is held is in a few.
+    busy=$rp_holder
+    if [ -e "$1/held" ] && is_dead_man; then
+      [ "$rival" != no ] || rival=later
+      patience=1000
+    elif [ -e "$1/holder" ]; then
+      rival=first
+    elif [ "$rival" = no ]; then
+      rival=later
+    fi
   elif [ "$rival" = no ]; then
     rival=later
   fi
@@ -95,8 +103,8 @@ is_before() { [ "$1" -lt "$number" ] || { [ "$1" = "$number" ] && [ "$2" -lt $$ 
 
 # is_ours_alone: fails with 1 where another run is first, with 2 where one has come and gone: our number is old then.
 is_ours_alone() {
-  rp_round=0
-  while [ "$rp_round" -lt 100 ]; do
+  rp_round=0 patience=100
+  while [ "$rp_round" -lt "$patience" ]; do
     rival=no
     latest "$service"
     each_lock "$service" look_at

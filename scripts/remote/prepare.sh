@@ -1,7 +1,8 @@
 # Takes the service's lock on this host and tests the candidate. The lock lives as long as this channel: while the
 # laptop is there it sends a beat every other second; when it dies, the channel ends and the lock is gone with it.
-# Takes: service holder live test text source
-# live, test and text are of a file that will change.
+# Takes: service holder live test text source held_before
+# live, test and text are of a file that will change. held_before is the number of a lock that this very run had, and whose line is
+#   gone: where anybody had one since, it is not taken again.
 # Sections: lock (held | stale HOLDER | taken HOLDER | busy HOLDER | none WHY), number (of the lock that was taken), note
 #   (a line about what was found), candidate. Exit: 0; 20 another run holds the lock.
 
@@ -19,6 +20,12 @@ for base in $rp_bases; do
   if { [ -e "$squat" ] || [ -L "$squat" ]; } && ! is_ours "$squat"; then notes="$notes $squat"; fi
 done
 
+latest "$service"
+if [ -n "$held_before" ] && [ "$rp_latest" -gt "$held_before" ] && [ "$rp_latest_of" != "$holder" ]; then
+  section lock
+  printf 'busy one that came and went meanwhile: %s' "${rp_latest_of:-nobody knows whose}"
+  return 20
+fi
 outcome=2 tries=0
 while [ "$outcome" = 2 ] && [ "$tries" -lt 20 ]; do
   compete && outcome=0 || outcome=$?
@@ -80,7 +87,7 @@ records "$service" | while IFS= read -r rp_job; do
   if [ -e "$rp_job/status" ]; then rm -rf "$rp_job"; fi
 done
 # A dead man who has done what he was for was read, too.
-each_place over_in
+[ -n "$held_before" ] || each_place over_in
 answered 0
 # From here on nothing is printed but "lost": the answer has been given, the channel only holds the lock.
 while IFS= read -r beat <&3; do

@@ -33,6 +33,12 @@ nth() {
   shift "$(($1 + 1))"
   rp_nth=$1
 }
+# may_go_on: whether nobody has taken the lock since we began. Another account of ours may not see the number itself.
+may_go_on() {
+  [ -n "$number" ] || return 0
+  latest "$service"
+  [ "$rp_latest" -le "$number" ] || [ "$rp_latest_of" = "$holder" ]
+}
 all_files() { with_also each_file "$1" "$live"; }
 
 # on_file COMMAND…: as root, unless the file and its folder are ours anyway: facts.sh asks for no right then.
@@ -98,6 +104,11 @@ is_seen_inside() {
 
 put_back() {
   section put_back
+  # Whoever came after us has written what shall be.
+  if ! may_go_on; then
+    printf 'another run has the lock by now'
+    return 1
+  fi
   if [ "$replaced" = no ]; then
     # The file said so before we came: there is nothing of ours to take back.
     printf 'nothing to put back: the file said so before\n'
@@ -295,6 +306,12 @@ switch() {
     if ! wait "$writer"; then
       all_files clear_away 2>/dev/null
       return 12
+    fi
+    if ! may_go_on; then
+      all_files clear_away
+      section why
+      printf 'it took the lock just now'
+      return 93
     fi
     # Of several files nginx reads none before it is told to; should one not take its place, all go back.
     if ! all_files replace; then

@@ -109,14 +109,18 @@ impl Session<'_> {
 
     /// What to know of the database before one goes back: that green has migrated it, and whether a dump would be there.
     async fn database_to_mind(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<String> {
-        let asked = timeout(DATABASE_FOR, self.migrations_and_dumps(fleet, journal)).await;
-        asked.unwrap_or_else(|_| {
-            vec![format!(
-                "the database was not looked at to the end within {} s: {}",
-                DATABASE_FOR.as_secs(),
-                self.command("backups")
-            )]
-        })
+        let (migrated, dumps) = join(
+            timeout(DATABASE_FOR, self.migrations(fleet, journal)),
+            timeout(DATABASE_FOR, self.dumps(fleet, journal)),
+        )
+        .await;
+        let late = |what: &str, command: &str| {
+            let seconds = DATABASE_FOR.as_secs();
+            format!("{what} was not known within {seconds} s: {}", self.command(command))
+        };
+        let migrated = migrated.unwrap_or_else(|_| Some(late("what has migrated", "--dry-run")));
+        let dumps = dumps.unwrap_or_else(|_| Some(late("whether a dump is fit", "backups")));
+        migrated.into_iter().chain(dumps).collect()
     }
 
     /// What is wrong with green, by host; on how many hosts it was asked; and what is wrong with blue.

@@ -295,30 +295,27 @@ impl Session<'_> {
         problems.map(refusal).collect()
     }
 
-    /// For whoever wonders whether to go back: that the live database has migrated since, and what is wrong with the dumps.
-    pub(super) async fn migrations_and_dumps(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<String> {
-        let Some(database) = self.inventory().database.as_ref() else { return Vec::new() };
+    /// For whoever wonders whether to go back: that the live database has migrated since.
+    pub(super) async fn migrations(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Option<String> {
+        let database = self.inventory().database.as_ref()?;
+        self.work(database, fleet, journal).migrated().await
+    }
+
+    /// And whether a dump would be there, should the data be bad, too.
+    pub(super) async fn dumps(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Option<String> {
+        let database = self.inventory().database.as_ref()?;
+        database.backups.as_ref()?;
         let work = self.work(database, fleet, journal);
-        let mut words: Vec<String> = work.migrated().await.into_iter().collect();
-        if database.backups.is_none() {
-            return words;
-        }
         let server = match work.server().await {
             Ok(server) => server,
-            Err(hindrance) => {
-                words.push(format!("database {}: {}", database.name, hindrance.why));
-                return words;
-            }
+            Err(hindrance) => return Some(format!("database {}: {}", database.name, hindrance.why)),
         };
         let choice = work.choose(&server, &RestoreWish { backup: None, tables: None }).await;
-        match (&choice.dump, choice.problems.first()) {
-            (Some(dump), None) => {
-                words.push(format!("a dump is fit, should the data be bad, too: {}", dump.file.path));
-            }
-            (_, Some(problem)) => words.push(format!("no dump is fit: {}", problem.why)),
-            (None, None) => words.push("there is no dump".to_owned()),
-        }
-        words
+        Some(match (&choice.dump, choice.problems.first()) {
+            (Some(dump), None) => format!("a dump is fit, should the data be bad, too: {}", dump.file.path),
+            (_, Some(problem)) => format!("no dump is fit: {}", problem.why),
+            (None, None) => "there is no dump".to_owned(),
+        })
     }
 
     /// What stands between a restore and its server, for `check`.

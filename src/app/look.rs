@@ -14,6 +14,7 @@ use crate::nginx;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
+use crate::nouns::side::Side;
 use crate::steps::lock;
 use crate::steps::measure;
 use crate::steps::observe::observe;
@@ -37,10 +38,21 @@ impl Session<'_> {
         self.terminal.refusals(&refusals);
         let production = format!("nothing was changed; {}", journal.production(Production::words));
         let verdict = match refusals.is_empty() {
-            true => Verdict { exit: 0, production, next: self.command("--reason '…'"), left: Vec::new() },
+            true => Verdict { exit: 0, production, next: self.command(&self.in_earnest()), left: Vec::new() },
             false => Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() },
         };
         self.end(&verdict, None, None, None)
+    }
+
+    /// The same without `--dry-run`.
+    fn in_earnest(&self) -> String {
+        match &self.request.gradual {
+            Some(gradual) => {
+                let to = self.request.direction.colour(Side::To);
+                format!("switch --to {to}{} --reason '…'", gradual.flags)
+            }
+            None => "--reason '…'".to_owned(),
+        }
     }
 
     async fn test_candidates(&self, fleet: &impl Ask, plan: &Plan, journal: &Journal<'_>) -> Vec<Refusal> {

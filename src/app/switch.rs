@@ -88,6 +88,15 @@ pub(super) async fn can_be_judged(
     if !gates.any(|gate| matches!(gate, Gate::Held(holding) if is_judged(holding.share, holding.seconds))) {
         return Ok(plan);
     }
+    let window = inventory.judging.rules.window.as_secs();
+    let is_short = |gate: &Gate| matches!(gate, Gate::Held(holding) if holding.longest_seconds <= window);
+    if inventory.prometheus.is_some() && plan.stages.iter().any(|stage| is_short(&stage.gate)) {
+        let why = format!(
+            "Prometheus is listened to only when {window} s of a share are over, and that share is waited for no longer"
+        );
+        let hint = Some("a longer --hold, or --hold-max; or a shorter judge.window".to_owned());
+        return Err(vec![Refusal { host: None, why, hint, can_be_forced: false }]);
+    }
     let found = find_logs(fleet, inventory, facts, None).await;
     let tells = |host: &&crate::nouns::names::HostName| {
         found.readable.iter().any(|of| of.host == **host && of.logs.iter().any(|log| log.names_servers))

@@ -8,10 +8,12 @@ use tokio::time::sleep;
 
 use super::hold::{Hold, Shifted};
 use super::run::Engine;
+use crate::hosts::facts::Seen;
 use crate::hosts::remote::Apply;
 use crate::judge::shifted::SHARE;
+use crate::nouns::inventory::Reach;
 use crate::nouns::names::HostName;
-use crate::nouns::plan::{Action, Gate, Holding, Stage, StageName, Step, Undo};
+use crate::nouns::plan::{Action, Gate, Holding, Stage, StageName, Step};
 use crate::nouns::record::{Balancer, Status, StepWord, What};
 use crate::nouns::rules::Opinion;
 use crate::nouns::share::Share;
@@ -60,6 +62,9 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
                 if !self.smoke_passes().await {
                     return;
                 }
+                if !self.run.goes_on() {
+                    return self.stands_still().await;
+                }
             }
             let is_done = self.stage(stage).await;
             if stage.name == StageName::Verify {
@@ -71,6 +76,8 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             }
         }
         self.keep_nginx_files();
+        // Where the last share is no whole one, somebody must keep what the last words promise.
+        self.look_for_dead_men().await;
     }
 
     /// The command of `judge.smoke`, from here.
@@ -144,7 +151,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             let text = nginx.text.as_ref().ok()?;
             let sharing = crate::nginx::Site::of(self.run.inventory, &nginx.side_texts).sharing(text).ok()?;
             let workers = if sharing.is_zoned { 1 } else { nginx.workers.max(1) };
-            Some((host.clone(), workers, sharing.is_by_connections))
+            Some((host.clone(), workers, sharing))
         };
         Shifted { share, balancers: self.run.plan.balancers.iter().filter_map(site).collect() }
     }
@@ -157,6 +164,8 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             for host in self.run.locks.gone() {
                 let step_of = |name: StageName| self.run.plan.stage(name).and_then(|stage| stage.on(&host));
                 let Some(step) = step_of(StageName::Lock) else { continue };
+                // Should nobody wait for this to its end.
+                self.run.locks.miss(&host);
                 // A host that was off has forgotten who was armed there, too.
                 if lock::take_again(self.run, step).await
                     && let Some(Step { action: Action::Arm { back, proof, limit_seconds }, .. }) =
@@ -164,7 +173,9 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
                 {
                     let outcome = arm::run(self.run, &host, back, proof, *limit_seconds).await;
                     self.run.journal.note(format!("{host}: the lock was taken again; {}", outcome.detail));
-                    self.run.journal.record_all(outcome.follows);
+                    let gone = What::DeadMan { host: host.clone(), limit_seconds: None };
+                    let is_armed = outcome.status == Status::Done;
+                    self.run.journal.record_all(if is_armed { outcome.follows } else { vec![gone] });
                 }
             }
             if self.run.stopped.get().is_some() || !self.locks_are_ours() {
@@ -195,8 +206,15 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         let armed = self.run.plan.stage(StageName::Arm).into_iter().flat_map(|stage| &stage.steps);
         join_all(armed.map(|step| async move {
             let host = &step.host;
-            let Action::Arm { limit_seconds: Some(_), .. } = step.action else { return };
+            let share = self.run.journal.production(|production| production.share(host));
+            let Some(share) = share.filter(|share| share.is_split()) else { return };
             let seen = again::facts(self.run, host).await;
+            if let Some(seen) = &seen
+                && !self.says(host, seen, share)
+            {
+                return self.is_not_there(host).await;
+            }
+            let Action::Arm { limit_seconds: Some(_), .. } = step.action else { return };
             let is_armed = seen.as_ref().is_some_and(|seen| seen.dead_men.iter().any(|said| is_armed(said)));
             if !is_armed {
                 let why =
@@ -208,12 +226,55 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         .await;
     }
 
+    /// Whether a balancer's file says the share that this run gave last.
+    fn says(&self, host: &HostName, seen: &Seen, share: Share) -> bool {
+        let text = seen.nginx.as_ref().and_then(|nginx| nginx.text.as_ref().ok());
+        let is_it = |step: &&&Step| matches!(&step.action, Action::Switch { share: of, .. } if *of == share);
+        let steps = self.shifts_begun_on(host);
+        let change = steps.iter().rev().find(is_it).and_then(|step| step.switches());
+        change.is_none_or(|change| text.is_none_or(|text| *text == change.after))
+    }
+
+    /// Somebody else has changed it meanwhile: a dead man whose host heard nothing of us for too long, or a person.
+    async fn is_not_there(&self, host: &HostName) {
+        self.run
+            .journal
+            .note(format!("{host}: its file is not what this run made of it any more: somebody changed it meanwhile"));
+        let found = observe::found_now(self.run, host).await;
+        let state = What::Balancer { host: host.clone(), state: Balancer::Unknown, share: Share::ALL };
+        self.run.journal.record_all(found.into_iter().chain([state]));
+    }
+
+    /// The hosts on which whom traffic came from does not answer by himself: nothing goes back there.
+    async fn hosts_without_from(&self) -> Vec<HostName> {
+        let asked = self.app_hosts().map(|host| async move {
+            match verify::pulse(self.run, &host.name, Side::From).await {
+                Ok(pulse) if !pulse.is_good() => Some(host.name.clone()),
+                // A dead line of ours is no answer.
+                Ok(_) | Err(_) => None,
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
     /// All traffic back to whom it came from, on every balancer at once; then what the bad side leaves is kept.
     pub(super) async fn all_back(&self) {
         if self.run.interrupted() > 1 {
             return;
         }
-        join_all(self.run.plan.balancers.iter().map(|host| self.back(host))).await;
+        let ill = self.hosts_without_from().await;
+        let reach = self.run.app(Side::From).reach;
+        let apps = self.app_hosts().count();
+        let can_go_back = |balancer: &&HostName| match reach {
+            Reach::OwnHost => !ill.contains(balancer),
+            Reach::AnyBalancer => apps == 0 || ill.len() < apps,
+        };
+        let (go, stay): (Vec<&HostName>, Vec<&HostName>) = self.run.plan.balancers.iter().partition(can_go_back);
+        for host in stay.into_iter().filter(|host| self.run.is_shifted(host)) {
+            let from = self.run.colour(Side::From);
+            self.run.journal.note(format!("{host}: {from} does not answer either; its traffic stays where it is"));
+        }
+        join_all(go.into_iter().map(|host| self.back(host))).await;
         self.keep_nginx_files();
         join(self.logs_of(Side::To), self.pictures_of(Side::To)).await;
     }
@@ -229,37 +290,28 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             steps.iter().rev().find(|step| matches!(step.action, Action::Switch { share, .. } if share == wanted))
         };
         let known = share.and_then(at).copied();
+        let is_open = run.journal.production(|production| production.balancer(host)) == Some(Balancer::Unknown);
         let step = match known {
             Some(step) => Some(step),
             // What the file says decides from where it goes back.
-            None => self.shift_that_is_there(host, &steps).await,
+            None if is_open => self.shift_that_is_there(host, &steps).await,
+            // It was put back by the step itself, or never came to it.
+            None => None,
         };
-        match step {
-            Some(step) => drop(self.undo(step).await),
-            None => run.journal.note(format!("{host}: nothing of this run is in its file")),
+        if let Some(step) = step {
+            self.undo(step).await;
         }
     }
 
-    /// Of the shares that were begun on a balancer, the one that its file says now.
+    /// Of the shares that were begun on a balancer, the one that its file says now; the last one, whose undo says itself what it
+    /// finds, where it says something else.
     async fn shift_that_is_there(&self, host: &HostName, steps: &[&'a Step]) -> Option<&'a Step> {
-        let seen = again::facts(self.run, host).await?;
-        let nginx = seen.nginx.as_ref()?;
-        let text = nginx.text.as_ref().ok()?;
-        let is_there = |step: &&&Step| step.switches().is_some_and(|change| change.after == *text);
-        let found = steps.iter().rev().find(is_there).copied();
-        let is_home = |step: &Step| match &step.undo {
-            Undo::AllBack(action) => {
-                matches!(action.as_ref(), Action::Switch { change, .. } if change.after == *text)
-            }
-            _ => false,
+        let Some(seen) = again::facts(self.run, host).await else {
+            self.run.journal.note(format!("{host}: it cannot be asked, so nothing is taken back there"));
+            return None;
         };
-        if found.is_none()
-            && let Some(what) = observe::found_now(self.run, host).await
-        {
-            self.run.journal.record(what);
-            let state = if steps.iter().any(|step| is_home(step)) { Balancer::Unchanged } else { Balancer::Unknown };
-            self.run.journal.record(What::Balancer { host: host.clone(), state, share: Share::NONE });
-        }
-        found
+        let text = seen.nginx.as_ref().and_then(|nginx| nginx.text.as_ref().ok());
+        let is_there = |step: &&&Step| step.switches().is_some_and(|change| text == Some(&change.after));
+        steps.iter().rev().find(is_there).or(steps.last()).copied()
     }
 }

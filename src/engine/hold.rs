@@ -17,6 +17,7 @@ use crate::judge::complaints::{Complaints, of_log};
 use crate::judge::shifted::{Giver, share_given};
 use crate::judge::sides::Sides;
 use crate::judge::verdict::judge;
+use crate::nginx::Sharing;
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{Inventory, Prometheus, Reach, Role};
 use crate::nouns::names::HostName;
@@ -64,8 +65,8 @@ pub struct Hold<'a, F> {
 #[derive(Debug, Clone)]
 pub struct Shifted {
     pub share: Share,
-    /// Each balancer with how many count for themselves there, and whether by open connections.
-    pub balancers: Vec<(HostName, usize, bool)>,
+    /// Each balancer with how many of its workers count for themselves, and what a share means there.
+    pub balancers: Vec<(HostName, usize, Sharing)>,
 }
 
 /// How it ended.
@@ -212,6 +213,7 @@ impl<F: Ask> Hold<'_, F> {
     /// The own logs of both sides, from where they end now.
     async fn read_own_logs(&self, rule: &LogRule, complaining: &Mutex<Vec<Finding>>) {
         let mut begun: BTreeMap<(HostName, Colour), u64> = BTreeMap::new();
+        let mut silent = BTreeSet::new();
         loop {
             let hosts: Vec<(HostName, Colour)> =
                 self.hosts().into_iter().flat_map(|host| Colour::BOTH.map(|colour| (host.clone(), colour))).collect();
@@ -222,7 +224,13 @@ impl<F: Ask> Hold<'_, F> {
             ));
             let mut counted: BTreeMap<(HostName, Colour), Complaints> = BTreeMap::new();
             for (at, look) in looks.await {
-                let Some(OwnLog { end, matched, lines }) = look else { continue };
+                let Some(OwnLog { end, matched, lines }) = look else {
+                    let is_named = self.inventory.app(at.1).log.is_some() && at.1 == self.judged;
+                    if is_named && silent.insert(at.clone()) {
+                        self.journal.note(format!("{}: {}'s own log cannot be read, and is not judged by", at.0, at.1));
+                    }
+                    continue;
+                };
                 if begun.contains_key(at) {
                     counted.insert(at.clone(), Complaints { matched, lines });
                 }
@@ -349,8 +357,9 @@ impl<F: Ask> Hold<'_, F> {
     /// Whether each balancer gives the share that it was told to.
     fn shares(&self, given: &BTreeMap<HostName, Each<u64>>) -> Vec<Finding> {
         let Some(Shifted { share, balancers }) = &self.shifted else { return Vec::new() };
-        let of = |(host, workers, is_by_connections): &(HostName, usize, bool)| {
-            let giver = Giver { host: host.as_str(), workers: *workers, is_by_connections: *is_by_connections };
+        let of = |(host, workers, sharing): &(HostName, usize, Sharing)| {
+            let Sharing { servers, is_by_connections, .. } = *sharing;
+            let giver = Giver { host: host.as_str(), workers: *workers, servers, is_by_connections };
             let tried = given.get(host).cloned().unwrap_or_default();
             share_given(giver, self.judged, *share, *tried.of(self.judged), tried.blue + tried.green)
         };

@@ -16,7 +16,8 @@ use crate::nouns::joined;
 use crate::nouns::names::{HostName, ServerAddress};
 use crate::nouns::octets::bytes_of;
 use crate::nouns::plan::{
-    Action, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo, Word,
+    Action, DEAD_MAN_OF, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo,
+    Word,
 };
 use crate::nouns::request::{Request, Undoing};
 use crate::nouns::share::Share;
@@ -366,7 +367,10 @@ impl<'a> Planner<'a> {
         }
         if let Some(lock) = &seen.lock {
             let is_alive = lock.age_seconds.is_some_and(|age| age < LOCK_STALE_SECONDS);
-            if is_alive && self.request.takes_over.takes_from(&lock.holder) {
+            if is_alive && lock.holder.starts_with(DEAD_MAN_OF) {
+                let who = &lock.holder;
+                self.notes.push(format!("{}: {who} puts all traffic back at this moment; he is waited for", host.name));
+            } else if is_alive && self.request.takes_over.takes_from(&lock.holder) {
                 self.notes.push(format!("{}: the lock is taken over from the live run of {}", host.name, lock.holder));
             } else if is_alive {
                 self.refuse(

@@ -425,7 +425,13 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let (colour, reach) = (self.run.colour(side), self.run.app(side).reach);
         self.run.journal.production(|production| {
             let mut senders = production.balancers().filter(|(balancer, _)| reach.includes(balancer, host));
-            let mut is_found = false;
+            // What had a share has requests in flight, which nobody counts: it is left running, and that is said.
+            let mut is_found = self.run.plan.is_gradual
+                && production.balancers().any(|(balancer, state)| {
+                    state == Balancer::PutBack
+                        && reach.includes(balancer, host)
+                        && production.share_before(balancer).is_some()
+                });
             let is_moved = senders.any(|(balancer, state)| {
                 is_found |= production.found_sending_to(balancer, colour);
                 matches!(state, Balancer::Shifted | Balancer::Unknown)
@@ -511,14 +517,22 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
 
     /// The nginx files before and after, for the incident folder.
     pub(super) fn keep_nginx_files(&self) {
+        let mut seen: BTreeSet<&HostName> = BTreeSet::new();
         for (host, change) in self.run.plan.file_changes() {
+            // Of several shares the first one was before, and the one that was given last is after.
+            let is_first = seen.insert(host);
+            let share = self.run.journal.production(|production| production.share(host));
+            let is_given = |step: &Step| matches!(&step.action, Action::Switch { change: of, share: given, .. } if of == change && Some(*given) == share);
+            let is_last = !self.run.plan.is_gradual || self.shifts_begun_on(host).into_iter().any(is_given);
             let keep = |which: &str, text: &str| {
                 let file = format!("{host}.nginx.{which}.conf");
                 let of = format!("{} {which}", change.path);
                 evidence::keep_whole(self.run.folder, self.run.journal, Some(host), &file, &of, &bytes_of(text));
             };
-            keep("before", &change.before);
-            if self.run.is_shifted(host) {
+            if is_first {
+                keep("before", &change.before);
+            }
+            if is_last && self.run.is_shifted(host) {
                 keep("after", &change.after);
             }
         }

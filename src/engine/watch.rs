@@ -113,13 +113,15 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     /// A side that dies after its last share is not started again: whom traffic came from still runs, and gets all of it back.
     async fn leave_what_died(&self, is_down: &[&HostName], is_silent: &BTreeSet<&HostName>) {
         let dead: BTreeSet<&str> = is_down.iter().chain(is_silent).map(|host| host.as_str()).collect();
-        if dead.is_empty() || self.run.interrupted() > 1 {
+        // Once is enough: where it came to nothing, that is said.
+        if dead.is_empty() || self.run.interrupted() > 1 || self.run.stopped.get().is_some() {
             return;
         }
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));
         let on = dead.into_iter().collect::<Vec<_>>().join(", ");
         self.run.stop(format!("{to} does not serve on {on}: all traffic goes back to {from}"));
         self.all_back().await;
+        self.take_back_starts().await;
     }
 
     /// Where the traffic is back with whom it came from, it is asked whether he answers. He is not this run's to mend.

@@ -56,8 +56,8 @@ pub fn judge(rules: &Rules, sides: &Sides, hard: &[Finding], now: u64, round: u3
     let (opinion, words) = match (of(Opinion::Bad).next(), first_of(Opinion::NotEnoughData), first_of(Opinion::Good)) {
         (Some(bad), _, _) => (Opinion::Bad, bad.words.clone()),
         (None, Some(open), _) => (Opinion::NotEnoughData, open.words.clone()),
-        // Good is said by requests, not by a health URL alone.
-        (None, None, Some(good)) if case.all.of(judged).tried > 0 => (Opinion::Good, good.words.clone()),
+        // Good is said by requests, and by such as came lately; not by a health URL alone.
+        (None, None, Some(good)) if case.window.of(judged).tried > 0 => (Opinion::Good, good.words.clone()),
         (None, None, _) => (Opinion::NotEnoughData, format!("{judged}: nothing that was measured says anything")),
     };
     let sides = Each::from(|colour| figures(&case.all, colour));

@@ -36,6 +36,8 @@ pub struct Sharing {
     pub is_by_connections: bool,
     /// All workers count together, and not each for itself.
     pub is_zoned: bool,
+    /// Of both sides, in the largest of its upstreams.
+    pub servers: usize,
 }
 
 /// For whoever asks although the config does not say.
@@ -218,11 +220,14 @@ impl<'a> Site<'a> {
                         ));
                     }
                     "least_conn" | "least_time" => sharing.is_by_connections = true,
+                    // Of two by chance the one with fewer connections.
+                    "random" if directive.words.len() > 1 => sharing.is_by_connections = true,
                     "zone" => is_zoned = true,
                     _ => {}
                 }
             }
             sharing.is_zoned &= is_zoned;
+            sharing.servers = sharing.servers.max(file.servers_in(block).count());
         }
         Ok(sharing)
     }

@@ -73,6 +73,9 @@ impl TakesOver {
     }
 }
 
+/// What the holder's line of a dead man begins with; `arm.sh` says the same.
+pub const DEAD_MAN_OF: &str = "dead man of ";
+
 /// What the holder's line of a gradual switch begins with; `lock.sh` says the same.
 pub const SWITCH_BY: &str = "switch by ";
 

@@ -140,10 +140,7 @@ impl Production {
         match step {
             StepWord::Switch => {
                 let now = self.host_mut(host);
-                // One that comes while another is still open knows no more than that one did.
-                if !matches!(now.balancer, Some((Balancer::Unknown, _))) {
-                    now.before = now.balancer;
-                }
+                now.before = now.balancer;
                 now.balancer = Some((Balancer::Unknown, Share::ALL));
             }
             StepWord::Stop => *self.host_mut(host).app_mut(colour.unwrap_or(from)) = Some(AppState::Unknown),
@@ -273,7 +270,7 @@ impl Production {
     }
 
     /// Whether both sides get traffic by this run.
-    fn is_split(&self) -> bool {
+    pub fn is_split(&self) -> bool {
         self.hosts.keys().any(|host| self.share(host).is_some_and(Share::is_split))
     }
 
@@ -483,7 +480,7 @@ impl Production {
             }
         } else if any(Balancer::Unknown) {
             5
-        } else if let (Some(held), false) = (self.held(), was_interrupted) {
+        } else if let Some(held) = self.held().filter(|held| !was_interrupted || *held != 8) {
             held
         } else if all_shifted {
             match (left.is_empty() && !self.is_silent(), was_interrupted) {
@@ -557,7 +554,18 @@ impl Production {
             4 | 5 if self.is_silent() => format!("{program} status"),
             // What runs on although it was to be stopped would again: who sees to that is said there.
             4 if all_shifted && self.is_left_running() => format!("{program} check"),
-            8 | 130 if begun.is_some_and(|begun| begun.gradual.is_some()) => again(&[]),
+            5 | 8 | 130 if begun.is_some_and(|begun| begun.gradual.is_some()) => {
+                let held = self.outcome(StepWord::Hold, None).map(|(status, _)| status);
+                match (exit, held) {
+                    // Judged bad, and not back everywhere: never the same again.
+                    (5, Some(Status::Failed)) => {
+                        format!("{program} undo {}", begun.map_or("", |begun| begun.id.as_str()))
+                    }
+                    (5, _) => format!("{program} status"),
+                    _ if self.is_anything_moved() => again(&[]),
+                    _ => format!("{program} check"),
+                }
+            }
             8 => format!("{program} watch"),
             // What was asked for is done: only the judgement of it was not waited for, or is bad.
             4 | 130 if all_shifted && self.outcome(StepWord::Judge, None).is_some() => format!("{program} status"),

@@ -5,21 +5,31 @@ use std::time::Duration;
 
 use super::context::{Context, Outcome};
 use super::switch::written_and_proven;
-use crate::hosts::program::{Arguments, Change, LIB, LOCK, NGINX, SHIFT, Script, Tenure, program, script};
+use crate::hosts::facts::direct_url;
+use crate::hosts::program::{Arguments, Change, LIB, LOCK, NGINX, PATIENCE, SHIFT, Script, Tenure, program, script};
+use crate::hosts::question::{MOST_DIRECT, path_of};
 use crate::hosts::remote::Apply;
+use crate::nouns::colour::Colour;
 use crate::nouns::inventory::Inventory;
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, Proof};
 use crate::nouns::record::What;
+use crate::nouns::side::Side;
 
 pub(super) const ARM: Script = script!("arm", LIB, NGINX, LOCK, SHIFT);
 
 /// He looks around so often, in seconds; sooner where he must act sooner.
 const LOOKS_EVERY_SECONDS: u64 = 5;
 
-/// Arms him to make whichever of these changes fits, after so many seconds without a word; without a number whoever is armed
-/// is called off.
-pub fn arm(inventory: &Inventory, tenure: &Tenure, back: &[FileChange], proof: &Proof, limit: Option<u64>) -> Change {
+/// Arms him to make whichever of these changes fits, which give all traffic to that side, after so many seconds without a word;
+/// without a number whoever is armed is called off.
+pub fn arm(
+    inventory: &Inventory,
+    tenure: &Tenure,
+    from: Colour,
+    (back, proof): (&[FileChange], &Proof),
+    limit: Option<u64>,
+) -> Change {
     let mut arguments = Arguments::new(inventory);
     arguments.container(&inventory.nginx);
     arguments.set("service", &inventory.service);
@@ -32,6 +42,11 @@ pub fn arm(inventory: &Inventory, tenure: &Tenure, back: &[FileChange], proof: &
     if let Some(change) = back.first() {
         written_and_proven(&mut arguments, inventory, change, proof);
     }
+    let (host, path) = (inventory.nginx.probe_host.as_deref(), path_of(inventory.nginx.probe.as_str()));
+    for server in inventory.app(from).servers.iter().take(MOST_DIRECT) {
+        arguments.get("direct", PATIENCE, host, &direct_url(server.as_str(), path));
+    }
+    arguments.lookups(inventory);
     Change(program(ARM, arguments, Duration::from_secs(20)))
 }
 
@@ -48,7 +63,8 @@ pub async fn run<F: Apply>(
     proof: &Proof,
     limit: Option<u64>,
 ) -> Outcome {
-    let change = arm(run.inventory, &run.tenure_on(host), back, proof, limit);
+    let from = run.colour(Side::From);
+    let change = arm(run.inventory, &run.tenure_on(host), from, (back, proof), limit);
     let off = "; without one: --dead-man off";
     let answer = match run.fleet.apply(host, &change).await {
         Ok(answer) => answer,
@@ -61,8 +77,18 @@ pub async fn run<F: Apply>(
             let detail = format!("dead man armed: all traffic goes back after {time} without a word");
             Outcome::done(detail).then(What::DeadMan { host: host.clone(), limit_seconds: Some(limit) })
         }
-        (0 | 41 | 42, None) => {
+        (0, None) => Outcome::done("no dead man").then(What::DeadMan { host: host.clone(), limit_seconds: None }),
+        // Nothing could be written there; where nobody was armed, nobody need be called off.
+        (41 | 42, None) if run.seen(host).is_some_and(|seen| !seen.dead_men.iter().any(|said| is_armed(said))) => {
             Outcome::done("no dead man").then(What::DeadMan { host: host.clone(), limit_seconds: None })
+        }
+        (41 | 42, None) => {
+            Outcome::failed("whoever is armed there cannot be called off: this run has no lock, or no record, there")
+        }
+        (43, _) => {
+            let record = answer.text("why").unwrap_or_default();
+            let what = "a dead man of another account is armed there, who does not see this run";
+            Outcome::failed(format!("{what}: sudo rm -r {record}"))
         }
         (40, _) => Outcome::failed(format!(
             "a dead man would not live there: systemd ends what an account leaves behind (KillUserProcesses=yes){off}"

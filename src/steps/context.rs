@@ -50,6 +50,7 @@ pub struct Locks {
 
 impl Locks {
     pub fn hold(&self, host: &HostName, held: Held) {
+        locked(&self.missed).remove(host);
         locked(&self.held).push((host.clone(), held));
     }
 
@@ -159,9 +160,9 @@ impl<'a, F> Context<'a, F> {
         self.tenure.under(self.seen_since.number(host))
     }
 
-    /// The same where a lock is taken once more: whoever has it by then came after us, and stays.
-    pub fn tenure_again(&self) -> Tenure {
-        Tenure { takes_over: TakesOver::Nobody, ..self.tenure.clone() }
+    /// The same where a lock is taken once more: whoever had one since came after us, and what he did stays.
+    pub fn tenure_again(&self, host: &HostName) -> Tenure {
+        Tenure { takes_over: TakesOver::Nobody, ..self.tenure_on(host) }
     }
 
     /// How often somebody asked us to stop.

@@ -34,6 +34,9 @@ pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChang
     arguments.set("service", &inventory.service);
     arguments.set("holder", &tenure.holder);
     arguments.set("take_over", tenure.takes_over.word());
+    if let Some(number) = tenure.number {
+        arguments.set("held_before", number);
+    }
     if let Some(change) = change.filter(|change| change.is_needed()) {
         candidate(&mut arguments, inventory, change);
     }
@@ -77,7 +80,7 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&Fi
 /// had it meanwhile, the run stops. Whether it is ours again.
 pub async fn take_again<F: Apply>(run: &Context<'_, F>, step: &Step) -> bool {
     let host = &step.host;
-    match run.fleet.hold(host, &prepare(run.inventory, &run.tenure_again(), None)).await {
+    match run.fleet.hold(host, &prepare(run.inventory, &run.tenure_again(host), None)).await {
         Ok((answer, held)) => {
             let (outcome, is_held) = outcome(run, step, &answer);
             match outcome.status {

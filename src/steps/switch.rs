@@ -209,6 +209,8 @@ impl Switch<'_> {
     fn as_before<F>(&self, run: &Context<'_, F>, otherwise: Balancer) -> What {
         match run.journal.production(|production| production.share_before(self.host)) {
             Some(share) => What::Balancer { host: self.host.clone(), state: Balancer::Shifted, share },
+            // What was to be taken back was not known to be there.
+            None if self.way == Way::Back => self.now(Balancer::Unknown),
             None => self.now(otherwise),
         }
     }
@@ -221,6 +223,9 @@ impl Switch<'_> {
     /// whatever is decided afterwards, such as whether to stop what was started for it, is decided by that.
     async fn judged<F: Ask>(&self, run: &Context<'_, F>, answer: &Answer) -> Outcome {
         let outcome = self.outcome(run, answer);
+        if Ended::with(answer.status) == Ended::Fenced && run.plan.is_gradual {
+            run.stop(format!("{}: another run took the lock; this one stops here", self.host));
+        }
         match Ended::with(answer.status) {
             Ended::FileChanged | Ended::Fenced => match observe::found_now(run, self.host).await {
                 Some(found) => outcome.then(found),
@@ -244,11 +249,16 @@ impl Switch<'_> {
         let not_begun = |detail: String| {
             Outcome::failed(format!("{detail}; nothing was changed")).then(self.as_before(run, self.way.not_begun()))
         };
+        // Somebody else has been there: what this run had made of it is not what it is.
+        let anothers = |detail: String| match (run.journal.production(|p| p.share_before(self.host)), self.way) {
+            (None, Way::Forth) => not_begun(detail),
+            (Some(_), _) | (None, Way::Back) => self.unknown(format!("{detail}; nothing was changed")),
+        };
         let put_back = |detail: String| Outcome::failed(detail).then(self.as_before(run, self.way.put_back()));
         let path = &self.change.path;
         match Ended::with(answer.status) {
             Ended::Proven => Outcome::done(self.says).then(self.now(self.way.done())),
-            Ended::FileChanged => not_begun(format!("{path} changed since it was read")),
+            Ended::FileChanged => anothers(format!("{path} changed since it was read")),
             Ended::NginxDown => not_begun("nginx is not running there".to_owned()),
             Ended::NotWritten => not_begun(format!("the new file cannot be written beside {path}: {}", said("steps"))),
             Ended::Refused => put_back(format!("{why}: {}; the old file is back", said("test"))),
@@ -257,7 +267,7 @@ impl Switch<'_> {
             Ended::Stuck => {
                 self.unknown(format!("{why}, and the old file could not be put back: {}", said("put_back")))
             }
-            Ended::Fenced => not_begun(format!("another run took the lock: {why}")),
+            Ended::Fenced => anothers(format!("another run took the lock: {why}")),
             Ended::Otherwise(status) => self.unknown(format!("the step ended with {status}: {}", said("steps"))),
         }
     }

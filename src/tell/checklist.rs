@@ -91,7 +91,10 @@ pub(super) fn steps(ending: &Ending, has_patterns: bool, entries: &[Entry]) -> V
     let mut steps: Vec<&str> = Vec::new();
     if begun(entries).is_some_and(|begun| begun.gradual.is_some()) {
         steps.push(match exit {
-            0 | 4 => "The other side still runs, and is the way back: stop it when nobody wants to go back any more.",
+            0 | 4 if ending.is_split() => {
+                "Both sides have traffic: go on with more steps, or take it back with `rollback-prod --reason '…'`."
+            }
+            0 | 4 => "The other side is left as it was: where it runs it is the way back, until nobody wants to go back any more.",
             3 => "All traffic is back where it was. Find out why the release was judged bad before it gets traffic again.",
             8 | 130 => "Traffic stands at the share above: go on with the command above, or take it back with `rollback-prod --reason '…'`.",
             1 => "Nothing was changed. Remove the cause named above, and see that `rollback-prod check` finds nothing.",

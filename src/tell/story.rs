@@ -70,6 +70,11 @@ impl Ending {
         self.production.share(host)
     }
 
+    /// Whether both sides have traffic by this run.
+    pub(super) fn is_split(&self) -> bool {
+        self.production.is_split()
+    }
+
     /// What became of the side that traffic left, on an app host; `None` where nobody touched it.
     pub(super) fn from(&self, host: &HostName) -> Option<AppState> {
         self.production.app(host, self.colour(Side::From))

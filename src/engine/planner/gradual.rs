@@ -39,8 +39,12 @@ impl<'a> Planner<'a> {
         }
         let is_split = ahead.iter().any(|share| share.is_split());
         self.check_sharing(host, nginx, path, text, is_split)?;
-        let home = match self.share_of(nginx, text) {
+        let found = self.share_of(nginx, text);
+        // Nothing but the last step is ahead: what was there is the way back, be it split. All of it there already is none.
+        let is_back_to_found = ahead == [Share::ALL] && found.is_some_and(|share| share != Share::NONE);
+        let home = match found {
             Some(Share::NONE) => text.to_owned(),
+            _ if is_back_to_found => text.to_owned(),
             _ => self.rewritten(host, nginx, (path, text), Share::NONE)?.text,
         };
         let change = |before: &str, after: &str| FileChange {
@@ -63,9 +67,15 @@ impl<'a> Planner<'a> {
             if share.is_split() && after != home {
                 back.push(change(&after, &home));
             }
-            let undo = match after == home {
-                true => Undo::NothingToUndo,
-                false => Undo::AllBack(Box::new(Action::Switch {
+            let undo = match (after == home, found) {
+                (true, _) => Undo::NothingToUndo,
+                (false, Some(found)) if is_back_to_found => Undo::Does(Box::new(Action::Switch {
+                    change: change(&after, &home),
+                    proof: self.proof(nginx, found),
+                    share: found,
+                    says: format!("{}, as before", self.shared(found)),
+                })),
+                (false, _) => Undo::AllBack(Box::new(Action::Switch {
                     change: change(&after, &home),
                     proof: back_proof.clone(),
                     share: Share::NONE,

@@ -42,7 +42,7 @@ pub(super) fn mail(
         // The same whenever it is sent: a mail that arrives twice is shown once.
         .message_id(Some(message_id(head.id)))
         .header(header::ContentType::TEXT_PLAIN);
-    if let Some(incident) = head.id.strip_suffix(".end") {
+    if let Some(incident) = head.id.trim_end_matches("-2").strip_suffix(".end") {
         let begin = message_id(&format!("{incident}.begin"));
         builder = builder.in_reply_to(begin.clone()).references(begin);
     }

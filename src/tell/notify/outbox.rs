@@ -59,6 +59,11 @@ pub(super) struct Item {
     is_sent: bool,
 }
 
+/// A message that was told already, told once more.
+fn again(id: &str) -> String {
+    format!("{id}-2")
+}
+
 /// What one kind of channel needs of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -144,7 +149,7 @@ impl Outbox {
         self.0.state().trouble.clone()
     }
 
-    /// Puts a message in for every channel. The same message is never put in twice.
+    /// Puts a message in for every channel. The same message is never put in twice; one that says something else by now is, once.
     pub fn post(&self, notify: &Notify, message: &Message) {
         for (key, channel) in keys(notify) {
             let payload = match channel {
@@ -155,11 +160,14 @@ impl Outbox {
                 Channel::Webhook { .. } => Payload::Webhook { body: message.webhook.clone() },
             };
             let mut state = self.0.state();
-            if state.items.iter().any(|item| item.id == message.id && item.channel == key) {
+            let of_it = |item: &&Item| item.channel == key && (item.id == message.id || item.id == again(&message.id));
+            let known = state.items.iter().filter(of_it).count();
+            if state.items.iter().any(|item| of_it(&item) && item.payload == payload) || known > 1 {
                 continue;
             }
+            // What was told is not true any more: it is told once more.
             let item = Item {
-                id: message.id.clone(),
+                id: if known == 0 { message.id.clone() } else { again(&message.id) },
                 channel: key,
                 service: message.service.clone(),
                 environment: message.environment.clone(),
