@@ -133,7 +133,7 @@ fn a_real_prometheus_is_asked_and_whatever_else_answers_there_is_no_data() {
     until("it has scraped them", || real.knows("increase(all_total%5B1m%5D)"));
     real.set("queue_depth 1\nbad_total 100\nall_total 200\n");
     until("they have grown", || real.knows("increase(bad_total%5B1m%5D)%3E50"));
-    watch("1m").exits(7).says("errors: 50.0 % of ").says("limit 5 %: bad");
+    watch("1m").exits(7).says("blue is bad: errors: ").says("limit 5 %: bad");
     // Several series are no number.
     config(&lab, &url, "[[judge.prometheus.query]]\nname = \"up\"\nexpr = \"{__name__=~'queue_depth|up'}\"\nmax = 1");
     watch("4s").exits(8).says("up: no data: the query gives 2 series, and not one number: sum() would");

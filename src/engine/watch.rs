@@ -127,15 +127,21 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     /// Where the traffic is back with whom it came from, it is asked whether he answers. He is not this run's to mend.
     pub(super) async fn look_at_what_was_put_back(&self) {
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));
-        let hosts: Vec<&HostName> = self.run.journal.production(|production| {
+        let is_gradual = self.run.plan.is_gradual;
+        let hosts: Vec<(&HostName, Colour)> = self.run.journal.production(|production| {
             let is_back = |host: &HostName| production.balancer(host) == Some(Balancer::PutBack);
             let balancers = self.run.plan.balancers.iter();
-            balancers.filter(|host| is_back(host) && !production.found_sending_to(host, to)).collect()
+            // A gradual switch mends nobody, so it asks whoever was there before, too.
+            let asked =
+                balancers.filter(|host| is_back(host) && (is_gradual || !production.found_sending_to(host, to)));
+            let was_to_alone =
+                |host: &HostName| production.found_sending_to(host, to) && !production.found_sending_to(host, from);
+            asked.map(|host| (host, if was_to_alone(host) { to } else { from })).collect()
         });
-        join_all(hosts.into_iter().map(|host| async move {
+        join_all(hosts.into_iter().map(|(host, colour)| async move {
             let look = self.look(&Sight { host, is_app: false, is_balancer: true }).await;
             if let Some(look) = look {
-                self.answers(host, from, look.complaint());
+                self.answers(host, colour, look.complaint());
             }
         }))
         .await;
