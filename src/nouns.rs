@@ -18,6 +18,7 @@ pub mod plan;
 pub mod production;
 pub mod record;
 pub mod redact;
+pub mod release;
 pub mod request;
 pub mod rules;
 pub mod share;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{
-    App, Channel, Contacts, Evidence, HealthWith, Host, Inventory, Layout, Nginx, Notify, Reach, Role, Run, Secret,
-    SshSettings, Targets, Verify,
+    App, Channel, Contacts, Evidence, HealthWith, Host, Inventory, Layout, Nginx, Notify, Reach, ReleaseSaid, Role,
+    Run, Secret, SshSettings, Targets, Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
 use rollback_prod::nouns::rules::{Bake, Judging, Rules};
@@ -447,6 +447,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         health: vec![],
         health_with: HealthWith::default(),
         log: None,
+        release: ReleaseSaid::Nowhere,
         run: Run::Systemd(UnitName::new("x.service").expect("a unit")),
         stop_timeout: Duration::from_secs(1),
     };

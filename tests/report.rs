@@ -59,6 +59,7 @@ impl Told {
             undoes: None,
             direction: Direction::to(Colour::Blue),
             traffic_stays: false,
+            releases: Some("green 1.4.0 → blue 1.3.2".to_owned()),
             gradual: None,
             oncall: Some("bob".into()),
             commander: None,
@@ -136,6 +137,7 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         service: "listings".into(),
         environment: "prod".into(),
         direction: Direction::to(Colour::Blue),
+        releases: None,
         is_forced: false,
         takes_over: TakesOver::Nobody,
         is_gradual: false,
@@ -160,6 +162,8 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
         listener_is_ours: Ok(true),
         health: vec![],
         log_bytes: Err(rollback_prod::hosts::facts::NoLog::NotAsked),
+        release: None,
+        program: None,
         supervision: Supervision::default(),
     };
     let seen = |name: &str| HostFacts {

@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "share",
             "rules",
             "redact",
+            "release",
             "inventory",
             "record",
             "production",

@@ -1,9 +1,9 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
 # Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status...
-# Takes: evidence... ports get... lookup... find=no also...
+# Takes: evidence... ports get... lookup... find=no also... release...
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name; a status is NAME and the command of
-# its supervisor; blue and green are as the config names their files; a lookup is a name that only nginx's container may know;
+# its supervisor; a release is COLOUR PORTS FILE EXE, for where to look for it; blue and green are as the config names their files; a lookup is a name that only nginx's container may know;
 # also are files that are changed with the first; find=yes tells all that nginx has loaded, and the files beside the one that is named.
 # Always ends with 0: a question that cannot be answered is a section that says so.
 green_marks=
@@ -473,8 +473,85 @@ local_facts() {
   }
   container_facts() {
     ask "$1.container" docker inspect --type container -f \
-      '{{.State.Running}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} {{.Id}} {{json .NetworkSettings.Ports}}' \
-      "$2"
+      '{{.State.Running}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}} {{.Id}} {{json .NetworkSettings.Ports}}
+{{.Image}} {{.Config.Image}} {{json .Config.Labels}}' "$2"
+  }
+
+  release() {
+    IFS=$rp_unit
+    set -f
+    # shellcheck disable=SC2086
+    set -- $1
+    set +f
+    unset IFS
+    section "$1.release"
+    if [ "$3" != - ]; then
+      bytes_of "$3"
+    else
+      printf '%s\n' "$rp_described" | runs "$2" "$4"
+    fi
+  }
+  # bytes_of FILE: its first ones, if it is a file. What an application may make of it must not hold us up.
+  bytes_of() { [ ! -f "$1" ] || timeout 1 head -c 512 "$1" 2>/dev/null; }
+  # runs PORTS EXE: of whoever listens on the ports, of what `described` says on standard input, the program with its digest,
+  # what is kept beside it as the one before, and a commit in a folder of his. Nobody listens: the program that the config names.
+  runs() {
+    rp_ports=$1 rp_program=$2 rp_pid=''
+    while IFS=$rp_unit read -r rp_port rp_chain rp_address rp_seen rp_rest; do
+      case $rp_ports in
+        *" $rp_port "*)
+          rp_pid=${rp_chain%%,*} rp_program=$rp_seen
+          break
+          ;;
+      esac
+    done
+    case $rp_program in
+      '' | - | '?') rp_program='' ;;
+      *' (deleted)') digest_of "${rp_program%' (deleted)'}" "/proc/$rp_pid/exe" ;;
+      *)
+        digest_of "$rp_program" "$rp_program"
+        digest_of "$rp_program.old" "$rp_program.old"
+        ;;
+    esac
+    rp_cwd=
+    [ -z "$rp_pid" ] || rp_cwd=$(readlink "/proc/$rp_pid/cwd" 2>/dev/null)
+    for rp_folder in "$rp_cwd" "${rp_program%/*}" "${rp_program%/*/*}"; do
+      [ -n "$rp_folder" ] || continue
+      rp_commit=$(commit_in "$rp_folder")
+      [ -n "$rp_commit" ] || continue
+      printf 'commit %s %s\n' "$rp_commit" "$rp_folder"
+      break
+    done
+  }
+  # digest_of NAME FILE
+  digest_of() {
+    [ -f "$2" ] && rp_sum=$(timeout 2 sha256sum "$2" 2>/dev/null) || return 0
+    printf 'program %s %s\n' "${rp_sum%%[!0-9a-f]*}" "$1"
+  }
+  # commit_in FOLDER: what a deploy wrote down, or what git has there.
+  commit_in() {
+    if [ -f "$1/REVISION" ]; then
+      word_in "$1/REVISION"
+    elif [ -f "$1/.git/HEAD" ]; then
+      rp_head=$(bytes_of "$1/.git/HEAD")
+      case $rp_head in
+        'ref: '*)
+          rp_ref=${rp_head#'ref: '}
+          if [ -f "$1/.git/$rp_ref" ]; then
+            word_in "$1/.git/$rp_ref"
+          else
+            # shellcheck disable=SC2016
+            ref=$rp_ref timeout 1 awk '$2 == ENVIRON["ref"] { print $1; exit }' "$1/.git/packed-refs" 2>/dev/null
+          fi
+          ;;
+        *) word_in "$1/.git/HEAD" ;;
+      esac
+    fi
+  }
+  # word_in FILE: its first word.
+  word_in() {
+    # shellcheck disable=SC2046
+    (set -f && set -- $(bytes_of "$1") && printf '%s' "${1-}")
   }
 
   # asked_of COLOUR WORD…: whether its supervisor says that it runs.
@@ -485,7 +562,7 @@ local_facts() {
     printf '%s' "$rp_asked"
   }
 
-  units='' kinds='' to='' to_ports='' to_run='' rp_sockets=''
+  units='' kinds='' to='' to_ports='' to_run='' rp_sockets='' rp_described=''
   wanted() {
     section evidence
     printf '%s\n' "$1"
@@ -507,6 +584,7 @@ local_facts() {
     # shellcheck disable=SC2046 # names of units
     case $kinds in *process*) mains_of $(several_in_one_unit "$rp_described") ;; esac
   fi
+  with_release each release
   # Only where it is down.
   for port in $to_ports; do
     case $rp_sockets in *"0A here $port "*) to_run='' ;; esac

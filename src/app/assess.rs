@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::Session;
 use super::watch::Serves;
-use crate::engine::planner;
-use crate::hosts::facts::Facts;
+use crate::engine::{doubts, planner};
+use crate::hosts::facts::{Facts, Seen};
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::journal::Journal;
@@ -17,7 +17,7 @@ use crate::judge::severity::{Advice, Assessment, Situation, assess};
 use crate::judge::sides::Sides;
 use crate::judge::verdict::judge;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::Role;
+use crate::nouns::inventory::{Host, Role};
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::What;
 use crate::nouns::rules::{Finding, Judgement, Opinion};
@@ -38,6 +38,7 @@ struct Rows<'r> {
     ill: &'r [String],
     mind: &'r [String],
     refusals: &'r [String],
+    releases: Option<String>,
 }
 
 impl Session<'_> {
@@ -60,12 +61,20 @@ impl Session<'_> {
             ill: ill.len(),
             hosts,
             way_back,
+            same_release: self.same_release(&facts),
         };
         let assessment = assess(&situation);
         let (refusals, _) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
         let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
         journal.record(What::Judged(Box::new(judgement.clone())));
-        let rows = Rows { assessment: &assessment, judgement: &judgement, ill: &ill, mind: &mind, refusals: &refusals };
+        let rows = Rows {
+            assessment: &assessment,
+            judgement: &judgement,
+            ill: &ill,
+            mind: &mind,
+            refusals: &refusals,
+            releases: doubts::releases(self.request.direction, &self.apps(&facts)),
+        };
         self.terminal.printable(&self.table(&rows, &journal));
         let severity = assessment.severity.map_or(String::new(), |severity| format!("{severity}: "));
         let (exit, next) = match assessment.advice {
@@ -123,9 +132,21 @@ impl Session<'_> {
         migrated.into_iter().chain(dumps).collect()
     }
 
+    /// Why blue is no other release than green, where that is proven.
+    fn same_release(&self, facts: &Facts) -> Option<String> {
+        let apps = self.apps(facts);
+        doubts::same_release(self.inventory(), self.request.direction, &apps).map(|doubt| doubt.why)
+    }
+
+    /// The app hosts that were reached.
+    fn apps<'s>(&'s self, facts: &'s Facts) -> Vec<(&'s Host, &'s Seen)> {
+        let hosts = self.inventory().with_role(Role::App);
+        hosts.filter_map(|host| Some((host, facts.seen(&host.name)?))).collect()
+    }
+
     /// What is wrong with green, by host; on how many hosts it was asked; and what is wrong with blue.
     fn health(&self, facts: &Facts) -> (Vec<String>, usize, Vec<String>) {
-        let apps = || self.inventory().with_role(Role::App).filter_map(|host| Some((host, facts.seen(&host.name)?)));
+        let apps = || self.apps(facts).into_iter();
         let wrong = |colour: Colour| {
             apps()
                 .filter(move |(_, seen)| !seen.app(colour).health.is_empty() && !seen.app(colour).is_healthy())
@@ -138,7 +159,7 @@ impl Session<'_> {
 
     /// One screen.
     fn table(&self, rows: &Rows<'_>, journal: &Journal<'_>) -> String {
-        let Rows { assessment, judgement, ill, mind, refusals } = rows;
+        let Rows { assessment, judgement, ill, mind, refusals, releases } = rows;
         let inventory = self.inventory();
         let mut text =
             format!("assessment of {} / {}, the last 10 minutes\n", inventory.service, inventory.environment);
@@ -146,6 +167,9 @@ impl Session<'_> {
             let _ = writeln!(text, "  {label:<12} {words}");
         };
         row("serving", &journal.production(Production::words));
+        if let Some(releases) = releases {
+            row("releases", releases);
+        }
         for finding in &judgement.findings {
             row(&finding.rule, &finding.words);
         }

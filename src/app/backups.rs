@@ -183,6 +183,7 @@ impl Session<'_> {
             environment: inventory.environment.to_string(),
             reason: "a drill of the newest dump".to_owned(),
             direction: self.request.direction,
+            releases: None,
             is_forced: self.request.is_forced,
             takes_over: TakesOver::Nobody,
             is_gradual: false,

@@ -190,6 +190,7 @@ impl Session<'_> {
             undoes: self.request.undo.as_ref().map(|undo| undo.incident.to_string()),
             direction: plan.direction,
             traffic_stays: !plan.moves_traffic(),
+            releases: plan.releases.clone(),
             restores: self
                 .request
                 .restore

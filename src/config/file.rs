@@ -300,6 +300,13 @@ pub struct AppTable {
     /// Its log, saved before it stops.
     #[schemars(example = &"/opt/listings/logs/green.log")]
     pub log: Option<String>,
+    /// What says which release it is: a file on the hosts, by its path, or what a URL answers: its first line, or `version` of
+    /// its JSON. Left out: its image's label, `REVISION` or git's commit in its folder, or its program's digest.
+    #[schemars(example = &"http://127.0.0.1:8081/version")]
+    pub release: Option<String>,
+    /// The header of that answer that says it, in the place of its body.
+    #[schemars(example = &"X-Version")]
+    pub release_header: Option<String>,
     /// What keeps it running: exactly one of `systemd`, `docker`, `compose`, `process`, `command`.
     #[schemars(example = serde_json::json!({ "systemd": "listings-green.service" }))]
     pub run: Option<RunTable>,
@@ -314,6 +321,8 @@ impl Default for AppTable {
             health: Vec::new(),
             health_with: None,
             log: None,
+            release: None,
+            release_header: None,
             run: None,
             stop_timeout: default::STOP_TIMEOUT.into(),
         }

@@ -1,11 +1,14 @@
 //! What speaks against beginning, or for saying something first, that the planner need not know how to tell: from facts to
 //! refusals, hints and notes. Pure, and never decides what is done instead.
 
-use crate::hosts::facts::{AppFacts, Lack, Listener, NginxFacts, Origin, Seen};
+use std::collections::BTreeSet;
+
+use crate::hosts::facts::{AppFacts, Lack, Listener, NginxFacts, Origin, ProgramSeen, Seen};
 use crate::nginx::{Clues, Rewritten, find};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Run};
 use crate::nouns::names::ServerAddress;
+use crate::nouns::release;
 use crate::nouns::side::{Direction, Side};
 
 /// A reason against beginning: what is so, and the command to type.
@@ -118,6 +121,91 @@ pub fn cannot_start(app: &App, host: &Host, facts: &AppFacts) -> Vec<Doubt> {
         Doubt { why, hint: Some(format!("ssh {} {look}", host.ssh)) }
     };
     facts.supervision.lacks.iter().map(doubt).collect()
+}
+
+/// What both sides run, as far as it is known: `green 1.4.0 → blue 1.3.2`.
+pub fn releases(direction: Direction, apps: &[(&Host, &Seen)]) -> Option<String> {
+    let of = |side: Side| {
+        let colour = direction.colour(side);
+        let known = apps.iter().filter_map(|(host, seen)| Some((&host.name, seen.app(colour).release.as_ref()?)));
+        (colour, release::names(known))
+    };
+    match (of(Side::From), of(Side::To)) {
+        ((_, None), (_, None)) => None,
+        ((from, was), (to, shall)) => {
+            let said = |name: Option<String>| name.unwrap_or_else(|| "(release not known)".to_owned());
+            Some(format!("{from} {} → {to} {}", said(was), said(shall)))
+        }
+    }
+}
+
+/// Both sides are proven to run the same release on every host: to move traffic between them would change nothing.
+pub fn same_release(inventory: &Inventory, direction: Direction, apps: &[(&Host, &Seen)]) -> Option<Doubt> {
+    let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
+    let whys: Option<Vec<(&Host, String)>> = apps
+        .iter()
+        .map(|(host, seen)| {
+            let (theirs, other) = (seen.app(to), seen.app(from));
+            if let (Some(release), Some(same)) = (&theirs.release, &other.release)
+                && release.is(same)
+            {
+                return Some((*host, format!("{to} and {from} both run {}", release.name)));
+            }
+            // A deploy that made what serves the next way back, and kept what was: what is called blue is green's release.
+            let (program, same) = (theirs.program.as_ref()?, other.program.as_ref()?);
+            let older = program.older.as_ref().filter(|_| is_copy(program, same))?;
+            Some((*host, format!("{to}'s {} is {from}'s {}; what it was before is {older}", program.path, same.path)))
+        })
+        .collect();
+    let whys = whys.filter(|whys| !whys.is_empty())?;
+    let (host, why) = whys.first()?;
+    let older = apps.iter().find_map(|(_, seen)| {
+        let program = seen.app(to).program.as_ref()?;
+        Some((program.path.as_str(), program.older.as_deref()?))
+    });
+    let hint = older.map(|(path, older)| {
+        let start = match &inventory.app(to).run {
+            Run::Systemd(unit) => format!("sudo systemctl restart {unit}"),
+            Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } | Run::Command(_) => {
+                format!("stop {to}; a rollback starts it")
+            }
+        };
+        format!(
+            "put it back on each host, and {start}: ssh {} cp -a {older} {path}.new '&&' mv {path}.new {path}",
+            host.ssh
+        )
+    });
+    Some(Doubt { why: format!("{why}: to go there would change nothing"), hint })
+}
+
+/// Whether two programs are one that was copied.
+fn is_copy(program: &ProgramSeen, other: &ProgramSeen) -> bool {
+    program.digest == other.digest && program.path != other.path
+}
+
+/// What an operator should know of the releases: hosts that differ, and sides that nothing tells apart.
+pub fn release_notes(direction: Direction, apps: &[(&Host, &Seen)]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
+    for colour in [to, from] {
+        let names: BTreeSet<&str> =
+            apps.iter().filter_map(|(_, seen)| Some(seen.app(colour).release.as_ref()?.name.as_str())).collect();
+        if names.len() > 1 {
+            let known = apps.iter().filter_map(|(host, seen)| Some((&host.name, seen.app(colour).release.as_ref()?)));
+            let each = release::names(known).unwrap_or_default();
+            notes.push(format!("{colour} is not the same release everywhere: {each}"));
+        }
+    }
+    let is_same = |seen: &Seen| {
+        let (Some(program), Some(other)) = (&seen.app(to).program, &seen.app(from).program) else { return false };
+        is_copy(program, other)
+    };
+    if !apps.is_empty() && apps.iter().all(|(_, seen)| is_same(seen)) {
+        notes.push(format!(
+            "{to} and {from} are copies of one program: unless they are started in another way, a rollback changes nothing"
+        ));
+    }
+    notes
 }
 
 /// What speaks against the probe as it was answered just now, before anything is changed. Where a colour that hangs may be
@@ -317,6 +405,8 @@ mod tests {
             listener_is_ours: Ok(true),
             health: vec![],
             log_bytes: Err(NoLog::NotAsked),
+            release: None,
+            program: None,
             supervision: Supervision { group: group.into(), ..Supervision::default() },
         }
     }

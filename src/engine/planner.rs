@@ -180,6 +180,7 @@ impl<'a> Planner<'a> {
             let verified = self.all_of(&[&self.balancers, &self.apps]);
             stages.extend(verified.into_iter().map(|(host, _)| (StageName::Verify, self.verify(host, &sides))));
         }
+        self.check_releases();
         self.lock_the_rest(&mut stages, &databases);
         self.database(&mut stages);
         let mut stages = stages.in_order();
@@ -192,6 +193,7 @@ impl<'a> Planner<'a> {
             environment: self.inventory.environment.to_string(),
             reason: self.request.reason.clone(),
             direction: self.direction(),
+            releases: self.moves_traffic().then(|| doubts::releases(self.direction(), &self.apps)).flatten(),
             is_forced: self.request.is_forced,
             takes_over: self.request.takes_over,
             is_gradual: self.request.gradual.is_some(),
@@ -444,6 +446,19 @@ impl<'a> Planner<'a> {
             ),
             (StageName::Drain, self.drain_step(host, Reach::OwnHost)),
         ])
+    }
+
+    /// A rollback to what is no other release changes nothing. An undo goes back to what was, whatever that is.
+    fn check_releases(&mut self) {
+        if self.request.undo.is_some() || !self.moves_traffic() {
+            return;
+        }
+        let doubt = doubts::same_release(self.inventory, self.direction(), &self.apps);
+        if let Some(Doubt { why, hint }) = doubt {
+            self.refuse_unless_forced(None, why, hint);
+        } else {
+            self.notes.extend(doubts::release_notes(self.direction(), &self.apps));
+        }
     }
 
     fn lock_step(&self, host: &Host, candidate: Option<FileChange>) -> Step {

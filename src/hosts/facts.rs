@@ -11,6 +11,7 @@ mod host;
 mod http;
 mod mark;
 mod nginx;
+mod release;
 mod sockets;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_stop
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
 pub use self::nginx::{IN_CONTAINER, NginxFacts, loaded_files, serving};
+pub use self::release::ProgramSeen;
 pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;

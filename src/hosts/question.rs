@@ -7,7 +7,7 @@ use super::program::{
     Arguments, LIB, NGINX, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
 };
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Host, Inventory, Layout, Role, Run};
+use crate::nouns::inventory::{App, Host, Inventory, Layout, ReleaseSaid, Role, Run};
 use crate::nouns::names::{RemotePath, ServerAddress};
 use crate::nouns::side::{Direction, Side};
 
@@ -67,6 +67,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         }
         for (colour, app) in [(Colour::Blue, &inventory.blue), (Colour::Green, &inventory.green)] {
             arguments.set("colour", colour_words(colour, direction.side(colour), app).join(UNIT));
+            release_words(&mut arguments, colour, patience(colour), app);
             if let Run::Command(commands) = &app.run {
                 arguments.set("status", format!("{colour}{UNIT}{}", commands.status.join(UNIT)));
             }
@@ -145,6 +146,25 @@ fn colour_words(colour: Colour, side: Side, app: &App) -> Vec<String> {
     let colour = colour.to_string();
     let words = [&colour, run.kind, run.name, run.file, run.project, log, &folder, &program, exe, &ports];
     words.map(str::to_owned).to_vec()
+}
+
+/// What says which release a colour is: where to look for it, or whom to ask.
+fn release_words(arguments: &mut Arguments, colour: Colour, patience: u64, app: &App) {
+    let file = match &app.release {
+        ReleaseSaid::ByUrl { url, .. } => {
+            return arguments.health(&format!("{colour}.release"), patience, app, url.as_str());
+        }
+        ReleaseSaid::InFile(file) => file.as_str(),
+        ReleaseSaid::Nowhere => "-",
+    };
+    let exe = match &app.run {
+        // Its image says it.
+        Run::Docker(_) | Run::Compose { .. } if file == "-" => return,
+        Run::Process { exe, .. } => exe.as_str(),
+        Run::Docker(_) | Run::Compose { .. } | Run::Systemd(_) | Run::Command(_) => "-",
+    };
+    let words = [&colour.to_string(), &hex_ports(app.ports()), file, exe];
+    arguments.set("release", words.join(UNIT));
 }
 
 /// What a line for `sh -c` names before anything in it could be something else than it seems: `cd FOLDER &&`, and the path

@@ -22,6 +22,8 @@ pub struct Situation<'a> {
     pub hosts: usize,
     /// What is wrong with the side that one would go back to, by host.
     pub way_back: Vec<String>,
+    /// Why it is no other release, where that is proven.
+    pub same_release: Option<String>,
 }
 
 /// What follows.
@@ -64,6 +66,7 @@ pub fn assess(situation: &Situation<'_>) -> Assessment {
     let severity = severity(situation);
     let mut against: Vec<String> =
         situation.way_back.iter().map(|why| format!("{other} is no way back: {why}")).collect();
+    against.extend(situation.same_release.clone());
     if is_of_both(situation) {
         against.push(format!(
             "{other} is as bad at the same time: it is not the release, and a rollback will not help; look at what both share \
@@ -143,6 +146,7 @@ mod tests {
             ill: 0,
             hosts: 2,
             way_back: Vec::new(),
+            same_release: None,
         }
     }
 
@@ -180,6 +184,9 @@ mod tests {
         let assessment = assess(&dead);
         assert_eq!((assessment.advice, assessment.severity), (Advice::DoNot, Some(Severity::P1)));
         assert_eq!(assessment.against, ["blue is no way back: web1 gives no answer"]);
+        let same = "blue and green both run 1.4.0: to go there would change nothing";
+        let assessment = assess(&Situation { same_release: Some(same.to_owned()), ..situation(&bad, 300, 0) });
+        assert_eq!((assessment.advice, assessment.against.as_slice()), (Advice::DoNot, &[same.to_owned()][..]));
         let gone = Situation { gets_traffic: false, ..situation(&bad, 300, 0) };
         assert!(assess(&gone).answer.contains("gets no traffic"));
     }

@@ -132,9 +132,23 @@ pub struct App {
     pub health: Vec<HttpUrl>,
     pub health_with: HealthWith,
     pub log: Option<RemotePath>,
+    pub release: ReleaseSaid,
     pub run: Run,
     /// After SIGTERM this long, then SIGKILL.
     pub stop_timeout: Duration,
+}
+
+/// What says which release a colour is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReleaseSaid {
+    /// The config does not say: what can be found of its image, its folder or its program.
+    Nowhere,
+    InFile(RemotePath),
+    /// In the answer's body, or in one of its headers.
+    ByUrl {
+        url: HttpUrl,
+        header: Option<String>,
+    },
 }
 
 /// What the health of a colour is asked with, and which answers are good.

@@ -27,6 +27,8 @@ pub struct Plan {
     /// Where traffic goes and where it comes from.
     #[serde(rename = "to")]
     pub direction: Direction,
+    /// What both sides run: `green 1.4.0 → blue 1.3.2`; `None` where neither is known.
+    pub releases: Option<String>,
     /// Whether refusals that `--force` names were passed over, and guards that name it are.
     pub is_forced: bool,
     /// From whom the lock is also taken while his run lives.
@@ -525,6 +527,9 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan of {} for {} / {}", self.id, self.service, self.environment)?;
+        if let Some(releases) = &self.releases {
+            writeln!(f, "  {releases}")?;
+        }
         let told = self.stages.iter().map(|stage| (stage, stage.told().collect::<Vec<_>>()));
         for (number, (stage, steps)) in told.filter(|(_, steps)| !steps.is_empty()).enumerate() {
             let hosts: Vec<&str> = steps.iter().map(|step| step.host.as_str()).collect();

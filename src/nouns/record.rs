@@ -182,6 +182,9 @@ pub struct Begun {
     /// Whether it is only the database's turn.
     #[serde(default)]
     pub traffic_stays: bool,
+    /// What both sides ran when it began: `green 1.4.0 → blue 1.3.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub releases: Option<String>,
     pub oncall: Option<String>,
     pub commander: Option<String>,
     pub targets_ms: Vec<(String, u64)>,

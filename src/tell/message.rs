@@ -66,6 +66,7 @@ struct Notice {
     status: &'static str,
     severity: Option<String>,
     reason: String,
+    releases: Option<String>,
     production: String,
     next: Option<String>,
     /// What is not done; at most three, then how many more.
@@ -135,6 +136,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
         status: Standing::Mitigating.word(),
         severity: begun.and_then(|begun| begun.severity.clone()),
         reason: said(|begun| &begun.reason),
+        releases: begun.and_then(|begun| begun.releases.clone()),
         production: match towards(entries) {
             to if begun.is_some_and(|begun| begun.gradual.is_some()) => {
                 format!("{to} gets its first share of {} now", plural(hosts.len(), "balancer"))

@@ -47,6 +47,8 @@ struct Report {
     /// One sentence or two: when, what, how fast.
     summary: String,
     reason: String,
+    /// What both sides ran.
+    releases: Option<String>,
     /// The reason as typed, where Markdown had to change it.
     reason_verbatim: Option<String>,
     severity: Option<String>,
@@ -175,6 +177,7 @@ fn report(story: &Story<'_>) -> Report {
         summary: summary(story, &ending, &clock),
         reason_verbatim: (redact::markdown(&reason) != reason).then(|| reason.clone()),
         reason,
+        releases: begun.and_then(|begun| begun.releases.clone()),
         severity: begun.and_then(|begun| begun.severity.clone()),
         operator: said(|begun| &begun.operator),
         laptop: said(|begun| &begun.laptop),

@@ -93,7 +93,8 @@ fn app(app: &AppFacts) -> String {
         Ok(false) => "; ANOTHER PROCESS listens on its port",
         Ok(true) | Err(_) => "",
     };
-    format!("{}; {health}{foreign}", app.state)
+    let release = app.release.as_ref().map_or(String::new(), |release| format!("{}; ", release.name));
+    format!("{release}{}; {health}{foreign}", app.state)
 }
 
 /// The same for scripts: one text of JSON for each host.
@@ -108,7 +109,8 @@ pub fn json(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>) 
             let app = |colour: Colour| {
                 seen.filter(|_| host.is(Role::App)).map(|seen| {
                     let app = seen.app(colour);
-                    json!({ "running": app.is_running.as_ref().ok(), "healthy": app.is_healthy(), "state": app.state })
+                    json!({ "running": app.is_running.as_ref().ok(), "healthy": app.is_healthy(), "state": app.state,
+                            "release": app.release.as_ref().map(|release| &release.name) })
                 })
             };
             json!({

@@ -279,6 +279,7 @@ fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
         undoes: request.undo.as_ref().map(|undo| undo.incident.to_string()),
         direction: plan.direction,
         traffic_stays: false,
+        releases: None,
         gradual: request.gradual.as_ref().map(|_| Repeat { command: "switch --to blue".into(), last: Share::ALL }),
         restores: None,
         oncall: None,

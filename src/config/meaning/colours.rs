@@ -6,7 +6,7 @@ use super::words::optional;
 use crate::config::file;
 use crate::config::tree::ALTERNATIVES;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Commands, Header, HealthWith, Reach, Run, Secret};
+use crate::nouns::inventory::{App, Commands, Header, HealthWith, Reach, ReleaseSaid, Run, Secret};
 use crate::nouns::names::{ContainerName, RemotePath, ServerAddress, UnitName};
 
 /// What a colour is made of: `None` is missing or wrong, and reported.
@@ -33,6 +33,7 @@ impl Meaning<'_, '_, '_> {
             None => Some(HealthWith::default()),
         };
         let log = optional(&app.log, |word| self.word(&at("log"), word, RemotePath::new));
+        let release = self.release(colour, app);
         let stop_timeout = self.wait(&at("stop_timeout"), &app.stop_timeout);
         let (servers, run) = (site.servers?, site.run?);
         // A name without a dot is one of a network of containers, and each host has its own.
@@ -47,9 +48,37 @@ impl Meaning<'_, '_, '_> {
             health: health?,
             health_with: health_with?,
             log: log.ok()?,
+            release: release?,
             run,
             stop_timeout: stop_timeout?,
         })
+    }
+
+    /// What says which release it is: a path, or a URL with the header that counts.
+    fn release(&mut self, colour: Colour, app: &file::AppTable) -> Option<ReleaseSaid> {
+        let (path, header) = (format!("{colour}.release"), format!("{colour}.release_header"));
+        let is_url = app.release.as_ref().is_some_and(|text| text.contains("://"));
+        if app.release_header.is_some() && !is_url {
+            self.wrong(&header, "only the answer of a URL has headers").hint =
+                Some(format!("{colour}.release = \"http://…\" says which answer is meant"));
+            return None;
+        }
+        match &app.release {
+            None => Some(ReleaseSaid::Nowhere),
+            Some(text) if is_url => {
+                let url = self.url(&path, text);
+                let header = optional(&app.release_header, |name| {
+                    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                    if !is_name {
+                        self.wrong(&header, format!("{name:?} is not the name of a header")).hint =
+                            Some("for example \"X-Version\"".into());
+                    }
+                    is_name.then(|| name.to_owned())
+                });
+                Some(ReleaseSaid::ByUrl { url: url?, header: header.ok()? })
+            }
+            Some(text) => self.word(&path, text, RemotePath::new).map(ReleaseSaid::InFile),
+        }
     }
 
     fn health_with(&mut self, path: &str, table: &file::HealthWithTable) -> Option<HealthWith> {

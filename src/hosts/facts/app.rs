@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::ground;
+use super::release::{self, ProgramSeen};
 use super::sockets::is_reached;
 use super::{Get, Lack, Listener, NotKnown, read_listeners, sockets};
 use crate::hosts::answer::Answer;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Inventory, Run};
+use crate::nouns::release::Release;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct AppFacts {
@@ -26,6 +28,9 @@ pub struct AppFacts {
     pub health: Vec<Health>,
     /// Size in bytes of its log, where we may read it.
     pub log_bytes: Result<u64, NoLog>,
+    /// What it runs, as far as that can be told.
+    pub release: Option<Release>,
+    pub program: Option<ProgramSeen>,
     pub supervision: Supervision,
 }
 
@@ -228,7 +233,19 @@ pub(super) fn read(
     let was_asked = gets.keys().any(|name| name.starts_with(&format!("{colour}.health.")));
     let health = if was_asked { read_health(app, gets) } else { Vec::new() };
     let log_bytes = log_size(&answer.text(&format!("{colour}.log")).unwrap_or_default());
-    AppFacts { is_running, state, listeners, port_is_open, listener_is_ours, health, log_bytes, supervision }
+    let (release, program) = release::read(app, answer, gets);
+    AppFacts {
+        is_running,
+        state,
+        listeners,
+        port_is_open,
+        listener_is_ours,
+        health,
+        log_bytes,
+        release,
+        program,
+        supervision,
+    }
 }
 
 /// A path, and on the next line what `log_facts` says of it.
@@ -260,8 +277,9 @@ fn log_size(said: &str) -> Result<u64, NoLog> {
     })
 }
 
-/// The ports of the host in what docker says of a container's, as JSON.
+/// The ports of the host in what docker says of a container's, as JSON on its first line.
 fn published_ports(said: &str) -> Vec<u16> {
+    let said = said.trim_start().lines().next().unwrap_or_default();
     said.split("\"HostPort\":\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect()
 }
 
