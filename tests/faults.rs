@@ -643,8 +643,9 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     second.holds(unit(lab, HOST, "listings-green") != "active", &format!("{name}: green is stopped"));
     let mut left = leftovers(lab, HOST);
     if moment == Hold {
-        // Who was armed ends once he has seen for a while that it is not his any more.
-        until(&format!("{name}: nothing of ours is left: {left}"), || {
+        // Who was armed ends once he has seen for a while that it is not his any more: a minute and a half where the share that
+        // he was armed for came between two of his looks.
+        until_within(150, &format!("{name}: nothing of ours is left: {left}"), || {
             left = leftovers(lab, HOST);
             left.is_empty()
         });

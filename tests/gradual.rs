@@ -81,7 +81,7 @@ fn traffic_moves_share_by_share_and_a_bad_release_is_taken_back() {
     moved.holds(read(&lab, "web1", FILE) == rolled_back(&before), "the file is what a rollback would have made of it");
     let report = kept(&lab, "INCIDENT_REPORT.md");
     moved.holds(report.contains("100 % of the traffic on blue") && report.contains("## Judgement"), &report);
-    until("the dead man has ended by himself", || nobody_is_armed(&lab, "web1"));
+    until_within(150, "the dead man has ended by himself", || nobody_is_armed(&lab, "web1"));
 
     // It is taken back as a rollback is, byte for byte; and goes there once more, all at once.
     let undone = run(&lab, &["undo"]);

@@ -66,10 +66,16 @@ run.systemd = "listings-green.service"
 
 /// Waits until something is true; a minute is more than anything in a lab takes, and is waited out by a failure only.
 #[track_caller]
-pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub fn until(what: &str, is_true: impl FnMut() -> bool) {
+    until_within(60, what, is_true);
+}
+
+/// As `until`, for what takes its own time: so many seconds.
+#[track_caller]
+pub fn until_within(seconds: u64, what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     while !is_true() {
-        assert!(Instant::now() < deadline, "after a minute it is still not so: {what}");
+        assert!(Instant::now() < deadline, "after {seconds} s it is still not so: {what}");
         // Short beside what is waited for, and long enough that many who wait leave the cores to the hosts.
         std::thread::sleep(Duration::from_millis(15));
     }
