@@ -5,6 +5,7 @@ mod assess;
 mod backups;
 mod load;
 mod look;
+mod partial;
 mod rollback;
 mod switch;
 mod undo;
@@ -29,17 +30,30 @@ use crate::nouns::plan::{Plan, RestoreWish, TablesWish, TakesOver};
 use crate::nouns::production::Verdict;
 use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
+use crate::steps::about::AboutRun;
+use crate::steps::change;
 use crate::steps::observe::observe;
 use crate::tell::manual;
 use crate::tell::terminal::{Ending, Terminal};
 
 /// Runs what was asked for; the result is the exit code.
 pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
-    let id =
-        incident_id(clock, if matches!(cli.command, Some(Command::Switch { .. })) { "switch" } else { "rollback" });
+    let id = incident_id(
+        clock,
+        match &cli.command {
+            Some(Command::Switch { .. }) => "switch",
+            Some(Command::Partial { .. }) => "partial",
+            _ => "rollback",
+        },
+    );
     let is_rollback = matches!(
         cli.command,
-        None | Some(Command::Undo { .. } | Command::Switch { .. } | Command::Watch { rollback: true, .. })
+        None | Some(
+            Command::Undo { .. }
+                | Command::Switch { .. }
+                | Command::Partial { .. }
+                | Command::Watch { rollback: true, .. }
+        )
     );
     let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
     if let Some(text) = text_of(&cli.command) {
@@ -67,10 +81,18 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             Ok(undoing) => undo::request(request, undoing, insistence),
             Err(why) => return refuse(&terminal, clock, &why),
         },
+        // Every change is looked at, whether anybody asked for it or not.
+        Some(Command::Check) => {
+            let changes = loaded.inventory.changes.iter().map(|change| change.name.clone()).collect();
+            Request { changes, ..request }
+        }
+        Some(Command::Partial { .. }) => match partial::request(request, &loaded.inventory, &cli.command) {
+            Ok(request) => request,
+            Err(problem) => return usage(&terminal, clock, &[problem], None),
+        },
         None
         | Some(
             Command::Status
-            | Command::Check
             | Command::Assess
             | Command::Backups { .. }
             | Command::Manual
@@ -96,8 +118,10 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         }
         Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
         None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
-        Some(Command::Switch { dry_run: true, .. }) => session.dry_run(ReadOnly::new(ssh)).await,
-        None | Some(Command::Undo { .. } | Command::Switch { .. }) => {
+        Some(Command::Switch { dry_run: true, .. } | Command::Partial { dry_run: true, .. }) => {
+            session.dry_run(ReadOnly::new(ssh)).await
+        }
+        None | Some(Command::Undo { .. } | Command::Switch { .. } | Command::Partial { .. }) => {
             session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await
         }
         Some(Command::Assess) => session.assess(ReadOnly::new(ssh)).await,
@@ -127,9 +151,20 @@ impl Session<'_> {
         &self.loaded.inventory
     }
 
+    /// Everything that is true of the hosts, and how the changes stand that were asked for.
+    async fn observe(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Facts {
+        let mut facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
+        if !self.request.changes.is_empty() {
+            let about = AboutRun::of_request(self.request, self.inventory());
+            let (names, redactor) = (&self.request.changes, self.redactor());
+            facts.changes = change::look(fleet, self.inventory(), &facts, names, &about, &redactor).await;
+        }
+        facts
+    }
+
     /// The first half of a rollback, and of a dry run: what is, what shall be, and whether that is safe.
     async fn prepare(&self, fleet: &impl Ask, journal: &Journal<'_>) -> (Facts, Result<Plan, Vec<Refusal>>) {
-        let facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
+        let facts = self.observe(fleet, journal).await;
         let plan = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template);
         let plan = match plan {
             Ok(plan) if plan.is_gradual => switch::can_be_judged(fleet, self.inventory(), &facts, plan).await,
@@ -200,6 +235,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             | Command::Assess
             | Command::Watch { .. }
             | Command::Switch { .. }
+            | Command::Partial { .. }
             | Command::Undo { .. }
             | Command::Backups { .. }
             | Command::Manual,
@@ -227,6 +263,12 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
     {
         let line = format!("rollback-prod switch --to {to} --reason \"release 1.4\"");
         return Err(("a switch needs a reason; it is the consent to move traffic".into(), Some(line)));
+    }
+    if let Some(Command::Partial { reason, dry_run: false, changes, .. }) = &cli.command
+        && reason.as_deref().is_none_or(|reason| reason.trim().is_empty())
+    {
+        let line = format!("rollback-prod partial {} --reason \"…\"", changes.join(" "));
+        return Err(("a partial rollback needs a reason; it is the consent to make it".into(), Some(line)));
     }
     let has_reason = cli.rollback.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
     if cli.command.is_none() && !has_reason && !cli.rollback.dry_run {
@@ -270,6 +312,8 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         is_forced: flags.insistence.force,
         takes_over: if flags.insistence.take_over { TakesOver::Anybody } else { TakesOver::Switch },
         bake: flags.bake.or_else(|| inventory.bake.is_always.then_some(inventory.bake.lasts)),
+        changes: partial::named("--with", &flags.with, inventory)?,
+        is_partial: false,
         restore,
         undo: None,
         gradual: None,

@@ -51,6 +51,9 @@ pub struct RollbackFlags {
     /// Of those tables, let their triggers fire
     #[arg(long, requires = "restore_tables")]
     pub fire_triggers: bool,
+    /// What else of the release goes back with it, by the names of the config's changes
+    #[arg(long, value_name = "CHANGE,…", value_delimiter = ',')]
+    pub with: Vec<String>,
     /// The dump to restore instead of the one that would be chosen
     #[arg(long, value_name = "FILE", requires = "restore")]
     pub backup: Option<String>,
@@ -152,7 +155,21 @@ pub enum Command {
         #[command(flatten)]
         insistence: Insistence,
     },
-    /// Take one rollback back: database first, then traffic
+    /// What else a release changed goes back: files, flags, whatever the config calls a change; traffic stays
+    Partial {
+        /// The changes, by their names in the config
+        #[arg(required = true, value_name = "CHANGE")]
+        changes: Vec<String>,
+        /// Why; it is the consent to make them
+        #[arg(long = "reason", id = "partial_reason", value_name = "TEXT")]
+        reason: Option<String>,
+        /// Connect, read, check, show the plan, and stop: nothing is changed or left anywhere
+        #[arg(long = "dry-run", id = "partial_dry_run")]
+        dry_run: bool,
+        #[command(flatten)]
+        insistence: Insistence,
+    },
+    /// Take one run back, a rollback, a switch or a partial one: database first, then traffic
     Undo {
         /// The incident; the last one when left out
         incident: Option<String>,
@@ -226,6 +243,7 @@ impl RollbackFlags {
         self.reason.is_some()
             || self.restore_db
             || !self.restore_tables.is_empty()
+            || !self.with.is_empty()
             || self.backup.is_some()
             || self.dry_run
             || self.severity.is_some()

@@ -2,8 +2,9 @@
 //!
 //! In: what was asked for and what is. Out: a plan or every reason against one ([`planner`], [`doubts`], [`remarks`]),
 //! read once more by somebody who did not write it ([`safety`]), and then carried out to the letter ([`run`]), while
-//! somebody looks that somebody serves ([`watch`]), or share by share, each one judged (`gradual`, [`hold`]).
+//! somebody looks that somebody serves ([`watch`]), or share by share, each one judged (`gradual`, [`hold`]); `changes` is what else goes back.
 
+mod changes;
 pub mod doubts;
 mod gradual;
 pub mod hold;

@@ -6,6 +6,7 @@
 //!
 //! [`plan`] is what shall be done, [`consent`] the value that says somebody wants just that, [`record`] what was done.
 
+pub mod change;
 pub mod clock;
 pub mod colour;
 pub mod consent;
@@ -21,6 +22,7 @@ pub mod redact;
 pub mod release;
 pub mod request;
 pub mod rules;
+pub mod secret;
 pub mod share;
 pub mod side;
 pub mod units;

@@ -14,12 +14,17 @@
 //! | stop | [`stop`] | `stop.sh` |
 //! | verify | [`verify`] | `health.sh`, `access.sh` |
 //! | hold | [`measure`], [`prometheus`] | `count.sh`, `config.sh`, `complaints.sh` |
+//! | change, hook | [`change`], [`hook`], [`here`] | `change.sh`, `standing.sh` |
 //! | load, swap, take back | [`restore`] | those of [`programs`] |
 
+pub mod about;
 pub mod again;
 pub mod arm;
+pub mod change;
 pub mod context;
 pub mod drain;
+pub mod here;
+pub mod hook;
 pub mod lock;
 pub mod measure;
 pub mod merge;
@@ -52,6 +57,8 @@ const STEPS: &[Script] = &[
     measure::COMPLAINTS,
     start::START,
     stop::STOP,
+    change::CHANGE,
+    change::STANDING,
 ];
 
 /// Every script that is sent to hosts. For the tests that hold them to POSIX.

@@ -331,7 +331,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     (
         "",
         "timeout = \"5s\"",
-        &["rollback.toml:14:1: unknown key \"timeout\": it belongs to [drain], [verify], [evidence] or [notify]"],
+        &["rollback.toml:14:1: unknown key \"timeout\": it belongs to [drain], [verify], [change.NAME], [[hook]], [evidence] or [notify]"],
     ),
     (
         "",
@@ -1194,6 +1194,7 @@ fn the_schema_names_only_required_keys_that_it_has_and_describes_every_key() {
             assert!(inner["description"].is_string(), "{path}.{key} has no description");
             walk(inner, &format!("{path}.{key}"));
             walk(&inner["items"], &format!("{path}.{key}[]"));
+            walk(&inner["additionalProperties"], &format!("{path}.{key}.NAME"));
         }
         if properties.is_some() {
             assert_eq!(schema["additionalProperties"], false, "{path} takes unknown keys");
@@ -1244,6 +1245,9 @@ fn every_key_of_the_schema_stands_in_the_example() {
             walk(inner, &found, &path, missing);
             let items: Vec<&toml::Value> = found.iter().filter_map(|value| value.as_array()).flatten().collect();
             walk(&inner["items"], &items, &path, missing);
+            let named: Vec<&toml::Value> =
+                found.iter().filter_map(|value| value.as_table()).flatten().map(|(_, value)| value).collect();
+            walk(&inner["additionalProperties"], &named, &path, missing);
         }
     }
     let example: toml::Table = whole_example().parse().expect("TOML");

@@ -60,6 +60,7 @@ fn every_link_between_the_documents_leads_somewhere() {
         "docs/architecture.md",
         "docs/performance.md",
         "docs/layouts.md",
+        "docs/changes.md",
         "SECURITY.md",
         "incidents/README.md",
         "CHANGELOG.md",

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use site::*;
 use support::lab::{Lab, Load};
+use support::until_within;
 
 const HOST: &str = "web1";
 /// How many cells are played at once for each core: a cell waits most of its time, for a drain or a deadline.

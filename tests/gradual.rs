@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use site::*;
 use support::Scene;
 use support::lab::Lab;
+use support::until_within;
 
 /// Judged by errors alone: times count only once caches are warm, which a test need not wait for.
 const BY_ERRORS: &str = "[judge]\np99 = \"off\"\nslower = \"off\"\n";

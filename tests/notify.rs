@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{
     App, Channel, Contacts, Evidence, HealthWith, Host, Inventory, Layout, Nginx, Notify, Reach, ReleaseSaid, Role,
-    Run, Secret, SshSettings, Targets, Verify,
+    Run, SshSettings, Targets, Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
 use rollback_prod::nouns::rules::{Bake, Judging, Rules};
+use rollback_prod::nouns::secret::Secret;
 use rollback_prod::tell::message::Message;
 use rollback_prod::tell::notify::{self, Delivery, Outbox};
 use serde_json::{Value, json};
@@ -489,6 +490,8 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         judging: judging(),
         bake: Bake { lasts: Duration::from_secs(1), judging: judging(), is_always: false },
         database: None,
+        changes: Vec::new(),
+        hooks: Vec::new(),
         evidence: Evidence {
             files: vec![],
             journal: vec![],

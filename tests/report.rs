@@ -43,6 +43,7 @@ impl Told {
     fn begin(reason: &str, hosts: &[&str]) -> Told {
         let hosts: Vec<HostName> = hosts.iter().map(|name| host(name)).collect();
         let begun = Begun {
+            changes: Vec::new(),
             restore_flags: None,
             id: "rollback-20261120-211503".into(),
             program: "rollback-prod 0.1.0".into(),
@@ -81,12 +82,12 @@ impl Told {
     }
 
     fn intent(self, at_ms: u64, step: StepWord, on: &str) -> Told {
-        self.at(at_ms, What::Intent { step, host: host(on), why: "because".into(), colour: None })
+        self.at(at_ms, What::Intent { step, host: host(on), why: "because".into(), colour: None, of: None })
     }
 
     fn outcome(self, at_ms: u64, step: StepWord, on: &str, status: Status, ms: u64, detail: &str) -> Told {
         let host = (!on.is_empty()).then(|| host(on));
-        self.at(at_ms, What::Outcome { step, host, status, ms, detail: detail.into() })
+        self.at(at_ms, What::Outcome { step, host, of: None, status, ms, detail: detail.into() })
     }
 
     /// The last line, as the judge says.
@@ -133,6 +134,8 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         })
         .collect();
     Plan {
+        changes: Vec::new(),
+        hooks: Vec::new(),
         id: IncidentId::new("rollback-20261120-211503").expect("an incident"),
         service: "listings".into(),
         environment: "prod".into(),

@@ -23,14 +23,16 @@ use rollback_prod::hosts::program::{Change, LIB, NGINX, Nonce, Program, Question
 use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
 use rollback_prod::nginx::AccessLog;
+use rollback_prod::nouns::change::{ChangePlace, FilePut, Manner, NamedChange, PutBack};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{App, Inventory, Layout, Nginx};
 use rollback_prod::nouns::joined::NEXT;
-use rollback_prod::nouns::names::{IncidentId, RemotePath, UnitName};
+use rollback_prod::nouns::names::{ChangeName, IncidentId, RemotePath, UnitName};
 use rollback_prod::nouns::plan::{FileChange, Mark, Mounted, Proof, StandsIn, TablesWish, TakesOver, Target};
 use rollback_prod::nouns::record::{Merge, MergedTable, Swap};
 use rollback_prod::nouns::rules::LogRule;
 use rollback_prod::nouns::side::Direction;
+use rollback_prod::steps::change::{self, WorkOnHost};
 use rollback_prod::steps::measure::{self, Counting};
 use rollback_prod::steps::{arm, drain, lock, scripts, start, stop, switch, verify};
 
@@ -362,6 +364,25 @@ checks = ["SELECT true"]
     programs
 }
 
+fn some_change() -> NamedChange {
+    let path = |path: &str| RemotePath::new(path).expect("a path");
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    NamedChange {
+        name: ChangeName::new("env").expect("a name"),
+        manner: Manner {
+            on: ChangePlace::Here,
+            cwd: Some("/opt".into()),
+            env: Vec::new(),
+            timeout: Duration::from_secs(1),
+        },
+        files: vec![PutBack { put: path("/a"), into: path("/b") }],
+        restart: None,
+        run: words(&["true", "it's"]),
+        undo: words(&["false"]),
+        check: words(&["true"]),
+    }
+}
+
 fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let run = IncidentId::new("rollback-20260101-000000").expect("an id");
     let tenure =
@@ -421,6 +442,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(programs::compare(inventory, database, "direct", "copy", Some("live"), true));
     ask(programs::checks(inventory, database, "direct", "live"));
     ask(programs::tables(inventory, database, "direct", "copy", &["a".to_owned()]));
+    ask(change::standing(inventory, &some_change(), &[("A".to_owned(), "b".to_owned())]));
     ask(programs::since(inventory, database, "direct", &some_merge()));
     let mut apply = |change: Change| programs.push(change.program().clone());
     apply(lock::prepare(inventory, &tenure, Some(&change)));
@@ -436,7 +458,24 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         apply(switch::switch(inventory, &tenure, &change, &proof, true));
         apply(arm::arm(inventory, &tenure, Colour::Green, (std::slice::from_ref(&change), &proof), Some(600)));
     }
-    apply(start::start(inventory, &tenure, Colour::Green));
+    apply(start::start(inventory, &tenure, Colour::Green, true));
+    let named = some_change();
+    let env = [("A".to_owned(), "b".to_owned())];
+    let work = WorkOnHost {
+        name: "change-env",
+        is_back: true,
+        files: &[FilePut {
+            put: "/a".into(),
+            into: "/b".into(),
+            put_sha256: "1".into(),
+            into_sha256: None,
+            diff: String::new(),
+        }],
+        words: &named.run,
+        manner: &named.manner,
+        env: &env,
+    };
+    apply(change::work(inventory, &tenure, &work));
     let process = Target::Process { pid: 1, started: "1".into(), exe: "/opt/green".into() };
     apply(stop::stop(inventory, &tenure, Colour::Green, &process));
     apply(programs::awake(inventory, database));

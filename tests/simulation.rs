@@ -258,6 +258,7 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
             between: first.between.clone(),
             swap: None,
             merge: None,
+            changes: Vec::new(),
         };
         let undo = run(&fleet, &inventory, incidents, &request(2, Vec::new(), Some(undoing))).await;
         let struck = fleet.struck().split_off(already);

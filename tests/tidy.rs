@@ -27,6 +27,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "rules",
             "redact",
             "release",
+            "secret",
+            "change",
             "inventory",
             "record",
             "production",
@@ -46,9 +48,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         "steps",
         &[
             "passes",
+            "about",
+            "context",
+            "here",
             "public",
             "supervisor",
-            "context",
             "observe",
             "again",
             "lock",
@@ -60,11 +64,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "arm",
             "drain",
             "stop",
+            "change",
+            "hook",
             "restore",
             "merge",
         ],
     ),
-    ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "gradual", "watch"]),
+    ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "changes", "gradual", "watch"]),
     (
         "tell",
         &[
@@ -84,7 +90,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &[]),
-    ("app", &["load", "undo", "switch", "look", "rollback", "backups", "watch", "assess"]),
+    ("app", &["load", "undo", "switch", "partial", "look", "rollback", "backups", "watch", "assess"]),
     ("main", &[]),
 ];
 

@@ -1,5 +1,6 @@
 # Starts a colour the way the config says it is run. Safe to run twice. Whether it serves is asked afterwards.
-# Takes: service holder number kind name file project=- start log=-
+# Takes: service holder number kind name file project=- start log=- anew=no
+# anew=yes: with what its files say now, where a supervisor would start what it made of them before.
 # Exit: 0 started; 1 with what was said; 93 the lock is another run's by now (section why): nothing was changed. Sections:
 #   start (what was said); process (`PID START`, the leader of a session of its own); after a failure supervisor and
 #   last_words, see `supervised` in lib.sh.
@@ -21,8 +22,12 @@ case $kind in
   systemd) as_root systemctl start "$name" 2>&1 ;;
   docker) docker start "$name" 2>&1 ;;
   compose)
-    compose_of "$file" "$project" start "$name" 2>&1 ||
-      compose_of "$file" "$project" up -d --no-deps "$name" 2>&1
+    if [ "$anew" = yes ]; then
+      compose_of "$file" "$project" up -d --no-deps --force-recreate "$name" 2>&1
+    else
+      compose_of "$file" "$project" start "$name" 2>&1 ||
+        compose_of "$file" "$project" up -d --no-deps "$name" 2>&1
+    fi
     ;;
   command)
     to_its_log

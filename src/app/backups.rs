@@ -188,6 +188,8 @@ impl Session<'_> {
             takes_over: TakesOver::Nobody,
             is_gradual: false,
             balancers: Vec::new(),
+            changes: Vec::new(),
+            hooks: Vec::new(),
             stages: vec![Stage { name: StageName::Load, gate: Gate::Open, steps }],
             notes: Vec::new(),
             left_out: Vec::new(),

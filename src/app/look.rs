@@ -11,6 +11,7 @@ use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::Journal;
 use crate::nginx;
+use crate::nouns::names::ChangeName;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
@@ -51,7 +52,14 @@ impl Session<'_> {
                 let to = self.request.direction.colour(Side::To);
                 format!("switch --to {to}{} --reason '…'", gradual.flags)
             }
-            None => "--reason '…'".to_owned(),
+            None => {
+                let names: Vec<&str> = self.request.changes.iter().map(ChangeName::as_str).collect();
+                match (self.request.is_partial, names.is_empty()) {
+                    (true, _) => format!("partial {} --reason '…'", names.join(" ")),
+                    (false, false) => format!("--reason '…' --with {}", names.join(",")),
+                    (false, true) => "--reason '…'".to_owned(),
+                }
+            }
         }
     }
 
@@ -106,7 +114,7 @@ impl Session<'_> {
     pub(super) async fn check(&self, fleet: ReadOnly<Ssh>) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
         let resent = notify::resend_beside(self.inventory());
-        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
+        let facts = self.observe(&fleet, &journal).await;
         let (mut refusals, notes) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
         for host in &facts.hosts {
             if let Err(not_known) = &host.seen

@@ -14,17 +14,21 @@ use crate::hosts::remote::ReadOnly;
 use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::{self, Journal};
+use crate::nouns::change::{HookAt, HookPhase};
 use crate::nouns::consent::Confirmed;
-use crate::nouns::inventory::{Role, Secret};
+use crate::nouns::inventory::Role;
 use crate::nouns::plan::{Plan, SWITCH_BY};
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, Begun, Repeat, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::request::{Gradual, Request};
 use crate::nouns::rules::{Judgement, Opinion};
+use crate::nouns::secret::Secret;
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
+use crate::steps::about::AboutRun;
 use crate::steps::context::{Context, Locks, SeenSince};
+use crate::steps::hook::{self, HooksHere};
 use crate::tell::message;
 use crate::tell::notify::{self, Outbox};
 use crate::tell::render::Templates;
@@ -46,10 +50,21 @@ impl Session<'_> {
         };
         let redactor = self.redactor();
         let mut first_interrupt = interrupts.clone();
-        let (facts, plan) = tokio::select! {
-            prepared = self.prepare(&fleet, &journal) => prepared,
+        let about = AboutRun::of_request(self.request, self.inventory());
+        let hooks = HooksHere { inventory: self.inventory(), journal: &journal, redactor: &redactor, about };
+        let observed = async {
+            hooks.run_at(HookAt::Before(HookPhase::Observe)).await?;
+            let prepared = self.prepare(&fleet, &journal).await;
+            hooks.run_at(HookAt::After(HookPhase::Observe)).await.map(|()| prepared)
+        };
+        let observed = tokio::select! {
+            observed = observed => observed,
             // Nothing was changed yet, so nothing needs to be finished first.
             _ = first_interrupt.changed() => return self.end_before_anything(),
+        };
+        let (facts, plan) = match observed {
+            Ok(observed) => observed,
+            Err(why) => return refuse(self.terminal, self.clock, &why),
         };
         let plan = match plan {
             Ok(plan) => plan,
@@ -118,12 +133,21 @@ impl Session<'_> {
         let paper = async {
             // What did not get through is tried once more with the last message, and named then.
             let _ = notify::wait_for(first).await;
+            if !matches!(self.verdict(&journal, &done).exit, 0 | 8 | 130) {
+                hook::run_at(&context, HookAt::OnFailure).await;
+            }
+            hook::run_at(&context, HookAt::Before(HookPhase::Report)).await;
             let told = self.write_paper(&journal, &folder, &done).await;
             match self.bake(&fleet, &journal, &done).await {
                 // Nobody waits for the first message until blue is baked, and it says nothing of that.
                 true => self.write_paper(&journal, &folder, &done).await,
                 false => told,
             }
+        };
+        let paper = async {
+            let told = paper.await;
+            hook::run_at(&context, HookAt::After(HookPhase::Report)).await;
+            told
         };
         let told = engine.while_watched(paper).await;
         engine.settle().await;
@@ -190,6 +214,7 @@ impl Session<'_> {
             undoes: self.request.undo.as_ref().map(|undo| undo.incident.to_string()),
             direction: plan.direction,
             traffic_stays: !plan.moves_traffic(),
+            changes: plan.changes.clone(),
             releases: plan.releases.clone(),
             restores: self
                 .request
@@ -335,7 +360,7 @@ impl Session<'_> {
     }
 
     /// Its rules are compiled here, beside the handshake, and not when the first message waits for them.
-    fn redactor(&self) -> Arc<Redactor> {
+    pub(super) fn redactor(&self) -> Arc<Redactor> {
         let inventory = self.inventory();
         let secrets = inventory.secrets().map(Secret::reveal);
         let redactor = Arc::new(Redactor::new(&inventory.evidence.redact, secrets));

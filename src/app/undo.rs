@@ -32,6 +32,7 @@ pub(super) fn request(request: Request, undoing: Undoing, insistence: &Insistenc
         is_forced: insistence.force,
         takes_over: insistence.takes_over(),
         bake: None,
+        changes: Vec::new(),
         undo: Some(undoing),
         ..request
     }

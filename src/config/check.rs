@@ -48,16 +48,12 @@ fn document(source: SourceIndex, text: &str, schema: &Value, findings: &mut Find
 
 /// Unknown keys and wrong types of one document, which may be a part of the whole.
 fn check(node: &mut Node, schema: &Value, path: &str, tables: &Tables, findings: &mut Findings) {
-    let expected = match schema["type"].as_str() {
-        Some("object") => "a table",
-        Some("array") => "an array",
-        Some("string") => "a string",
-        Some("integer") => "an integer",
-        Some("boolean") => "a boolean",
-        _ => return,
-    };
-    if node.type_name() != expected {
-        let what = format!("{path}: expected {expected}, found {}", node.type_name());
+    let expected = expected(schema);
+    if expected.is_empty() {
+        return;
+    }
+    if !expected.contains(&node.type_name()) {
+        let what = format!("{path}: expected {}, found {}", any_of(&expected), node.type_name());
         findings.problem(node.place, what).hint = match node.kind {
             Kind::Table(_) if schema["items"]["type"] == "object" => Some(format!("write [[{path}]]")),
             _ => example_hint(schema),
@@ -68,7 +64,7 @@ fn check(node: &mut Node, schema: &Value, path: &str, tables: &Tables, findings:
     match &mut node.kind {
         Kind::Table(entries) => {
             for entry in &mut *entries {
-                let inner = &schema["properties"][&entry.key];
+                let inner = inner(schema, &entry.key);
                 if inner.is_null() {
                     let what = format!("unknown key {:?}", entry.key);
                     findings.problem(entry.place, what).hint = Some(tables.hint(path, &entry.key));
@@ -76,7 +72,7 @@ fn check(node: &mut Node, schema: &Value, path: &str, tables: &Tables, findings:
                     check(&mut entry.node, inner, &join(path, &entry.key), tables, findings);
                 }
             }
-            entries.retain(|entry| !schema["properties"][&entry.key].is_null());
+            entries.retain(|entry| !inner(schema, &entry.key).is_null());
         }
         Kind::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
@@ -98,6 +94,30 @@ fn check(node: &mut Node, schema: &Value, path: &str, tables: &Tables, findings:
         }
         Kind::Text(_) | Kind::Boolean(_) | Kind::Foreign(_) | Kind::Wrong => {}
     }
+}
+
+/// The types that a value may have, in words; none where the schema leaves that to serde.
+fn expected(schema: &Value) -> Vec<&'static str> {
+    let name = |of: &Value| match of.as_str() {
+        Some("object") => Some("a table"),
+        Some("array") => Some("an array"),
+        Some("string") => Some("a string"),
+        Some("integer") => Some("an integer"),
+        Some("boolean") => Some("a boolean"),
+        // What is neither a whole number nor one of these is for serde to judge.
+        _ => None,
+    };
+    match &schema["type"] {
+        Value::Array(types) => types.iter().map(name).collect::<Option<Vec<_>>>().unwrap_or_default(),
+        of => name(of).into_iter().collect(),
+    }
+}
+
+/// The schema of a key of a table: one that it names, or what it says of all that are named by whoever writes the file.
+fn inner<'s>(schema: &'s Value, key: &str) -> &'s Value {
+    let named = &schema["properties"][key];
+    let any = &schema["additionalProperties"];
+    if named.is_null() && any.is_object() { any } else { named }
 }
 
 /// `for example "20s"`: the default, else the example of the schema.
@@ -122,6 +142,15 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.into() } else { format!("{path}.{key}") }
 }
 
+/// Where whoever writes the file names the tables himself, one stands for all of them.
+const ANY: &str = "NAME";
+
+/// Whether a table of that path is one of that kind.
+fn is_of(kind: &str, path: &str) -> bool {
+    let steps = || kind.split('.').zip(path.split('.'));
+    kind.split('.').count() == path.split('.').count() && steps().all(|(kind, step)| kind == step || kind == ANY)
+}
+
 /// The keys of every table of the schema, by the table's path.
 struct Tables(Vec<(String, Vec<String>)>);
 
@@ -135,6 +164,8 @@ impl Tables {
                 }
             } else if schema["items"].is_object() {
                 walk(&schema["items"], path, tables);
+            } else if schema["additionalProperties"].is_object() {
+                walk(&schema["additionalProperties"], &join(path, ANY), tables);
             }
         }
         let mut tables = Vec::new();
@@ -147,7 +178,7 @@ impl Tables {
         // `host[1]` is of the same kind as every other host.
         let path: String =
             path.split('.').map(|step| step.split('[').next().unwrap_or(step)).collect::<Vec<_>>().join(".");
-        let known = self.0.iter().find(|(table, _)| *table == path).map_or(&[][..], |(_, keys)| keys);
+        let known = self.0.iter().find(|(table, _)| is_of(table, &path)).map_or(&[][..], |(_, keys)| keys);
         if let Some(near) = nearest(key, known.iter().map(String::as_str)) {
             return format!("did you mean {near:?}?");
         }
@@ -157,7 +188,7 @@ impl Tables {
             .filter(|(_, keys)| keys.iter().any(|known| known == key))
             .map(|(table, _)| match table.as_str() {
                 "" => "the top of the file, before the first [table]".into(),
-                "host" => "[[host]]".into(),
+                "host" | "hook" => format!("[[{table}]]"),
                 table => format!("[{table}]"),
             })
             .collect();
@@ -205,7 +236,7 @@ fn require(node: &Node, schema: &Value, path: &str, findings: &mut Findings) {
                 }
             }
             for entry in entries {
-                require(&entry.node, &schema["properties"][&entry.key], &join(path, &entry.key), findings);
+                require(&entry.node, inner(schema, &entry.key), &join(path, &entry.key), findings);
             }
         }
         Kind::List(items) => {

@@ -5,6 +5,8 @@
 //! Every key is an `Option` or has a default, so that a file with problems can still be read as far as
 //! it goes; the required keys are named to the schema, which `check` holds the documents against.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -72,6 +74,10 @@ pub mod default {
     pub const JOBS: u32 = 2;
     /// A week: long enough for the postmortem to ask the old database something.
     pub const KEEP_OLD: &str = "7d";
+    /// A command that hangs is known to hang by then; what a hook does is done in less.
+    pub const WORDS_TIMEOUT: &str = "60s";
+    /// This machine, which has what a hook calls.
+    pub const HOOK_ON: &str = "here";
     /// The runbook's promise for each phase: traffic, the whole rollback, the restore, and the
     /// recovery objectives for time and data.
     pub const TARGETS: [&str; 5] = ["60s", "2m", "10m", "15m", "5m"];
@@ -108,6 +114,10 @@ pub struct RollbackToml {
     pub bake: Option<BakeTable>,
     /// What `--restore-db` restores. Leave it out where there is no database.
     pub database: Option<DatabaseTable>,
+    /// What else a release changes, by a name of your own: for `partial NAME` and `--with NAME`.
+    pub change: BTreeMap<String, ChangeTable>,
+    /// What is run beside the steps.
+    pub hook: Vec<HookTable>,
     /// What is saved before green stops.
     pub evidence: Option<EvidenceTable>,
     /// Who is told.
@@ -677,6 +687,138 @@ impl Default for DatabaseTable {
             jobs: default::JOBS,
             keep_old: default::KEEP_OLD.into(),
         }
+    }
+}
+
+/// What else a release changed, and how that goes back: at least one of `files`, `run` and `restart`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["on"]))]
+pub struct ChangeTable {
+    /// Where: a role, names of hosts, or `here`, which is the machine that this program runs on.
+    #[schemars(example = &"app")]
+    pub on: Option<OneOrMore>,
+    /// Files that take the place of others, whose owner and mode they get.
+    pub files: Vec<PutTable>,
+    /// The colour that is started again afterwards, one host after the other, and proven as after a start.
+    #[schemars(with = "ColourName", example = &"blue")]
+    pub restart: Option<String>,
+    /// What is run: words, never a shell line, as the account that is logged in with.
+    #[schemars(example = ["curl", "-fsS", "-X", "POST", "http://127.0.0.1:5000/flags/checkout/off"])]
+    pub run: Vec<String>,
+    /// What takes `run` back. Left out: `run` cannot be taken back.
+    #[schemars(example = ["curl", "-fsS", "-X", "POST", "http://127.0.0.1:5000/flags/checkout/on"])]
+    pub undo: Vec<String>,
+    /// Ends with 0 where the change is in force. Asked before, and then nothing is done; and asked after.
+    #[schemars(example = ["curl", "-fsS", "http://127.0.0.1:5000/flags/checkout/is-off"])]
+    pub check: Vec<String>,
+    /// The folder that words are run in.
+    #[schemars(example = &"/opt/listings")]
+    pub cwd: Option<String>,
+    /// Variables that words get; `$NAME` is filled in. They are on no command line and on no host's disk.
+    #[schemars(example = serde_json::json!({ "ADMIN_TOKEN": "$ADMIN_TOKEN" }))]
+    pub env: BTreeMap<String, String>,
+    /// What has not ended by then is ended.
+    pub timeout: String,
+}
+
+impl Default for ChangeTable {
+    fn default() -> Self {
+        Self {
+            on: None,
+            files: Vec::new(),
+            restart: None,
+            run: Vec::new(),
+            undo: Vec::new(),
+            check: Vec::new(),
+            cwd: None,
+            env: BTreeMap::new(),
+            timeout: default::WORDS_TIMEOUT.into(),
+        }
+    }
+}
+
+/// One file that takes another's place.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["put", "in"]))]
+pub struct PutTable {
+    /// The file whose text is wanted; it stays where it is.
+    #[schemars(example = &"/opt/listings/.env.blue.old")]
+    pub put: Option<String>,
+    /// The file that gets it. What it was is kept beside it.
+    #[serde(rename = "in")]
+    #[schemars(example = &"/opt/listings/.env.blue")]
+    pub into: Option<String>,
+}
+
+/// What is run beside a step.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["at", "run"]))]
+pub struct HookTable {
+    /// `before` or `after` one of `observe`, `lock`, `switch`, `drain`, `stop`, `verify`, `restore` and `report`; or `on failure`.
+    #[schemars(example = &"before switch")]
+    pub at: Option<String>,
+    /// Where, as in a change.
+    pub on: OneOrMore,
+    /// Words, never a shell line.
+    #[schemars(example = ["./scripts/freeze-deploys.sh"])]
+    pub run: Option<Vec<String>>,
+    /// As in a change.
+    #[schemars(example = &"/opt/listings")]
+    pub cwd: Option<String>,
+    /// As in a change.
+    #[schemars(example = serde_json::json!({ "DEPLOY_TOKEN": "$DEPLOY_TOKEN" }))]
+    pub env: BTreeMap<String, String>,
+    /// What has not ended by then is ended.
+    pub timeout: String,
+    /// Whether nothing new begins once it failed; else that is a warning.
+    pub required: bool,
+}
+
+impl Default for HookTable {
+    fn default() -> Self {
+        Self {
+            at: None,
+            on: OneOrMore::One(default::HOOK_ON.into()),
+            run: None,
+            cwd: None,
+            env: BTreeMap::new(),
+            timeout: default::WORDS_TIMEOUT.into(),
+            required: false,
+        }
+    }
+}
+
+/// A colour, by its name.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a list for the schema")]
+pub enum ColourName {
+    Blue,
+    Green,
+}
+
+/// A word, or several.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl JsonSchema for OneOrMore {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OneOrMore".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "array"], "items": { "type": "string" } })
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 

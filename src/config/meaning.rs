@@ -1,9 +1,10 @@
 //! From the file as written to the [`Inventory`]: words, durations, sizes, addresses, and what must hold between them.
 //! Every problem points at the value that has it.
 //!
-//! `words` reads one value at a time; `hosts`, `nginx`, `colours`, `judging` and `channels` are the tables that are more than their values.
+//! `words` reads one value at a time; `hosts`, `nginx`, `colours`, `judging`, `changes` and `channels` are the tables that are more than their values.
 //! Never looks at the documents' text, and never asks anything but what [`Reading`] holds.
 
+mod changes;
 mod channels;
 mod colours;
 mod hosts;
@@ -67,6 +68,8 @@ pub(super) fn inventory(
     if let (Some(_), Some(hosts)) = (&written.database, &written.host) {
         meaning.some_host_is("database", "database", hosts);
     }
+    let changes = meaning.changes(&written.change, hosts.as_deref().unwrap_or_default());
+    let hooks = meaning.hooks(&written.hook, hosts.as_deref().unwrap_or_default());
     let evidence = meaning.evidence(written.evidence.as_ref().unwrap_or(&default_evidence), runs);
     let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify));
     let targets = meaning.targets(written.targets.as_ref().unwrap_or(&default_targets));
@@ -94,6 +97,8 @@ pub(super) fn inventory(
             Some(database) => Some(database?),
             None => None,
         },
+        changes: changes?,
+        hooks: hooks?,
         evidence: evidence?,
         notify: notify?,
         targets: targets?,

@@ -18,6 +18,8 @@ pub(super) fn fill_in(tree: &mut Node, variable: &dyn Fn(&str) -> Option<String>
             // Who is on call is good to know; not to know it is no reason to leave green in traffic.
             "contacts" => resolve(&mut entry.node, &mut lookup, &mut unset),
             "notify" => fill_in_channels(&mut entry.node, &mut lookup, findings),
+            // Whose variable is not set may never be asked for; and what is filled into words would stand on a command line.
+            "change" | "hook" => {}
             _ => {
                 resolve(&mut entry.node, &mut lookup, &mut unset);
                 for (place, why) in unset {

@@ -1,6 +1,7 @@
 //! From what was asked for, what the config means and what is, to a plan or to every reason against one. Pure: no
 //! I/O, no clock, no waiting. The same facts always give the same plan.
 
+mod changes;
 mod gradual;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,7 +159,7 @@ impl<'a> Planner<'a> {
         for (host, seen) in self.balancers.clone() {
             stages.extend(self.balancer(host, seen).into_iter().flatten());
         }
-        if stages.is_empty() && self.refusals.is_empty() {
+        if stages.is_empty() && self.refusals.is_empty() && !self.is_of_changes_alone() {
             self.refuse(None, "no balancer could be reached, so traffic cannot be moved".into(), None);
         }
         if self.moves_traffic() {
@@ -181,6 +182,8 @@ impl<'a> Planner<'a> {
             stages.extend(verified.into_iter().map(|(host, _)| (StageName::Verify, self.verify(host, &sides))));
         }
         self.check_releases();
+        let changes = self.changes(&mut stages);
+        let hooks = self.hooks();
         self.lock_the_rest(&mut stages, &databases);
         self.database(&mut stages);
         let mut stages = stages.in_order();
@@ -198,6 +201,8 @@ impl<'a> Planner<'a> {
             takes_over: self.request.takes_over,
             is_gradual: self.request.gradual.is_some(),
             balancers: self.meant_balancers().map(|host| host.name.clone()).collect(),
+            changes,
+            hooks,
             stages,
             notes: std::mem::take(&mut self.notes),
             left_out,
@@ -296,7 +301,9 @@ impl<'a> Planner<'a> {
 
     fn name_unreached(&mut self, host: &Host, not_known: &NotKnown) {
         let is_sent_to = host.is(Role::App) && self.is_sent_to(host);
-        if self.balancers.is_empty() && host.is(Role::Balancer) {
+        if self.is_of_changes_alone() {
+            self.notes.push(format!("{}: not reached: {}", host.name, not_known.why));
+        } else if self.balancers.is_empty() && host.is(Role::Balancer) {
             self.refuse_unknown(host, not_known);
         } else if is_sent_to || (host.is(Role::App) && !host.is(Role::Balancer) && self.is_asked_for(host)) {
             let why = format!("not reached, so {} cannot be proven there: {}", self.colour(Side::To), not_known.why);
@@ -327,8 +334,27 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// What holds for every host, whatever it does.
+    /// What must hold for every host, whatever it does.
     fn check_host(&mut self, host: &Host, seen: &Seen) {
+        // Changes say for themselves what they need.
+        if !self.is_of_changes_alone() {
+            self.check_rights(host, seen);
+        }
+        match &seen.clock_offset_ms {
+            Ok(offset) if offset.abs() > CLOCK_OFFSET_NOTED_MS => {
+                self.notes.push(format!("{}: its clock is {:.1} s off ours", host.name, *offset as f64 / 1000.0));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        if !self.is_of_changes_alone() {
+            let stops = (!self.request.from_is_kept).then(|| self.app(Side::From));
+            self.notes.extend(super::remarks::remarks(self.inventory, host, seen, stops));
+        }
+        self.check_who_is_there(host, seen);
+    }
+
+    /// What sudo must allow, and what must be there.
+    fn check_rights(&mut self, host: &Host, seen: &Seen) {
         match self.missing_rights(seen) {
             Err(not_known) => {
                 // What runs without a person has no terminal.
@@ -353,14 +379,10 @@ impl<'a> Planner<'a> {
         if !seen.has_tool("curl") && !seen.has_tool("wget") {
             self.refuse(Some(host), "it has neither curl nor wget, so nobody can be asked for an answer".into(), None);
         }
-        match &seen.clock_offset_ms {
-            Ok(offset) if offset.abs() > CLOCK_OFFSET_NOTED_MS => {
-                self.notes.push(format!("{}: its clock is {:.1} s off ours", host.name, *offset as f64 / 1000.0));
-            }
-            Ok(_) | Err(_) => {}
-        }
-        let stops = (!self.request.from_is_kept).then(|| self.app(Side::From));
-        self.notes.extend(super::remarks::remarks(self.inventory, host, seen, stops));
+    }
+
+    /// Whoever else is at work there, or was.
+    fn check_who_is_there(&mut self, host: &Host, seen: &Seen) {
         for said in &seen.dead_men {
             self.notes.push(format!("{}: the dead man of a switch: {said}", host.name));
         }
@@ -391,6 +413,9 @@ impl<'a> Planner<'a> {
 
     /// Lock, switch and drain of one balancer.
     fn balancer(&mut self, host: &Host, seen: &Seen) -> Option<Vec<(StageName, Step)>> {
+        if self.is_of_changes_alone() {
+            return Some(vec![(StageName::Lock, self.lock_step(host, None))]);
+        }
         let nginx = seen.nginx.as_ref()?;
         let (path, text) = self.readable_file(host, seen, nginx)?;
         self.check_nginx(host, seen, nginx, path);
@@ -698,7 +723,7 @@ impl<'a> Planner<'a> {
 
     /// Whether traffic is to be moved at all: an incident may have changed the database alone.
     fn moves_traffic(&self) -> bool {
-        self.request.undo.as_ref().is_none_or(|undo| !undo.files.is_empty())
+        !self.request.is_partial && self.request.undo.as_ref().is_none_or(|undo| !undo.files.is_empty())
     }
 
     /// In an undo, the file as it was before the incident, where it is still what the incident made of it.
@@ -935,6 +960,7 @@ impl<'a> Planner<'a> {
         let locked: BTreeSet<HostName> = stages.hosts(StageName::Lock);
         let mut changed = stages.hosts(StageName::Start);
         changed.extend(stages.stopped());
+        changed.extend(stages.changed());
         changed.extend(databases.iter().map(|(host, _)| host.name.clone()));
         for host in
             self.inventory.hosts.iter().filter(|host| changed.contains(&host.name) && !locked.contains(&host.name))
@@ -1048,11 +1074,22 @@ impl Stages {
         stops.filter(|step| matches!(step.action, Action::Stop { .. })).map(|step| step.host.clone())
     }
 
+    /// Hosts on which changes are made.
+    fn changed(&self) -> impl Iterator<Item = HostName> {
+        let of_changes = self.0.iter().filter(|(name, _)| name.is_of_a_change());
+        of_changes.flat_map(|(_, steps)| steps).map(|step| step.host.clone())
+    }
+
     fn in_order(self) -> Vec<Stage> {
+        let first_after = self.0.keys().find(|name| matches!(name, StageName::Change(_))).copied();
+        let moves_traffic = self.0.keys().any(|name| name.moves_traffic());
         let gate = |name: StageName| match name {
             StageName::Lock | StageName::Load | StageName::Stop | StageName::Verify => Gate::Open,
             StageName::TakeBack => Gate::Typed(Word::Undo),
             StageName::Start | StageName::Arm | StageName::Shift(_) | StageName::Switch => Gate::NoneFailed,
+            // The first one waits for traffic, as what is not urgent any more does.
+            name @ StageName::Change(_) if Some(name) == first_after && moves_traffic => Gate::AnyProven,
+            StageName::Ready(_) | StageName::Change(_) => Gate::NoneFailed,
             StageName::Drain => Gate::AnyProven,
             StageName::Swap => Gate::Typed(Word::Restore),
         };

@@ -6,6 +6,7 @@
 //! [`crate::steps`].
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{join, join_all};
@@ -15,19 +16,21 @@ use tokio::time::timeout;
 use super::lane::Watched;
 use crate::hosts::remote::Apply;
 use crate::incident::evidence::{self, Collector};
+use crate::nouns::change::{HookAt, HookPhase};
 use crate::nouns::colour::Colour;
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Host, Reach, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::octets::bytes_of;
 use crate::nouns::plan::{Action, Gate, Guard, Lane, LeftAs, Stage, StageName, Step, Undo};
-use crate::nouns::record::{AppState, Balancer, Status, What};
+use crate::nouns::production::Production;
+use crate::nouns::record::{AppState, Balancer, Status, StepWord, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
 use crate::steps::context::Context;
 use crate::steps::drain::{self, Drained};
 use crate::steps::switch::{Switch, Way};
-use crate::steps::{arm, lock, observe, start, stop, verify};
+use crate::steps::{arm, change, lock, observe, start, stop, verify};
 
 /// A run on its way: what was begun, so that it can be taken back, and who looks that somebody serves.
 pub struct Engine<'r, 'a, F> {
@@ -75,20 +78,28 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         self.record_left_out();
         let stages: Vec<&Stage> = self.run.plan.lane(Lane::Traffic).collect();
         let is_before = |stage: &&&Stage| stage.name <= StageName::TakeBack;
+        self.hooks(HookAt::Before(HookPhase::Lock)).await;
         for stage in stages.iter().filter(is_before) {
-            if !self.passes(stage) || !self.stage(stage).await {
+            if self.run.stopped.get().is_some() || !self.passes(stage) || !self.stage(stage).await {
                 return;
             }
+            if stage.name == StageName::Lock {
+                self.hooks(HookAt::After(HookPhase::Lock)).await;
+            }
+        }
+        if self.run.stopped.get().is_some() {
+            return;
         }
         let (known, verdict) = oneshot::channel();
         let (is_safe, safe) = watch::channel(None);
         let database = self.database(known, safe);
         let traffic = async {
             match self.run.plan.is_gradual {
-                true => self.gradually(&stages).await,
+                true => self.with_hooks(HookPhase::Switch, Box::pin(self.gradually(&stages))).await,
                 false => self.traffic(&stages, &is_safe, verdict).await,
             }
             self.take_back_starts().await;
+            Box::pin(self.take_back_changes_for_nothing()).await;
             // Where traffic never came to be safe, the database need not wait for it.
             is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
             self.watched.lane_is_over();
@@ -106,12 +117,15 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             drop(known);
             return self.run.note_migrations(database, safe).await;
         };
-        if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {
-            match &wish.tables {
-                None => self.run.replace_database(database, ready).await,
-                Some(tables) => self.run.merge_tables(database, tables, ready).await,
+        let restore = async {
+            if let Some(ready) = self.run.load_aside(wish, database, known, safe).await {
+                match &wish.tables {
+                    None => self.run.replace_database(database, ready).await,
+                    Some(tables) => self.run.merge_tables(database, tables, ready).await,
+                }
             }
-        }
+        };
+        self.with_hooks(HookPhase::Restore, Box::pin(restore)).await;
     }
 
     /// What traffic goes to is started where it is down, traffic moves, and what it left is drained and stopped.
@@ -121,14 +135,21 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         is_safe: &watch::Sender<Option<bool>>,
         verdict: oneshot::Receiver<()>,
     ) {
-        for stage in stages.iter().filter(|stage| (StageName::Start..=StageName::Switch).contains(&stage.name)) {
+        if !self.run.plan.moves_traffic() {
+            return Box::pin(self.changes_alone(stages)).await;
+        }
+        let until_it_moves = StageName::Ready(0)..=StageName::Switch;
+        for stage in stages.iter().filter(|stage| until_it_moves.contains(&stage.name)) {
+            if stage.name == StageName::Switch && self.run.goes_on() {
+                self.hooks(HookAt::Before(HookPhase::Switch)).await;
+            }
             if !self.run.goes_on() || !self.passes(stage) {
                 return;
             }
-            self.stage(stage).await;
-        }
-        if !self.run.plan.moves_traffic() {
-            return;
+            match stage.name.is_of_a_change() {
+                true => Box::pin(self.change(stage)).await,
+                false => drop(self.stage(stage).await),
+            }
         }
         self.keep_nginx_files();
         let is_all = self.is_all_there();
@@ -137,6 +158,9 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             self.run.journal.record(What::TrafficSafe { hosts, to: self.who_serves() });
         }
         is_safe.send_replace(Some(is_all));
+        if self.run.journal.production(Production::is_anything_moved) {
+            self.hooks(HookAt::After(HookPhase::Switch)).await;
+        }
         let after: Vec<&Stage> = stages.iter().copied().filter(|stage| stage.name > StageName::Switch).collect();
         if after.first().is_some_and(|stage| self.passes(stage)) {
             join(self.logs(), self.after_the_switch(&after, verdict)).await;
@@ -149,19 +173,30 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let mut verdict = Some(verdict);
         for stage in stages {
             match stage.name {
+                StageName::Change(_) if self.run.goes_on() && self.passes(stage) => Box::pin(self.change(stage)).await,
                 StageName::Drain => {
                     let known =
                         timeout(self.run.inventory.drain_timeout, verdict.take().unwrap_or(oneshot::channel().1));
-                    let _ = join(self.stage(stage), known).await;
+                    self.with_hooks(HookPhase::Drain, Box::pin(join(self.stage(stage), known))).await;
                     self.pictures().await;
                 }
-                StageName::Stop if self.run.goes_on() => drop(self.stage(stage).await),
+                StageName::Stop if self.run.goes_on() => {
+                    self.hooks(HookAt::Before(HookPhase::Stop)).await;
+                    match self.run.goes_on() {
+                        true => drop(self.stage(stage).await),
+                        false => self.leave_all(stage),
+                    }
+                    self.hooks(HookAt::After(HookPhase::Stop)).await;
+                }
                 StageName::Stop if self.run.interrupted() == 0 => self.leave_all(stage),
                 StageName::Verify if self.run.interrupted() == 0 => {
-                    join(self.stage(stage), verify::from_here(self.run)).await;
+                    let verify = join(self.stage(stage), verify::from_here(self.run));
+                    self.with_hooks(HookPhase::Verify, Box::pin(verify)).await;
                 }
                 StageName::Stop
                 | StageName::Verify
+                | StageName::Ready(_)
+                | StageName::Change(_)
                 | StageName::Lock
                 | StageName::TakeBack
                 | StageName::Start
@@ -178,14 +213,12 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     pub(super) fn passes(&self, stage: &Stage) -> bool {
         let before = self.run.plan.lane(stage.name.lane()).take_while(|other| other.name < stage.name).last();
         let statuses = || {
-            before
-                .into_iter()
-                .flat_map(|stage| stage.steps.iter().map(|step| (stage.name.word(), &step.host)))
-                .filter_map(|(word, host)| {
-                    self.run
-                        .journal
-                        .production(|production| production.outcome(word, Some(host)).map(|(status, _)| status))
-                })
+            before.into_iter().flat_map(|stage| stage.steps.iter().map(|step| (stage.name.word(), step))).filter_map(
+                |(word, step)| {
+                    let of = step.changes().map(|work| work.name.as_str());
+                    self.run.journal.production(|production| production.outcome_of(word, Some(&step.host), of))
+                },
+            )
         };
         match stage.gate {
             Gate::Open | Gate::Typed(_) => true,
@@ -207,10 +240,38 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             }
         }
         let steps: Vec<&'a Step> = begin.into_iter().map(|(step, _)| step).collect();
+        // What serves is not started again everywhere at once.
+        if steps.iter().any(|step| step.changes().is_some_and(|work| work.restart.is_some())) {
+            return Box::pin(self.one_after_the_other(stage.name, &steps)).await;
+        }
         self.run.journal.record_all(steps.iter().filter_map(|step| self.intent(stage.name, step)));
         self.begun().extend(steps.iter().filter(|step| step.is_a_change()));
         let done = join_all(steps.into_iter().map(|step| self.step(stage.name, step, Way::Forth))).await;
         done.into_iter().all(|status| status != Status::Failed)
+    }
+
+    /// Until one fails. Whether none did.
+    async fn one_after_the_other(&self, name: StageName, steps: &[&'a Step]) -> bool {
+        for step in steps {
+            if !self.run.goes_on() {
+                return false;
+            }
+            self.run.journal.record_all(self.intent(name, step));
+            self.begun().push(step);
+            if self.step(name, step, Way::Forth).await != Status::Done {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Work between the hooks that go before it and after it. On the heap: it is most of a run.
+    async fn with_hooks<T>(&self, phase: HookPhase, work: Pin<Box<impl Future<Output = T>>>) {
+        if self.run.goes_on() {
+            self.hooks(HookAt::Before(phase)).await;
+        }
+        work.await;
+        self.hooks(HookAt::After(phase)).await;
     }
 
     fn begun(&self) -> std::sync::MutexGuard<'_, Vec<&'a Step>> {
@@ -225,13 +286,22 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             host: step.host.clone(),
             why: step.why.clone(),
             colour: side.map(|side| self.run.colour(side)),
+            of: None,
         };
         match &step.action {
             Action::Lock { .. } | Action::Arm { .. } | Action::Switch { .. } => Some(intent(None)),
             Action::Start { side } | Action::Stop { side, .. } => Some(intent(Some(*side))),
+            Action::Change { work } => Some(What::Intent {
+                step: StepWord::Change,
+                host: step.host.clone(),
+                why: step.why.clone(),
+                colour: work.restart,
+                of: Some(work.name.to_string()),
+            }),
             Action::Drain | Action::Verify { .. } => Some(What::Outcome {
                 step: name.word(),
                 host: Some(step.host.clone()),
+                of: None,
                 status: Status::Started,
                 ms: 0,
                 detail: String::new(),
@@ -253,8 +323,19 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             Way::Forth => (AppState::Started, AppState::Stopped),
             Way::Back => (AppState::StartedAgain, AppState::StoppedAgain),
         };
-        let timed = run.journal.timed(name.word(), Some(&step.host));
+        let timed = match (&step.action, way) {
+            (Action::Change { work }, Way::Forth) => {
+                run.journal.timed_of(StepWord::Change, &step.host, work.name.as_str())
+            }
+            // Its own line: why it was taken back is the other's.
+            (Action::Change { work }, Way::Back) => {
+                run.journal.timed_of(StepWord::Change, &step.host, format!("{} back", work.name))
+            }
+            _ => run.journal.timed(name.word(), Some(&step.host)),
+        };
         let outcome = match &step.action {
+            // A large future, and a rare one: not on every step's stack.
+            Action::Change { work } => Box::pin(change::run(run, &step.host, work)).await,
             Action::Lock { candidate } => lock::run(run, step, candidate.as_ref()).await,
             Action::Start { side } => start::run(run, &step.host, *side, started).await,
             Action::Switch { change, proof, share, says } => {
@@ -453,6 +534,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                 let name = match back.action {
                     Action::Start { .. } => StageName::Start,
                     Action::Stop { .. } => StageName::Stop,
+                    Action::Change { .. } => StageName::Change(0),
                     Action::Lock { .. }
                     | Action::Arm { .. }
                     | Action::Switch { .. }
@@ -494,6 +576,11 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     pub(super) fn shifts_begun_on(&self, host: &HostName) -> Vec<&'a Step> {
         let is_one = |step: &&&'a Step| step.host == *host && step.switches().is_some();
         self.begun().iter().filter(is_one).copied().collect()
+    }
+
+    /// The changes of the config that this run began to make, in order.
+    pub(super) fn changes_begun(&self) -> Vec<&'a Step> {
+        self.begun().iter().filter(|step| step.changes().is_some()).copied().collect()
     }
 
     /// A change of this run that was begun on a host.

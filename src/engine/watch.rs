@@ -251,6 +251,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             host: host.clone(),
             why: format!("{to} does not answer ({complaint}): start it again"),
             colour: None,
+            of: None,
         });
         let timed = run.journal.timed(StepWord::Verify, Some(host));
         let outcome = start::run(run, host, Side::To, AppState::Started).await;
@@ -353,5 +354,6 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         }))
         .await;
         self.take_back_starts().await;
+        Box::pin(self.take_back_changes_for_nothing()).await;
     }
 }

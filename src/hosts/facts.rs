@@ -2,9 +2,10 @@
 //! Pure: the answer is an argument. Decides nothing; the planner does.
 //!
 //! [`read`] makes [`HostFacts`] of an answer. What is true of any host is in `host`, of nginx in `nginx`, of a colour in
-//! `app`; they read `sockets` and answers over `http`, and `mark` says whose an answer is.
+//! `app`; they read `sockets` and answers over `http`, and `mark` says whose an answer is. `change` reads another question's answer.
 
 mod app;
+mod change;
 mod container;
 mod ground;
 mod host;
@@ -20,6 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped, read_health};
+pub use self::change::{ChangeSeen, FileSeen, check_status};
 pub use self::ground::Lack;
 pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_stop};
 pub use self::http::{Get, gets};
@@ -30,7 +32,7 @@ pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
-use crate::nouns::names::HostName;
+use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::side::Direction;
 
 /// A question that could not be answered, with the cause and, where there is one, the command to type.
@@ -46,6 +48,8 @@ pub struct NotKnown {
 pub struct Facts {
     pub asked_at: DateTime<Utc>,
     pub hosts: Vec<HostFacts>,
+    /// How the changes stand that were asked for.
+    pub changes: Vec<ChangeSeen>,
     /// Where each host stands among them.
     #[serde(skip)]
     places: BTreeMap<HostName, usize>,
@@ -104,11 +108,16 @@ pub struct Seen {
 impl Facts {
     pub fn new(asked_at: DateTime<Utc>, hosts: Vec<HostFacts>) -> Facts {
         let places = hosts.iter().enumerate().map(|(place, facts)| (facts.host.clone(), place)).collect();
-        Facts { asked_at, hosts, places }
+        Facts { asked_at, hosts, changes: Vec::new(), places }
     }
 
     pub fn host(&self, name: &HostName) -> Option<&HostFacts> {
         self.hosts.get(*self.places.get(name)?)
+    }
+
+    /// How a change stands on a host, or here.
+    pub fn change(&self, name: &ChangeName, host: &HostName) -> Option<&ChangeSeen> {
+        self.changes.iter().find(|seen| seen.name == *name && seen.host == *host)
     }
 
     pub fn seen(&self, name: &HostName) -> Option<&Seen> {

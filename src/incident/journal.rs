@@ -121,13 +121,19 @@ impl<'a> Journal<'a> {
     /// A step that begins without changing anything.
     pub fn begin(&self, step: StepWord, host: Option<&HostName>) -> Timed<'_, 'a> {
         let host = host.cloned();
-        self.record(What::Outcome { step, host: host.clone(), status: Status::Started, ms: 0, detail: String::new() });
+        let (status, detail) = (Status::Started, String::new());
+        self.record(What::Outcome { step, host: host.clone(), of: None, status, ms: 0, detail });
         self.timed(step, host.as_ref())
     }
 
     /// A step that is timed from now; its intent, if it changes something, was recorded by the caller.
     pub fn timed(&self, step: StepWord, host: Option<&HostName>) -> Timed<'_, 'a> {
-        Timed { journal: self, step, host: host.cloned(), began: self.clock.elapsed() }
+        Timed { journal: self, step, host: host.cloned(), of: None, began: self.clock.elapsed() }
+    }
+
+    /// The same of one of several of a kind.
+    pub fn timed_of(&self, step: StepWord, host: &HostName, of: impl Into<String>) -> Timed<'_, 'a> {
+        Timed { of: Some(of.into()), ..self.timed(step, Some(host)) }
     }
 
     pub fn note(&self, text: impl Into<String>) {
@@ -194,6 +200,7 @@ pub struct Timed<'j, 'a> {
     journal: &'j Journal<'a>,
     step: StepWord,
     host: Option<HostName>,
+    of: Option<String>,
     began: std::time::Duration,
 }
 
@@ -208,6 +215,7 @@ impl Timed<'_, '_> {
         let outcome = What::Outcome {
             step: self.step,
             host: self.host,
+            of: self.of,
             status,
             ms: u64::try_from(ms).unwrap_or(u64::MAX),
             detail: detail.into(),

@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::incident::folder;
 use crate::incident::journal;
+use crate::nouns::change::ChangeWork;
 use crate::nouns::names::{HostName, IncidentId};
 use crate::nouns::plan::FileChange;
 use crate::nouns::production::Production;
 use crate::nouns::record::{self, Balancer, Begun, DatabaseState, Entry, StepWord, What};
-use crate::nouns::request::Undoing;
+use crate::nouns::request::{MadeChange, Undoing};
 use crate::nouns::side::Side;
 
 /// What the named incident changed, or the last one that changed anything and was not taken back.
@@ -84,6 +87,9 @@ fn is_nothing(folder: &Path) -> bool {
         return true;
     }
     let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
+    if entries.iter().collect::<Production>().changes_made().next().is_some() {
+        return begun(&entries).is_some_and(|begun| begun.undoes.is_some());
+    }
     begun(&entries).is_none_or(|begun| begun.undoes.is_some())
         || (moved(&entries).is_empty() && !is_of_a_database(&entries))
         || changes(folder, &entries).is_ok_and(|changed| changed.files.is_empty() && !is_of_a_database(&entries))
@@ -104,8 +110,9 @@ fn read(folder: &Path) -> Result<Undoing, String> {
     let database = database_of(&entries);
     let swap = database.as_ref().and_then(|database| database.swap.clone());
     let merge = database.and_then(|database| database.merge);
-    let undoing = Undoing { incident, to: begun.direction.colour(Side::From), files, between, swap, merge };
-    if undoing.files.is_empty() && !undoing.is_of_a_database() {
+    let changes = made(folder, &entries)?;
+    let undoing = Undoing { incident, to: begun.direction.colour(Side::From), files, between, swap, merge, changes };
+    if undoing.files.is_empty() && !undoing.is_of_a_database() && undoing.changes.is_empty() {
         return Err(format!("{name} changed nothing that could be taken back"));
     }
     Ok(undoing)
@@ -152,15 +159,8 @@ fn changes(folder: &Path, entries: &[Entry]) -> Result<Changed, String> {
     if hosts.is_empty() {
         return Ok(Changed::default());
     }
-    let path = folder.join("plan.json");
-    let damaged = |why: String| format!("{}: {why}; by hand: rollback-prod manual", path.display());
-    let text = std::fs::read_to_string(&path).map_err(|err| damaged(err.to_string()))?;
-    let plan: serde_json::Value = serde_json::from_str(&text).map_err(|err| damaged(err.to_string()))?;
-    // The first edition called them phases.
-    let stages = plan["stages"].as_array().or(plan["phases"].as_array());
-    let stages = stages.ok_or_else(|| damaged("it has no stages".to_owned()))?;
     let Changed { mut files, mut between } = Changed::default();
-    for step in stages.iter().filter_map(|stage| stage["steps"].as_array()).flatten() {
+    for (_, step) in &steps_of_the_plan(folder)? {
         let change = &step["action"]["switch"]["change"];
         let (Some(host), Some(path), Some(before), Some(after)) =
             (step["host"].as_str(), change["path"].as_str(), change["before"].as_str(), change["after"].as_str())
@@ -186,4 +186,40 @@ fn changes(folder: &Path, entries: &[Entry]) -> Result<Changed, String> {
         files.entry(host).and_modify(|all: &mut FileChange| all.after = after.to_owned()).or_insert(change);
     }
     Ok(Changed { files, between })
+}
+
+/// The steps of the plan that a run followed, each with the name of its stage.
+fn steps_of_the_plan(folder: &Path) -> Result<Vec<(serde_json::Value, serde_json::Value)>, String> {
+    let path = folder.join("plan.json");
+    let damaged = |why: String| format!("{}: {why}; by hand: rollback-prod manual", path.display());
+    let text = std::fs::read_to_string(&path).map_err(|err| damaged(err.to_string()))?;
+    let plan: serde_json::Value = serde_json::from_str(&text).map_err(|err| damaged(err.to_string()))?;
+    // The first edition called them phases.
+    let stages = plan["stages"].as_array().or(plan["phases"].as_array());
+    let stages = stages.ok_or_else(|| damaged("it has no stages".to_owned()))?;
+    let steps = stages.iter().flat_map(|stage| {
+        let steps = stage["steps"].as_array().into_iter().flatten();
+        steps.map(|step| (stage["name"].clone(), step.clone()))
+    });
+    Ok(steps.collect())
+}
+
+/// The changes that the run made, or may have made, in the order of its plan.
+fn made(folder: &Path, entries: &[Entry]) -> Result<Vec<MadeChange>, String> {
+    let production: Production = entries.iter().collect();
+    if production.changes_made().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut made = Vec::new();
+    for (stage, step) in &steps_of_the_plan(folder)? {
+        let work = &step["action"]["change"]["work"];
+        let (Some(host), false) = (step["host"].as_str(), work.is_null()) else { continue };
+        let damaged = |why: String| format!("{}: a change in its plan: {why}", folder.display());
+        let work = ChangeWork::deserialize(work).map_err(|err| damaged(err.to_string()))?;
+        let host = HostName::new(host).map_err(|err| damaged(err.to_string()))?;
+        if production.changes_made().any(|of| of == (&work.name, &host)) {
+            made.push(MadeChange { host, work, was_before: !stage["ready"].is_null() });
+        }
+    }
+    Ok(made)
 }

@@ -9,11 +9,14 @@ use chrono::{DateTime, Utc};
 use regex::Regex;
 use serde::Serialize;
 
+use crate::nouns::change::{EnvVar, Hook, NamedChange};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::names::{
-    ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination, UnitName,
+    ChangeName, ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination,
+    UnitName,
 };
 use crate::nouns::rules::{Bake, Judging};
+use crate::nouns::secret::Secret;
 
 /// Everything that one rollback needs to know beforehand.
 #[derive(Debug, Clone)]
@@ -38,6 +41,10 @@ pub struct Inventory {
     /// Its rules hold for `--bake`, too.
     pub bake: Bake,
     pub database: Option<Database>,
+    /// What else a release changes, in the order of the config.
+    pub changes: Vec<NamedChange>,
+    /// What is run beside the steps, in the order of the config.
+    pub hooks: Vec<Hook>,
     pub evidence: Evidence,
     pub notify: Notify,
     pub targets: Targets,
@@ -297,27 +304,6 @@ pub enum Asks {
     Value { expr: String, most: f64 },
 }
 
-/// A value that Debug does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The value itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
 /// What the run is measured against.
 #[derive(Debug, Clone)]
 pub struct Targets {
@@ -400,6 +386,10 @@ impl Inventory {
         self.hosts.iter().find(|host| &host.name == name)
     }
 
+    pub fn change(&self, name: &ChangeName) -> Option<&NamedChange> {
+        self.changes.iter().find(|change| change.name == *name)
+    }
+
     /// Every secret that the config or its variables named, so that it can be kept out of all text.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let addresses = self.notify.channels.iter().map(|channel| match channel {
@@ -411,7 +401,10 @@ impl Inventory {
             Login::Token(secret) | Login::Password { password: secret, .. } => Some(secret),
         });
         let headers = [&self.blue, &self.green].into_iter().flat_map(|app| &app.health_with.headers);
-        addresses.chain(login).chain(headers.filter_map(|header| header.hidden.as_ref()))
+        let changes = self.changes.iter().map(|change| &change.manner);
+        let manners = changes.chain(self.hooks.iter().map(|hook| &hook.manner));
+        let hidden = manners.flat_map(|manner| &manner.env).filter_map(EnvVar::hidden);
+        addresses.chain(login).chain(headers.filter_map(|header| header.hidden.as_ref())).chain(hidden)
     }
 }
 

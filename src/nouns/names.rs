@@ -61,6 +61,11 @@ word!(
     plain_word
 );
 word!(
+    /// What the config calls a change: `[change.env]`. It becomes part of file names.
+    ChangeName,
+    plain_word
+);
+word!(
     /// The service's name: in the report, the messages, and the lock's folder on the hosts.
     ServiceName,
     plain_word
@@ -151,10 +156,11 @@ word!(
     }
 );
 word!(
-    /// `rollback-YYYYMMDD-HHMMSS`, UTC, with `-2`, `-3`, … when two began in one second.
+    /// `rollback-YYYYMMDD-HHMMSS`, `switch-…` or `partial-…`, UTC, with `-2`, `-3`, … when two began in one second.
     IncidentId,
     |word| {
-        let tail = word.strip_prefix("rollback-").or(word.strip_prefix("switch-")).unwrap_or("");
+        let kinds = ["rollback-", "switch-", "partial-"];
+        let tail = kinds.into_iter().find_map(|kind| word.strip_prefix(kind)).unwrap_or("");
         let digits = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| b.is_ascii_digit());
         let mut parts = tail.split('-');
         let date = parts.next().unwrap_or("");
@@ -164,7 +170,7 @@ word!(
         if digits(date, 8) && digits(time, 6) && extra_is_fine && parts.next().is_none() {
             None
         } else {
-            Some("is not the name of an incident (rollback-YYYYMMDD-HHMMSS, or switch-…)")
+            Some("is not the name of an incident (rollback-YYYYMMDD-HHMMSS, switch-… or partial-…)")
         }
     }
 );

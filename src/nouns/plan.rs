@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::nouns::change::{ChangeWork, FilePut, here};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::Reach;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
-use crate::nouns::record::{Merge, StepWord, Swap};
+use crate::nouns::record::{MeantChange, Merge, StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
 use crate::nouns::{joined, octets};
@@ -38,6 +39,12 @@ pub struct Plan {
     /// The balancers that this run is about: all of the config, or those that an incident moved. Not all of them are
     /// reached.
     pub balancers: Vec<HostName>,
+    /// What else of the release goes back, and where.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<MeantChange>,
+    /// What is run beside the steps, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<String>,
     /// In the order in which they happen; those of one lane one after the other.
     pub stages: Vec<Stage>,
     /// What an operator should know before, and a report after: hosts that were not reached, what cannot be proven.
@@ -107,6 +114,9 @@ pub enum StageName {
     Lock,
     /// The database that a restore replaced takes its place again.
     TakeBack,
+    /// A change without which what traffic goes to would not be what it should: before it gets any. By its place among the
+    /// changes.
+    Ready(u16),
     /// What traffic goes to is started where it is down, and proven.
     Start,
     /// Every balancer is told to put all traffic back by itself, should nobody come any more.
@@ -114,6 +124,8 @@ pub enum StageName {
     /// Some of the traffic moves.
     Shift(Share),
     Switch,
+    /// Any other change.
+    Change(u16),
     Drain,
     Stop,
     Verify,
@@ -136,6 +148,10 @@ impl StageName {
         matches!(self, StageName::Shift(_) | StageName::Switch)
     }
 
+    pub fn is_of_a_change(self) -> bool {
+        matches!(self, StageName::Ready(_) | StageName::Change(_))
+    }
+
     /// The word of the contract for it.
     pub fn word(self) -> StepWord {
         match self {
@@ -143,6 +159,7 @@ impl StageName {
             StageName::Start | StageName::Verify => StepWord::Verify,
             StageName::Arm => StepWord::Hold,
             StageName::Shift(_) | StageName::Switch => StepWord::Switch,
+            StageName::Ready(_) | StageName::Change(_) => StepWord::Change,
             StageName::Drain => StepWord::Drain,
             StageName::Stop => StepWord::Stop,
             StageName::TakeBack | StageName::Load | StageName::Swap => StepWord::Restore,
@@ -154,10 +171,12 @@ impl StageName {
             StageName::Load | StageName::Swap => Lane::Database,
             StageName::Lock
             | StageName::TakeBack
+            | StageName::Ready(_)
             | StageName::Start
             | StageName::Arm
             | StageName::Shift(_)
             | StageName::Switch
+            | StageName::Change(_)
             | StageName::Drain
             | StageName::Stop
             | StageName::Verify => Lane::Traffic,
@@ -269,6 +288,9 @@ pub enum Action {
     TakeRowsBack {
         merge: Merge,
     },
+    Change {
+        work: ChangeWork,
+    },
 }
 
 /// Why a colour is not stopped.
@@ -324,11 +346,16 @@ impl FileChange {
     pub fn diff(&self) -> String {
         let paths = [&self.path].into_iter().chain(&self.also);
         let texts = joined::parts(&self.before).zip(joined::parts(&self.after));
-        paths.zip(texts).filter(|(_, (before, after))| before != after).map(|(path, texts)| diff(path, texts)).collect()
+        paths
+            .zip(texts)
+            .filter(|(_, (before, after))| before != after)
+            .map(|(path, texts)| text_diff(path, texts))
+            .collect()
     }
 }
 
-fn diff(path: &str, (before, after): (&str, &str)) -> String {
+/// The unified diff of a file's texts, as it may be shown.
+pub fn text_diff(path: &str, (before, after): (&str, &str)) -> String {
     let diff = similar::TextDiff::from_lines(before, after)
         .unified_diff()
         .header(&format!("{path} (now)"), &format!("{path} (after)"))
@@ -517,6 +544,18 @@ impl Plan {
         })
     }
 
+    /// The files that changes put in the place of others, by host.
+    pub fn files_put(&self) -> impl Iterator<Item = (&HostName, &FilePut)> {
+        let steps = self.stages.iter().flat_map(|stage| &stage.steps);
+        let works = steps.filter_map(|step| Some((&step.host, step.changes()?))).filter(|(_, work)| !work.is_back);
+        works.flat_map(|(host, work)| work.files.iter().filter(|file| file.is_needed()).map(move |file| (host, file)))
+    }
+
+    /// Whether it is about changes alone.
+    pub fn is_of_changes_alone(&self) -> bool {
+        !self.changes.is_empty() && !self.moves_traffic()
+    }
+
     /// The nginx files that this plan changes or proves, by host.
     pub fn file_changes(&self) -> impl Iterator<Item = (&HostName, &FileChange)> {
         let steps = self.stages.iter().flat_map(|stage| &stage.steps);
@@ -548,6 +587,9 @@ impl fmt::Display for Plan {
                 }
             }
         }
+        for hook in &self.hooks {
+            writeln!(f, "  hook {hook}")?;
+        }
         for note in &self.notes {
             writeln!(f, "  note: {note}")?;
         }
@@ -565,6 +607,16 @@ impl fmt::Display for Plan {
         }
         for (change, hosts) in shown {
             write!(f, "\n{}:\n{}", hosts.join(", "), change.diff())?;
+        }
+        let mut put: Vec<(&FilePut, Vec<&str>)> = Vec::new();
+        for (host, file) in self.files_put() {
+            match put.iter_mut().find(|(other, _)| *other == file) {
+                Some((_, hosts)) => hosts.push(host.as_str()),
+                None => put.push((file, vec![host.as_str()])),
+            }
+        }
+        for (file, hosts) in put {
+            write!(f, "\n{}:\n{}", hosts.join(", "), file.diff)?;
         }
         Ok(())
     }
@@ -603,6 +655,13 @@ impl Stage {
             StageName::Arm => "arm the dead man".to_owned(),
             StageName::Shift(share) => format!("give {to} {share} and prove it"),
             StageName::Switch => format!("switch to {to} and prove it"),
+            StageName::Ready(_) | StageName::Change(_) => {
+                let words = |work: &ChangeWork| match work.is_back {
+                    true => format!("take change {} back", work.name),
+                    false => format!("make change {}", work.name),
+                };
+                self.steps.iter().find_map(Step::changes).map_or_else(String::new, words)
+            }
             StageName::Drain => format!("drain {from}"),
             StageName::Stop => format!("stop {from}"),
             StageName::Verify => format!("verify {to}"),
@@ -626,6 +685,16 @@ impl Step {
         if let Action::Switch { change, .. } = &self.action { Some(change) } else { None }
     }
 
+    /// The change that it makes, or takes back.
+    pub fn changes(&self) -> Option<&ChangeWork> {
+        if let Action::Change { work } = &self.action { Some(work) } else { None }
+    }
+
+    /// Whether it is of this machine, where no lock is taken.
+    pub fn is_here(&self) -> bool {
+        self.host == here()
+    }
+
     /// The wish for a dump that it loads.
     pub fn loads(&self) -> Option<&RestoreWish> {
         if let Action::Load { wish } = &self.action { Some(wish) } else { None }
@@ -643,7 +712,8 @@ impl Step {
             | Action::Swap
             | Action::Merge { .. }
             | Action::TakeBack { .. }
-            | Action::TakeRowsBack { .. } => true,
+            | Action::TakeRowsBack { .. }
+            | Action::Change { .. } => true,
             Action::Drain | Action::Leave { .. } | Action::Verify { .. } => false,
         }
     }
@@ -689,6 +759,7 @@ impl Undo {
                 }
                 Action::Stop { side, .. } => format!("stop {} again", direction.colour(*side)),
                 Action::Start { side } => format!("start {} again", direction.colour(*side)),
+                Action::Change { work } => work.words(),
                 Action::Lock { .. }
                 | Action::Arm { .. }
                 | Action::Drain

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::change::HERE;
 use super::colour::Colour;
-use super::names::HostName;
+use super::names::{ChangeName, HostName};
 use super::record::{
-    AppState, Balancer, Begun, DatabaseNow, DatabaseState, Entry, Status, StepWord, Swap, Traffic, What, plural,
+    AppState, Balancer, Begun, ChangeState, DatabaseNow, DatabaseState, Entry, MeantChange, Status, StepWord, Swap,
+    Traffic, What, plural,
 };
 use super::share::{Serving, Share};
 use super::side::{Direction, Side};
@@ -22,6 +24,8 @@ pub struct Production {
     begun: Option<Box<Begun>>,
     hosts: BTreeMap<HostName, HostNow>,
     database: Option<DatabaseNow>,
+    /// What became of changes, where one was begun.
+    changes: BTreeMap<(ChangeName, HostName), ChangeState>,
     safe: Option<Safe>,
     /// Whoever puts all traffic back by himself, and after how many seconds without a word.
     dead_men: BTreeMap<HostName, u64>,
@@ -29,8 +33,11 @@ pub struct Production {
     held_until: Option<DateTime<Utc>>,
     has_good_dump: bool,
     /// The newest outcome of each step, with the place of its first one: that is the order in which they are told.
-    outcomes: BTreeMap<(StepWord, Option<HostName>), Newest>,
+    outcomes: BTreeMap<StepKey, Newest>,
 }
+
+/// A step of its kind, of one host or of none, and which one where there are several.
+type StepKey = (StepWord, Option<HostName>, Option<String>);
 
 /// What is known of one host.
 #[derive(Debug, Clone, Default)]
@@ -92,15 +99,23 @@ impl Production {
                 let now = self.host_mut(host);
                 (now.is_balancer, now.found) = (true, *traffic);
             }
-            What::Intent { step, host, colour, .. } => self.intend(*step, host, *colour),
-            What::Outcome { step, host, status, detail, .. } => {
+            What::Intent { step, host, colour, of, .. } => {
+                self.intend(*step, host, *colour);
+                if let (StepWord::Change, Some(Ok(name))) = (step, of.clone().map(ChangeName::new)) {
+                    self.changes.insert((name, host.clone()), ChangeState::Unknown);
+                }
+            }
+            What::Change { host, name, state } => {
+                self.changes.insert((name.clone(), host.clone()), *state);
+            }
+            What::Outcome { step, host, of, status, detail, .. } => {
                 if *step == StepWord::Hold && host.is_none() && *status != Status::Started {
                     self.held_until = Some(entry.time);
                 }
                 let place = self.outcomes.len();
                 let newest = Newest { place, status: *status, detail: detail.clone() };
                 self.outcomes
-                    .entry((*step, host.clone()))
+                    .entry((*step, host.clone(), of.clone()))
                     .and_modify(|last| *last = Newest { place: last.place, ..newest.clone() })
                     .or_insert(newest);
             }
@@ -126,6 +141,7 @@ impl Production {
             What::Database(database) => self.database = Some(database.clone()),
             What::Note { .. }
             | What::Gap { .. }
+            | What::Said { .. }
             | What::Captured(_)
             | What::Errors { .. }
             | What::Judged(_)
@@ -144,7 +160,7 @@ impl Production {
                 now.balancer = Some((Balancer::Unknown, Share::ALL));
             }
             StepWord::Stop => *self.host_mut(host).app_mut(colour.unwrap_or(from)) = Some(AppState::Unknown),
-            StepWord::Verify => {
+            StepWord::Verify | StepWord::Change => {
                 if let Some(colour) = colour {
                     *self.host_mut(host).app_mut(colour) = Some(AppState::Unknown);
                 }
@@ -156,6 +172,7 @@ impl Production {
             | StepWord::Hold
             | StepWord::Judge
             | StepWord::Restore
+            | StepWord::Hook
             | StepWord::Evidence
             | StepWord::Report
             | StepWord::Notify => {}
@@ -223,7 +240,7 @@ impl Production {
     }
 
     /// Whether some traffic is where this run sends it, or may be: moved by it, or all of it there before.
-    fn is_anything_moved(&self) -> bool {
+    pub fn is_anything_moved(&self) -> bool {
         let from = self.direction().colour(Side::From);
         self.hosts.values().any(|now| match now.balancer {
             Some((Balancer::Shifted | Balancer::Unknown, _)) => true,
@@ -248,8 +265,13 @@ impl Production {
 
     /// The newest outcome of a step, on one host or of no host.
     pub fn outcome(&self, step: StepWord, host: Option<&HostName>) -> Option<(Status, &str)> {
-        let newest = self.outcomes.get(&(step, host.cloned()))?;
+        let newest = self.outcomes.get(&(step, host.cloned(), None))?;
         Some((newest.status, newest.detail.as_str()))
+    }
+
+    /// How the step of that name ended last, where a host has several of the kind.
+    pub fn outcome_of(&self, step: StepWord, host: Option<&HostName>, of: Option<&str>) -> Option<Status> {
+        self.outcomes.get(&(step, host.cloned(), of.map(str::to_owned))).map(|newest| newest.status)
     }
 
     /// Every balancer of the run with its state, in the order of the config.
@@ -293,6 +315,15 @@ impl Production {
         let Some(begun) = &self.begun else { return self.found_words() };
         if begun.traffic_stays {
             let mut clauses = vec!["traffic untouched".to_owned()];
+            if !begun.changes.is_empty() {
+                clauses = vec![self.found_words().replacen("traffic ", "traffic untouched, ", 1)];
+                clauses.extend(
+                    [begun.direction.colour(Side::To), begun.direction.colour(Side::From)]
+                        .into_iter()
+                        .filter_map(|colour| self.app_words(colour)),
+                );
+            }
+            clauses.extend(self.change_words());
             clauses.extend(self.database_words());
             return clauses.join("; ");
         }
@@ -302,8 +333,97 @@ impl Production {
         clauses.extend(self.app_words(to));
         clauses.push(self.app_words(from).unwrap_or_else(|| format!("{from} untouched")));
         clauses.extend(self.dead_man_words());
+        clauses.extend(self.change_words());
         clauses.extend(self.database_words());
         clauses.join("; ")
+    }
+
+    /// What became of a change on a host; `None` where it was not begun.
+    pub fn change(&self, name: &ChangeName, host: &HostName) -> Option<ChangeState> {
+        self.changes.get(&(name.clone(), host.clone())).copied()
+    }
+
+    /// Changes that are made, or may be, by this run.
+    pub fn changes_made(&self) -> impl Iterator<Item = (&ChangeName, &HostName)> {
+        let is_made = |state: &ChangeState| matches!(state, ChangeState::Made | ChangeState::Unknown);
+        self.changes.iter().filter(move |(_, state)| is_made(state)).map(|((name, host), _)| (name, host))
+    }
+
+    /// What became of the changes that were meant, on each host on which one was begun.
+    fn changes_meant(&self) -> impl Iterator<Item = ChangeState> {
+        let meant = self.begun.iter().flat_map(|begun| &begun.changes);
+        meant.flat_map(|change| {
+            let hosts = change.hosts.iter().filter(|host| !change.in_force.contains(host));
+            hosts.filter_map(|host| self.change(&change.name, host))
+        })
+    }
+
+    /// The name of each change that was meant, and whether it is what it should be everywhere.
+    pub fn changes_done(&self) -> Vec<(String, bool)> {
+        let wanted = self.wanted();
+        let is_done = |change: &MeantChange, host: &HostName| {
+            change.in_force.contains(host) || self.change(&change.name, host) == Some(wanted)
+        };
+        let meant = self.begun.iter().flat_map(|begun| &begun.changes);
+        meant.map(|change| (change.name.to_string(), change.hosts.iter().all(|host| is_done(change, host)))).collect()
+    }
+
+    /// What a change should be at the end.
+    pub fn wanted(&self) -> ChangeState {
+        match self.begun.as_ref().is_some_and(|begun| begun.undoes.is_some()) {
+            true => ChangeState::TakenBack,
+            false => ChangeState::Made,
+        }
+    }
+
+    /// Whether every change that was meant is what it should be.
+    fn are_changes_done(&self) -> bool {
+        self.changes_done().iter().all(|(_, is_done)| *is_done)
+    }
+
+    /// What every change is now.
+    fn change_words(&self) -> Option<String> {
+        let mut clauses: Vec<String> = Vec::new();
+        for change in self.begun.iter().flat_map(|begun| &begun.changes) {
+            let of = |host: &HostName| match self.change(&change.name, host) {
+                _ if change.in_force.contains(host) => (0, "in force already"),
+                None | Some(ChangeState::AsItWas) if self.wanted() == ChangeState::TakenBack => (2, "STILL MADE"),
+                None | Some(ChangeState::AsItWas) => (2, "not made"),
+                Some(ChangeState::Made) if self.wanted() == ChangeState::TakenBack => (2, "STILL MADE"),
+                Some(ChangeState::Made) => (1, "made"),
+                Some(ChangeState::TakenBack) => (3, "taken back"),
+                Some(ChangeState::Unknown) => (4, "NOT KNOWN"),
+            };
+            let groups = grouped(change.hosts.iter().map(|host| (of(host), host)));
+            let is_one = groups.len() == 1;
+            let words: Vec<String> = groups
+                .iter()
+                .map(|((_, words), hosts)| match is_one && (hosts.len() > 1 || hosts[0].as_str() == HERE) {
+                    true => (*words).to_owned(),
+                    false => format!("{words} on {}", listed(hosts)),
+                })
+                .collect();
+            clauses.push(format!("change {} {}", change.name, words.join(", ")));
+        }
+        (!clauses.is_empty()).then(|| clauses.join("; "))
+    }
+
+    /// How a run that is about changes alone ends.
+    fn exit_of_changes(&self, is_nothing_left: bool, was_interrupted: bool) -> u8 {
+        let wanted = self.wanted();
+        if self.changes_meant().any(|state| state == ChangeState::Unknown) {
+            5
+        } else if was_interrupted {
+            130
+        } else if self.are_changes_done() && is_nothing_left {
+            0
+        } else if self.changes_meant().any(|state| state == wanted) {
+            4
+        } else if self.changes_meant().any(|state| state != ChangeState::AsItWas) {
+            3
+        } else {
+            1
+        }
     }
 
     fn traffic_words(&self, begun: &Begun) -> Vec<String> {
@@ -471,19 +591,32 @@ impl Production {
             || database.is_some_and(|state| state != DatabaseState::AsItWas);
         let traffic_stays = begun.is_some_and(|begun| begun.traffic_stays);
 
-        let exit = if traffic_stays {
+        let is_of_changes = begun.is_some_and(|begun| !begun.changes.is_empty());
+        let of_changes = self.exit_of_changes(left.is_empty(), was_interrupted);
+        let exit = if traffic_stays && is_of_changes {
+            match database {
+                None => of_changes,
+                // What one was is no reason to say that the other was not.
+                Some(DatabaseState::Restored | DatabaseState::TakenBack) if matches!(of_changes, 0 | 5 | 130) => {
+                    of_changes
+                }
+                Some(DatabaseState::Restored | DatabaseState::TakenBack | DatabaseState::Unknown) => 4,
+                Some(DatabaseState::AsItWas) if of_changes == 0 => 4,
+                Some(DatabaseState::AsItWas) => of_changes,
+            }
+        } else if traffic_stays {
             match (database, left.is_empty(), was_interrupted) {
                 (Some(DatabaseState::Restored | DatabaseState::TakenBack), true, _) => 0,
                 (Some(DatabaseState::Restored | DatabaseState::TakenBack | DatabaseState::Unknown), _, _) => 4,
                 (_, _, true) => 130,
                 (Some(DatabaseState::AsItWas) | None, _, false) => 1,
             }
-        } else if any(Balancer::Unknown) {
+        } else if any(Balancer::Unknown) || self.changes.values().any(|state| *state == ChangeState::Unknown) {
             5
         } else if let Some(held) = self.held().filter(|held| !was_interrupted || *held != 8) {
             held
         } else if all_shifted {
-            match (left.is_empty() && !self.is_silent(), was_interrupted) {
+            match (left.is_empty() && !self.is_silent() && self.are_changes_done(), was_interrupted) {
                 (_, true) => 130,
                 (_, false) if !is_restored => 6,
                 (true, false) => 0,
@@ -493,10 +626,13 @@ impl Production {
             130
         } else if any(Balancer::Shifted) || self.started_for_nothing().next().is_some() {
             5
+        } else if self.changes.values().any(|state| *state == self.wanted()) {
+            // Something of the release is back, and its traffic is not.
+            5
         } else if database.is_some_and(|state| state != DatabaseState::AsItWas) {
             // The database was taken back, and traffic was not.
             4
-        } else if any(Balancer::PutBack) {
+        } else if any(Balancer::PutBack) || self.changes.values().any(|state| *state != ChangeState::AsItWas) {
             3
         } else {
             1
@@ -535,11 +671,16 @@ impl Production {
             let flags = begun.and_then(|begun| begun.restore_flags.as_deref()).unwrap_or("--restore-db");
             let restore = if is_restored { String::new() } else { format!(" {flags}") };
             let gradual = begun.and_then(|begun| begun.gradual.as_ref());
+            let names = begun.map(Begun::change_names).unwrap_or_default();
+            if begun.is_some_and(Begun::is_partial) {
+                return format!("{program} partial {} --reason {reason}", names.join(" "));
+            }
+            let with = if names.is_empty() { String::new() } else { format!(" --with {}", names.join(",")) };
             match begun.and_then(|begun| begun.undoes.as_deref()) {
                 Some(incident) => format!("{program} undo {incident}"),
                 None => match gradual {
                     Some(repeat) => format!("{program} {} --reason {reason}", repeat.command),
-                    None => format!("{program} --reason {reason}{only}{restore}"),
+                    None => format!("{program} --reason {reason}{only}{restore}{with}"),
                 },
             }
         };
@@ -586,20 +727,21 @@ impl Production {
             self.begun.as_ref().is_none_or(|begun| begun.balancers.contains(host) || begun.apps.contains(host))
         };
         let needed: BTreeSet<&HostName> =
-            self.outcomes.keys().filter_map(|(_, host)| host.as_ref()).filter(|host| is_needed(host)).collect();
+            self.outcomes.keys().filter_map(|(_, host, _)| host.as_ref()).filter(|host| is_needed(host)).collect();
         let mut left: Vec<(usize, String)> = self
             .outcomes
             .iter()
-            .filter(|((step, _), newest)| {
+            .filter(|((step, ..), newest)| {
                 *step != StepWord::Notify && matches!(newest.status, Status::Failed | Status::Unknown)
             })
-            .filter(|((step, host), _)| {
+            .filter(|((step, host, _), _)| {
                 *step != StepWord::Connect || host.as_ref().is_none_or(|host| needed.contains(host))
             })
-            .map(|((step, host), newest)| {
+            .map(|((step, host, of), newest)| {
+                let which = of.as_ref().map_or(String::new(), |of| format!(" {of}"));
                 let words = match host {
-                    Some(host) => format!("{}: {host}: {}", step.as_str(), newest.detail),
-                    None => format!("{}: {}", step.as_str(), newest.detail),
+                    Some(host) => format!("{}{which}: {host}: {}", step.as_str(), newest.detail),
+                    None => format!("{}{which}: {}", step.as_str(), newest.detail),
                 };
                 (newest.place, words)
             })

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::nouns::colour::Colour;
-use crate::nouns::names::HostName;
+use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::rules::Judgement;
 use crate::nouns::share::{Serving, Share};
 use crate::nouns::side::Direction;
@@ -26,6 +26,8 @@ pub enum StepWord {
     Hold,
     Judge,
     Restore,
+    Change,
+    Hook,
     Evidence,
     Report,
     Notify,
@@ -44,6 +46,8 @@ impl StepWord {
             StepWord::Hold => "hold",
             StepWord::Judge => "judge",
             StepWord::Restore => "restore",
+            StepWord::Change => "change",
+            StepWord::Hook => "hook",
             StepWord::Evidence => "evidence",
             StepWord::Report => "report",
             StepWord::Notify => "notify",
@@ -105,9 +109,25 @@ pub enum What {
         /// Whom it starts or stops.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         colour: Option<Colour>,
+        /// Which one, where a host has several of the kind: the name of a change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
     /// How a step ended; without a host it is of no one host.
-    Outcome { step: StepWord, host: Option<HostName>, status: Status, ms: u64, detail: String },
+    Outcome {
+        step: StepWord,
+        host: Option<HostName>,
+        /// Which one, where a host has several of the kind: the name of a change, or what a hook is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+        status: Status,
+        ms: u64,
+        detail: String,
+    },
+    /// What became of a change on a host.
+    Change { host: HostName, name: ChangeName, state: ChangeState },
+    /// What a change's words or a hook printed: bounded, without secrets, and nothing in it acts.
+    Said { step: StepWord, host: HostName, of: String, text: String },
     /// What a balancer sends to from now on.
     Balancer {
         host: HostName,
@@ -179,15 +199,53 @@ pub struct Begun {
     /// Of a gradual switch what repeats it: `switch --to green --steps 10,50`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradual: Option<Repeat>,
-    /// Whether it is only the database's turn.
+    /// Whether traffic is not to be moved: it is only the database's turn, or that of changes.
     #[serde(default)]
     pub traffic_stays: bool,
+    /// The changes that were asked for, or are taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<MeantChange>,
     /// What both sides ran when it began: `green 1.4.0 → blue 1.3.2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub releases: Option<String>,
     pub oncall: Option<String>,
     pub commander: Option<String>,
     pub targets_ms: Vec<(String, u64)>,
+}
+
+impl Begun {
+    /// Whether it is a rollback of changes alone.
+    pub fn is_partial(&self) -> bool {
+        self.traffic_stays && self.undoes.is_none() && !self.changes.is_empty()
+    }
+
+    /// The names of the changes.
+    pub fn change_names(&self) -> Vec<&str> {
+        self.changes.iter().map(|change| change.name.as_str()).collect()
+    }
+}
+
+/// A change that is to be made, or taken back, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeantChange {
+    pub name: ChangeName,
+    pub hosts: Vec<HostName>,
+    /// Hosts on which it was in force before, so that nothing is done there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_force: Vec<HostName>,
+}
+
+/// What became of a change on a host in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeState {
+    /// It is made, and proven where something can prove it.
+    Made,
+    /// It was made, and is not any more.
+    TakenBack,
+    /// It was begun, and nothing came of it: as before.
+    AsItWas,
+    Unknown,
 }
 
 /// What a gradual switch was asked for.

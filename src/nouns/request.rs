@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::change::ChangeWork;
 use super::colour::Colour;
-use super::names::{HostName, IncidentId};
+use super::names::{ChangeName, HostName, IncidentId};
 use super::plan::{FileChange, RestoreWish, TakesOver};
 use super::record::{Merge, Swap};
 use super::share::Share;
@@ -33,6 +34,10 @@ pub struct Request {
     pub takes_over: TakesOver,
     /// How long the side that traffic goes to is judged afterwards.
     pub bake: Option<Duration>,
+    /// What else of the release goes back, by the names of the config.
+    pub changes: Vec<ChangeName>,
+    /// Whether that is all: traffic stays.
+    pub is_partial: bool,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
     /// What is taken back; `None` for a rollback.
@@ -69,6 +74,17 @@ pub struct Undoing {
     pub swap: Option<Swap>,
     /// Or the rows that it put back.
     pub merge: Option<Merge>,
+    /// The changes that it made, or may have made, in the order in which it made them.
+    pub changes: Vec<MadeChange>,
+}
+
+/// A change that an incident made on a host.
+#[derive(Debug, Clone, Serialize)]
+pub struct MadeChange {
+    pub host: HostName,
+    pub work: ChangeWork,
+    /// Whether that was before traffic moved.
+    pub was_before: bool,
 }
 
 impl Undoing {

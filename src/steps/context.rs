@@ -19,6 +19,7 @@ use crate::nouns::record::{Status, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::side::Side;
 
+use super::about::AboutRun;
 use super::passes::InARow;
 
 /// One run: its plan, what was seen, the hosts, and the journal that says what became of it.
@@ -153,6 +154,11 @@ impl<'a, F> Context<'a, F> {
 
     pub fn seen(&self, host: &HostName) -> Option<&'a Seen> {
         self.facts.seen(host)
+    }
+
+    /// What the words of hooks and changes are told of it.
+    pub fn about(&self) -> AboutRun {
+        AboutRun::of_plan(self.plan, self.folder.path())
     }
 
     /// Who we are, for a host: with the number of our lock there.

@@ -1,12 +1,10 @@
 //! What is asked and run on this machine: public URLs, and the operator's smoke command. Talks to no host by ssh.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use crate::nouns::names::HttpUrl;
+use crate::steps::here::{self, LocalWords};
 use crate::steps::passes::{self, InARow};
 
 /// What an answer from the outside may take.
@@ -46,22 +44,6 @@ async fn get(url: String, limit: Duration) -> Result<(), String> {
 /// # Errors
 /// How it ended and the last line it said.
 pub async fn smoke(line: &str, folder: Option<&Path>, limit: Duration) -> Result<(), String> {
-    let mut command = tokio::process::Command::new("sh");
-    command.arg("-c").arg(line).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Ctrl-C is for us; a smoke command that is cut half-way would look like a failure.
-    command.process_group(0).kill_on_drop(true);
-    if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
-        command.current_dir(folder);
-    }
-    match timeout(limit, command.output()).await {
-        Err(_) => Err(format!("has not ended after {} s", limit.as_secs_f64())),
-        Ok(Err(err)) => Err(format!("cannot be started: {err}")),
-        Ok(Ok(output)) if output.status.success() => Ok(()),
-        Ok(Ok(output)) => {
-            let said = [output.stderr, output.stdout].concat();
-            let said = String::from_utf8_lossy(&said);
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
-            Err(format!("{}: {}", output.status, last.trim()))
-        }
-    }
+    let words = ["sh", "-c", line].map(str::to_owned);
+    here::run(&LocalWords { words: &words, folder, env: &[], limit }).await.result()
 }

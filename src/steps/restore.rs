@@ -468,7 +468,7 @@ impl<'a, F: Apply> Context<'a, F> {
 }
 
 pub(super) fn intent(host: &HostName, why: String) -> What {
-    What::Intent { step: StepWord::Restore, host: host.clone(), why, colour: None }
+    What::Intent { step: StepWord::Restore, host: host.clone(), why, colour: None, of: None }
 }
 
 fn passed(checks: usize) -> String {

@@ -21,8 +21,8 @@ pub(super) const START: Script = script!("start");
 /// What `start.sh` ends with where the lock is another run's by now.
 const FENCED: i32 = 93;
 
-/// Starts a colour.
-pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
+/// Starts a colour; anew with what its files say now, where its supervisor would keep what it made of them.
+pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour, is_anew: bool) -> Change {
     let app = inventory.app(colour);
     let mut arguments = Arguments::new(inventory);
     arguments.set("service", &inventory.service);
@@ -35,6 +35,9 @@ pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour) -> Change {
     }
     if let Some(log) = &app.log {
         arguments.set("log", log);
+    }
+    if is_anew {
+        arguments.set("anew", "yes");
     }
     // systemctl waits for a Type=notify unit; its own limit is 90 s
     Change(program(START, arguments, Duration::from_secs(100)))
@@ -49,9 +52,24 @@ fn session(answer: &Answer) -> Option<Target> {
 
 /// Starts a side on a host; `as_what` is what it is then.
 pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side, as_what: AppState) -> Outcome {
+    carry_out(run, host, side, as_what, false).await
+}
+
+/// The same once its files are others.
+pub async fn run_anew<F: Apply>(run: &Context<'_, F>, host: &HostName, side: Side, as_what: AppState) -> Outcome {
+    carry_out(run, host, side, as_what, true).await
+}
+
+async fn carry_out<F: Apply>(
+    run: &Context<'_, F>,
+    host: &HostName,
+    side: Side,
+    as_what: AppState,
+    is_anew: bool,
+) -> Outcome {
     let colour = run.colour(side);
     let now = |state: AppState| What::App { host: host.clone(), colour, state };
-    let said = match run.fleet.apply(host, &start(run.inventory, &run.tenure_on(host), colour)).await {
+    let said = match run.fleet.apply(host, &start(run.inventory, &run.tenure_on(host), colour, is_anew)).await {
         Ok(answer) if answer.status == 0 => {
             if let Some(session) = session(&answer) {
                 run.seen_since.remember_session(host, session);

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::nouns::record::{AppState, DatabaseState, Entry, Status, StepWord, What};
+use crate::nouns::record::{AppState, Begun, DatabaseState, Entry, Status, StepWord, What};
 use crate::tell::story::{
     Ending, Standing, Story, all_done, begun, database, newest, some_traffic_moved, towards, traffic_safe,
 };
@@ -58,6 +58,13 @@ pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         };
         return vec![check(true, &format!("takes {incident} back")), database, traffic, smoke];
     }
+    if begun.is_some_and(Begun::is_partial) {
+        let mut list = vec![check(begun.is_some_and(|begun| !begun.reason.trim().is_empty()), "reason recorded")];
+        list.extend(made(ending));
+        list.push(check(true, "traffic untouched"));
+        list.push(check(matches!(newest(entries, StepWord::Notify, None), Some((Status::Done, _))), "team notified"));
+        return list;
+    }
     if begun.is_some_and(|begun| begun.gradual.is_some()) {
         let held = newest(entries, StepWord::Hold, None);
         let held =
@@ -81,8 +88,15 @@ pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
         check(matches!(newest(entries, StepWord::Notify, None), Some((Status::Done, _))), "team notified"),
         database,
     ];
+    list.extend(made(ending));
     list.extend(baked);
     list
+}
+
+/// The changes that were meant, each with whether it is what it should be.
+fn made(ending: &Ending) -> Vec<Check> {
+    let changes = ending.changes().into_iter();
+    changes.map(|(name, is_done)| Check { is_done, text: format!("change {name} made") }).collect()
 }
 
 /// What a person does next.
@@ -103,6 +117,16 @@ pub(super) fn steps(ending: &Ending, has_patterns: bool, entries: &[Entry]) -> V
         if has_patterns {
             steps.push("Start the search for the cause with the error patterns above.");
         }
+        return steps.into_iter().map(str::to_owned).collect();
+    }
+    if begun(entries).is_some_and(Begun::is_partial) {
+        steps.push(match exit {
+            0 => "Hold the pipeline: the next deploy must not bring back what was taken back here.",
+            1 => "Nothing was changed. Remove the cause named above, and see that `rollback-prod check` finds nothing.",
+            3 => "Everything is as it was. Remove the cause named above, and run it again.",
+            4 => "Some of it is made and some of it not: the list above says which; take the rest back with `rollback-prod undo`, or run it again.",
+            _ => "Look at what is NOT KNOWN on its host before anything else; to run it again is safe.",
+        });
         return steps.into_iter().map(str::to_owned).collect();
     }
     match ending.standing {

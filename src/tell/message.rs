@@ -124,12 +124,15 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
     let service = service_words(begun);
     let hosts: Vec<HostName> = begun.map(|begun| begun.balancers.clone()).unwrap_or_default();
     let id = said(|begun| &begun.id);
+    let is_partial = begun.is_some_and(Begun::is_partial);
+    let names = begun.map(Begun::change_names).unwrap_or_default();
     let common = Notice {
         event: moment.word(),
         service: said(|begun| &begun.service),
         environment: said(|begun| &begun.environment),
         title: match begun.map(|begun| (begun.undoes.as_ref(), begun.gradual.as_ref())) {
             Some((Some(incident), _)) => format!("{service}: taking {incident} back"),
+            _ if is_partial => format!("{service}: partial rollback of {}", names.join(", ")),
             Some((None, Some(_))) => format!("{service}: traffic moves to {} in steps", towards(entries)),
             Some((None, None)) | None => format!("{service}: rolling back to blue"),
         },
@@ -138,6 +141,9 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
         reason: said(|begun| &begun.reason),
         releases: begun.and_then(|begun| begun.releases.clone()),
         production: match towards(entries) {
+            _ if is_partial => {
+                format!("traffic stays; {} back now", if names.len() == 1 { "one change goes" } else { "changes go" })
+            }
             to if begun.is_some_and(|begun| begun.gradual.is_some()) => {
                 format!("{to} gets its first share of {} now", plural(hosts.len(), "balancer"))
             }

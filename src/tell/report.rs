@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::hosts::facts::Facts;
+use crate::nouns::change::FilePut;
 use crate::nouns::colour::Colour;
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, LeftOut, Plan};
@@ -74,6 +75,8 @@ struct Report {
     database: Option<Database>,
     timeline: Vec<Event>,
     changes: Vec<Change>,
+    /// What changes and hooks printed.
+    said: Vec<SaidBy>,
     patterns: Vec<Quote>,
     judgements: Vec<Judged>,
     captured: Vec<File>,
@@ -102,6 +105,22 @@ struct Change {
     path: String,
     hosts: String,
     diff: String,
+}
+
+/// What words that were run printed.
+#[derive(Debug, Clone, Serialize)]
+struct SaidBy {
+    /// `hook before switch (./freeze.sh) on here`
+    who: String,
+    text: String,
+}
+
+fn said(entries: &[Entry]) -> Vec<SaidBy> {
+    let told = entries.iter().filter_map(|entry| {
+        let What::Said { step, host, of, text } = &entry.what else { return None };
+        Some(SaidBy { who: format!("{} {of} on {host}", step.as_str()), text: text.clone() })
+    });
+    told.collect()
 }
 
 /// What the rules said at a moment.
@@ -197,6 +216,7 @@ fn report(story: &Story<'_>) -> Report {
         database: database(entries, begun.and_then(|begun| begun.restores.as_deref())),
         timeline: timeline(entries, &clock, &ending),
         changes: changes(story.plan),
+        said: self::said(entries),
         patterns: quotes(entries),
         judgements: judgements(entries, &clock),
         captured: captured(entries),
@@ -220,6 +240,12 @@ fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {
         _ if begun.is_some_and(|begun| begun.undoes.is_some()) => {
             let incident = begun.and_then(|begun| begun.undoes.as_deref()).unwrap_or("an incident");
             format!("{who} took {incident} of {service} back at {when} UTC.")
+        }
+        _ if begun.is_some_and(Begun::is_partial) => {
+            let names = begun.map(Begun::change_names).unwrap_or_default().join(", ");
+            format!(
+                "{who} began a partial rollback of {service} at {when} UTC: {names}; traffic was to stay where it is."
+            )
         }
         _ if begun.is_some_and(|begun| begun.gradual.is_some()) => {
             format!("{who} began to move {service} to {} in steps at {when} UTC.", towards(story.entries))
@@ -248,6 +274,10 @@ fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {
 
 fn hosts(story: &Story<'_>, ending: &Ending) -> Vec<HostRow> {
     let Some(begun) = begun(story.entries) else { return Vec::new() };
+    // Who serves stands above, and nothing of it was to change.
+    if begun.traffic_stays && !begun.changes.is_empty() {
+        return Vec::new();
+    }
     let balancers: BTreeSet<&HostName> = begun.balancers.iter().collect();
     let apps: BTreeSet<&HostName> = begun.apps.iter().collect();
     let left_out: BTreeMap<&HostName, &LeftOut> =
@@ -312,9 +342,22 @@ fn changes(plan: Option<&Plan>) -> Vec<Change> {
             None => found.push((change, vec![host.clone()])),
         }
     }
+    let mut put: Vec<(&FilePut, Vec<HostName>)> = Vec::new();
+    for (host, file) in plan.into_iter().flat_map(Plan::files_put) {
+        match put.iter_mut().find(|(other, _)| *other == file) {
+            Some((_, hosts)) => hosts.push(host.clone()),
+            None => put.push((file, vec![host.clone()])),
+        }
+    }
+    let put = put.into_iter().map(|(file, hosts)| Change {
+        path: file.into.clone(),
+        hosts: some_of(&hosts),
+        diff: file.diff.clone(),
+    });
     found
         .into_iter()
         .map(|(change, hosts)| Change { path: change.path.clone(), hosts: some_of(&hosts), diff: change.diff() })
+        .chain(put)
         .collect()
 }
 

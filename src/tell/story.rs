@@ -85,6 +85,11 @@ impl Ending {
         self.production.complaint(host)
     }
 
+    /// The changes that were meant, each with whether it is what it should be everywhere.
+    pub(super) fn changes(&self) -> Vec<(String, bool)> {
+        self.production.changes_done()
+    }
+
     pub(super) fn colour(&self, side: Side) -> Colour {
         self.production.direction().colour(side)
     }
@@ -124,6 +129,13 @@ fn rated(verdict: Verdict, production: Production, is_cut_off: bool, at_ms: u64)
         Standing::Resolved
     } else if production.balancers().any(|(_, state)| state == Balancer::Unknown) {
         Standing::Unknown
+    } else if let Some(begun) = production.begun().filter(|begun| begun.is_partial()) {
+        // What traffic does is not what such a run is about.
+        match verdict.exit {
+            5 => Standing::Unknown,
+            4 | 130 if !begun.changes.is_empty() => Standing::Mitigating,
+            _ => Standing::Failed,
+        }
     } else if matches!(verdict.exit, 8 | 130) && production.begun().is_some_and(|begun| begun.gradual.is_some())
         || production.is_all_shifted() && !production.is_silent()
     {
@@ -154,6 +166,8 @@ pub(super) fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
             | What::TrafficSafe { .. }
             | What::Note { .. }
             | What::Gap { .. }
+            | What::Change { .. }
+            | What::Said { .. }
             | What::Captured(_)
             | What::Errors { .. }
             | What::Judged(_)
@@ -263,6 +277,18 @@ pub(super) fn title(service: &str, ending: &Ending, begun: Option<&Begun>) -> St
             _ => "is taken back in part",
         };
         return format!("{service}: {incident} {what}");
+    }
+    if let Some(begun) = begun.filter(|begun| begun.is_partial()) {
+        let names = begun.change_names().join(", ");
+        let what = match ending.verdict.exit {
+            0 => "done",
+            1 => "refused, nothing was changed",
+            3 => "failed and put back",
+            4 => "done in part",
+            5 => "what became of it is NOT KNOWN",
+            _ => "interrupted",
+        };
+        return format!("{service}: partial rollback of {names}: {what}");
     }
     if let Some(gradual) = begun.and_then(|begun| begun.gradual.as_ref()) {
         let to = ending.colour(Side::To);

@@ -271,16 +271,22 @@ impl Terminal {
             fields.insert(key.to_owned(), value);
         };
         match &entry.what {
-            What::Intent { step, host, why, .. } => {
+            What::Intent { step, host, why, of, .. } => {
                 set("event", "step".into());
                 set("step", step.as_str().into());
+                if let Some(of) = of {
+                    set("of", of.as_str().into());
+                }
                 set("host", host.as_str().into());
                 set("status", Status::Started.as_str().into());
                 set("detail", why.as_str().into());
             }
-            What::Outcome { step, host, status, ms, detail } => {
+            What::Outcome { step, host, of, status, ms, detail } => {
                 set("event", "step".into());
                 set("step", step.as_str().into());
+                if let Some(of) = of {
+                    set("of", of.as_str().into());
+                }
                 if let Some(host) = host {
                     set("host", host.as_str().into());
                 }
@@ -318,7 +324,15 @@ impl Terminal {
                 set("detail", judgement.words.as_str().into());
                 set("judgement", serde_json::to_value(judgement).unwrap_or_default());
             }
+            What::Said { step, host, of, text } => {
+                set("event", "note".into());
+                set("step", step.as_str().into());
+                set("of", of.as_str().into());
+                set("host", host.as_str().into());
+                set("detail", text.as_str().into());
+            }
             What::Begun(_)
+            | What::Change { .. }
             | What::Found { .. }
             | What::Balancer { .. }
             | What::DeadMan { .. }
@@ -353,8 +367,9 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         What::Outcome { status: Status::Started, .. } => None,
         // The answer to the first question says it too.
         What::Outcome { step: StepWord::Connect, status: Status::Done, .. } if !is_verbose => None,
-        What::Outcome { step, host, status, ms, detail } => {
-            let host = host.as_ref().map_or(String::new(), |host| format!("{host} "));
+        What::Outcome { step, host, of, status, ms, detail } => {
+            let of = of.as_ref().map_or(String::new(), |of| format!("{of}: "));
+            let host = host.as_ref().map_or(String::new(), |host| format!("{host} {of}"));
             let style = style_of(*status);
             Some(format!(
                 "{:<9} {host}{style}{}{style:#}{} {DIM}({}){DIM:#}",
@@ -392,8 +407,16 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
                 printable(&side_words(judgement)),
             ))
         }
+        What::Said { host, of, text, .. } if is_verbose => Some(
+            text.lines()
+                .map(|line| format!("{DIM}{host} {of}:{DIM:#} {}", printable(line)))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
         What::Begun(_)
         | What::Intent { .. }
+        | What::Change { .. }
+        | What::Said { .. }
         | What::Found { .. }
         | What::Balancer { .. }
         | What::DeadMan { .. }

@@ -26,10 +26,10 @@ pub(super) fn timeline(entries: &[Entry], clock: &Clock, ending: &Ending) -> Vec
     for entry in entries {
         let Some(words) = words(entry) else { continue };
         match words {
-            Words::Step { step, status, host: Some(host), detail, ms } => {
+            Words::Step { step, of, status, host: Some(host), detail, ms } => {
                 // Only within a run of steps: what came between two of them stays between them.
                 let like = groups.iter_mut().rev().take_while(|(_, words)| words.is_of_a_step()).find(|(_, words)| {
-                    matches!(words, Words::Steps { step: s, status: t, detail: d, .. } if (*s, *t, d) == (step, status, &detail))
+                    matches!(words, Words::Steps { step: s, of: o, status: t, detail: d, .. } if (*s, o, *t, d) == (step, &of, status, &detail))
                 });
                 match like {
                     Some((at_ms, Words::Steps { hosts, ms: longest, .. })) => {
@@ -37,7 +37,7 @@ pub(super) fn timeline(entries: &[Entry], clock: &Clock, ending: &Ending) -> Vec
                         *longest = (*longest).max(ms);
                         *at_ms = entry.at_ms;
                     }
-                    _ => groups.push((entry.at_ms, Words::Steps { step, status, hosts: vec![host], detail, ms })),
+                    _ => groups.push((entry.at_ms, Words::Steps { step, of, status, hosts: vec![host], detail, ms })),
                 }
             }
             other => groups.push((entry.at_ms, other)),
@@ -58,8 +58,8 @@ pub(super) fn timeline(entries: &[Entry], clock: &Clock, ending: &Ending) -> Vec
 
 /// What an entry has to say in the timeline.
 enum Words {
-    Step { step: StepWord, status: Status, host: Option<HostName>, detail: String, ms: u64 },
-    Steps { step: StepWord, status: Status, hosts: Vec<HostName>, detail: String, ms: u64 },
+    Step { step: StepWord, of: Option<String>, status: Status, host: Option<HostName>, detail: String, ms: u64 },
+    Steps { step: StepWord, of: Option<String>, status: Status, hosts: Vec<HostName>, detail: String, ms: u64 },
     Safe(usize, Colour),
     Plain(String),
     Ended(u8),
@@ -69,8 +69,9 @@ fn words(entry: &Entry) -> Option<Words> {
     match &entry.what {
         What::Begun(begun) => Some(Words::Plain(format!("{} begins on {}", begun.program, begun.laptop))),
         What::Outcome { status: Status::Started, .. } => None,
-        What::Outcome { step, host, status, ms, detail } => Some(Words::Step {
+        What::Outcome { step, host, of, status, ms, detail } => Some(Words::Step {
             step: *step,
+            of: of.clone(),
             status: *status,
             host: host.clone(),
             detail: detail.trim().to_owned(),
@@ -91,6 +92,8 @@ fn words(entry: &Entry) -> Option<Words> {
         | What::App { .. }
         | What::Green { .. }
         | What::Gap { .. }
+        | What::Change { .. }
+        | What::Said { .. }
         | What::Captured(_)
         | What::Errors { .. }
         | What::Judged(_)
@@ -114,7 +117,7 @@ impl Words {
     }
 
     fn event(self, at: Time) -> Event {
-        let of_step = |step: StepWord, status: Status, hosts: &[HostName], detail: &str, ms: u64| {
+        let of_step = |step: StepWord, of: Option<&str>, status: Status, hosts: &[HostName], detail: &str, ms: u64| {
             let status_word = match status {
                 Status::Failed => "FAILED",
                 Status::Unknown => "NOT KNOWN",
@@ -123,19 +126,23 @@ impl Words {
             let on = if hosts.is_empty() { String::new() } else { format!(" on {}", some_of(hosts)) };
             let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
             let took = if ms == 0 { String::new() } else { format!(" ({})", duration(ms)) };
-            format!("{} {status_word}{on}{took}{detail}", step.as_str())
+            let which = of.map_or(String::new(), |of| format!(" {of}"));
+            format!("{}{which} {status_word}{on}{took}{detail}", step.as_str())
         };
         let is_bad = |status: Status| matches!(status, Status::Failed | Status::Unknown);
         match self {
-            Words::Step { step, status, host, detail, ms } => Event {
+            Words::Step { step, of, status, host, detail, ms } => Event {
                 at,
-                text: of_step(step, status, host.as_slice(), &detail, ms),
+                text: of_step(step, of.as_deref(), status, host.as_slice(), &detail, ms),
                 is_bad: is_bad(status),
                 is_safe: false,
             },
-            Words::Steps { step, status, hosts, detail, ms } => {
-                Event { at, text: of_step(step, status, &hosts, &detail, ms), is_bad: is_bad(status), is_safe: false }
-            }
+            Words::Steps { step, of, status, hosts, detail, ms } => Event {
+                at,
+                text: of_step(step, of.as_deref(), status, &hosts, &detail, ms),
+                is_bad: is_bad(status),
+                is_safe: false,
+            },
             Words::Safe(hosts, to) => {
                 let text = format!("traffic is safe: {to} serves on {}", plural(hosts, "host"));
                 Event { at, text, is_bad: false, is_safe: true }

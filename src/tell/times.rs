@@ -125,11 +125,13 @@ fn rollback_ms(entries: &[Entry]) -> Option<u64> {
             | StepWord::Drain
             | StepWord::Stop
             | StepWord::Verify
+            | StepWord::Change
             | StepWord::Restore => Some(entry.at_ms),
             StepWord::Connect
             | StepWord::Observe
             | StepWord::Hold
             | StepWord::Judge
+            | StepWord::Hook
             | StepWord::Evidence
             | StepWord::Report
             | StepWord::Notify => None,

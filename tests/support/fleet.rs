@@ -426,6 +426,7 @@ impl Apply for Fleet {
         let step = match program.name {
             "start" => "verify",
             "arm" => "hold",
+            "change" if argument(program, "name").starts_with("hook") => "hook",
             name => name,
         };
         {

@@ -131,6 +131,8 @@ pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Reque
         is_forced: false,
         takes_over: TakesOver::Nobody,
         bake: None,
+        changes: Vec::new(),
+        is_partial: false,
         restore: None,
         undo,
         gradual: None,
@@ -265,6 +267,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
 fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
     Begun {
         restore_flags: None,
+        changes: plan.changes.clone(),
         id: plan.id.to_string(),
         program: "simulation".into(),
         service: plan.service.clone(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::support::lab::{Counts, Lab, SITE};
-pub use super::support::{until, until_within};
+pub use super::support::until;
 use super::support::{Scene, rollback_prod};
 
 /// The file behind the link in sites-enabled.

@@ -8,8 +8,9 @@ use crate::config::findings::Place;
 use crate::config::tree::ALTERNATIVES;
 use crate::config::value::{check_smtp, host_of_url};
 use crate::config::variables::{left_out, look_up};
-use crate::nouns::inventory::{Channel, Notify, Secret};
+use crate::nouns::inventory::{Channel, Notify};
 use crate::nouns::names::HttpUrl;
+use crate::nouns::secret::Secret;
 
 /// Where a channel's address comes from, and its place in the file.
 struct Address {

@@ -6,8 +6,9 @@ use super::words::optional;
 use crate::config::file;
 use crate::config::tree::ALTERNATIVES;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{App, Commands, Header, HealthWith, Reach, ReleaseSaid, Run, Secret};
+use crate::nouns::inventory::{App, Commands, Header, HealthWith, Reach, ReleaseSaid, Run};
 use crate::nouns::names::{ContainerName, RemotePath, ServerAddress, UnitName};
+use crate::nouns::secret::Secret;
 
 /// What a colour is made of: `None` is missing or wrong, and reported.
 #[derive(Default)]

@@ -4,6 +4,7 @@ use super::Meaning;
 use super::words::optional;
 use crate::config::file::{self, default};
 use crate::config::value::refused_ssh_option;
+use crate::nouns::change::HERE;
 use crate::nouns::inventory::{Host, Role, SshSettings};
 use crate::nouns::names::{HostName, SshDestination};
 
@@ -18,6 +19,10 @@ impl Meaning<'_, '_, '_> {
         for (index, host) in hosts.iter().enumerate() {
             let earlier = hosts[..index].iter().flatten();
             let Some(host) = host else { continue };
+            if host.name.as_str() == HERE {
+                let what = format!("{HERE:?} is the machine that this program runs on, wherever a host is named");
+                self.wrong(&format!("host.{index}.name"), what);
+            }
             // Their files stand in one incident folder, and not every laptop's disk knows Web1 from web1.
             let same_name = |other: &&Host| other.name.as_str().eq_ignore_ascii_case(host.name.as_str());
             if let Some(other) = earlier.clone().find(same_name) {

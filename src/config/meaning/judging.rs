@@ -3,9 +3,10 @@
 use super::Meaning;
 use crate::config::file;
 use crate::config::variables::look_up;
-use crate::nouns::inventory::{Asks, Login, Prometheus, Query, Secret};
+use crate::nouns::inventory::{Asks, Login, Prometheus, Query};
 use crate::nouns::names::HttpUrl;
 use crate::nouns::rules::{Bake, Judging, LogRule, Rules, SlowRule};
+use crate::nouns::secret::Secret;
 
 /// What switches a rule off.
 const OFF: &str = "off";

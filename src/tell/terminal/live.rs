@@ -108,6 +108,8 @@ impl Live {
             | What::TrafficSafe { .. }
             | What::Note { .. }
             | What::Gap { .. }
+            | What::Change { .. }
+            | What::Said { .. }
             | What::Captured(_)
             | What::Errors { .. }
             | What::Dump(_)

@@ -1,0 +1,244 @@
+//! What else of the release goes back: which change is made where, in which order beside the traffic, and why one cannot be.
+
+use std::collections::BTreeSet;
+
+use super::{Planner, Stages, sudoers_line};
+use crate::hosts::facts::{self, ChangeSeen, Seen};
+use crate::nouns::change::{ChangePlace, ChangeWork, FilePut, NamedChange, here};
+use crate::nouns::colour::Colour;
+use crate::nouns::inventory::{Host, Run};
+use crate::nouns::names::{ChangeName, HostName};
+use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
+use crate::nouns::record::MeantChange;
+use crate::nouns::request::MadeChange;
+use crate::nouns::side::Side;
+
+impl<'a> Planner<'a> {
+    /// Whether changes are all that this run is about.
+    pub(super) fn is_of_changes_alone(&self) -> bool {
+        self.request.is_partial
+            || self
+                .request
+                .undo
+                .as_ref()
+                .is_some_and(|undo| !undo.changes.is_empty() && undo.files.is_empty() && !undo.is_of_a_database())
+    }
+
+    /// Plans the changes that were asked for, or those of an incident backwards.
+    pub(super) fn changes(&mut self, stages: &mut Stages) -> Vec<MeantChange> {
+        match &self.request.undo {
+            Some(undo) => self.changes_back(&undo.changes, stages),
+            None => {
+                let names = self.request.changes.iter();
+                let changes: Vec<&NamedChange> = names.filter_map(|name| self.inventory.change(name)).collect();
+                (0..).zip(changes).map(|(number, change)| self.made(number, change, stages)).collect()
+            }
+        }
+    }
+
+    /// What is run beside the steps, in words.
+    pub(super) fn hooks(&mut self) -> Vec<String> {
+        for hook in &self.inventory.hooks {
+            for why in hook.manner.unset() {
+                let why = format!("hook {}: {why}", hook.at);
+                if hook.is_required {
+                    self.refuse(None, why, None);
+                } else {
+                    self.notes.push(format!("{why}; it is run without it"));
+                }
+            }
+        }
+        let hosts = |place: &ChangePlace| match place {
+            ChangePlace::Here => "here".to_owned(),
+            ChangePlace::On(hosts) => hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", "),
+        };
+        let words = |hook: &crate::nouns::change::Hook| {
+            let required = if hook.is_required { ", required" } else { "" };
+            format!("{} on {}: `{}`{required}", hook.at, hosts(&hook.manner.on), shell_words::join(&hook.run))
+        };
+        self.inventory.hooks.iter().map(words).collect()
+    }
+
+    fn made(&mut self, number: u16, change: &'a NamedChange, stages: &mut Stages) -> MeantChange {
+        let name = &change.name;
+        for why in change.manner.unset() {
+            self.refuse(None, format!("change {name}: {why}"), None);
+        }
+        let is_asked_for =
+            |host: &HostName| self.request.only.is_empty() || self.request.only.contains(host) || *host == here();
+        let hosts: Vec<HostName> = change.manner.on.hosts().into_iter().filter(|host| is_asked_for(host)).collect();
+        if hosts.is_empty() {
+            self.refuse(None, format!("change {name}: none of its hosts is among those of --hosts"), None);
+        }
+        let starts = stages.hosts(StageName::Start);
+        let mut in_force = Vec::new();
+        for host in &hosts {
+            let Some(seen) = self.facts.change(name, host) else {
+                let why = format!("not reached, so change {name} cannot be made there");
+                let hint = self.facts.host(host).and_then(|facts| facts.seen.as_ref().err()?.hint.clone());
+                self.refuse(self.inventory.host(host), why, hint);
+                continue;
+            };
+            if seen.is_in_force(change) {
+                self.notes.push(format!("{host}: change {name} is in force already"));
+                in_force.push(host.clone());
+                continue;
+            }
+            let Some(work) = self.work(change, host, seen) else { continue };
+            if let Some((other, file)) = replaced_twice(&work, host, stages) {
+                let why = format!(
+                    "change {name} replaces {file}, which change {other} replaces, too: one run makes one of them"
+                );
+                self.refuse(self.inventory.host(host), why, None);
+                continue;
+            }
+            let is_needed_first = self.moves_traffic()
+                && (change.restart == Some(self.colour(Side::To)) || !change.files.is_empty() && starts.contains(host));
+            let stage = if is_needed_first { StageName::Ready(number) } else { StageName::Change(number) };
+            stages.extend([(stage, self.step_of(host, work))]);
+        }
+        MeantChange { name: name.clone(), hosts, in_force }
+    }
+
+    fn step_of(&self, host: &HostName, work: ChangeWork) -> Step {
+        let undo = match work.words.is_empty() || !work.opposite.is_empty() {
+            true => Undo::Does(Box::new(Action::Change { work: work.reversed() })),
+            false => Undo::Impossible(format!("the config says no way back: change.{}.undo", work.name)),
+        };
+        Step {
+            host: host.clone(),
+            why: work.words(),
+            action: Action::Change { work },
+            guard: Guard::WeHoldTheLock,
+            undo,
+        }
+    }
+
+    /// What is to be done on a host; `None` with a refusal where it cannot be.
+    fn work(&mut self, change: &NamedChange, name: &HostName, seen: &ChangeSeen) -> Option<ChangeWork> {
+        let host = self.inventory.host(name);
+        let of = |why: &str| format!("change {}: {why}", change.name);
+        if let Some(unknown) = &seen.unknown {
+            self.refuse(host, of(&unknown.why), unknown.hint.clone());
+            return None;
+        }
+        if let Some(Err(why)) = &seen.check {
+            let hint = format!("in the config: change.{}.check", change.name);
+            self.refuse(host, of(&format!("whether it is in force cannot be asked: {why}")), Some(hint));
+            return None;
+        }
+        let known = self.facts.seen(name);
+        let missing: Vec<&str> = seen.files.iter().flat_map(|file| &file.missing).map(String::as_str).collect();
+        if let (false, Some(known)) = (missing.is_empty(), known) {
+            let lines: BTreeSet<String> = missing.iter().map(|words| sudoers_line(&known.user, known, words)).collect();
+            let lines: Vec<String> = lines.into_iter().collect();
+            let hint = format!("visudo -f /etc/sudoers.d/rollback-prod\n{}", lines.join("\n"));
+            self.refuse(host, of(&format!("sudo does not allow {}: {}", known.user, missing.join("; "))), Some(hint));
+        }
+        let wrong: Vec<String> = seen.files.iter().filter_map(|file| file.work.as_ref().err().cloned()).collect();
+        for why in &wrong {
+            self.refuse(host, of(why), None);
+        }
+        let restart = match (change.restart, host, known) {
+            (Some(colour), Some(host), Some(known)) => self.restart(change, colour, host, known),
+            _ => None,
+        };
+        (missing.is_empty() && wrong.is_empty()).then(|| ChangeWork {
+            name: change.name.clone(),
+            is_back: false,
+            files: seen.files.iter().filter_map(|file| file.work.clone().ok()).collect(),
+            words: change.run.clone(),
+            opposite: change.undo.clone(),
+            check: change.check.clone(),
+            restart,
+        })
+    }
+
+    /// The colour that is started again there; none where it does not run.
+    fn restart(&mut self, change: &NamedChange, colour: Colour, host: &Host, seen: &Seen) -> Option<Colour> {
+        let app = self.inventory.app(colour);
+        if seen.app(colour).is_running == Ok(false) {
+            self.notes.push(format!(
+                "{}: {colour} does not run there, and is not started for change {}",
+                host.name, change.name
+            ));
+            return None;
+        }
+        if matches!(app.run, Run::Process { start: None, .. }) {
+            let why = format!(
+                "change {}: the config does not say how {colour} is started ([{colour}] run.process.start)",
+                change.name
+            );
+            self.refuse(Some(host), why, None);
+            return None;
+        }
+        let mut needed: Vec<String> = facts::rights_to_stop(app).into_iter().map(|words| words.join(" ")).collect();
+        if let Run::Systemd(unit) = &app.run {
+            needed.push(format!("systemctl start {unit}"));
+        }
+        let missing = seen.missing_rights.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let missing: Vec<&String> = missing.iter().filter(|words| needed.contains(words)).collect();
+        if !missing.is_empty() {
+            let lines: Vec<String> = missing.iter().map(|words| sudoers_line(&seen.user, seen, words)).collect();
+            let why = format!("change {}: sudo does not allow {} to start {colour} again", change.name, seen.user);
+            let hint = format!("visudo -f /etc/sudoers.d/rollback-prod\n{}", lines.join("\n"));
+            self.refuse(Some(host), why, Some(hint));
+            return None;
+        }
+        if !self.moves_traffic()
+            && seen.nginx.as_ref().is_some_and(|nginx| {
+                facts::serving(self.inventory, nginx).is_some_and(|serving| serving.includes(colour))
+            })
+        {
+            self.notes.push(format!(
+                "{}: {colour} serves, and is started again for change {}: what reaches it meanwhile fails or waits",
+                host.name, change.name
+            ));
+        }
+        Some(colour)
+    }
+
+    /// The changes of an incident, the last one first: those that came after its traffic go before this one's.
+    fn changes_back(&mut self, made: &'a [MadeChange], stages: &mut Stages) -> Vec<MeantChange> {
+        let mut meant: Vec<MeantChange> = Vec::new();
+        for MadeChange { host, work, was_before } in made.iter().rev() {
+            if self.inventory.change(&work.name).is_none() {
+                let why = format!("the incident made change {}, which the config has no more", work.name);
+                self.refuse(None, why, Some(format!("in the config: [change.{}]", work.name)));
+                continue;
+            }
+            if *host != here() && self.facts.seen(host).is_none() {
+                let why = format!("not reached, so change {} cannot be taken back there", work.name);
+                self.refuse(self.inventory.host(host), why, None);
+                continue;
+            }
+            if !work.words.is_empty() && work.opposite.is_empty() {
+                let why = format!("change {} cannot be taken back: the config said no undo for it", work.name);
+                self.notes.push(format!("{host}: {why}"));
+                continue;
+            }
+            match meant.last_mut().filter(|last| last.name == work.name) {
+                Some(last) => last.hosts.push(host.clone()),
+                None => {
+                    let hosts = vec![host.clone()];
+                    meant.push(MeantChange { name: work.name.clone(), hosts, in_force: Vec::new() });
+                }
+            }
+            let number = u16::try_from(meant.len()).unwrap_or(u16::MAX);
+            let comes_first = self.moves_traffic() && !was_before;
+            let stage = if comes_first { StageName::Ready(number) } else { StageName::Change(number) };
+            stages.extend([(stage, self.step_of(host, work.reversed()))]);
+        }
+        meant
+    }
+}
+
+/// A file that another change of the run replaces on that host, and that change.
+fn replaced_twice(work: &ChangeWork, host: &HostName, stages: &Stages) -> Option<(ChangeName, String)> {
+    let others = stages.0.values().flatten().filter(|step| step.host == *host).filter_map(Step::changes);
+    let mut same = others.flat_map(|other| {
+        let is_ours = |file: &&FilePut| work.files.iter().any(|ours| ours.into == file.into);
+        other.files.iter().filter(is_ours).map(|file| (other.name.clone(), file.into.clone()))
+    });
+    same.next()
+}

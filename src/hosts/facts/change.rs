@@ -1,0 +1,154 @@
+//! How the changes of the config stand on the hosts, read from the answer of `standing.sh`. Pure.
+
+use serde::Serialize;
+
+use super::NotKnown;
+use crate::hosts::answer::{Answer, Failure};
+use crate::nouns::change::{FilePut, NamedChange};
+use crate::nouns::names::{ChangeName, HostName};
+use crate::nouns::octets;
+use crate::nouns::plan::text_diff;
+use crate::nouns::redact::Redactor;
+
+/// A change on a host, or here.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangeSeen {
+    pub host: HostName,
+    pub name: ChangeName,
+    /// In the order of the config.
+    pub files: Vec<FileSeen>,
+    /// What its check ended with, or why it could not be asked; `None` where it has none.
+    pub check: Option<Result<i32, String>>,
+    /// Why nothing of it is known.
+    pub unknown: Option<NotKnown>,
+}
+
+/// One of its files, and the one that it replaces.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileSeen {
+    /// What is to be done, where both can be read.
+    pub work: Result<FilePut, String>,
+    /// `root:root 644`; of what is replaced.
+    pub owner: String,
+    /// What sudo does not allow of what is needed, as words.
+    pub missing: Vec<String>,
+    /// What the replaced one says, where that is text of a size to keep; it goes into the incident folder, and nowhere else.
+    #[serde(skip)]
+    pub replaced: Option<Vec<u8>>,
+}
+
+/// Status of a command that is not there, or must not be run; those of shells.
+const NOT_FOUND: [i32; 3] = [125, 126, 127];
+/// What `told` in `words.sh` gives where the words have not ended in time.
+const TOO_LATE: i32 = 124;
+
+impl ChangeSeen {
+    pub fn here(change: &NamedChange, check: Option<Result<i32, String>>) -> ChangeSeen {
+        ChangeSeen {
+            host: crate::nouns::change::here(),
+            name: change.name.clone(),
+            files: Vec::new(),
+            check,
+            unknown: None,
+        }
+    }
+
+    /// Reads an answer.
+    pub fn read(
+        host: &HostName,
+        change: &NamedChange,
+        answer: Result<Answer, Failure>,
+        redactor: &Redactor,
+    ) -> ChangeSeen {
+        let mut seen =
+            ChangeSeen { host: host.clone(), name: change.name.clone(), files: Vec::new(), check: None, unknown: None };
+        match answer {
+            Ok(answer) => {
+                let texts =
+                    |name: &'static str| answer.sections.iter().filter(move |(of, _)| of == name).map(|(_, text)| text);
+                let told = texts("file").zip(texts("put").map(Some).chain(std::iter::repeat(None)));
+                let told = told.zip(texts("into").map(Some).chain(std::iter::repeat(None)));
+                seen.files = change
+                    .files
+                    .iter()
+                    .zip(told)
+                    .map(|(file, ((lines, put), into))| {
+                        let lines = String::from_utf8_lossy(lines).into_owned();
+                        read_file(file.put.as_str(), file.into.as_str(), &lines, (put, into), redactor)
+                    })
+                    .collect();
+                if seen.files.len() != change.files.len() {
+                    seen.unknown = Some(NotKnown { why: "it tells nothing of its files".to_owned(), hint: None });
+                }
+                seen.check = (!change.check.is_empty()).then(|| check_status(answer.status_of("check"), change));
+            }
+            Err(failure) => {
+                let hint = match &failure {
+                    Failure::NotSent { hint, .. } => hint.clone(),
+                    Failure::Unknown { .. } => None,
+                };
+                seen.unknown = Some(NotKnown { why: failure.to_string(), hint });
+            }
+        }
+        seen
+    }
+
+    /// Whether nothing needs to be done for it: its check says so, or, where it has none, files that are alike are all of it.
+    pub fn is_in_force(&self, change: &NamedChange) -> bool {
+        match &self.check {
+            Some(check) => *check == Ok(0),
+            None => {
+                let are_alike = self.files.iter().all(|file| file.work.as_ref().is_ok_and(|work| !work.is_needed()));
+                !self.files.is_empty() && are_alike && change.run.is_empty() && change.restart.is_none()
+            }
+        }
+    }
+}
+
+/// What a check's status says, or why it says nothing.
+///
+/// # Errors
+/// Why not.
+pub fn check_status(status: Option<i32>, change: &NamedChange) -> Result<i32, String> {
+    match status {
+        None => Err("it gives no answer".to_owned()),
+        Some(TOO_LATE) => Err(format!("it has not ended after {} s", change.timeout_seconds())),
+        Some(status) if NOT_FOUND.contains(&status) => Err(format!("it cannot be run (status {status})")),
+        Some(status) => Ok(status),
+    }
+}
+
+type Texts<'t> = (Option<&'t Vec<u8>>, Option<&'t Vec<u8>>);
+
+fn read_file(put: &str, into: &str, lines: &str, (new, old): Texts<'_>, redactor: &Redactor) -> FileSeen {
+    let line = |key: &str| {
+        let found = lines.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        found.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned)
+    };
+    let missing = lines.lines().filter_map(|line| line.strip_prefix("missing ")).map(str::to_owned).collect();
+    let is_text = |bytes: &&Vec<u8>| !bytes.contains(&0);
+    let old = old.filter(is_text);
+    let diff = |path: &str| match (new.filter(is_text), old) {
+        (Some(new), Some(old)) => {
+            let text = |bytes: &[u8]| redactor.text(&octets::text_of(bytes));
+            let (old, new) = (text(old), text(new));
+            let what = if old == new { "what differs is nothing to show\n" } else { "" };
+            format!("{}{what}", text_diff(path, (&old, &new)))
+        }
+        _ => String::new(),
+    };
+    let work = match (line("why"), line("live"), line("put"), line("into")) {
+        (Some(why), _, _, _) => Err(format!("{into}: {why}")),
+        (None, Some(live), Some(put_sum), Some(into_sum)) if put_sum != "-" => Ok(FilePut {
+            diff: diff(&live),
+            put: put.to_owned(),
+            into: live,
+            put_sha256: put_sum,
+            into_sha256: (into_sum != "-").then_some(into_sum),
+        }),
+        (None, _, Some(put_sum), _) if put_sum == "-" => Err(format!("there is no {put}")),
+        (None, _, None, _) => Err(format!("{put} cannot be read, or is no file")),
+        (None, _, Some(_), _) => Err(format!("{into} cannot be read, or is no file")),
+    };
+    FileSeen { work, owner: line("owner").unwrap_or_default(), missing, replaced: old.cloned() }
+}

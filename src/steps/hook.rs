@@ -1,0 +1,145 @@
+//! Runs the config's hooks, here and on hosts. One that fails, hangs or prints without end changes nothing else; where it is
+//! required nothing new begins after it. Undone by nobody: what it did is its own.
+
+use futures_util::future::join_all;
+
+use super::about::AboutRun;
+use super::change::{self, WorkOnHost};
+use super::context::Context;
+use crate::hosts::answer::Answer;
+use crate::hosts::remote::Apply;
+use crate::incident::journal::Journal;
+use crate::nouns::change::{ChangePlace, Hook, HookAt, here};
+use crate::nouns::inventory::Inventory;
+use crate::nouns::names::HostName;
+use crate::nouns::record::{Status, StepWord, What};
+use crate::nouns::redact::Redactor;
+
+/// Hooks that need no host: what they are run with.
+pub struct HooksHere<'b> {
+    pub inventory: &'b Inventory,
+    pub journal: &'b Journal<'b>,
+    pub redactor: &'b Redactor,
+    pub about: AboutRun,
+}
+
+impl HooksHere<'_> {
+    /// Runs those of that moment that are of this machine.
+    ///
+    /// # Errors
+    /// Which required one failed.
+    pub async fn run_at(&self, at: HookAt) -> Result<(), String> {
+        for hook in of(self.inventory, at).filter(|hook| hook.manner.on == ChangePlace::Here) {
+            self.run_here(hook).await.map_err(|()| why_it_stops(hook, &[&here()]))?;
+        }
+        Ok(())
+    }
+
+    async fn run_here(&self, hook: &Hook) -> Result<(), ()> {
+        let (host, label) = (here(), label(hook));
+        self.journal.record(intent(hook, &host));
+        let timed = self.journal.timed_of(StepWord::Hook, &host, label.clone());
+        let env = self.about.env(&hook.at.to_string(), &hook.manner);
+        let ran = change::words_here(self.inventory, &hook.run, &hook.manner, &env).await;
+        let said = change::told(self.redactor, StepWord::Hook, &host, &label, &ran.said);
+        let result = ran.result();
+        let (status, detail) =
+            outcome(hook, &result.as_ref().map(|()| String::new()).map_err(|why| self.redactor.text(why)));
+        timed.end_with(status, detail, said);
+        if status == Status::Failed { Err(()) } else { Ok(()) }
+    }
+}
+
+/// Runs those of that moment, one after the other, each on all its hosts at once. After a required one that fails nothing
+/// new begins.
+pub async fn run_at<F: Apply>(run: &Context<'_, F>, at: HookAt) {
+    for hook in of(run.inventory, at) {
+        if run.interrupted() > 1 {
+            return;
+        }
+        let hosts = hook.manner.on.hosts();
+        let results = join_all(hosts.iter().map(|host| async move {
+            let is_well = match &hook.manner.on {
+                ChangePlace::Here => beside(run).run_here(hook).await.is_ok(),
+                ChangePlace::On(_) => on_host(run, hook, host).await,
+            };
+            (!is_well).then_some(host)
+        }))
+        .await;
+        let failed: Vec<&HostName> = results.into_iter().flatten().collect();
+        if !failed.is_empty() {
+            run.stop(why_it_stops(hook, &failed));
+            return;
+        }
+    }
+}
+
+fn beside<'r, F>(run: &'r Context<'_, F>) -> HooksHere<'r> {
+    HooksHere { inventory: run.inventory, journal: run.journal, redactor: run.redactor, about: run.about() }
+}
+
+fn of(inventory: &Inventory, at: HookAt) -> impl Iterator<Item = &Hook> {
+    inventory.hooks.iter().filter(move |hook| hook.at == at)
+}
+
+/// Which one it is, where there are several: `before switch (./freeze.sh)`.
+fn label(hook: &Hook) -> String {
+    format!("{} ({})", hook.at, hook.run.first().map_or("", String::as_str))
+}
+
+fn intent(hook: &Hook, host: &HostName) -> What {
+    let why = format!("hook {}: `{}`", hook.at, shell_words::join(&hook.run));
+    What::Intent { step: StepWord::Hook, host: host.clone(), why, colour: None, of: Some(label(hook)) }
+}
+
+fn why_it_stops(hook: &Hook, on: &[&HostName]) -> String {
+    let names: Vec<&str> = on.iter().map(|host| host.as_str()).collect();
+    format!("a hook that is required failed on {}: {}; nothing new begins", names.join(", "), label(hook))
+}
+
+/// One that is not required, and failed, is a warning.
+fn outcome(hook: &Hook, result: &Result<String, String>) -> (Status, String) {
+    match result {
+        Ok(detail) => (Status::Done, detail.clone()),
+        Err(why) if hook.is_required => (Status::Failed, why.clone()),
+        Err(why) => (Status::Skipped, format!("failed, and is not required: {why}")),
+    }
+}
+
+/// Whether it did what is needed.
+async fn on_host<F: Apply>(run: &Context<'_, F>, hook: &Hook, host: &HostName) -> bool {
+    let label = label(hook);
+    run.journal.record(intent(hook, host));
+    let timed = run.journal.timed_of(StepWord::Hook, host, label.clone());
+    let env = run.about().env(&hook.at.to_string(), &hook.manner);
+    let name = format!("hook-{}", hook.at.to_string().replace(' ', "-"));
+    let work =
+        WorkOnHost { name: &name, is_back: false, files: &[], words: &hook.run, manner: &hook.manner, env: &env };
+    let result = match run.seen(host) {
+        None => Err("the host was not reached".to_owned()),
+        Some(_) => match run.fleet.apply(host, &change::work(run.inventory, &run.tenure_on(host), &work)).await {
+            Ok(answer) => {
+                change::say(run, StepWord::Hook, host, &label, &answer.text("said").unwrap_or_default());
+                ended(&answer, hook)
+            }
+            // It may go on there by itself; nobody looks at what comes of it.
+            Err(failure) => Err(failure.to_string()),
+        },
+    };
+    let (status, detail) = outcome(hook, &result);
+    timed.end(status, run.redactor.text(&detail));
+    status != Status::Failed
+}
+
+fn ended(answer: &Answer, hook: &Hook) -> Result<String, String> {
+    match answer.status {
+        0 => Ok(String::new()),
+        20 => {
+            let status = answer.text("status").unwrap_or_default();
+            Err(format!("ended with {}: {}", status.trim(), answer.worst_line("said")))
+        }
+        21 => Err(format!("has not ended after {} s, and was ended", hook.manner.timeout.as_secs())),
+        93 => Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default())),
+        other => Err(format!("the step ended with {other}")),
+    }
+}
