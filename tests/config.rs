@@ -331,7 +331,9 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     (
         "",
         "timeout = \"5s\"",
-        &["rollback.toml:14:1: unknown key \"timeout\": it belongs to [drain], [verify], [change.NAME], [[hook]], [evidence] or [notify]"],
+        &[
+            "rollback.toml:14:1: unknown key \"timeout\": it belongs to [drain], [verify], [change.NAME], [[hook]], [evidence] or [notify]",
+        ],
     ),
     (
         "",

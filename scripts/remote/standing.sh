@@ -29,6 +29,10 @@ tell_file() {
 # tell_rights: what sudo would have to allow; change.sh uses exactly these words.
 tell_rights() {
   if [ "$put_sum" != - ] && [ ! -r "$put" ]; then needs cat "$put"; fi
+  if [ "$live_sum" != - ] && [ ! -r "$live" ]; then
+    # What takes its place may be read by no others.
+    for rp_path in "$live" "$new" "$kept"; do needs cat "$rp_path"; done
+  fi
   if is_own_file; then
     if [ "$live_sum" = - ] && [ "$put_sum" != - ] && [ ! -r "$put" ]; then needs cp -a "$put" "$new"; fi
     return 0

@@ -136,7 +136,8 @@ impl<'a> Planner<'a> {
             self.refuse(host, of(&format!("sudo does not allow {}: {}", known.user, missing.join("; "))), Some(hint));
         }
         let wrong: Vec<String> = seen.files.iter().filter_map(|file| file.work.as_ref().err().cloned()).collect();
-        for why in &wrong {
+        // Without a right the right is what is asked for.
+        for why in wrong.iter().filter(|_| missing.is_empty()) {
             self.refuse(host, of(why), None);
         }
         let restart = match (change.restart, host, known) {
