@@ -2,7 +2,7 @@
 //! production is after it, and holds: users were served, nothing is half-written, the exit code and the last words are
 //! true, and a second run, when the fault is mended, finishes. The table is printed at the end.
 //!
-//! Every fault is played, at about a third of the moments that it has: `FAULTS=all cargo test --test faults` plays all cells, and
+//! Every fault is played, at about a quarter of the moments that it has: `FAULTS=all cargo test --test faults` plays all cells, and
 //! `ROW=power cargo test --test faults` those of the rows whose names hold that word, `MOMENT=hold` those of a moment.
 //!
 //! What has no row here: a pid that was given to another process (`scripts.rs`, where a pid can be chosen).
@@ -43,11 +43,13 @@ enum Moment {
     Hold,
     /// While blue is baked.
     Judge,
+    /// While a change is made, with all traffic on blue.
+    Change,
 }
 
-use Moment::{Drain, Evidence, Hold, Judge, Observe, Report, Stop, Switch, Verify};
+use Moment::{Change, Drain, Evidence, Hold, Judge, Observe, Report, Stop, Switch, Verify};
 
-const ALL: [Moment; 9] = [Observe, Switch, Drain, Stop, Verify, Evidence, Report, Hold, Judge];
+const ALL: [Moment; 10] = [Observe, Switch, Change, Drain, Stop, Verify, Evidence, Report, Hold, Judge];
 
 /// Whom a fault may hurt by its own nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -515,6 +517,15 @@ fn shared(file: &str) -> String {
         .replace("X-Green-Weight 100 always", "X-Green-Weight 90 always")
 }
 
+/// A file that a change puts back, and a command that takes its time.
+const CHANGE: &str = r#"
+[change.word]
+on    = "app"
+files = [{ put = "/opt/listings/word.old", in = "/opt/listings/word" }]
+run   = ["sleep", "2"]
+undo  = ["true"]
+"#;
+
 /// What one cell came to.
 struct Cell {
     fault: &'static str,
@@ -534,10 +545,12 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
             .replace("sudo = true\n", &format!("sudo = true\nreload = \"{RELOAD}\"\n"))
             .replace("interval = \"100ms\"", "interval = \"200ms\"")
             .replace("[evidence]\n", "[evidence]\nmax_bytes = \"64MB\"\n")
-            + "[judge]\np99 = \"off\"\nslower = \"off\"\n";
+            + "[judge]\np99 = \"off\"\nslower = \"off\"\n"
+            + CHANGE;
         (fault.prepare)(lab, text)
     });
     drop(config);
+    lab.sh(HOST, "echo new >/opt/listings/word; echo old >/opt/listings/word.old");
     if moment == Evidence {
         lab.sh(HOST, "head -c 12000000 /dev/urandom | base64 >>/opt/listings/logs/green.log");
     }
@@ -564,6 +577,7 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     let mut running = match moment {
         Hold => begin_command(lab, &SWITCH),
         Judge => begin(lab, &["--bake", "6s"]),
+        Change => begin(lab, &["--with", "word"]),
         _ => begin(lab, &[]),
     };
     await_moment(lab, &mut running, known, moment);
@@ -584,6 +598,8 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
         // Judged bad and taken back, not to be judged, interrupted, or lost; which of them is right is held against production.
         Hold => &[-1, 0, 3, 4, 5, 8, 130],
         Judge => &[4, 8],
+        // What is lost is lost of the change alone.
+        Change => &[4, 5],
         _ => &[],
     };
     holds(
@@ -633,8 +649,14 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
         _ => {}
     }
 
+    let word = lab.sh(HOST, "cat /opt/listings/word");
+    for (said, is) in [("made", "old"), ("taken back", "new"), ("not made", "new")] {
+        let says = production.contains(&format!("change word {said}"));
+        holds(!says || word.trim() == is, &format!("of the change it says {said}, and the file says {word}"));
+    }
+
     (fault.mend)(lab);
-    let second = rollback(lab, &[]);
+    let second = rollback(lab, if moment == Change { &["--with", "word"] } else { &[] });
     second.holds(
         second.status.code() == Some(0),
         &format!("{name}: the second run finishes; the first ended with {code}:\n{said}"),
@@ -642,6 +664,8 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     second.holds(served_by(lab, HOST) == "blue", &format!("{name}: blue serves"));
     second.holds(read(lab, HOST, FILE) == wanted, &format!("{name}: the file is right"));
     second.holds(unit(lab, HOST, "listings-green") != "active", &format!("{name}: green is stopped"));
+    let word = lab.sh(HOST, "cat /opt/listings/word");
+    second.holds(moment != Change || word.trim() == "old", &format!("{name}: the change is made: {word}"));
     let mut left = leftovers(lab, HOST);
     if moment == Hold {
         // Who was armed ends once he has seen for a while that it is not his any more: a minute and a half where the share that
@@ -684,6 +708,7 @@ fn await_moment(lab: &Lab, running: &mut Running, known: usize, moment: Moment) 
                 Evidence => has("outcome", "evidence", "started"),
                 Report => has("outcome", "verify", "done"),
                 Hold | Judge => running.said().contains("judge "),
+                Change => has("intent", "change", ""),
             }
     });
 }
@@ -719,7 +744,7 @@ fn whatever_goes_wrong_at_whatever_step_the_truth_is_told_and_the_next_run_finis
         .flat_map(|(row, fault)| {
             // In turn, so that each moment has as many; the switch, where most is at stake, with every fault.
             let is_played = move |(place, moment): &(usize, &Moment)| {
-                is_whole || (row + place) % 3 == 0 || **moment == Switch || fault.moments.len() == 1
+                is_whole || (row + place) % 4 == 0 || **moment == Switch || fault.moments.len() == 1
             };
             fault.moments.iter().enumerate().filter(is_played).map(move |(_, moment)| (fault, *moment))
         })

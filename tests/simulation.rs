@@ -15,12 +15,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use fleet::{Dice, FAULTS, Fault, Fleet, When, rewritten, sides};
-use played::{Ran, Shape, in_steps, inventory, request, run};
+use played::{Ran, Shape, in_steps, inventory, request, run, word};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{Inventory, Role};
 use rollback_prod::nouns::names::{HostName, IncidentId};
-use rollback_prod::nouns::record::Balancer;
-use rollback_prod::nouns::request::Undoing;
+use rollback_prod::nouns::record::{Balancer, ChangeState};
+use rollback_prod::nouns::request::{Request, Undoing};
 use rollback_prod::nouns::share::Share;
 
 const SEEDS: u64 = 10_000;
@@ -33,6 +33,7 @@ struct Before {
     blue: BTreeSet<HostName>,
     green: BTreeSet<HostName>,
     served: BTreeSet<HostName>,
+    changed: BTreeSet<HostName>,
 }
 
 impl Before {
@@ -45,6 +46,7 @@ impl Before {
             files: machines.iter().map(|(host, machine)| (host.clone(), machine.loaded.clone())).collect(),
             blue: with(|machine| machine.blue),
             green: with(|machine| machine.green),
+            changed: with(|machine| machine.is_changed),
             served: machines.keys().filter(|host| fleet.is_served(host)).cloned().collect(),
         }
     }
@@ -87,11 +89,34 @@ fn lies(fleet: &Fleet, inventory: &Inventory, before: &Before, ran: &Ran, struck
     let (to_now, from_now) = if to_is_blue { (&blue, &green) } else { (&green, &blue) };
     let to_before = if to_is_blue { &before.blue } else { &before.green };
     let from_before = if to_is_blue { &before.green } else { &before.blue };
+    for host in inventory.with_role(Role::App).map(|host| &host.name) {
+        let (was, is) = (before.changed.contains(host), machines[host].is_changed);
+        let said = ran.production.change(&word(), host);
+        let is_true = match said {
+            Some(ChangeState::Unknown) => true,
+            Some(ChangeState::Made) => is,
+            Some(ChangeState::TakenBack) => !is,
+            Some(ChangeState::AsItWas) | None => is == was,
+        };
+        if !is_true {
+            lies.push(format!("of the change on {host} it says {said:?}, and it was {was} and is {is}"));
+        }
+        if matches!(exit, 1 | 3) && is != was {
+            lies.push(format!("exit {exit}, and the change on {host} was {was} and is {is}"));
+        }
+        let meant = ran.production.begun().into_iter().flat_map(|begun| &begun.changes);
+        let is_meant = meant.into_iter().any(|change| change.hosts.contains(host));
+        let is_undo = ran.production.begun().is_some_and(|begun| begun.undoes.is_some());
+        if exit == 0 && is_meant && is == is_undo {
+            lies.push(format!("exit 0, and the change on {host} is {is}"));
+        }
+    }
     if !matches!(exit, 0 | 1 | 3 | 4 | 5 | 130) {
         lies.push(format!("exit {exit} is none of a rollback of traffic"));
     }
+    let stays = ran.production.begun().is_some_and(|begun| begun.traffic_stays);
     if !is_others {
-        if matches!(exit, 0 | 4) && !all_there {
+        if matches!(exit, 0 | 4) && !all_there && !stays {
             lies.push(format!("exit {exit}, and not every balancer sends where it should"));
         }
         if matches!(exit, 1 | 3) && !moved.is_empty() {
@@ -216,6 +241,10 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
     let is_gradual = only.is_empty() && seed % 5 == 3;
     let asked = request(1, only.clone(), None);
     let asked = if is_gradual { in_steps(asked) } else { asked };
+    // What else the release changed goes back with it, or alone.
+    let changes = if seed % 7 == 2 && !is_gradual { vec![word()] } else { Vec::new() };
+    let is_partial = !changes.is_empty() && seed.is_multiple_of(3);
+    let asked = Request { changes, is_partial, ..asked };
     let first = run(&fleet, &inventory, incidents, &asked).await;
     let struck = fleet.struck();
     wrong.extend(fleet.broken());
@@ -244,7 +273,7 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
     fleet.mend();
 
     let mut undone = None;
-    if !first.files.is_empty() && seed.is_multiple_of(2) {
+    if !(first.files.is_empty() && first.changes.is_empty()) && seed.is_multiple_of(2) {
         for (when, fault) in &struck_undo {
             fleet.strike_from_now(*when, *fault);
         }
@@ -258,7 +287,7 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
             between: first.between.clone(),
             swap: None,
             merge: None,
-            changes: Vec::new(),
+            changes: first.changes.clone(),
         };
         let undo = run(&fleet, &inventory, incidents, &request(2, Vec::new(), Some(undoing))).await;
         let struck = fleet.struck().split_off(already);

@@ -6,7 +6,7 @@ use crate::hosts::remote::Apply;
 use crate::nouns::change::HookAt;
 use crate::nouns::plan::{Stage, Step};
 use crate::nouns::production::Production;
-use crate::nouns::record::ChangeState;
+use crate::nouns::record::{ChangeState, What};
 use crate::steps::hook;
 
 impl<'a, F: Apply> Engine<'_, 'a, F> {
@@ -64,7 +64,14 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         self.take_back_changes().await;
     }
 
-    fn state_of(&self, step: &Step) -> Option<ChangeState> {
+    /// What could not even be begun to be taken back is what it was.
+    pub(super) fn stays(&self, step: &Step, was: Option<ChangeState>) {
+        if let (Some(ChangeState::AsItWas), Some(state), Some(work)) = (self.state_of(step), was, step.changes()) {
+            self.run.journal.record(What::Change { host: step.host.clone(), name: work.name.clone(), state });
+        }
+    }
+
+    pub(super) fn state_of(&self, step: &Step) -> Option<ChangeState> {
         let work = step.changes()?;
         self.run.journal.production(|production| production.change(&work.name, &step.host))
     }

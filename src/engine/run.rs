@@ -547,8 +547,11 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                     | Action::TakeBack { .. }
                     | Action::TakeRowsBack { .. } => StageName::Switch,
                 };
+                let was = self.state_of(step);
                 self.run.journal.record_all(self.intent(name, &back));
-                return self.step(name, &back, Way::Back).await == Status::Done;
+                let status = self.step(name, &back, Way::Back).await;
+                self.stays(step, was);
+                return status == Status::Done;
             }
             Undo::Impossible(why) => why.clone(),
             Undo::ByCommand(command) => command.clone(),

@@ -129,11 +129,13 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));
         let is_gradual = self.run.plan.is_gradual;
         let hosts: Vec<(&HostName, Colour)> = self.run.journal.production(|production| {
-            let is_back = |host: &HostName| production.balancer(host) == Some(Balancer::PutBack);
+            // Where changes are all that is made, whoever served is to serve afterwards.
+            let stays = self.run.plan.is_of_changes_alone();
+            let is_back = |host: &HostName| stays || production.balancer(host) == Some(Balancer::PutBack);
             let balancers = self.run.plan.balancers.iter();
             // A gradual switch mends nobody, so it asks whoever was there before, too.
-            let asked =
-                balancers.filter(|host| is_back(host) && (is_gradual || !production.found_sending_to(host, to)));
+            let asked = balancers
+                .filter(|host| is_back(host) && (stays || is_gradual || !production.found_sending_to(host, to)));
             let was_to_alone =
                 |host: &HostName| production.found_sending_to(host, to) && !production.found_sending_to(host, from);
             asked.map(|host| (host, if was_to_alone(host) { to } else { from })).collect()

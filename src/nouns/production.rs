@@ -415,7 +415,7 @@ impl Production {
             5
         } else if was_interrupted {
             130
-        } else if self.are_changes_done() && is_nothing_left {
+        } else if self.are_changes_done() && is_nothing_left && !self.has_fallen_silent() {
             0
         } else if self.changes_meant().any(|state| state == wanted) {
             4
@@ -479,10 +479,8 @@ impl Production {
     /// Who should answer and does not.
     fn silent_words(&self) -> Vec<String> {
         let found_silent = |found: &Traffic| {
-            // A balancer's own word for a server that is not there.
-            let is_silent = matches!(found.status, 0 | 502 | 504);
             let by = found.file.and_then(only_colour).or(found.answered_by);
-            by.filter(|_| is_silent)
+            by.filter(|_| is_silent(found))
         };
         let groups = grouped(self.hosts.iter().filter_map(|(host, now)| {
             let was_moved = matches!(now.balancer, Some((Balancer::Shifted | Balancer::Unknown, _)));
@@ -571,6 +569,12 @@ impl Production {
     /// Whether somebody who should serve is known not to answer.
     pub fn is_silent(&self) -> bool {
         self.hosts.values().any(|now| now.silent.as_ref().is_some_and(|(colour, _)| self.may_get_some(*colour)))
+    }
+
+    /// Whether somebody answered when this run looked first, and does not any more.
+    fn has_fallen_silent(&self) -> bool {
+        let answered = |found: &Traffic| !is_silent(found);
+        self.hosts.values().any(|now| now.silent.is_some() && now.found.as_ref().is_some_and(answered))
     }
 
     /// Whether a colour may have traffic: from whom a gradual switch took all of it back nobody waits for an answer.
@@ -772,6 +776,11 @@ pub fn who_serves(found: &Traffic) -> String {
         (Serving::Both, _) => format!("on blue {} and green {}", found.blue, found.blue.rest()),
         (Serving::Neither, _) => "on neither blue nor green".to_owned(),
     }
+}
+
+/// Whether the balancer's answer is its own word for a server that is not there.
+fn is_silent(found: &Traffic) -> bool {
+    matches!(found.status, 0 | 502 | 504)
 }
 
 fn only_colour(serving: Serving) -> Option<Colour> {

@@ -129,7 +129,13 @@ pub struct Machine {
     blue_was_well: bool,
     is_balancer: bool,
     pub is_app: bool,
+    /// Whether the change of the config is made there.
+    pub is_changed: bool,
 }
+
+/// The digests of the file that the change puts, and of the one that it replaces.
+const PUT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const INTO: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 struct World {
     machines: BTreeMap<HostName, Machine>,
@@ -296,8 +302,13 @@ impl Fleet {
             Some(Fault::LostAfter) => {
                 let answer = world.run(host, program, self.is_local, None);
                 let record = format!("{}.{}", argument(program, "run"), program.name);
-                if matches!(program.name, "switch" | "stop") {
-                    world.machine(host).records.insert(record, answer);
+                match program.name {
+                    "switch" | "stop" => drop(world.machine(host).records.insert(record, answer)),
+                    "change" => {
+                        let record = format!("{}.{}", argument(program, "run"), argument(program, "name"));
+                        world.machine(host).records.insert(record, answer);
+                    }
+                    _ => {}
                 }
                 Err(unknown())
             }
@@ -332,7 +343,7 @@ impl Fleet {
             }
             Some(Fault::Garbage) => {
                 let status = world.dice.one_of(&[0, 1, 127]);
-                if status == 0 && matches!(program.name, "switch" | "stop" | "start" | "prepare") {
+                if status == 0 && matches!(program.name, "switch" | "stop" | "start" | "prepare" | "change") {
                     // What ends with 0 did it: a host that lies about that is another's case (the verification's).
                     return Ok(world.run(host, program, self.is_local, None));
                 }
@@ -343,6 +354,7 @@ impl Fleet {
                 let status = match program.name {
                     "switch" => world.dice.one_of(&[10, 11, 12, 20, 21, 22, 30, 91]),
                     "stop" => world.dice.one_of(&[40, 41, 42]),
+                    "change" => world.dice.one_of(&[10, 12, 20, 21, 30, 91]),
                     "start" | "prepare" => 1,
                     _ => return Ok(world.run(host, program, self.is_local, None)),
                 };
@@ -492,6 +504,14 @@ impl World {
                 Some(answer) => return answer,
                 None => 92,
             },
+            "standing" => {
+                let into = if self.machines[host].is_changed { PUT } else { INTO };
+                said.section("file", &format!("live /opt/word\nput {PUT}\ninto {into}\nowner root:root 644\n"));
+                said.section("put", "old\n");
+                said.section("into", "new\n");
+                0
+            }
+            "change" => self.change(host, program, ends, &mut said),
             "sample" => {
                 said.section("sockets", "");
                 said.section("nginx.workers", "11 open\n");
@@ -629,6 +649,23 @@ impl World {
         }
         said.section("access", "/var/log/nginx/access.log 100\n");
         0
+    }
+
+    fn change(&mut self, host: &HostName, program: &Program, ends: Option<i32>, said: &mut Said) -> i32 {
+        if self.is_fenced(host, program, said) {
+            return 93;
+        }
+        let is_back = argument(program, "back") == "yes";
+        let happens = match ends {
+            None => true,
+            // Nothing happened, or the files are as before.
+            Some(10 | 12 | 20 | 21) => false,
+            Some(_) => self.dice.below(2) == 0,
+        };
+        if happens {
+            self.machine(host).is_changed = !is_back;
+        }
+        ends.unwrap_or(0)
     }
 
     fn start(&mut self, host: &HostName, program: &Program, ends: Option<i32>) -> i32 {

@@ -24,15 +24,17 @@ use rollback_prod::nouns::clock::Clock;
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::consent::Confirmed;
 use rollback_prod::nouns::inventory::{Inventory, Role};
-use rollback_prod::nouns::names::{HostName, IncidentId};
-use rollback_prod::nouns::plan::{FileChange, Plan, TakesOver};
+use rollback_prod::nouns::names::{ChangeName, HostName, IncidentId};
+use rollback_prod::nouns::plan::{FileChange, Plan, StageName, TakesOver};
 use rollback_prod::nouns::production::{Production, Verdict};
 use rollback_prod::nouns::record::{Balancer, Begun, Entry, Repeat, What};
 use rollback_prod::nouns::redact::Redactor;
-use rollback_prod::nouns::request::{Gradual, Request, Undoing};
+use rollback_prod::nouns::request::{Gradual, MadeChange, Request, Undoing};
 use rollback_prod::nouns::rules::Judgement;
 use rollback_prod::nouns::share::Share;
 use rollback_prod::nouns::side::{Direction, Side};
+use rollback_prod::steps::about::AboutRun;
+use rollback_prod::steps::change;
 use rollback_prod::steps::context::{Context, Locks, SeenSince};
 use rollback_prod::steps::observe::observe;
 
@@ -73,6 +75,9 @@ run.systemd = "listings-blue.service"
 servers = ["{server}:8081"]
 health = ["http://{server}:8081/health"]
 run.systemd = "listings-green.service"
+[change.word]
+on = "app"
+files = [{{ put = "/opt/word.old", in = "/opt/word" }}]
 [drain]
 timeout = "5s"
 [verify]
@@ -159,11 +164,21 @@ pub struct Ran {
     /// What an undo of it would put back.
     pub files: BTreeMap<HostName, FileChange>,
     pub between: BTreeMap<HostName, Vec<String>>,
+    /// The changes that it made, or may have made.
+    pub changes: Vec<MadeChange>,
     pub to: Colour,
     /// The files that it was to put back, where it was an undo.
     pub undoes: BTreeMap<HostName, String>,
     pub was_refused: bool,
     pub said: String,
+}
+
+// Its rules take longer to compile than a run takes.
+static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new(&[], std::iter::empty()));
+
+/// The change of the config.
+pub fn word() -> ChangeName {
+    ChangeName::new("word").expect("a name")
 }
 
 /// One run, from the first question to the verdict.
@@ -172,7 +187,11 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
     let journal = Journal::new(Clock::start(), &teller);
     fleet.forget_intents();
     let interrupts = fleet.interrupts();
-    let facts = observe(fleet, inventory, request.direction, &journal).await;
+    let mut facts = observe(fleet, inventory, request.direction, &journal).await;
+    if !request.changes.is_empty() {
+        let about = AboutRun::of_request(request, inventory);
+        facts.changes = change::look(fleet, inventory, &facts, &request.changes, &about, &REDACTOR).await;
+    }
     let undoes: BTreeMap<HostName, String> = match &request.undo {
         Some(undo) => undo.files.iter().map(|(host, change)| (host.clone(), change.before.clone())).collect(),
         None => BTreeMap::new(),
@@ -188,6 +207,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             production,
             files: BTreeMap::new(),
             between: BTreeMap::new(),
+            changes: Vec::new(),
             to: request.direction.colour(Side::To),
             undoes,
             was_refused: true,
@@ -212,8 +232,6 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
     }
     journal.record(What::Begun(Box::new(begun(&plan, inventory, request))));
     let folder = Folder::create(incidents, &request.id).expect("a folder");
-    // Its rules take longer to compile than a run takes.
-    static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new(&[], std::iter::empty()));
     let context = Context {
         plan: &plan,
         inventory,
@@ -250,6 +268,16 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
         between.entry(host.clone()).or_default().push(after.clone());
         files.entry(host.clone()).and_modify(|all| all.after = after).or_insert(change.clone());
     }
+    let steps = plan.stages.iter().flat_map(|stage| stage.steps.iter().map(move |step| (stage.name, step)));
+    let changes = steps
+        .filter_map(|(stage, step)| Some((stage, &step.host, step.changes()?)))
+        .filter(|(_, host, work)| production.changes_made().any(|made| made == (&work.name, *host)))
+        .map(|(stage, host, work)| MadeChange {
+            host: host.clone(),
+            work: work.clone(),
+            was_before: matches!(stage, StageName::Ready(_)),
+        })
+        .collect();
     let said = teller.1.lock().expect("no test panics in there").clone();
     let verdict = production.verdict(was_interrupted);
     Ran {
@@ -257,6 +285,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
         production,
         files,
         between,
+        changes,
         to: request.direction.colour(Side::To),
         undoes,
         was_refused: false,
@@ -281,7 +310,7 @@ fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
         green_is_kept: request.from_is_kept,
         undoes: request.undo.as_ref().map(|undo| undo.incident.to_string()),
         direction: plan.direction,
-        traffic_stays: false,
+        traffic_stays: !plan.moves_traffic(),
         releases: None,
         gradual: request.gradual.as_ref().map(|_| Repeat { command: "switch --to blue".into(), last: Share::ALL }),
         restores: None,
