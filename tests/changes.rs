@@ -216,6 +216,21 @@ timeout = "2s"
 on      = ["web1"]
 run     = ["sh", "-c", "yes 'a line that is quite long, as lines go' | head -c 2000000000; printf 'done \\033[31m'"]
 undo    = ["true"]
+[change.theirs]
+on    = ["web1"]
+files = [{ put = "/srv/app/new", in = "/srv/app/old" }]
+[change.oneway]
+on  = ["web1"]
+run = ["true"]
+[change.rooted]
+on      = ["web1"]
+run     = ["sudo", "-n", "sleep", "333"]
+undo    = ["true"]
+timeout = "2s"
+[change.leaks]
+on  = ["web1"]
+run = ["sh", "-c", 'echo "401 for $ADMIN_TOKEN"; exit 8']
+env = { ADMIN_TOKEN = "$ADMIN_TOKEN" }
 [change.slow]
 on    = ["web1"]
 files = [{ put = "/opt/listings/.env.blue.old", in = "/opt/listings/.env.blue" }]
@@ -278,6 +293,36 @@ fn what_cannot_be_made_leaves_nothing_behind() {
     partial(&lab, &["env"]).exits(0).says("change env made");
     run(&lab, &["undo"]).exits(0);
     write(&lab, "web1", "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD:ALL\n");
+
+    // Root follows nobody's names: the folder is the application's, who could put a link in the way.
+    lab.sh("web1", "install -d -o www-data -g www-data /srv/app && cp /opt/listings/.env.blue.old /srv/app/new && cp /opt/listings/.env.blue /srv/app/old && chown www-data: /srv/app/*");
+    write(&lab, "web1", "/etc/sudoers.d/deploy", "deploy ALL=(root) NOPASSWD: ALL\n");
+    partial(&lab, &["theirs"]).exits(1).says("in a folder of www-data, and sudo does not allow us to be that account");
+    write(&lab, "web1", "/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL\n");
+    lab.sh("web1", "ln -s /etc/passwd /srv/app/.old.rollback-prod");
+    let passwd = read(&lab, "web1", "/etc/passwd");
+    partial(&lab, &["theirs"]).exits(0).says("change theirs made");
+    let theirs = lab.sh("web1", "stat -c '%U %a' /srv/app/old; cat /srv/app/old");
+    assert!(theirs.starts_with("www-data 640\nMODE=old"), "{theirs}");
+    assert_eq!(read(&lab, "web1", "/etc/passwd"), passwd, "and what a link led to is as it was");
+    run(&lab, &["undo"]).exits(0);
+    lab.sh("web1", "chmod 777 /srv/app");
+    partial(&lab, &["theirs"]).exits(1).says("others than its owner may write to a folder on the way to /srv/app/");
+    lab.sh("web1", "chmod 755 /srv/app");
+
+    // What has no way back stays, and that is said.
+    let stays = partial(&lab, &["oneway"]);
+    stays.exits(0);
+    run(&lab, &["undo"]).exits(1).says("change oneway stays made: the config said no undo for it");
+    // Words of another account, which we cannot end, hold nobody up.
+    let began = std::time::Instant::now();
+    let rooted = partial(&lab, &["rooted"]);
+    rooted.exits(3).says("its command had not ended after 2 s");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    lab.sh("web1", "pkill -KILL -fx 'sleep 333' || true");
+    // A secret in the words of one that fails.
+    partial(&lab, &["leaks"]).exits(5).says("its command ended with 8: 401 for [REDACTED]").never_says("tok-5f1e");
+    assert!(!kept(&lab, "journal.jsonl").contains("tok-5f1e"), "nor in the journal");
 
     // A variable that is not set is no matter of those who do not ask for it.
     std::fs::write(lab.folder().join(".env.deploy"), "").expect("write variables");

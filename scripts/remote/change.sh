@@ -15,22 +15,34 @@ changed() {
 }
 
 write_beside() {
-  read_sum "$live"
+  # Of a run that lost its power here.
+  clear_away
+  sum_of read_live "$live"
   [ "$rp_sum" != "$put_sum" ] || return 0
   [ "$rp_sum" = "$live_sum" ] || { changed && return 10; }
   if [ "$live_sum" = - ]; then
     # It gets the owner and the mode of what it is a copy of, which we may not be the ones to read.
-    if [ -r "$put" ]; then on_file cp -a "$put" "$new"; else as_root cp -a "$put" "$new"; fi || return 12
+    if [ -r "$put" ]; then on_file cp -a "$put" "$new"; else as_whoever_may cp -a "$put" "$new"; fi || return 12
   else
     on_file cp -a "$live" "$new" || return 12
-    if [ -w "$new" ]; then read_whole "$put" >"$new"; else read_whole "$put" | as_root tee "$new" >/dev/null; fi
+    if [ -w "$new" ]; then read_put >"$new"; else read_put | on_file tee "$new" >/dev/null; fi
   fi
-  read_sum "$new"
-  [ "$rp_sum" = "$put_sum" ] || return 12
+  is_whole || return 12
   on_file sync "$new" 2>/dev/null || sync
 }
+as_whoever_may() {
+  read_guard "$put" "$live"
+  by_guard "$@"
+}
+is_whole() {
+  sum_of read_live "$new"
+  [ "$rp_sum" = "$put_sum" ]
+}
 replace() {
-  [ -e "$new" ] || return 0
+  if [ ! -e "$new" ]; then return 0; fi
+  is_whole || return 12
+  sum_of read_live "$live"
+  [ "$rp_sum" = "$live_sum" ] || { changed && return 10; }
   if [ "$live_sum" != - ]; then
     on_file ln -f "$live" "$kept" 2>/dev/null || on_file cp -a "$live" "$kept" || return 12
   fi
@@ -39,7 +51,7 @@ replace() {
 }
 # A failure of one keeps no other from it.
 bring_back() {
-  read_sum "$live"
+  sum_of read_live "$live"
   [ "$rp_sum" != "$live_sum" ] || return 0
   if [ "$rp_sum" != "$put_sum" ]; then
     changed
@@ -47,7 +59,7 @@ bring_back() {
   elif [ "$live_sum" = - ]; then
     on_file rm -f "$live" || rp_back=30
   else
-    read_sum "$kept"
+    sum_of read_live "$kept"
     if [ "$rp_sum" = "$live_sum" ]; then
       on_file mv -f "$kept" "$live" || rp_back=30
     else
@@ -58,7 +70,11 @@ bring_back() {
   fi
   on_file sync "$folder" 2>/dev/null || sync
 }
-clear_away() { [ ! -e "$new" ] || on_file rm -f "$new"; }
+bring_back_ours() {
+  sum_of read_live "$live"
+  [ "$rp_sum" != "$put_sum" ] || bring_back
+}
+clear_away() { if [ -e "$new" ] || [ -L "$new" ]; then on_file rm -f "$new"; fi; }
 files_back() {
   rp_back=0
   with_file each_file bring_back
@@ -96,10 +112,14 @@ work() {
     with_file each_file clear_away 2>/dev/null
     return "$rp_beside"
   fi
-  if ! with_file each_file replace; then
+  with_file each_file replace || rp_beside=$?
+  if [ "$rp_beside" != 0 ]; then
     with_file each_file clear_away 2>/dev/null
-    files_back || return 30
-    return 12
+    # Those that were replaced before the one that was not; one that somebody else changed is left as he made it.
+    rp_back=0
+    with_file each_file bring_back_ours
+    [ "$rp_back" = 0 ] || return 30
+    return "$rp_beside"
   fi
   rp_done=0
   do_words || rp_done=$?

@@ -13,34 +13,29 @@ tell_file() {
   live=$rp_behind
   name_neighbours
   printf 'live %s\n' "$live"
-  read_sum "$put"
+  sum_of read_put "$put"
   put_sum=$rp_sum
   printf 'put %s\n' "$put_sum"
-  read_sum "$live"
+  sum_of read_live "$live"
   live_sum=$rp_sum
   printf 'into %s\n' "$live_sum"
   printf 'owner %s\n' "$(stat -c '%U:%G %a' "$live" 2>/dev/null || as_root stat -c '%U:%G %a' "$live" 2>/dev/null)"
   if [ "$rp_uid" != 0 ]; then tell_rights; fi
   section put
-  tell_text "$put"
+  tell_text read_put "$put"
   section into
-  tell_text "$live"
+  tell_text read_live "$live"
 }
 # tell_rights: what sudo would have to allow; change.sh uses exactly these words.
 tell_rights() {
-  if [ "$put_sum" != - ] && [ ! -r "$put" ]; then needs cat "$put"; fi
-  if [ "$live_sum" != - ] && [ ! -r "$live" ]; then
-    # What takes its place may be read by no others.
-    for rp_path in "$live" "$new" "$kept"; do needs cat "$rp_path"; done
+  if [ "$put_sum" != - ] && [ ! -r "$put" ]; then
+    read_guard "$put"
+    may_be_root "$put" || return 0
+    needs cat "$put"
   fi
-  if is_own_file; then
-    if [ "$live_sum" = - ] && [ "$put_sum" != - ] && [ ! -r "$put" ]; then needs cp -a "$put" "$new"; fi
-    return 0
-  fi
-  if [ "$sudo" != yes ]; then
-    printf 'why its folder or it is of another account, and the config says sudo = false\n'
-    return 0
-  fi
+  if is_own_file && { [ "$live_sum" != - ] || [ -r "$put" ]; }; then return 0; fi
+  read_guard "$live"
+  may_be_root "$live" || return 0
   if [ "$live_sum" = - ]; then
     needs cp -a "$put" "$new"
     needs rm -f "$live"
@@ -50,13 +45,34 @@ tell_rights() {
     needs ln -f "$live" "$kept"
     needs mv -f "$kept" "$live"
   fi
+  # What takes a place may be read by no others.
+  if { [ "$live_sum" = - ] && [ ! -r "$put" ]; } || { [ "$live_sum" != - ] && [ ! -r "$live" ]; }; then
+    for rp_path in "$live" "$new" "$kept"; do needs cat "$rp_path"; done
+  fi
   needs mv -f "$new" "$live"
   needs rm -f "$new"
 }
+# may_be_root PATH: whether it can be done as somebody whom nobody leads astray; else why not.
+may_be_root() {
+  if [ "$sudo" != yes ]; then
+    printf 'why %s is of another account, and the config says sudo = false\n' "$1"
+    return 1
+  fi
+  case $rp_guard in
+    0 | "$rp_uid") return 0 ;;
+    many) printf 'why others than its owner may write to a folder on the way to %s: root follows nobody there\n' "$1" ;;
+    *)
+      rp_name=$(stat -L -c %U "${1%/*}" 2>/dev/null)
+      sudo -n -l -u "#$rp_guard" true >/dev/null 2>&1 ||
+        printf 'why %s is in a folder of %s, and sudo does not allow us to be that account: root follows nobody there\n' "$1" "${rp_name:-$rp_guard}"
+      ;;
+  esac
+  return 1
+}
 needs() { sudo -n -l "$@" >/dev/null 2>&1 || printf 'missing %s\n' "$*"; }
 tell_text() {
-  read_size "$1"
-  if [ -n "$rp_size" ] && [ "$rp_size" -le 65536 ]; then read_whole "$1"; fi
+  read_size "$2"
+  if [ -n "$rp_size" ] && [ "$rp_size" -le 65536 ]; then "$1" "$2" 2>/dev/null; fi
 }
 with_file each_file tell_file
 if [ "$asks" = yes ]; then

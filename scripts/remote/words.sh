@@ -17,11 +17,13 @@ told() {
   fi
   (
     trap - HUP INT TERM PIPE
-    with_env each export_it
+    # Before a variable of theirs takes the place of one of ours.
     [ "$cwd" = - ] || cd "$cwd" || exit 125
     umask 022
-    # shellcheck disable=SC2093 # where there are no words, there is nothing to run
-    with_word in_session
+    with_env each export_it
+    # A shell of our own leads them: of what became root nobody but root could say whether it still runs.
+    # shellcheck disable=SC2016,SC2093 # that shell's own words
+    with_word in_session sh -c '"$@"; exit "$?"' sh
     exit 125
   ) </dev/null >"$rp_pipe" 2>&1 3<&- &
   rp_command=$!
@@ -94,22 +96,90 @@ each_file() {
     "$rp_do" || return
   done
 }
+# read_guard PATH…: who could put something else in their place, or in the way there, into $rp_guard: 0 is root alone, else an
+# account's number; `many` where it is more than one. Root follows nobody's names but its own, and ours.
+read_guard() {
+  rp_guard=0
+  for rp_guarded in "$@"; do
+    guard_of "$rp_guarded"
+    rp_behind=$(readlink -f "$rp_guarded" 2>/dev/null) || rp_behind=$(as_root readlink -f "$rp_guarded" 2>/dev/null)
+    [ -z "$rp_behind" ] || [ "$rp_behind" = "$rp_guarded" ] || guard_of "$rp_behind"
+  done
+}
+guard_of() {
+  rp_walk=$1 rp_nearest=yes
+  while [ -n "$rp_walk" ]; do
+    rp_walk=${rp_walk%/*}
+    rp_stat=$(stat -L -c '%u %g %a' "${rp_walk:-/}" 2>/dev/null) || rp_stat=$(as_root stat -L -c '%u %g %a' "${rp_walk:-/}" 2>/dev/null)
+    rp_who=${rp_stat%% *} rp_mode=${rp_stat##* }
+    rp_group=${rp_stat#* }
+    rp_group=${rp_group%% *}
+    case $rp_who in
+      '') rp_guard=many ;;
+      0 | "$rp_guard") ;;
+      *) if [ "$rp_guard" = 0 ] || [ "$rp_guard" = "$rp_uid" ]; then rp_guard=$rp_who; elif [ "$rp_who" != "$rp_uid" ]; then rp_guard=many; fi ;;
+    esac
+    # Where only who made a name may take it away (the sticky bit), whoever comes later can still make new ones.
+    case $rp_nearest,$rp_mode in no,1???) rp_mode=0 ;; esac
+    case $rp_mode in
+      *[2367]) rp_guard=many ;;
+      *[2367]?) [ "$rp_group" = 0 ] || [ "$rp_group" = "$(id -g)" ] || rp_guard=many ;;
+    esac
+    rp_nearest=no
+  done
+}
+# by_guard COMMAND…: as whoever the folders belong to.
+by_guard() {
+  case $rp_guard in
+    many) return 1 ;;
+    0 | "$rp_uid") as_root "$@" ;;
+    *) if [ "$sudo" = yes ]; then sudo -n -u "#$rp_guard" "$@"; else return 1; fi ;;
+  esac
+}
+# read_put: what $put says; where we may not read it, by whoever could have put it there.
+read_put() {
+  if [ -r "$put" ]; then
+    cat "$put"
+  else
+    read_guard "$put"
+    by_guard cat "$put"
+  fi
+}
+# read_live FILE: the same of one beside $live.
+read_live() {
+  if [ -r "$1" ]; then
+    cat "$1"
+  else
+    read_guard "$live"
+    by_guard cat "$1"
+  fi
+}
+
 # is_own_file: whether we may replace $live ourselves, and its owner would stay.
 is_own_file() { [ -w "$folder/" ] && { [ ! -e "$live" ] || [ -O "$live" ]; }; }
-on_file() { if is_own_file; then "$@"; else as_root "$@"; fi; }
+on_file() {
+  if is_own_file; then
+    "$@"
+  else
+    read_guard "$live"
+    by_guard "$@"
+  fi
+}
 
-# read_sum FILE: its digest into $rp_sum; `-` where there is none, nothing where it cannot be read or is no file. Never
-# opened before that is known: whoever opens a FIFO is held there.
-read_sum() {
+# sum_of COMMAND FILE: the file's digest into $rp_sum, as the command reads it; `-` where there is none, nothing where it
+# cannot be read or is no file. Never opened before that is known: whoever opens a FIFO is held there.
+sum_of() {
   rp_sum=
-  rp_stat=$(stat -L -c %F "$1" 2>/dev/null) || rp_stat=$(as_root stat -L -c %F "$1" 2>/dev/null)
+  rp_stat=$(stat -L -c %F "$2" 2>/dev/null) || rp_stat=$(as_root stat -L -c %F "$2" 2>/dev/null)
+  rp_empty=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   case $rp_stat in
+    'regular empty file') rp_sum=$rp_empty ;;
     *regular*)
-      rp_sum=$(read_whole "$1" 2>/dev/null | sha256sum)
+      rp_sum=$("$1" "$2" 2>/dev/null | sha256sum)
       rp_sum=${rp_sum%% *}
-      # Of nothing, where it could not be read.
-      case $rp_sum in e3b0c44298fc1c14*) [ -r "$1" ] || as_root test -r "$1" || rp_sum= ;; esac
+      # Of one that is not empty: it could not be read.
+      [ "$rp_sum" != "$rp_empty" ] || rp_sum=
       ;;
-    '') if [ ! -e "$1" ] && [ ! -L "$1" ]; then rp_sum=-; fi ;;
+    '') if [ ! -e "$2" ] && [ ! -L "$2" ]; then rp_sum=-; fi ;;
   esac
 }

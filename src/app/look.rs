@@ -15,6 +15,7 @@ use crate::nouns::names::ChangeName;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
+use crate::nouns::request::Request;
 use crate::nouns::side::Side;
 use crate::steps::lock;
 use crate::steps::measure;
@@ -129,7 +130,9 @@ impl Session<'_> {
             }
         }
         refusals.extend(self.doubt_probes(&fleet, &facts).await);
-        if let Ok(plan) = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template) {
+        // What a rollback would do, without what else somebody may ask for.
+        let plain = Request { changes: Vec::new(), ..self.request.clone() };
+        if let Ok(plan) = planner::plan(&plain, self.inventory(), &facts, &self.loaded.template) {
             refusals.extend(self.test_candidates(&fleet, &plan, &journal).await);
         }
         refusals.extend(self.check_database(&fleet, &journal).await);

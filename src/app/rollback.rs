@@ -133,14 +133,21 @@ impl Session<'_> {
         let paper = async {
             // What did not get through is tried once more with the last message, and named then.
             let _ = notify::wait_for(first).await;
-            if !matches!(self.verdict(&journal, &done).exit, 0 | 8 | 130) {
+            let has_failed = || !matches!(self.verdict(&journal, &done).exit, 0 | 8 | 130);
+            let was_told = has_failed();
+            if was_told {
                 hook::run_at(&context, HookAt::OnFailure).await;
             }
             hook::run_at(&context, HookAt::Before(HookPhase::Report)).await;
             let told = self.write_paper(&journal, &folder, &done).await;
             match self.bake(&fleet, &journal, &done).await {
                 // Nobody waits for the first message until blue is baked, and it says nothing of that.
-                true => self.write_paper(&journal, &folder, &done).await,
+                true => {
+                    if has_failed() && !was_told {
+                        hook::run_at(&context, HookAt::OnFailure).await;
+                    }
+                    self.write_paper(&journal, &folder, &done).await
+                }
                 false => told,
             }
         };

@@ -6,7 +6,7 @@ use crate::hosts::remote::Apply;
 use crate::nouns::change::HookAt;
 use crate::nouns::plan::{Stage, Step};
 use crate::nouns::production::Production;
-use crate::nouns::record::{ChangeState, What};
+use crate::nouns::record::ChangeState;
 use crate::steps::hook;
 
 impl<'a, F: Apply> Engine<'_, 'a, F> {
@@ -20,7 +20,9 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
 
     /// Makes a change on its hosts, or takes it back. What failed on the way is taken back there, as far as it can be.
     pub(super) async fn change(&self, stage: &'a Stage) {
-        if self.stage(stage).await {
+        let is_done = self.stage(stage).await;
+        // What could not be taken back is not made again.
+        if is_done || self.run.journal.production(Production::wanted) != ChangeState::Made {
             return;
         }
         for step in stage.steps.iter().filter(|step| self.state_of(step) == Some(ChangeState::Unknown)) {
@@ -64,14 +66,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         self.take_back_changes().await;
     }
 
-    /// What could not even be begun to be taken back is what it was.
-    pub(super) fn stays(&self, step: &Step, was: Option<ChangeState>) {
-        if let (Some(ChangeState::AsItWas), Some(state), Some(work)) = (self.state_of(step), was, step.changes()) {
-            self.run.journal.record(What::Change { host: step.host.clone(), name: work.name.clone(), state });
-        }
-    }
-
-    pub(super) fn state_of(&self, step: &Step) -> Option<ChangeState> {
+    fn state_of(&self, step: &Step) -> Option<ChangeState> {
         let work = step.changes()?;
         self.run.journal.production(|production| production.change(&work.name, &step.host))
     }

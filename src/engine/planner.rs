@@ -80,6 +80,7 @@ pub fn check(
     template: &Template,
 ) -> (Vec<Refusal>, Vec<String>) {
     let mut planner = Planner::new(request, inventory, facts, template);
+    planner.is_check = true;
     let notes = planner.plan().notes;
     (planner.refusals, notes)
 }
@@ -96,6 +97,8 @@ struct Planner<'a> {
     in_scope: BTreeSet<&'a HostName>,
     refusals: Vec<Refusal>,
     notes: Vec<String>,
+    /// Whether everything is looked at that the config has, and not what one run would do.
+    is_check: bool,
 }
 
 /// A balancer's file as it shall be.
@@ -122,6 +125,7 @@ impl<'a> Planner<'a> {
             in_scope: BTreeSet::new(),
             refusals: Vec::new(),
             notes: Vec::new(),
+            is_check: false,
         };
         planner.balancers = planner.seen(planner.meant_balancers().filter(|host| planner.is_asked_for(host)));
         planner.in_scope = planner.balancers.iter().map(|(host, _)| &host.name).collect();

@@ -224,6 +224,11 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             Gate::Open | Gate::Typed(_) => true,
             // It is held and judged first.
             Gate::Held(_) => false,
+            // What is not known of a change is no ground to go on from.
+            Gate::NoneFailed if before.is_some_and(|stage| stage.name.is_of_a_change()) => {
+                let count = before.map_or(0, |stage| stage.steps.len());
+                statuses().filter(|status| *status == Status::Done).count() == count
+            }
             Gate::NoneFailed => !statuses().any(|status| status == Status::Failed),
             Gate::AnyProven => statuses().any(|status| status == Status::Done),
         }
@@ -547,11 +552,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                     | Action::TakeBack { .. }
                     | Action::TakeRowsBack { .. } => StageName::Switch,
                 };
-                let was = self.state_of(step);
                 self.run.journal.record_all(self.intent(name, &back));
-                let status = self.step(name, &back, Way::Back).await;
-                self.stays(step, was);
-                return status == Status::Done;
+                return self.step(name, &back, Way::Back).await == Status::Done;
             }
             Undo::Impossible(why) => why.clone(),
             Undo::ByCommand(command) => command.clone(),

@@ -71,6 +71,8 @@ pub struct Hook {
     pub at: HookAt,
     pub manner: Manner,
     pub run: Vec<String>,
+    /// How it is shown: its words, or the name of the variable that it comes from, where secrets may stand.
+    pub called: String,
     /// Where it fails nothing new begins.
     pub is_required: bool,
 }

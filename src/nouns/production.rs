@@ -26,6 +26,8 @@ pub struct Production {
     database: Option<DatabaseNow>,
     /// What became of changes, where one was begun.
     changes: BTreeMap<(ChangeName, HostName), ChangeState>,
+    /// What each was before the step that was begun last.
+    changes_before: BTreeMap<(ChangeName, HostName), Option<ChangeState>>,
     safe: Option<Safe>,
     /// Whoever puts all traffic back by himself, and after how many seconds without a word.
     dead_men: BTreeMap<HostName, u64>,
@@ -102,11 +104,17 @@ impl Production {
             What::Intent { step, host, colour, of, .. } => {
                 self.intend(*step, host, *colour);
                 if let (StepWord::Change, Some(Ok(name))) = (step, of.clone().map(ChangeName::new)) {
-                    self.changes.insert((name, host.clone()), ChangeState::Unknown);
+                    let key = (name, host.clone());
+                    let before = self.changes.insert(key.clone(), ChangeState::Unknown);
+                    self.changes_before.insert(key, before);
                 }
             }
             What::Change { host, name, state } => {
-                self.changes.insert((name.clone(), host.clone()), *state);
+                let key = (name.clone(), host.clone());
+                // A step of which nothing came leaves what an earlier one made.
+                let before = self.changes_before.get(&key).copied().flatten();
+                let state = before.filter(|_| *state == ChangeState::AsItWas).unwrap_or(*state);
+                self.changes.insert(key, state);
             }
             What::Outcome { step, host, of, status, detail, .. } => {
                 if *step == StepWord::Hold && host.is_none() && *status != Status::Started {

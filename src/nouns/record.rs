@@ -243,7 +243,7 @@ pub enum ChangeState {
     Made,
     /// It was made, and is not any more.
     TakenBack,
-    /// It was begun, and nothing came of it: as before.
+    /// A step was begun, and nothing came of it: as before that step.
     AsItWas,
     Unknown,
 }

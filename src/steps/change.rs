@@ -195,7 +195,8 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, work: &ChangeW
         false => make_there(run, host, work, change, &env).await,
     };
     if let Err(NotDone { status, why, state }) = done {
-        return Outcome::new(status, why).then(now(state));
+        // Words that fail may say with what they were called.
+        return Outcome::new(status, run.redactor.text(&why)).then(now(state));
     }
     let mut outcome = Outcome::done(work.done_words());
     if let Some(colour) = work.restart {
@@ -209,7 +210,10 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, work: &ChangeW
     }
     if !work.is_back && !work.check.is_empty() {
         let wanted = InARow { passes: 1, ..run.in_a_row() };
-        let ask = async || check(run, host, change, &env).await;
+        let ask = async || match is_in_force(run, host, change, &env).await? {
+            true => Ok(()),
+            false => Err("its check says no".to_owned()),
+        };
         if let Err(why) = passes::in_a_row(wanted, || run.interrupted() < 2, ask).await {
             let mut failed = Outcome::failed(format!("it is not in force: {why}"));
             failed.follows = outcome.follows;
@@ -219,13 +223,16 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, work: &ChangeW
     outcome.then(now(if work.is_back { ChangeState::TakenBack } else { ChangeState::Made }))
 }
 
-/// Its check, once.
-async fn check<F: Ask>(
+/// Whether its check says that it is in force.
+///
+/// # Errors
+/// Why it says nothing.
+async fn is_in_force<F: Ask>(
     run: &Context<'_, F>,
     host: &HostName,
     change: &NamedChange,
     env: &[(String, String)],
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let status = match is_here(host) {
         true => check_here(run.inventory, change, env).await?,
         false => {
@@ -233,7 +240,7 @@ async fn check<F: Ask>(
             check_status(answer.map_err(|failure| failure.to_string())?.status_of("check"), change)?
         }
     };
-    if status == 0 { Ok(()) } else { Err(format!("its check ends with {status}")) }
+    Ok(status == 0)
 }
 
 /// The state that words which failed leave, as far as it is known.
@@ -250,8 +257,8 @@ async fn after_words<F: Ask>(
         return ChangeState::Unknown;
     }
     if !work.check.is_empty() {
-        let is_in_force = check(run, host, change, env).await.is_ok();
-        return if is_in_force == work.is_back { before } else { ChangeState::Unknown };
+        let is_in_force = is_in_force(run, host, change, env).await;
+        return if is_in_force == Ok(work.is_back) { before } else { ChangeState::Unknown };
     }
     // Words that come with files put those into force.
     if work.files.iter().any(FilePut::is_needed) { before } else { ChangeState::Unknown }
@@ -288,7 +295,8 @@ async fn make_there<F: Apply>(
     change: &NamedChange,
     env: &[(String, String)],
 ) -> Result<(), NotDone> {
-    let name = format!("change-{}", work.name);
+    // Each way has a name of its own: one that still runs there is not taken for the other.
+    let name = format!("{}-{}", if work.is_back { "undo" } else { "change" }, work.name);
     let on_host = WorkOnHost {
         name: &name,
         is_back: work.is_back,
@@ -360,7 +368,7 @@ async fn judged<F: Ask>(
     }
 }
 
-/// The host knows nothing of the step: what its files say, and its check, tell whether it came to its end.
+/// The host knows nothing of the step: what its files say tells whether it came to its end, as far as they can.
 async fn read_again<F: Ask>(
     run: &Context<'_, F>,
     host: &HostName,
@@ -370,21 +378,34 @@ async fn read_again<F: Ask>(
 ) -> Result<(), NotDone> {
     let answer = run.fleet.ask(host, &standing(run.inventory, change, env)).await;
     let seen = ChangeSeen::read(host, change, answer, run.redactor);
-    let unknown = |why: &str| NotDone { status: Status::Unknown, why: why.to_owned(), state: ChangeState::Unknown };
-    let files: Vec<bool> = seen.files.iter().map(|file| file.work.as_ref().is_ok_and(|put| !put.is_needed())).collect();
-    let is_made = match (&seen.unknown, &seen.check) {
-        (Some(why), _) => return Err(unknown(&format!("read again: {why}"))),
-        (None, Some(Ok(status))) => *status == 0,
-        (None, _) if files.is_empty() => return Err(unknown("whether its command was run is not known")),
-        (None, _) if files.iter().all(|is_new| *is_new) => true,
-        (None, _) if files.iter().all(|is_new| !is_new) => false,
-        (None, _) => return Err(unknown("read again: some of its files are the new ones, some the old ones")),
+    let unknown = |why: &str| {
+        let why = format!("read again: {why}");
+        Err(NotDone { status: Status::Unknown, why, state: ChangeState::Unknown })
     };
-    match (is_made, work.is_back) {
-        (true, false) | (false, true) => Ok(()),
-        (true, true) | (false, false) => {
+    if let Some(why) = &seen.unknown {
+        return unknown(&why.to_string());
+    }
+    let now = |file: &FilePut| {
+        let found = seen.files.iter().filter_map(|file| file.work.as_ref().ok()).find(|found| found.into == file.into);
+        found.map(|found| found.into_sha256.clone())
+    };
+    let needed = || work.files.iter().filter(|file| file.is_needed());
+    let are_new = needed().all(|file| now(file) == Some(Some(file.put_sha256.clone())));
+    let are_old = needed().all(|file| now(file) == Some(file.into_sha256.clone()));
+    let is_done = if work.is_back { are_old } else { are_new };
+    match (needed().next().is_some(), work.words.is_empty()) {
+        (_, true) if is_done => Ok(()),
+        (true, true) if are_new || are_old => {
             Err(NotDone::failed("read again: it did not begin there", ChangeState::AsItWas))
         }
+        (true, true) => unknown("some of its files are the new ones, some the old ones, or none of both"),
+        // Words alone, and something that tells: what it says is what is.
+        (false, false) if work.restart.is_none() => match seen.check {
+            Some(Ok(status)) if (status == 0) != work.is_back => Ok(()),
+            Some(Ok(_)) => Err(NotDone::failed("read again: it did not begin there", ChangeState::AsItWas)),
+            Some(Err(_)) | None => unknown("whether its command was run is not known"),
+        },
+        _ => unknown("whether its command was run is not known"),
     }
 }
 

@@ -84,11 +84,12 @@ fn of(inventory: &Inventory, at: HookAt) -> impl Iterator<Item = &Hook> {
 
 /// Which one it is, where there are several: `before switch (./freeze.sh)`.
 fn label(hook: &Hook) -> String {
-    format!("{} ({})", hook.at, hook.run.first().map_or("", String::as_str))
+    let program = hook.run.first().map_or("", String::as_str);
+    format!("{} ({})", hook.at, if hook.called.starts_with('$') { &hook.called } else { program })
 }
 
 fn intent(hook: &Hook, host: &HostName) -> What {
-    let why = format!("hook {}: `{}`", hook.at, shell_words::join(&hook.run));
+    let why = format!("hook {}: `{}`", hook.at, hook.called);
     What::Intent { step: StepWord::Hook, host: host.clone(), why, colour: None, of: Some(label(hook)) }
 }
 

@@ -105,7 +105,8 @@ impl Meaning<'_, '_, '_> {
         for (name, at) in OF_THE_RUNBOOK {
             let Ok(line) = look_up(self.reading.variable, name) else { continue };
             let manner = Manner { on: ChangePlace::Here, cwd: None, env: Vec::new(), timeout };
-            hooks.push(Hook { at, manner, run: ["sh", "-c", &line].map(str::to_owned).to_vec(), is_required: false });
+            let run = ["sh", "-c", &line].map(str::to_owned).to_vec();
+            hooks.push(Hook { at, manner, run, called: format!("${name}"), is_required: false });
         }
         Some(hooks)
     }
@@ -126,7 +127,8 @@ impl Meaning<'_, '_, '_> {
             return None;
         }
         let manner = self.manner(path, on, &table.cwd, &table.env, &table.timeout);
-        Some(Hook { at: when?, manner: manner?, run: run?, is_required: table.required })
+        let run = run?;
+        Some(Hook { at: when?, manner: manner?, called: shell_words::join(&run), run, is_required: table.required })
     }
 
     fn hook_at(&mut self, path: &str, text: &str) -> Option<HookAt> {

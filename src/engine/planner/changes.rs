@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Planner, Stages, sudoers_line};
-use crate::hosts::facts::{self, ChangeSeen, Seen};
+use crate::hosts::facts::{self, BegunState, ChangeSeen, Seen};
 use crate::nouns::change::{ChangePlace, ChangeWork, FilePut, NamedChange, here};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Run};
@@ -54,7 +54,7 @@ impl<'a> Planner<'a> {
         };
         let words = |hook: &crate::nouns::change::Hook| {
             let required = if hook.is_required { ", required" } else { "" };
-            format!("{} on {}: `{}`{required}", hook.at, hosts(&hook.manner.on), shell_words::join(&hook.run))
+            format!("{} on {}: `{}`{required}", hook.at, hosts(&hook.manner.on), hook.called)
         };
         self.inventory.hooks.iter().map(words).collect()
     }
@@ -85,7 +85,10 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let Some(work) = self.work(change, host, seen) else { continue };
-            if let Some((other, file)) = replaced_twice(&work, host, stages) {
+            self.refuse_one_at_work(host, name);
+            if !self.is_check
+                && let Some((other, file)) = replaced_twice(&work, host, stages)
+            {
                 let why = format!(
                     "change {name} replaces {file}, which change {other} replaces, too: one run makes one of them"
                 );
@@ -101,7 +104,7 @@ impl<'a> Planner<'a> {
     }
 
     fn step_of(&self, host: &HostName, work: ChangeWork) -> Step {
-        let undo = match work.words.is_empty() || !work.opposite.is_empty() {
+        let undo = match has_way_back(&work) {
             true => Undo::Does(Box::new(Action::Change { work: work.reversed() })),
             false => Undo::Impossible(format!("the config says no way back: change.{}.undo", work.name)),
         };
@@ -208,16 +211,6 @@ impl<'a> Planner<'a> {
                 self.refuse(None, why, Some(format!("in the config: [change.{}]", work.name)));
                 continue;
             }
-            if *host != here() && self.facts.seen(host).is_none() {
-                let why = format!("not reached, so change {} cannot be taken back there", work.name);
-                self.refuse(self.inventory.host(host), why, None);
-                continue;
-            }
-            if !work.words.is_empty() && work.opposite.is_empty() {
-                let why = format!("change {} cannot be taken back: the config said no undo for it", work.name);
-                self.notes.push(format!("{host}: {why}"));
-                continue;
-            }
             match meant.last_mut().filter(|last| last.name == work.name) {
                 Some(last) => last.hosts.push(host.clone()),
                 None => {
@@ -225,13 +218,55 @@ impl<'a> Planner<'a> {
                     meant.push(MeantChange { name: work.name.clone(), hosts, in_force: Vec::new() });
                 }
             }
+            let back = work.reversed();
+            if *host != here() && self.facts.seen(host).is_none() {
+                self.notes.push(format!("{host}: not reached, so change {} stays made there", work.name));
+                continue;
+            }
+            if !has_way_back(work) {
+                let why = format!("change {} stays made: the config said no undo for it", work.name);
+                self.notes.push(format!("{host}: {why}"));
+                continue;
+            }
+            if let (false, Some(change)) = (back.words.is_empty(), self.inventory.change(&work.name)) {
+                for why in change.manner.unset() {
+                    self.refuse(None, format!("change {}: {why}", work.name), None);
+                }
+            }
+            self.refuse_one_at_work(host, &work.name);
             let number = u16::try_from(meant.len()).unwrap_or(u16::MAX);
             let comes_first = self.moves_traffic() && !was_before;
             let stage = if comes_first { StageName::Ready(number) } else { StageName::Change(number) };
-            stages.extend([(stage, self.step_of(host, work.reversed()))]);
+            stages.extend([(stage, self.step_of(host, back))]);
+        }
+        if self.is_of_changes_alone() && stages.changed().next().is_none() && self.refusals.is_empty() {
+            self.refuse(None, format!("none of these changes can be taken back: {}", self.notes.join("; ")), None);
         }
         meant
     }
+
+    /// A step of an earlier run that is still at work on that change would be overtaken.
+    fn refuse_one_at_work(&mut self, host: &HostName, name: &ChangeName) {
+        let begun = self.facts.seen(host).into_iter().flat_map(|seen| &seen.begun);
+        let ends = [format!(".change-{name}"), format!(".undo-{name}")];
+        let at_work = begun
+            .filter(|step| step.state == BegunState::Runs && ends.iter().any(|end| step.name.ends_with(end)))
+            .map(|step| step.name.clone());
+        for step in at_work.collect::<Vec<_>>() {
+            let why = format!("{step} of an earlier run is still at work there");
+            self.refuse(
+                self.inventory.host(host),
+                why,
+                Some("it ends by itself: the same line again in a minute".into()),
+            );
+        }
+    }
+}
+
+/// Whether something can be taken back of it: words that have no opposite are not, and files and a restart are all the same.
+fn has_way_back(work: &ChangeWork) -> bool {
+    let has_words = !work.words.is_empty();
+    !has_words || !work.opposite.is_empty() || work.restart.is_some() || work.files.iter().any(FilePut::is_needed)
 }
 
 /// A file that another change of the run replaces on that host, and that change.

@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::NotKnown;
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::change::{FilePut, NamedChange};
+use crate::nouns::digest::sha256;
 use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::octets;
 use crate::nouns::plan::text_diff;
-use crate::nouns::redact::Redactor;
+use crate::nouns::redact::{REDACTED, Redactor};
 
 /// A change on a host, or here.
 #[derive(Debug, Clone, Serialize)]
@@ -118,6 +119,32 @@ pub fn check_status(status: Option<i32>, change: &NamedChange) -> Result<i32, St
     }
 }
 
+/// What a name says of its value, in files of variables: more than a line of a log would be doubted for.
+const SECRETIVE: [&str; 16] = [
+    "pass", "pwd", "secret", "token", "key", "auth", "cred", "dsn", "salt", "private", "cookie", "session", "sign",
+    "cert", "hook", "pin",
+];
+
+/// The text without values that are secrets by their names or by their looks: long, and of letters and digits at once.
+fn masked(text: &str) -> String {
+    text.split_inclusive('\n').map(masked_line).collect()
+}
+
+fn masked_line(line: &str) -> String {
+    let Some((name, value)) = line.split_once(['=', ':']) else { return line.to_owned() };
+    let word = name.trim().trim_start_matches("export ").to_lowercase();
+    let plain = value.trim().trim_matches(['"', '\'']);
+    let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let is_odd = plain.len() >= 20
+        && plain.chars().all(|c| c.is_ascii_alphanumeric() || "+/=_-".contains(c))
+        && plain.contains(|c: char| c.is_ascii_digit())
+        && plain.contains(|c: char| c.is_ascii_alphabetic());
+    if plain.is_empty() || !is_word || !(is_odd || SECRETIVE.iter().any(|part| word.contains(part))) {
+        return line.to_owned();
+    }
+    line.replace(plain, REDACTED)
+}
+
 type Texts<'t> = (Option<&'t Vec<u8>>, Option<&'t Vec<u8>>);
 
 fn read_file(put: &str, into: &str, lines: &str, (new, old): Texts<'_>, redactor: &Redactor) -> FileSeen {
@@ -126,11 +153,15 @@ fn read_file(put: &str, into: &str, lines: &str, (new, old): Texts<'_>, redactor
         found.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned)
     };
     let missing = lines.lines().filter_map(|line| line.strip_prefix("missing ")).map(str::to_owned).collect();
-    let is_text = |bytes: &&Vec<u8>| !bytes.contains(&0);
-    let old = old.filter(is_text);
-    let diff = |path: &str| match (new.filter(is_text), old) {
+    // What is too large to be told comes as nothing.
+    let is_all = |bytes: &&Vec<u8>, sum: &str| match line(sum) {
+        Some(sum) if sum == "-" => bytes.is_empty(),
+        sum => sum.is_some_and(|sum| sum == sha256(bytes)) && !bytes.contains(&0),
+    };
+    let old = old.filter(|bytes| is_all(bytes, "into"));
+    let diff = |path: &str| match (new.filter(|bytes| is_all(bytes, "put")), old) {
         (Some(new), Some(old)) => {
-            let text = |bytes: &[u8]| redactor.text(&octets::text_of(bytes));
+            let text = |bytes: &[u8]| redactor.text(&masked(&octets::text_of(bytes)));
             let (old, new) = (text(old), text(new));
             let what = if old == new { "what differs is nothing to show\n" } else { "" };
             format!("{}{what}", text_diff(path, (&old, &new)))
@@ -151,4 +182,35 @@ fn read_file(put: &str, into: &str, lines: &str, (new, old): Texts<'_>, redactor
         (None, _, Some(_), _) => Err(format!("{into} cannot be read, or is no file")),
     };
     FileSeen { work, owner: line("owner").unwrap_or_default(), missing, replaced: old.cloned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_variables_is_shown_without_those_that_are_secrets() {
+        let shown = |line: &str| masked_line(line);
+        for line in [
+            "DB_PASS=abc",
+            "export SMTP_PASS='x y'",
+            "ENCRYPTION_KEY: abc",
+            "SENTRY_DSN=https://a@b/1",
+            "A=f00f00f00f00f00f00f00f00",
+        ] {
+            assert!(shown(line).contains(REDACTED), "{line}: {}", shown(line));
+        }
+        for line in [
+            "MODE=old",
+            "WORKERS=4",
+            "# key = value of old",
+            "URL=http://127.0.0.1:5000/a",
+            "RELEASE=2026-11-30-checkout",
+            "",
+            "=",
+        ] {
+            assert_eq!(shown(line), line);
+        }
+        assert_eq!(masked("A=1\nTOKEN=x\nB=2"), format!("A=1\nTOKEN={REDACTED}\nB=2"));
+    }
 }
