@@ -32,6 +32,7 @@ use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
 use crate::steps::about::AboutRun;
 use crate::steps::change;
+use crate::steps::hook;
 use crate::steps::observe::observe;
 use crate::tell::manual;
 use crate::tell::terminal::{Ending, Terminal};
@@ -154,10 +155,17 @@ impl Session<'_> {
     /// Everything that is true of the hosts, and how the changes stand that were asked for.
     async fn observe(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Facts {
         let mut facts = observe(fleet, self.inventory(), self.request.direction, journal).await;
-        if !self.request.changes.is_empty() {
+        let mut names = self.request.changes.clone();
+        names.extend(self.request.undo.iter().flat_map(|undo| &undo.changes).map(|made| made.work.name.clone()));
+        names.sort();
+        names.dedup();
+        if !names.is_empty() {
             let about = AboutRun::of_request(self.request, self.inventory());
-            let (names, redactor) = (&self.request.changes, self.redactor());
-            facts.changes = change::look(fleet, self.inventory(), &facts, names, &about, &redactor).await;
+            let redactor = self.redactor();
+            facts.changes = change::look(fleet, self.inventory(), &facts, &names, &about, &redactor).await;
+        }
+        if !self.inventory().hooks.is_empty() {
+            facts.hooks = hook::look(fleet, self.inventory(), &facts).await;
         }
         facts
     }

@@ -36,6 +36,7 @@ echo "the flag is $1 now; token $ADMIN_TOKEN"
 cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' >/opt/listings/seen
 grep -rls "$ADMIN_TOKEN" /run /tmp /dev/shm /var/tmp /home /opt/listings/flag >/opt/listings/disk
 echo "$1" >/opt/listings/flag
+echo "$1" >>/opt/listings/calls
 env | grep ^ROLLBACK_ >/opt/listings/told
 "#;
 
@@ -70,7 +71,7 @@ fn hosts(names: &[&str], extra: &str) -> Lab {
         lab.sh(name, "chown root:www-data /opt/listings/.env.blue && chmod 640 /opt/listings/.env.blue");
         lab.sh(name, "chmod 600 /opt/listings/.env.blue.old");
         install(&lab, name, "/opt/listings/flag.sh", FLAG);
-        lab.sh(name, "echo on >/opt/listings/flag && chown -R deploy /opt/listings/flag && cd /opt/listings && touch seen told disk && chmod 666 seen told disk");
+        lab.sh(name, "echo on >/opt/listings/flag && chown -R deploy /opt/listings/flag && cd /opt/listings && touch seen told disk calls && chmod 666 seen told disk calls");
         drop_in(
             &lab,
             name,
@@ -219,6 +220,9 @@ undo    = ["true"]
 [change.theirs]
 on    = ["web1"]
 files = [{ put = "/srv/app/new", in = "/srv/app/old" }]
+[change.linked]
+on    = ["web1"]
+files = [{ put = "/srv/app/new", in = "/srv/app/link" }]
 [change.oneway]
 on  = ["web1"]
 run = ["true"]
@@ -309,6 +313,11 @@ fn what_cannot_be_made_leaves_nothing_behind() {
     lab.sh("web1", "chmod 777 /srv/app");
     partial(&lab, &["theirs"]).exits(1).says("others than its owner may write to a folder on the way to /srv/app/");
     lab.sh("web1", "chmod 755 /srv/app");
+
+    lab.sh("web1", "ln -s /opt/listings/.env.blue /srv/app/link");
+    partial(&lab, &["linked"])
+        .exits(1)
+        .says("/srv/app/link: it is a link out of its folder, to /opt/listings/.env.blue: name that");
 
     // What has no way back stays, and that is said.
     let stays = partial(&lab, &["oneway"]);
@@ -469,6 +478,21 @@ fn hooks_are_run_beside_the_steps_and_what_they_do_is_theirs() {
         .says("traffic on blue on 1 of 1 host; green STILL RUNNING")
         .says("hook after switch (sh): web1: ended with 7");
     run(&lab, &["undo"]).exits(4);
+    // One that cannot be run is found before anything is done.
+    std::fs::write(lab.folder().join("freeze.sh"), "#!/bin/sh\n").expect("write a hook");
+    for (place, program, words) in [
+        ("here", "./freeze.sh", "here: hook after lock: "),
+        ("web1", "/opt/listings/blue.py", "web1: hook after lock: /opt/listings/blue.py is not executable"),
+        ("web1", "no-such-program", "web1: hook after lock: there is no program no-such-program"),
+    ] {
+        let hook = |required: &str| {
+            format!("[[hook]]\nat = \"after lock\"\non = \"{place}\"\nrun = [\"{program}\"]\n{required}\n")
+        };
+        with(&hook("required = true"));
+        rollback(&lab, &[]).exits(1).says(words).says("nothing was changed");
+        with(&hook(""));
+        rollback(&lab, &["--dry-run"]).exits(0).says(words);
+    }
     with(
         &(on("here", "before lock", "exit 7", "required = true")
             + &on("here", "on failure", "echo failed >>said2", "")),
@@ -477,4 +501,36 @@ fn hooks_are_run_beside_the_steps_and_what_they_do_is_theirs() {
     let said = std::fs::read_to_string(lab.folder().join("said2")).unwrap_or_default();
     assert_eq!(said, "failed\n");
     assert!(leftovers(&lab, "web1").is_empty(), "{}", leftovers(&lab, "web1"));
+}
+
+/// `KILLS=20 cargo test --test changes killed` plays more of them.
+#[test]
+fn killed_at_any_moment_the_next_run_finishes_and_each_change_is_made_once() {
+    let kills: u32 = std::env::var("KILLS").map_or(4, |kills| kills.parse().expect("KILLS is a number"));
+    let hooks = "[[hook]]\nat = \"before switch\"\nrun = [\"true\"]\n[[hook]]\nat = \"after switch\"\non = \"app\"\nrun = [\"true\"]\n";
+    let lab = hosts(&["web1"], hooks);
+    let (env, site) = (env_file(&lab, "web1").0, read(&lab, "web1", FILE));
+    let words = ["--with", "env,flag"];
+    // A run that nobody kills says how long there is something to kill.
+    let began = std::time::Instant::now();
+    rollback(&lab, &words).exits(0);
+    let whole = began.elapsed();
+    for kill in 0..kills {
+        write(&lab, "web1", "/opt/listings/.env.blue", &env);
+        write(&lab, "web1", FILE, &site);
+        lab.sh("web1", "echo on >/opt/listings/flag; : >/opt/listings/calls; systemctl restart listings-blue listings-green; nginx -t 2>/dev/null && systemctl reload nginx");
+        until("all is as before", || mode(&lab, "web1") == "new" && served_by(&lab, "web1") == "green");
+        let mut running = begin(&lab, &words);
+        std::thread::sleep(whole * kill / kills);
+        let was_over = running.is_over();
+        let said = running.said();
+        running.kill();
+        let second = rollback(&lab, &words);
+        let name = format!("killed at {kill} of {kills} ({was_over}):\n{said}");
+        second.holds(second.status.code() == Some(0), &name);
+        second.holds(served_by(&lab, "web1") == "blue" && mode(&lab, "web1") == "old", &name);
+        let calls = read(&lab, "web1", "/opt/listings/calls");
+        second.holds(calls == "off\n", &format!("the flag is changed once: {calls:?}; {name}"));
+        second.holds(leftovers(&lab, "web1").is_empty(), &format!("{}{name}", leftovers(&lab, "web1")));
+    }
 }

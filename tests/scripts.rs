@@ -443,6 +443,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(programs::checks(inventory, database, "direct", "live"));
     ask(programs::tables(inventory, database, "direct", "copy", &["a".to_owned()]));
     ask(change::standing(inventory, &some_change(), &[("A".to_owned(), "b".to_owned())]));
+    ask(change::lacking(inventory, "./freeze.sh", &some_change().manner));
     ask(programs::since(inventory, database, "direct", &some_merge()));
     let mut apply = |change: Change| programs.push(change.program().clone());
     apply(lock::prepare(inventory, &tenure, Some(&change)));

@@ -1,13 +1,50 @@
 # How a change stands on this host: what its files are, and whether it is in force. Only asks; leaves nothing behind.
-# Takes: asks=no
-# asks=yes: the words are run, which end with 0 where it is in force.
-# Sections: for each file a `file` (its lines: live PATH, put DIGEST, into DIGEST, owner WHOSE, why WORDS, missing WORDS), a
+# Takes: service name asks=no program...
+# asks=yes: the words are run, which end with 0 where it is in force. A step of an earlier run that is at work on it is waited
+# for, as long as words may take. A program is looked for, where it is no matter of files.
+# Sections: at_work (the step that still is), lacking (of a program, why it cannot be run); for each file a `file` (its lines: live PATH, put DIGEST, into DIGEST, owner WHOSE, why WORDS, missing WORDS), a
 # `put` and an `into` (what they say, where that is text of a size to read); check.status (what the words ended with).
+# join_work: what it leaves is what is true.
+join_work() {
+  records "$service" | while IFS= read -r rp_record; do
+    case ${rp_record##*/} in *.change-"$name" | *.undo-"$name") ;; *) continue ;; esac
+    rp_rounds=0
+    while is_at_work "$rp_record" && [ "$rp_rounds" -lt $((seconds * 4)) ]; do
+      rp_rounds=$((rp_rounds + 1))
+      pause 0.25
+    done
+    ! is_at_work "$rp_record" || printf '%s' "${rp_record##*/}"
+  done
+}
+is_at_work() {
+  [ ! -e "$1/status" ] || return 1
+  rp_pid=
+  [ ! -r "$1/pid" ] || IFS= read -r rp_pid <"$1/pid"
+  [ -n "$rp_pid" ] && kill -0 "$rp_pid" 2>/dev/null
+}
+if [ -n "$name" ]; then
+  section at_work
+  join_work
+fi
+look_for() {
+  section lacking
+  [ "$cwd" = - ] || cd "$cwd" 2>/dev/null || printf 'its folder %s is not there' "$cwd"
+  case $1 in
+    */*) if [ ! -f "$1" ]; then printf 'there is no %s' "$1"; elif [ ! -x "$1" ]; then printf '%s is not executable' "$1"; fi ;;
+    *) has "$1" || printf 'there is no program %s' "$1" ;;
+  esac
+}
+with_program each look_for
 tell_file() {
   section file
   rp_behind=$(readlink -f "$live" 2>/dev/null) || rp_behind=$(as_root readlink -f "$live" 2>/dev/null)
   if [ -z "$rp_behind" ]; then
     printf 'why there is no folder that it could stand in\n'
+    return 0
+  fi
+  # A link in a folder is not the file that somebody meant who named the folder; one on the way there is.
+  if [ "${rp_behind%/*}/" != "$(readlink -f "${live%/*}/" 2>/dev/null | sed 's,/*$,/,')" ]; then
+    printf 'why it is a link out of its folder, to %s: name that\n' "$rp_behind"
     return 0
   fi
   live=$rp_behind

@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped, read_health};
-pub use self::change::{ChangeSeen, FileSeen, check_status};
+pub use self::change::{ChangeSeen, FileSeen, HookSeen, check_status};
 pub use self::ground::Lack;
 pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_stop};
 pub use self::http::{Get, gets};
@@ -50,6 +50,8 @@ pub struct Facts {
     pub hosts: Vec<HostFacts>,
     /// How the changes stand that were asked for.
     pub changes: Vec<ChangeSeen>,
+    /// Hooks that could not be run.
+    pub hooks: Vec<HookSeen>,
     /// Where each host stands among them.
     #[serde(skip)]
     places: BTreeMap<HostName, usize>,
@@ -108,7 +110,7 @@ pub struct Seen {
 impl Facts {
     pub fn new(asked_at: DateTime<Utc>, hosts: Vec<HostFacts>) -> Facts {
         let places = hosts.iter().enumerate().map(|(place, facts)| (facts.host.clone(), place)).collect();
-        Facts { asked_at, hosts, changes: Vec::new(), places }
+        Facts { asked_at, hosts, changes: Vec::new(), hooks: Vec::new(), places }
     }
 
     pub fn host(&self, name: &HostName) -> Option<&HostFacts> {

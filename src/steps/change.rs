@@ -34,14 +34,29 @@ const BESIDE: Duration = Duration::from_secs(30);
 /// What a change is on a host: its files, and whether it is in force.
 pub fn standing(inventory: &Inventory, change: &NamedChange, env: &[(String, String)]) -> Question {
     let mut arguments = Arguments::new(inventory);
+    arguments.set("service", &inventory.service);
+    arguments.set("name", &change.name);
     for file in &change.files {
         arguments.set("file", format!("{}{UNIT}{}", file.put, file.into));
     }
     if !change.check.is_empty() {
         arguments.set("asks", "yes");
         set_words(&mut arguments, &change.check, &change.manner, env);
+    } else {
+        arguments.set("seconds", change.timeout_seconds());
     }
-    Question(program(STANDING, arguments, change.manner.timeout + BESIDE))
+    // A step that is at work, and then the words.
+    Question(program(STANDING, arguments, change.manner.timeout * 2 + BESIDE))
+}
+
+/// Whether the program of a hook is there.
+pub fn lacking(inventory: &Inventory, program_of: &str, manner: &Manner) -> Question {
+    let mut arguments = Arguments::new(inventory);
+    arguments.set("program", program_of);
+    if let Some(cwd) = &manner.cwd {
+        arguments.set("cwd", cwd);
+    }
+    Question(program(STANDING, arguments, BESIDE))
 }
 
 /// Files and words of a change, or the words of a hook, on a host.
@@ -116,7 +131,7 @@ fn is_here(host: &HostName) -> bool {
 }
 
 /// The config's folder is where words are run here.
-fn folder_here<'i>(inventory: &'i Inventory, manner: &'i Manner) -> Option<&'i Path> {
+pub(super) fn folder_here<'i>(inventory: &'i Inventory, manner: &'i Manner) -> Option<&'i Path> {
     let configs = || inventory.sources.first().and_then(|path| path.parent());
     manner.cwd.as_deref().map(Path::new).or_else(configs)
 }

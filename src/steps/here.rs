@@ -31,6 +31,22 @@ pub struct LocalWords<'w> {
     pub limit: Duration,
 }
 
+/// Why a program could not be run here; `None` where it can be found, as far as that is to be seen.
+pub fn lacks(program: &str, folder: Option<&Path>) -> Option<String> {
+    let is_executable = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        let path = folder.map_or_else(|| program.into(), |folder| folder.join(program));
+        return match (path.is_file(), is_executable(&path)) {
+            (_, true) => None,
+            (true, false) => Some(format!("{} is not executable", path.display())),
+            (false, false) => Some(format!("there is no {}", path.display())),
+        };
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&folders).any(|folder| is_executable(&folder.join(program)));
+    (!is_there).then(|| format!("there is no program {program}"))
+}
+
 /// How they ended, and what they printed until then.
 #[derive(Debug)]
 pub struct RanHere {

@@ -6,10 +6,12 @@ use futures_util::future::join_all;
 use super::about::AboutRun;
 use super::change::{self, WorkOnHost};
 use super::context::Context;
+use super::here;
 use crate::hosts::answer::Answer;
-use crate::hosts::remote::Apply;
+use crate::hosts::facts::{Facts, HookSeen};
+use crate::hosts::remote::{Apply, Ask};
 use crate::incident::journal::Journal;
-use crate::nouns::change::{ChangePlace, Hook, HookAt, here};
+use crate::nouns::change::{self as nouns, ChangePlace, Hook, HookAt};
 use crate::nouns::inventory::Inventory;
 use crate::nouns::names::HostName;
 use crate::nouns::record::{Status, StepWord, What};
@@ -30,13 +32,13 @@ impl HooksHere<'_> {
     /// Which required one failed.
     pub async fn run_at(&self, at: HookAt) -> Result<(), String> {
         for hook in of(self.inventory, at).filter(|hook| hook.manner.on == ChangePlace::Here) {
-            self.run_here(hook).await.map_err(|()| why_it_stops(hook, &[&here()]))?;
+            self.run_here(hook).await.map_err(|()| why_it_stops(hook, &[&nouns::here()]))?;
         }
         Ok(())
     }
 
     async fn run_here(&self, hook: &Hook) -> Result<(), ()> {
-        let (host, label) = (here(), label(hook));
+        let (host, label) = (nouns::here(), label(hook));
         self.journal.record(intent(hook, &host));
         let timed = self.journal.timed_of(StepWord::Hook, &host, label.clone());
         let env = self.about.env(&hook.at.to_string(), &hook.manner);
@@ -72,6 +74,27 @@ pub async fn run_at<F: Apply>(run: &Context<'_, F>, at: HookAt) {
             return;
         }
     }
+}
+
+/// The hooks whose program is not there, or cannot be run: here, and on the hosts that were reached. Only asks.
+pub async fn look<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts) -> Vec<HookSeen> {
+    let all = inventory.hooks.iter().enumerate().flat_map(|(number, hook)| {
+        let hosts = hook.manner.on.hosts().into_iter();
+        let is_here = hook.manner.on == ChangePlace::Here;
+        hosts.filter(move |host| is_here || facts.seen(host).is_some()).map(move |host| (number, hook, host))
+    });
+    let asked = all.map(|(number, hook, host)| async move {
+        let program = hook.run.first()?;
+        let why = match hook.manner.on {
+            ChangePlace::Here => here::lacks(program, change::folder_here(inventory, &hook.manner)),
+            ChangePlace::On(_) => {
+                let question = change::lacking(inventory, program, &hook.manner);
+                fleet.ask(&host, &question).await.ok()?.text("lacking").filter(|why| !why.trim().is_empty())
+            }
+        };
+        why.map(|why| HookSeen { number, host, why })
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 fn beside<'r, F>(run: &'r Context<'_, F>) -> HooksHere<'r> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Planner, Stages, sudoers_line};
-use crate::hosts::facts::{self, BegunState, ChangeSeen, Seen};
+use crate::hosts::facts::{self, ChangeSeen, Seen};
 use crate::nouns::change::{ChangePlace, ChangeWork, FilePut, NamedChange, here};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Run};
@@ -38,6 +38,15 @@ impl<'a> Planner<'a> {
 
     /// What is run beside the steps, in words.
     pub(super) fn hooks(&mut self) -> Vec<String> {
+        for lacking in &self.facts.hooks {
+            let Some(hook) = self.inventory.hooks.get(lacking.number) else { continue };
+            let why = format!("hook {}: {}", hook.at, lacking.why);
+            if hook.is_required {
+                self.refuse_on(&lacking.host, why, None);
+            } else {
+                self.notes.push(format!("{}: {why}", lacking.host));
+            }
+        }
         for hook in &self.inventory.hooks {
             for why in hook.manner.unset() {
                 let why = format!("hook {}: {why}", hook.at);
@@ -84,7 +93,18 @@ impl<'a> Planner<'a> {
                 in_force.push(host.clone());
                 continue;
             }
-            let Some(work) = self.work(change, host, seen) else { continue };
+            let Some(mut work) = self.work(change, host, seen) else { continue };
+            // The start that comes behind it has what its files say, and is proven; before it nothing could say that it is in force.
+            let is_started_anyway =
+                starts.contains(host) && (change.restart.is_none() || change.restart == Some(self.colour(Side::To)));
+            if is_started_anyway && (change.restart.is_some() || !change.files.is_empty()) {
+                (work.restart, work.check) = (None, Vec::new());
+                if work.words.is_empty() && !work.files.iter().any(FilePut::is_needed) {
+                    self.notes.push(format!("{host}: change {name} comes into force with the start"));
+                    in_force.push(host.clone());
+                    continue;
+                }
+            }
             self.refuse_one_at_work(host, name);
             if !self.is_check
                 && let Some((other, file)) = replaced_twice(&work, host, stages)
@@ -122,12 +142,12 @@ impl<'a> Planner<'a> {
         let host = self.inventory.host(name);
         let of = |why: &str| format!("change {}: {why}", change.name);
         if let Some(unknown) = &seen.unknown {
-            self.refuse(host, of(&unknown.why), unknown.hint.clone());
+            self.refuse_on(name, of(&unknown.why), unknown.hint.clone());
             return None;
         }
         if let Some(Err(why)) = &seen.check {
             let hint = format!("in the config: change.{}.check", change.name);
-            self.refuse(host, of(&format!("whether it is in force cannot be asked: {why}")), Some(hint));
+            self.refuse_on(name, of(&format!("whether it is in force cannot be asked: {why}")), Some(hint));
             return None;
         }
         let known = self.facts.seen(name);
@@ -158,15 +178,12 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The colour that is started again there; none where it does not run.
+    /// The colour that is started again there, or started where it is down; none with a refusal where it cannot be.
     fn restart(&mut self, change: &NamedChange, colour: Colour, host: &Host, seen: &Seen) -> Option<Colour> {
         let app = self.inventory.app(colour);
-        if seen.app(colour).is_running == Ok(false) {
-            self.notes.push(format!(
-                "{}: {colour} does not run there, and is not started for change {}",
-                host.name, change.name
-            ));
-            return None;
+        if seen.app(colour).is_running == Ok(false) && !self.moves_traffic() {
+            let name = &change.name;
+            self.notes.push(format!("{}: {colour} does not run there, and is started for change {name}", host.name));
         }
         if matches!(app.run, Run::Process { start: None, .. }) {
             let why = format!(
@@ -247,18 +264,17 @@ impl<'a> Planner<'a> {
 
     /// A step of an earlier run that is still at work on that change would be overtaken.
     fn refuse_one_at_work(&mut self, host: &HostName, name: &ChangeName) {
-        let begun = self.facts.seen(host).into_iter().flat_map(|seen| &seen.begun);
-        let ends = [format!(".change-{name}"), format!(".undo-{name}")];
-        let at_work = begun
-            .filter(|step| step.state == BegunState::Runs && ends.iter().any(|end| step.name.ends_with(end)))
-            .map(|step| step.name.clone());
-        for step in at_work.collect::<Vec<_>>() {
+        if let Some(step) = self.facts.change(name, host).and_then(|seen| seen.at_work.as_ref()) {
             let why = format!("{step} of an earlier run is still at work there");
-            self.refuse(
-                self.inventory.host(host),
-                why,
-                Some("it ends by itself: the same line again in a minute".into()),
-            );
+            self.refuse_on(host, why, Some("it ends by itself: the same line again in a minute".into()));
+        }
+    }
+
+    /// A refusal on a host, or on this machine.
+    fn refuse_on(&mut self, host: &HostName, why: String, hint: Option<String>) {
+        match self.inventory.host(host) {
+            Some(host) => self.refuse(Some(host), why, hint),
+            None => self.refuse(None, format!("{host}: {why}"), hint),
         }
     }
 }

@@ -20,8 +20,19 @@ pub struct ChangeSeen {
     pub files: Vec<FileSeen>,
     /// What its check ended with, or why it could not be asked; `None` where it has none.
     pub check: Option<Result<i32, String>>,
+    /// The step of an earlier run that is still at work on it there.
+    pub at_work: Option<String>,
     /// Why nothing of it is known.
     pub unknown: Option<NotKnown>,
+}
+
+/// A hook whose program cannot be run.
+#[derive(Debug, Clone, Serialize)]
+pub struct HookSeen {
+    /// Its place among those of the config.
+    pub number: usize,
+    pub host: HostName,
+    pub why: String,
 }
 
 /// One of its files, and the one that it replaces.
@@ -50,6 +61,7 @@ impl ChangeSeen {
             name: change.name.clone(),
             files: Vec::new(),
             check,
+            at_work: None,
             unknown: None,
         }
     }
@@ -61,8 +73,14 @@ impl ChangeSeen {
         answer: Result<Answer, Failure>,
         redactor: &Redactor,
     ) -> ChangeSeen {
-        let mut seen =
-            ChangeSeen { host: host.clone(), name: change.name.clone(), files: Vec::new(), check: None, unknown: None };
+        let mut seen = ChangeSeen {
+            host: host.clone(),
+            name: change.name.clone(),
+            files: Vec::new(),
+            check: None,
+            at_work: None,
+            unknown: None,
+        };
         match answer {
             Ok(answer) => {
                 let texts =
@@ -81,6 +99,8 @@ impl ChangeSeen {
                 if seen.files.len() != change.files.len() {
                     seen.unknown = Some(NotKnown { why: "it tells nothing of its files".to_owned(), hint: None });
                 }
+                seen.at_work =
+                    answer.text("at_work").map(|step| step.trim().to_owned()).filter(|step| !step.is_empty());
                 seen.check = (!change.check.is_empty()).then(|| check_status(answer.status_of("check"), change));
             }
             Err(failure) => {
