@@ -269,6 +269,8 @@ fn a_probe_over_https_asks_for_its_site_by_name() {
         scene.holds(served_by(&lab, "web1") == "green", "nothing was changed");
     }
     lab.sh("web1", "cp /etc/nginx/listings.crt /usr/local/share/ca-certificates/ && update-ca-certificates 2>&1");
+    // A handshake that takes long on a busy machine is not what this is about.
+    until("it answers in time", || run(&lab, &["check"]).status.success());
     run(&lab, &["check"]).exits(0).never_says("not verified");
 
     // Nobody at all is a problem of its own.

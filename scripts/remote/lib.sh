@@ -69,16 +69,20 @@ run_words() { words_by as_root "$@"; }
 # ended by then: it is left to itself, for whoever became root is not ours to end. What it prints goes to descriptor 4, and
 # what it starts keeps nothing of ours open.
 run_bounded() {
-  rp_rounds=$(($1 * 20))
+  # By the host's own clock: on one that is busy a pause is longer than it says.
+  read_seconds
+  rp_bound=$((rp_seconds + $1 + 1))
   words_by plainly "$2" </dev/null >&4 2>&4 3<&- &
   rp_command=$!
   while kill -0 "$rp_command" 2>/dev/null; do
-    [ "$rp_rounds" -gt 0 ] || return 124
-    rp_rounds=$((rp_rounds - 1))
+    read_seconds
+    [ "$rp_seconds" -lt "$rp_bound" ] || return 124
     pause 0.05
   done
   wait "$rp_command"
 }
+# read_seconds: since the host started, into $rp_seconds; nobody sets that clock.
+read_seconds() { { IFS=' .' read -r rp_seconds rp_fraction </proc/uptime; } 2>/dev/null || rp_seconds=$(date +%s); }
 plainly() { exec "$@" 4>&-; }
 # words_by RUNNER WORDS EXTRA…
 words_by() {

@@ -8,10 +8,11 @@
 join_work() {
   records "$service" | while IFS= read -r rp_record; do
     case ${rp_record##*/} in *.change-"$name" | *.undo-"$name") ;; *) continue ;; esac
-    rp_rounds=0
-    while is_at_work "$rp_record" && [ "$rp_rounds" -lt $((seconds * 4)) ]; do
-      rp_rounds=$((rp_rounds + 1))
+    read_seconds
+    rp_bound=$((rp_seconds + seconds))
+    while is_at_work "$rp_record" && [ "$rp_seconds" -lt "$rp_bound" ]; do
       pause 0.25
+      read_seconds
     done
     ! is_at_work "$rp_record" || printf '%s' "${rp_record##*/}"
   done

@@ -28,7 +28,9 @@ told() {
   ) </dev/null >"$rp_pipe" 2>&1 3<&- &
   rp_command=$!
   rp_rounds=0 rp_ended=124
-  while [ "$rp_rounds" -lt $((seconds * 4 + 16)) ]; do
+  read_seconds
+  rp_bound=$((rp_seconds + seconds + 1))
+  while [ "$rp_seconds" -lt "$rp_bound" ]; do
     if ! kill -0 "$rp_command" 2>/dev/null; then
       rp_ended=0
       wait "$rp_command" || rp_ended=$?
@@ -36,6 +38,7 @@ told() {
     fi
     rp_rounds=$((rp_rounds + 1))
     if [ "$rp_rounds" -le 20 ]; then pause 0.05; else pause 0.25; fi
+    read_seconds
   done
   if [ "$rp_ended" = 124 ]; then end_session "$rp_command"; fi
   if [ -n "$rp_reader" ]; then
