@@ -92,8 +92,6 @@ if [ "$seconds" = 0 ]; then
   return 0
 fi
 
-# The host's own count of seconds: its clock may be set meanwhile.
-read_uptime() { { IFS=' .' read -r now rp_rest </proc/uptime; } 2>/dev/null; }
 tell_beat() { [ ! -e "$1/held" ] || stat -c '%n %Y' "$1/beat" 2>/dev/null; }
 stamps() {
   for rp_stamped in "$@"; do
@@ -118,17 +116,10 @@ is_home_well() {
   fi
   case $(with_get fetch | judged direct) in 0*) return 1 ;; esac
 }
-# works_still JOB: whether a step of the run that is gone is at work.
-works_still() {
-  rp_job=$1
-  [ ! -e "$rp_job/status" ] || return 1
-  rp_pid=
-  [ ! -r "$rp_job/pid" ] || IFS= read -r rp_pid <"$rp_job/pid"
-  [ -n "$rp_pid" ] && kill -0 "$rp_pid" 2>/dev/null
-}
+# who_works: something where a step of the run that is gone is at work.
 who_works() {
   records "$service" | while IFS= read -r rp_work; do
-    if works_still "$rp_work"; then printf x; fi
+    if is_at_work "$rp_work"; then printf x; fi
   done
 }
 
@@ -168,15 +159,15 @@ put_all_back() {
 }
 
 dead_man() {
-  read_uptime
-  since=$now beats='' seen='' mine=unknown was_mine=no away=$now own_holder=$holder own_number=$number longer=60
+  read_seconds
+  since=$rp_seconds beats='' seen='' mine=unknown was_mine=no away=$rp_seconds own_holder=$holder own_number=$number longer=60
   while pause "$every"; do
     later=no
     each_place look_around
     [ "$later" = no ] || break
-    read_uptime
+    read_seconds
     heard=$(each_lock "$service" tell_beat)
-    if [ "$heard" != "$beats" ]; then beats=$heard since=$now; fi
+    if [ "$heard" != "$beats" ]; then beats=$heard since=$rp_seconds; fi
     stamped=$(with_also stamps "$live")
     if [ "$stamped" != "$seen" ]; then
       seen=$stamped
@@ -185,16 +176,16 @@ dead_man() {
       case $rp_mine,$mine in
         0,*) mine=yes was_mine=yes ;;
         1,no) ;;
-        1,*) mine=no away=$now ;;
+        1,*) mine=no away=$rp_seconds ;;
       esac
     fi
     # Not at the first look: what could not be proven is put back, and then it is his again; and before the first share it is
     # not his yet.
     case $was_mine$mine in
-      yesno) [ $((now - away)) -lt 45 ] || break ;;
-      nono) [ $((now - away)) -lt 90 ] || break ;;
+      yesno) [ $((rp_seconds - away)) -lt 45 ] || break ;;
+      nono) [ $((rp_seconds - away)) -lt 90 ] || break ;;
     esac
-    [ $((now - since)) -ge "$seconds" ] || continue
+    [ $((rp_seconds - since)) -ge "$seconds" ] || continue
     rp_mine=0
     is_mine || rp_mine=$?
     [ "$rp_mine" != 1 ] || break
@@ -204,11 +195,11 @@ dead_man() {
     # The beats of his own lock are nobody's. Where nobody is in his way he waits longer each time.
     holder=$own_holder number=$own_number
     beats=$(each_lock "$service" tell_beat)
-    read_uptime
+    read_seconds
     if [ "$rp_back" = 2 ]; then
-      since=$((now - seconds + 5))
+      since=$((rp_seconds - seconds + 5))
     else
-      since=$((now - seconds + longer))
+      since=$((rp_seconds - seconds + longer))
       [ "$longer" -ge 900 ] || longer=$((longer * 2))
     fi
   done

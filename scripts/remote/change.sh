@@ -19,7 +19,10 @@ write_beside() {
   clear_away
   sum_of read_live "$live"
   [ "$rp_sum" != "$put_sum" ] || return 0
-  [ "$rp_sum" = "$live_sum" ] || { changed && return 10; }
+  if [ "$rp_sum" != "$live_sum" ]; then
+    changed
+    return 10
+  fi
   if [ "$live_sum" = - ]; then
     # It gets the owner and the mode of what it is a copy of, which we may not be the ones to read.
     if [ -r "$put" ]; then on_file cp -a "$put" "$new"; else as_whoever_may cp -a "$put" "$new"; fi || return 12
@@ -42,7 +45,10 @@ replace() {
   if [ ! -e "$new" ]; then return 0; fi
   is_whole || return 12
   sum_of read_live "$live"
-  [ "$rp_sum" = "$live_sum" ] || { changed && return 10; }
+  if [ "$rp_sum" != "$live_sum" ]; then
+    changed
+    return 10
+  fi
   if [ "$live_sum" != - ]; then
     on_file ln -f "$live" "$kept" 2>/dev/null || on_file cp -a "$live" "$kept" || return 12
   fi

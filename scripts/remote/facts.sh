@@ -16,12 +16,10 @@ with_mark each add_mark
 # A change that an earlier run began here and that still runs is joined: what it leaves is what is true.
 rounds=0
 records "$service" | while IFS= read -r job; do
-  rp_pid='' waits=yes
+  waits=yes
   # The words of a change or a hook may take their time, and traffic waits for none of them.
   case ${job##*/} in *.change-* | *.undo-* | *.hook-*) waits=no ;; esac
-  while [ ! -e "$job/status" ] && [ "$rounds" -lt 200 ]; do
-    if [ -r "$job/pid" ]; then IFS= read -r rp_pid <"$job/pid"; fi
-    if [ "$waits" = no ] || [ -z "$rp_pid" ] || ! kill -0 "$rp_pid" 2>/dev/null; then break; fi
+  while [ "$waits" = yes ] && [ "$rounds" -lt 200 ] && is_at_work "$job"; do
     pause 0.1
     rounds=$((rounds + 1))
   done
@@ -29,7 +27,7 @@ records "$service" | while IFS= read -r job; do
   printf '%s\n' "${job##*/}"
   if [ -r "$job/status" ]; then
     cat "$job/status"
-  elif [ -n "$rp_pid" ] && kill -0 "$rp_pid" 2>/dev/null; then
+  elif is_at_work "$job"; then
     printf 'runs\n'
   fi
 done
@@ -559,7 +557,7 @@ local_facts() {
   # asked_of COLOUR WORD…: whether its supervisor says that it runs.
   asked_of() {
     rp_asked=0
-    run_bounded 3 "${1#*"$rp_unit"}" 4>/dev/null || rp_asked=$?
+    run_bounded 8 "${1#*"$rp_unit"}" 4>/dev/null || rp_asked=$?
     section "${1%%"$rp_unit"*}.status"
     printf '%s' "$rp_asked"
   }

@@ -723,6 +723,14 @@ read_other() {
   if [ -n "$rp_given" ] || ! is_stale "$1"; then rp_other=$rp_holder; fi
 }
 
+# is_at_work RECORD: whether its step has not ended, and there is somebody who could end it: $rp_pid.
+is_at_work() {
+  [ ! -e "$1/status" ] || return 1
+  rp_pid=
+  [ ! -r "$1/pid" ] || IFS= read -r rp_pid <"$1/pid"
+  [ -n "$rp_pid" ] && kill -0 "$rp_pid" 2>/dev/null
+}
+
 # has_room FOLDER: makes it, and a file `out` in it. A disk that is full makes folders, and files without content.
 has_room() {
   mkdir "${1%/*}" 2>/dev/null

@@ -2,8 +2,10 @@
 # Takes: service name asks=no program...
 # asks=yes: the words are run, which end with 0 where it is in force. A step of an earlier run that is at work on it is waited
 # for, as long as words may take. A program is looked for, where it is no matter of files.
-# Sections: at_work (the step that still is), lacking (of a program, why it cannot be run); for each file a `file` (its lines: live PATH, put DIGEST, into DIGEST, owner WHOSE, why WORDS, missing WORDS), a
-# `put` and an `into` (what they say, where that is text of a size to read); check.status (what the words ended with).
+# Sections: at_work (the step that still is), lacking (of a program, why it cannot be run); for each file a `file` (its lines:
+#   live PATH, put DIGEST, into DIGEST, owner WHOSE, why WORDS, missing WORDS), a `put` and an `into` (what they say, where that is
+#   text of a size to read); check.status (what the words ended with).
+
 # join_work: what it leaves is what is true.
 join_work() {
   records "$service" | while IFS= read -r rp_record; do
@@ -16,12 +18,6 @@ join_work() {
     done
     ! is_at_work "$rp_record" || printf '%s' "${rp_record##*/}"
   done
-}
-is_at_work() {
-  [ ! -e "$1/status" ] || return 1
-  rp_pid=
-  [ ! -r "$1/pid" ] || IFS= read -r rp_pid <"$1/pid"
-  [ -n "$rp_pid" ] && kill -0 "$rp_pid" 2>/dev/null
 }
 if [ -n "$name" ]; then
   section at_work

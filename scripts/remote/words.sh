@@ -43,11 +43,7 @@ told() {
   if [ "$rp_ended" = 124 ]; then end_session "$rp_command"; fi
   if [ -n "$rp_reader" ]; then
     # What a child that they left behind still prints is not waited for.
-    rp_rounds=0
-    while kill -0 "$rp_reader" 2>/dev/null && [ "$rp_rounds" -lt 6 ]; do
-      pause 0.05
-      rp_rounds=$((rp_rounds + 1))
-    done
+    wait_a_little "$rp_reader" 6
     kill_session KILL "$rp_reader"
     wait "$rp_reader" 2>/dev/null
     rm -f "$rp_pipe"
@@ -62,13 +58,17 @@ kill_session() {
   if has setsid; then rp_whom=-$2; else rp_whom=$2; fi
   kill -s "$1" -- "$rp_whom" 2>/dev/null
 }
-end_session() {
-  kill_session TERM "$1"
+# wait_a_little PID ROUNDS: for its end, so many twentieths of a second.
+wait_a_little() {
   rp_rounds=0
-  while kill -0 "$1" 2>/dev/null && [ "$rp_rounds" -lt 20 ]; do
-    pause 0.1
+  while kill -0 "$1" 2>/dev/null && [ "$rp_rounds" -lt "$2" ]; do
+    pause 0.05
     rp_rounds=$((rp_rounds + 1))
   done
+}
+end_session() {
+  kill_session TERM "$1"
+  wait_a_little "$1" 40
   kill_session KILL "$1"
   wait "$1" 2>/dev/null
 }

@@ -371,11 +371,10 @@ impl<'a> Planner<'a> {
             Ok(missing) if !missing.is_empty() => {
                 // Who edits the file anyway may as well add what is only better to have.
                 let words = missing.iter().copied().chain(seen.wanted_rights.iter().map(String::as_str));
-                let lines: Vec<String> = words.map(|words| sudoers_line(&seen.user, seen, words)).collect();
                 self.refuse(
                     Some(host),
                     format!("sudo does not allow {}: {}", seen.user, missing.join("; ")),
-                    Some(format!("visudo -f /etc/sudoers.d/rollback-prod\n{}", lines.join("\n"))),
+                    Some(sudoers_hint(seen, words)),
                 );
             }
             Ok(_) => {}
@@ -824,11 +823,7 @@ impl<'a> Planner<'a> {
         if let Some(right) = rights.into_iter().find(|right| missing.contains(right)) {
             return Undo::Impossible(format!("sudo does not allow {right}"));
         }
-        let target = match app.run {
-            Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => Target::Supervised,
-            Run::Process { .. } => Target::Listener,
-        };
-        Undo::Does(Box::new(Action::Stop { side, target }))
+        Undo::Does(Box::new(Action::Stop { side, target: Target::later(&app.run) }))
     }
 
     /// The drain of an app host that is no balancer itself: a balancer's is planned with its switch.
@@ -1126,6 +1121,12 @@ fn start_hint(host: &Host, run: &Run, verb: &str) -> Option<String> {
         Run::Process { port, .. } => Some(format!("ssh {} 'ss -ltnp | grep {port}'", host.ssh)),
         Run::Command(commands) => Some(format!("ssh {} {}", host.ssh, commands.status.join(" "))),
     }
+}
+
+/// What to type where sudo does not allow these.
+fn sudoers_hint<'w>(seen: &Seen, rights: impl Iterator<Item = &'w str>) -> String {
+    let lines: Vec<String> = rights.map(|words| sudoers_line(&seen.user, seen, words)).collect();
+    format!("visudo -f /etc/sudoers.d/rollback-prod\n{}", lines.join("\n"))
 }
 
 /// The line for a sudoers file that allows exactly these words, with what sudoers(5) gives a meaning escaped.

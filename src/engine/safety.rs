@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::hosts::facts::Facts;
 use crate::nginx::Site;
+use crate::nouns::change::is_here;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Inventory, Reach};
 use crate::nouns::names::HostName;
@@ -165,7 +166,7 @@ fn check_step(
         }
         Action::Start { .. } | Action::Stop { .. } => {}
         // Nobody locks his own machine.
-        Action::Change { .. } if step.is_here() => return,
+        Action::Change { .. } if is_here(&step.host) => return,
         Action::Change { .. } => {}
         Action::Lock { .. }
         | Action::Drain

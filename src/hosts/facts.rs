@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped, read_health};
 pub use self::change::{ChangeSeen, FileSeen, HookSeen, check_status};
 pub use self::ground::Lack;
-pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_stop};
+pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_start, rights_to_stop};
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
 pub use self::nginx::{IN_CONTAINER, NginxFacts, loaded_files, serving};

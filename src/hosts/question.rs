@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::facts::{direct_url, health_urls, rights_to_stop};
+use super::facts::{direct_url, health_urls, rights_to_start, rights_to_stop};
 use super::program::{
     Arguments, LIB, NGINX, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
 };
@@ -123,9 +123,7 @@ pub fn dump_words(test: &[String]) -> Vec<String> {
 fn app_rights(inventory: &Inventory) -> Vec<Vec<String>> {
     let mut rights = Vec::new();
     for app in [&inventory.blue, &inventory.green] {
-        if let Run::Systemd(unit) = &app.run {
-            rights.push(["systemctl", "start", unit.as_str()].map(str::to_owned).to_vec());
-        }
+        rights.extend(rights_to_start(app));
         rights.extend(rights_to_stop(app));
     }
     rights

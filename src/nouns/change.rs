@@ -19,7 +19,7 @@ pub struct NamedChange {
     pub name: ChangeName,
     pub manner: Manner,
     pub files: Vec<PutBack>,
-    /// Started again where it runs, and proven, once the files and the words are done.
+    /// Started again, or where it is down started, and proven, once the files and the words are done.
     pub restart: Option<Colour>,
     /// Words that make the change; empty where files and a restart are all of it.
     pub run: Vec<String>,
@@ -141,6 +141,11 @@ impl EnvVar {
 }
 
 impl Manner {
+    /// The timeout as hosts count it: in whole seconds.
+    pub fn seconds(&self) -> u64 {
+        self.timeout.as_secs().max(1)
+    }
+
     /// The variables that have no value, each with its reason.
     pub fn unset(&self) -> impl Iterator<Item = &str> {
         self.env.iter().filter_map(|variable| variable.value.as_ref().err().map(String::as_str))
@@ -160,6 +165,10 @@ impl ChangePlace {
 /// This machine, where a host's name stands. No host of a config is called so.
 pub fn here() -> HostName {
     HostName::new(HERE).expect("a plain word")
+}
+
+pub fn is_here(host: &HostName) -> bool {
+    host.as_str() == HERE
 }
 
 /// What is done on a host to make a change, or to take it back: data that a later run can turn round.
@@ -191,12 +200,6 @@ pub struct FilePut {
     pub diff: String,
 }
 
-impl NamedChange {
-    pub fn timeout_seconds(&self) -> u64 {
-        self.manner.timeout.as_secs().max(1)
-    }
-}
-
 impl FilePut {
     pub fn is_needed(&self) -> bool {
         self.into_sha256.as_ref() != Some(&self.put_sha256)
@@ -217,27 +220,26 @@ impl ChangeWork {
 
     /// What it comes to, for people.
     pub fn words(&self) -> String {
-        let mut parts: Vec<String> = Vec::new();
         let quoted = |words: &[String]| format!("`{}`", shell_words::join(words));
-        if !self.words.is_empty() && self.is_back {
-            parts.push(format!("run {}", quoted(&self.words)));
-        }
-        for file in self.files.iter().filter(|file| file.is_needed()) {
-            parts.push(match (self.is_back, &file.into_sha256) {
-                (false, _) => format!("put {} in the place of {}", file.put, file.into),
-                (true, Some(_)) => format!("put back what {} was", file.into),
-                (true, None) => format!("remove {}", file.into),
-            });
-        }
-        if !self.words.is_empty() && !self.is_back {
-            parts.push(format!("run {}", quoted(&self.words)));
-        }
+        let needed = self.files.iter().filter(|file| file.is_needed());
+        let files = needed.map(|file| match (self.is_back, &file.into_sha256) {
+            (false, _) => format!("put {} in the place of {}", file.put, file.into),
+            (true, Some(_)) => format!("put back what {} was", file.into),
+            (true, None) => format!("remove {}", file.into),
+        });
+        let run = (!self.words.is_empty()).then(|| format!("run {}", quoted(&self.words)));
+        // What was run last is taken back first.
+        let mut parts: Vec<String> = match self.is_back {
+            false => files.chain(run).collect(),
+            true => run.into_iter().chain(files).collect(),
+        };
         parts.extend(self.restart.map(|colour| format!("start {colour} again and prove it")));
         if !self.check.is_empty() && !self.is_back {
             parts.push(format!("then {} must say yes", quoted(&self.check)));
         }
         parts.join("; ")
     }
+
     /// What was done, for people.
     pub fn done_words(&self) -> String {
         let needed = self.files.iter().filter(|file| file.is_needed());

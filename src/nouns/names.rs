@@ -218,6 +218,23 @@ impl ServerAddress {
     }
 }
 
+/// What hosts have in common, each with its hosts, in the order in which it came first.
+pub fn alike<'h, T: PartialEq>(each: impl Iterator<Item = (&'h HostName, T)>) -> Vec<(T, Vec<&'h HostName>)> {
+    let mut found: Vec<(T, Vec<&HostName>)> = Vec::new();
+    for (host, what) in each {
+        match found.iter_mut().find(|(other, _)| *other == what) {
+            Some((_, hosts)) => hosts.push(host),
+            None => found.push((what, vec![host])),
+        }
+    }
+    found
+}
+
+/// `web1, web2`
+pub fn listed(hosts: &[&HostName]) -> String {
+    hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 fn plain_word(word: &str) -> Option<&'static str> {
     // 64: it becomes part of file names (255 bytes) beside a time and a kind.
     if word.is_empty() {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::nouns::change::{ChangeWork, FilePut, here};
+use crate::nouns::change::{ChangeWork, FilePut};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
-use crate::nouns::inventory::Reach;
-use crate::nouns::names::{HostName, IncidentId, RemotePath};
+use crate::nouns::inventory::{Reach, Run};
+use crate::nouns::names::{HostName, IncidentId, RemotePath, alike, listed};
 use crate::nouns::record::{MeantChange, Merge, StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
@@ -420,6 +420,16 @@ pub enum Target {
     Session { pid: u32, started: String },
 }
 
+impl Target {
+    /// What of a side is stopped that may not run yet.
+    pub fn later(run: &Run) -> Target {
+        match run {
+            Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => Target::Supervised,
+            Run::Process { .. } => Target::Listener,
+        }
+    }
+}
+
 /// What must still be true when the step begins. The engine evaluates it, or the step itself does on its host in the same
 /// breath as its change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -593,30 +603,15 @@ impl fmt::Display for Plan {
         for note in &self.notes {
             writeln!(f, "  note: {note}")?;
         }
-        let mut shown: Vec<(&FileChange, Vec<&str>)> = Vec::new();
         let mut told: BTreeSet<&HostName> = BTreeSet::new();
-        for (host, change) in self.file_changes().filter(|(_, change)| change.is_needed()) {
-            // Of a row of shares the first one shows what changes; the others change it further.
-            if !told.insert(host) && self.is_gradual {
-                continue;
-            }
-            match shown.iter_mut().find(|(other, _)| *other == change) {
-                Some((_, hosts)) => hosts.push(host.as_str()),
-                None => shown.push((change, vec![host.as_str()])),
-            }
+        let needed = self.file_changes().filter(|(_, change)| change.is_needed());
+        // Of a row of shares the first one shows what changes; the others change it further.
+        let shown = needed.filter(|(host, _)| told.insert(host) || !self.is_gradual);
+        for (change, hosts) in alike(shown) {
+            write!(f, "\n{}:\n{}", listed(&hosts), change.diff())?;
         }
-        for (change, hosts) in shown {
-            write!(f, "\n{}:\n{}", hosts.join(", "), change.diff())?;
-        }
-        let mut put: Vec<(&FilePut, Vec<&str>)> = Vec::new();
-        for (host, file) in self.files_put() {
-            match put.iter_mut().find(|(other, _)| *other == file) {
-                Some((_, hosts)) => hosts.push(host.as_str()),
-                None => put.push((file, vec![host.as_str()])),
-            }
-        }
-        for (file, hosts) in put {
-            write!(f, "\n{}:\n{}", hosts.join(", "), file.diff)?;
+        for (file, hosts) in alike(self.files_put()) {
+            write!(f, "\n{}:\n{}", listed(&hosts), file.diff)?;
         }
         Ok(())
     }
@@ -688,11 +683,6 @@ impl Step {
     /// The change that it makes, or takes back.
     pub fn changes(&self) -> Option<&ChangeWork> {
         if let Action::Change { work } = &self.action { Some(work) } else { None }
-    }
-
-    /// Whether it is of this machine, where no lock is taken.
-    pub fn is_here(&self) -> bool {
-        self.host == here()
     }
 
     /// The wish for a dump that it loads.

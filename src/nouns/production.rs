@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::change::HERE;
+use super::change::is_here;
 use super::colour::Colour;
-use super::names::{ChangeName, HostName};
+use super::names::{ChangeName, HostName, listed};
 use super::record::{
     AppState, Balancer, Begun, ChangeState, DatabaseNow, DatabaseState, Entry, MeantChange, Status, StepWord, Swap,
     Traffic, What, plural,
@@ -321,15 +321,14 @@ impl Production {
     /// One sentence about all balancers, and what else is known.
     pub fn words(&self) -> String {
         let Some(begun) = &self.begun else { return self.found_words() };
+        let (to, from) = (begun.direction.colour(Side::To), begun.direction.colour(Side::From));
         if begun.traffic_stays {
-            let mut clauses = vec!["traffic untouched".to_owned()];
+            let mut clauses = match begun.changes.is_empty() {
+                true => vec!["traffic untouched".to_owned()],
+                false => vec![self.found_words().replacen("traffic ", "traffic untouched, ", 1)],
+            };
             if !begun.changes.is_empty() {
-                clauses = vec![self.found_words().replacen("traffic ", "traffic untouched, ", 1)];
-                clauses.extend(
-                    [begun.direction.colour(Side::To), begun.direction.colour(Side::From)]
-                        .into_iter()
-                        .filter_map(|colour| self.app_words(colour)),
-                );
+                clauses.extend([to, from].into_iter().filter_map(|colour| self.app_words(colour)));
             }
             clauses.extend(self.change_words());
             clauses.extend(self.database_words());
@@ -337,7 +336,6 @@ impl Production {
         }
         let mut clauses = self.traffic_words(begun);
         clauses.extend(self.silent_words());
-        let (to, from) = (begun.direction.colour(Side::To), begun.direction.colour(Side::From));
         clauses.extend(self.app_words(to));
         clauses.push(self.app_words(from).unwrap_or_else(|| format!("{from} untouched")));
         clauses.extend(self.dead_man_words());
@@ -406,7 +404,7 @@ impl Production {
             let is_one = groups.len() == 1;
             let words: Vec<String> = groups
                 .iter()
-                .map(|((_, words), hosts)| match is_one && (hosts.len() > 1 || hosts[0].as_str() == HERE) {
+                .map(|((_, words), hosts)| match is_one && (hosts.len() > 1 || is_here(hosts[0])) {
                     true => (*words).to_owned(),
                     false => format!("{words} on {}", listed(hosts)),
                 })
@@ -830,8 +828,4 @@ fn grouped<'h, K: Ord>(each: impl Iterator<Item = (K, &'h HostName)>) -> BTreeMa
         groups.entry(key).or_default().push(host);
     }
     groups
-}
-
-fn listed(hosts: &[&HostName]) -> String {
-    hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(", ")
 }

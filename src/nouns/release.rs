@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::names::HostName;
+use super::names::{HostName, alike, listed};
 
 /// What a side runs on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,18 +32,12 @@ impl Release {
 /// What a side runs on all its hosts: `1.4.0`; where they differ `1.4.0 on web1, 1.3.9 on web2`. `None` where that is known
 /// of no host.
 pub fn names<'r>(releases: impl Iterator<Item = (&'r HostName, &'r Release)>) -> Option<String> {
-    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (host, release) in releases {
-        match found.iter_mut().find(|(name, _)| *name == release.name) {
-            Some((_, hosts)) => hosts.push(host.as_str()),
-            None => found.push((&release.name, vec![host.as_str()])),
-        }
-    }
+    let found = alike(releases.map(|(host, release)| (host, release.name.as_str())));
     match found.as_slice() {
         [] => None,
         [(name, _)] => Some((*name).to_owned()),
         several => {
-            let each = several.iter().map(|(name, hosts)| format!("{name} on {}", hosts.join(", ")));
+            let each = several.iter().map(|(name, hosts)| format!("{name} on {}", listed(hosts)));
             Some(each.collect::<Vec<_>>().join(", "))
         }
     }

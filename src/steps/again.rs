@@ -1,5 +1,5 @@
 //! An answer was lost. The step runs on without us, on its own host: its result is fetched there, or what is true is read
-//! again. What was lost is never taken for what failed. Changes nothing.
+//! again. What was lost is never taken for what failed. Makes no change of its own.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use super::observe;
-use crate::hosts::answer::Answer;
+use crate::hosts::answer::{Answer, Failure};
 use crate::hosts::facts::Seen;
 use crate::hosts::job;
-use crate::hosts::remote::Ask;
+use crate::hosts::program::Change;
+use crate::hosts::remote::{Apply, Ask};
 use crate::nouns::names::HostName;
 
 /// A host that is asked again after a lost answer gets this long to come back before it counts as unknown.
@@ -25,6 +26,17 @@ pub enum Fetched {
     NoSuchStep,
     /// The host has not come back.
     Nothing,
+}
+
+/// Sends a change; once more only where it certainly was not sent before.
+///
+/// # Errors
+/// Those of the second try, where there was one.
+pub async fn apply<F: Apply>(run: &Context<'_, F>, host: &HostName, change: &Change) -> Result<Answer, Failure> {
+    match run.fleet.apply(host, change).await {
+        Err(Failure::NotSent { .. }) => run.fleet.apply(host, change).await,
+        other => other,
+    }
 }
 
 /// Fetches the result of a step by its name on the host; `limit` is what the step itself may still take.

@@ -17,9 +17,9 @@ use crate::hosts::facts::{ChangeSeen, Facts, check_status};
 use crate::hosts::program::{Arguments, Change, LIB, Question, Script, Tenure, UNIT, WORDS, program, script};
 use crate::hosts::remote::{Apply, Ask};
 use crate::incident::evidence;
-use crate::nouns::change::{ChangeWork, FilePut, HERE, Manner, NamedChange};
+use crate::nouns::change::{ChangeWork, FilePut, Manner, NamedChange, is_here};
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Inventory, Run};
+use crate::nouns::inventory::Inventory;
 use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::plan::Target;
 use crate::nouns::record::{AppState, ChangeState, Status, StepWord, What};
@@ -43,7 +43,7 @@ pub fn standing(inventory: &Inventory, change: &NamedChange, env: &[(String, Str
         arguments.set("asks", "yes");
         set_words(&mut arguments, &change.check, &change.manner, env);
     } else {
-        arguments.set("seconds", change.timeout_seconds());
+        arguments.set("seconds", change.manner.seconds());
     }
     // A step that is at work, and then the words.
     Question(program(STANDING, arguments, change.manner.timeout * 2 + BESIDE))
@@ -53,9 +53,7 @@ pub fn standing(inventory: &Inventory, change: &NamedChange, env: &[(String, Str
 pub fn lacking(inventory: &Inventory, program_of: &str, manner: &Manner) -> Question {
     let mut arguments = Arguments::new(inventory);
     arguments.set("program", program_of);
-    if let Some(cwd) = &manner.cwd {
-        arguments.set("cwd", cwd);
-    }
+    set_folder(&mut arguments, manner);
     Question(program(STANDING, arguments, BESIDE))
 }
 
@@ -92,10 +90,14 @@ pub fn work(inventory: &Inventory, tenure: &Tenure, work: &WorkOnHost<'_>) -> Ch
 fn set_words(arguments: &mut Arguments, words: &[String], manner: &Manner, env: &[(String, String)]) {
     words.iter().for_each(|word| arguments.set("word", word));
     env.iter().for_each(|(name, value)| arguments.set("env", format!("{name}={value}")));
+    set_folder(arguments, manner);
+    arguments.set("seconds", manner.seconds());
+}
+
+fn set_folder(arguments: &mut Arguments, manner: &Manner) {
     if let Some(cwd) = &manner.cwd {
         arguments.set("cwd", cwd);
     }
-    arguments.set("seconds", manner.timeout.as_secs().max(1));
 }
 
 /// How the changes of those names stand, on the hosts that were reached and here. Only asks.
@@ -126,10 +128,6 @@ pub async fn look<F: Ask>(
     join_all(asked).await
 }
 
-fn is_here(host: &HostName) -> bool {
-    host.as_str() == HERE
-}
-
 /// The config's folder is where words are run here.
 pub(super) fn folder_here<'i>(inventory: &'i Inventory, manner: &'i Manner) -> Option<&'i Path> {
     let configs = || inventory.sources.first().and_then(|path| path.parent());
@@ -156,7 +154,7 @@ async fn check_here(inventory: &Inventory, change: &NamedChange, env: &[(String,
 
 /// What `change.sh` ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WorkEnded {
+pub(super) enum WorkEnded {
     Done,
     /// A file is another than when it was looked at.
     FileIsAnother,
@@ -169,7 +167,7 @@ enum WorkEnded {
 }
 
 impl WorkEnded {
-    fn with(status: i32) -> WorkEnded {
+    pub(super) fn with(status: i32) -> WorkEnded {
         match status {
             0 => WorkEnded::Done,
             10 => WorkEnded::FileIsAnother,
@@ -194,6 +192,10 @@ impl NotDone {
     fn failed(why: impl Into<String>, state: ChangeState) -> NotDone {
         NotDone { status: Status::Failed, why: why.into(), state }
     }
+
+    fn unknown(why: String) -> NotDone {
+        NotDone { status: Status::Unknown, why, state: ChangeState::Unknown }
+    }
 }
 
 /// Makes the change there, or takes it back.
@@ -204,10 +206,10 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, work: &ChangeW
     };
     keep_what_is_replaced(run, host, work);
     let step = if work.is_back { format!("undo {}", work.name) } else { format!("change {}", work.name) };
-    let env = run.about().env(&step, &change.manner);
+    let making = Making { run, host, work, change, env: run.about().env(&step, &change.manner) };
     let done = match is_here(host) {
-        true => make_here(run, work, change, &env).await,
-        false => make_there(run, host, work, change, &env).await,
+        true => making.here().await,
+        false => making.there().await,
     };
     if let Err(NotDone { status, why, state }) = done {
         // Words that fail may say with what they were called.
@@ -225,7 +227,7 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, work: &ChangeW
     }
     if !work.is_back && !work.check.is_empty() {
         let wanted = InARow { passes: 1, ..run.in_a_row() };
-        let ask = async || match is_in_force(run, host, change, &env).await? {
+        let ask = async || match making.is_in_force().await? {
             true => Ok(()),
             false => Err("its check says no".to_owned()),
         };
@@ -238,189 +240,161 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, work: &ChangeW
     outcome.then(now(if work.is_back { ChangeState::TakenBack } else { ChangeState::Made }))
 }
 
-/// Whether its check says that it is in force.
-///
-/// # Errors
-/// Why it says nothing.
-async fn is_in_force<F: Ask>(
-    run: &Context<'_, F>,
-    host: &HostName,
-    change: &NamedChange,
-    env: &[(String, String)],
-) -> Result<bool, String> {
-    let status = match is_here(host) {
-        true => check_here(run.inventory, change, env).await?,
-        false => {
-            let answer = run.fleet.ask(host, &standing(run.inventory, change, env)).await;
-            check_status(answer.map_err(|failure| failure.to_string())?.status_of("check"), change)?
-        }
-    };
-    Ok(status == 0)
+/// A change on its way on a host, or here.
+struct Making<'m, 'a, F> {
+    run: &'m Context<'a, F>,
+    host: &'m HostName,
+    work: &'m ChangeWork,
+    change: &'m NamedChange,
+    env: Vec<(String, String)>,
 }
 
-/// The state that words which failed leave, as far as it is known.
-async fn after_words<F: Ask>(
-    run: &Context<'_, F>,
-    host: &HostName,
-    work: &ChangeWork,
-    change: &NamedChange,
-    env: &[(String, String)],
-) -> ChangeState {
-    let before = if work.is_back { ChangeState::Made } else { ChangeState::TakenBack };
-    // Whoever asked for words that take it back has them run.
-    if !work.is_back && !work.opposite.is_empty() {
-        return ChangeState::Unknown;
+impl<F: Ask> Making<'_, '_, F> {
+    /// Whether its check says that it is in force.
+    ///
+    /// # Errors
+    /// Why it says nothing.
+    async fn is_in_force(&self) -> Result<bool, String> {
+        let status = match is_here(self.host) {
+            true => check_here(self.run.inventory, self.change, &self.env).await?,
+            false => {
+                let answer = self.run.fleet.ask(self.host, &self.standing()).await;
+                check_status(answer.map_err(|failure| failure.to_string())?.status_of("check"), self.change)?
+            }
+        };
+        Ok(status == 0)
     }
-    if !work.check.is_empty() {
-        let is_in_force = is_in_force(run, host, change, env).await;
-        return if is_in_force == Ok(work.is_back) { before } else { ChangeState::Unknown };
+
+    fn standing(&self) -> Question {
+        standing(self.run.inventory, self.change, &self.env)
     }
-    // Words that come with files put those into force.
-    if work.files.iter().any(FilePut::is_needed) { before } else { ChangeState::Unknown }
+
+    /// What its words printed.
+    fn say(&self, said: &str) {
+        say(self.run, StepWord::Change, self.host, self.work.name.as_str(), said);
+    }
+
+    /// Words that failed, and the state that they leave, as far as it is known.
+    async fn words_failed(&self, why: String) -> NotDone {
+        let before = if self.work.is_back { ChangeState::Made } else { ChangeState::TakenBack };
+        let state = if !self.work.is_back && !self.work.opposite.is_empty() {
+            // Whoever asked for words that take it back has them run.
+            ChangeState::Unknown
+        } else if !self.work.check.is_empty() {
+            let is_as_before = self.is_in_force().await == Ok(self.work.is_back);
+            if is_as_before { before } else { ChangeState::Unknown }
+        } else if self.work.files.iter().any(FilePut::is_needed) {
+            // Words that come with files put those into force.
+            before
+        } else {
+            ChangeState::Unknown
+        };
+        NotDone::failed(why, state)
+    }
+
+    async fn here(&self) -> Result<(), NotDone> {
+        if self.work.words.is_empty() {
+            return Ok(());
+        }
+        let ran = words_here(self.run.inventory, &self.work.words, &self.change.manner, &self.env).await;
+        self.say(&ran.said);
+        match ran.result() {
+            Ok(()) => Ok(()),
+            Err(why) if matches!(ran.ended, Err(here::NotRun::NotStarted(_))) => {
+                Err(NotDone::failed(format!("its command {why}"), ChangeState::AsItWas))
+            }
+            Err(why) => Err(self.words_failed(format!("its command failed: {why}")).await),
+        }
+    }
+
+    async fn judged(&self, answer: &Answer) -> Result<(), NotDone> {
+        self.say(&answer.text("said").unwrap_or_default());
+        let why = || answer.text("why").map_or_else(|| answer.worst_line("said"), |why| why.trim().to_owned());
+        match WorkEnded::with(answer.status) {
+            WorkEnded::Done => Ok(()),
+            WorkEnded::FileIsAnother if !self.work.is_back => Err(NotDone::failed(why(), ChangeState::AsItWas)),
+            WorkEnded::NotWritten => Err(NotDone::failed(
+                "a file could not be written beside the one that it replaces",
+                ChangeState::AsItWas,
+            )),
+            WorkEnded::WordsFailed => {
+                let status = answer.text("status").unwrap_or_default();
+                let why = format!("its command ended with {}: {}", status.trim(), answer.worst_line("said"));
+                Err(self.words_failed(why).await)
+            }
+            WorkEnded::WordsTookTooLong => {
+                let seconds = self.change.manner.seconds();
+                Err(self.words_failed(format!("its command had not ended after {seconds} s, and was ended")).await)
+            }
+            WorkEnded::FileIsAnother | WorkEnded::NotPutBack => Err(NotDone::failed(why(), ChangeState::Unknown)),
+            WorkEnded::Fenced => {
+                Err(NotDone::failed(format!("another run took the lock: {}", why()), ChangeState::AsItWas))
+            }
+            WorkEnded::Otherwise(status) => Err(NotDone::unknown(format!("the step ended with {status}: {}", why()))),
+        }
+    }
+
+    /// The host knows nothing of the step: what its files say tells whether it came to its end, as far as they can.
+    async fn read_again(&self) -> Result<(), NotDone> {
+        let work = self.work;
+        let answer = self.run.fleet.ask(self.host, &self.standing()).await;
+        let seen = ChangeSeen::read(self.host, self.change, answer, self.run.redactor);
+        let unknown = |why: &str| Err(NotDone::unknown(format!("read again: {why}")));
+        let not_begun = || Err(NotDone::failed("read again: it did not begin there", ChangeState::AsItWas));
+        if let Some(why) = &seen.unknown {
+            return unknown(&why.to_string());
+        }
+        let now = |file: &FilePut| {
+            let mut found = seen.files.iter().filter_map(|file| file.work.as_ref().ok());
+            found.find(|found| found.into == file.into).map(|found| found.into_sha256.clone())
+        };
+        let needed = || work.files.iter().filter(|file| file.is_needed());
+        let are_new = needed().all(|file| now(file) == Some(Some(file.put_sha256.clone())));
+        let are_old = needed().all(|file| now(file) == Some(file.into_sha256.clone()));
+        let is_done = if work.is_back { are_old } else { are_new };
+        match (needed().next().is_some(), work.words.is_empty()) {
+            (_, true) if is_done => Ok(()),
+            (true, true) if are_new || are_old => not_begun(),
+            (true, true) => unknown("some of its files are the new ones, some the old ones, or none of both"),
+            // Words alone, and something that tells: what it says is what is.
+            (false, false) if work.restart.is_none() => match seen.check {
+                Some(Ok(status)) if (status == 0) != work.is_back => Ok(()),
+                Some(Ok(_)) => not_begun(),
+                Some(Err(_)) | None => unknown("whether its command was run is not known"),
+            },
+            _ => unknown("whether its command was run is not known"),
+        }
+    }
 }
 
-async fn make_here<F: Ask>(
-    run: &Context<'_, F>,
-    work: &ChangeWork,
-    change: &NamedChange,
-    env: &[(String, String)],
-) -> Result<(), NotDone> {
-    if work.words.is_empty() {
-        return Ok(());
-    }
-    let here = crate::nouns::change::here();
-    let ran = words_here(run.inventory, &work.words, &change.manner, env).await;
-    say(run, StepWord::Change, &here, work.name.as_str(), &ran.said);
-    match ran.result() {
-        Ok(()) => Ok(()),
-        Err(why) if matches!(ran.ended, Err(here::NotRun::NotStarted(_))) => {
-            Err(NotDone::failed(format!("its command {why}"), ChangeState::AsItWas))
-        }
-        Err(why) => {
-            let state = after_words(run, &here, work, change, env).await;
-            Err(NotDone::failed(format!("its command failed: {why}"), state))
-        }
-    }
-}
-
-async fn make_there<F: Apply>(
-    run: &Context<'_, F>,
-    host: &HostName,
-    work: &ChangeWork,
-    change: &NamedChange,
-    env: &[(String, String)],
-) -> Result<(), NotDone> {
-    // Each way has a name of its own: one that still runs there is not taken for the other.
-    let name = format!("{}-{}", if work.is_back { "undo" } else { "change" }, work.name);
-    let on_host = WorkOnHost {
-        name: &name,
-        is_back: work.is_back,
-        files: &work.files,
-        words: &work.words,
-        manner: &change.manner,
-        env,
-    };
-    let program = self::work(run.inventory, &run.tenure_on(host), &on_host);
-    let answer = match run.fleet.apply(host, &program).await {
-        // It certainly was not sent before.
-        Err(Failure::NotSent { .. }) => run.fleet.apply(host, &program).await,
-        other => other,
-    };
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(failure @ Failure::NotSent { .. }) => {
-            return Err(NotDone::failed(format!("{failure}; nothing was sent"), ChangeState::AsItWas));
-        }
-        Err(failure @ Failure::Unknown { .. }) => {
-            run.journal.note(format!("{host}: {failure}; looking again"));
-            match again::result(run, host, &name, change.manner.timeout + BESIDE).await {
-                Fetched::Answer(answer) => answer,
-                Fetched::NoSuchStep => return read_again(run, host, work, change, env).await,
-                Fetched::Nothing => {
-                    let why = format!("{failure}; the host has not come back");
-                    return Err(NotDone { status: Status::Unknown, why, state: ChangeState::Unknown });
+impl<F: Apply> Making<'_, '_, F> {
+    async fn there(&self) -> Result<(), NotDone> {
+        let Making { run, host, work, change, env } = self;
+        // Each way has a name of its own: one that still runs there is not taken for the other.
+        let name = format!("{}-{}", if work.is_back { "undo" } else { "change" }, work.name);
+        let on_host = WorkOnHost {
+            name: &name,
+            is_back: work.is_back,
+            files: &work.files,
+            words: &work.words,
+            manner: &change.manner,
+            env,
+        };
+        let program = self::work(run.inventory, &run.tenure_on(host), &on_host);
+        match again::apply(run, host, &program).await {
+            Ok(answer) => self.judged(&answer).await,
+            Err(failure @ Failure::NotSent { .. }) => {
+                Err(NotDone::failed(format!("{failure}; nothing was sent"), ChangeState::AsItWas))
+            }
+            Err(failure @ Failure::Unknown { .. }) => {
+                run.journal.note(format!("{host}: {failure}; looking again"));
+                match again::result(run, host, &name, change.manner.timeout + BESIDE).await {
+                    Fetched::Answer(answer) => self.judged(&answer).await,
+                    Fetched::NoSuchStep => self.read_again().await,
+                    Fetched::Nothing => Err(NotDone::unknown(format!("{failure}; the host has not come back"))),
                 }
             }
         }
-    };
-    judged(run, host, work, change, env, &answer).await
-}
-
-async fn judged<F: Ask>(
-    run: &Context<'_, F>,
-    host: &HostName,
-    work: &ChangeWork,
-    change: &NamedChange,
-    env: &[(String, String)],
-    answer: &Answer,
-) -> Result<(), NotDone> {
-    let said = answer.text("said").unwrap_or_default();
-    say(run, StepWord::Change, host, work.name.as_str(), &said);
-    let why = || answer.text("why").map_or_else(|| answer.worst_line("said"), |why| why.trim().to_owned());
-    match WorkEnded::with(answer.status) {
-        WorkEnded::Done => Ok(()),
-        WorkEnded::FileIsAnother if !work.is_back => Err(NotDone::failed(why(), ChangeState::AsItWas)),
-        WorkEnded::NotWritten => {
-            Err(NotDone::failed("a file could not be written beside the one that it replaces", ChangeState::AsItWas))
-        }
-        WorkEnded::WordsFailed => {
-            let status = answer.text("status").unwrap_or_default();
-            let why = format!("its command ended with {}: {}", status.trim(), answer.worst_line("said"));
-            Err(NotDone::failed(why, after_words(run, host, work, change, env).await))
-        }
-        WorkEnded::WordsTookTooLong => {
-            let why = format!("its command had not ended after {} s, and was ended", change.timeout_seconds());
-            Err(NotDone::failed(why, after_words(run, host, work, change, env).await))
-        }
-        WorkEnded::FileIsAnother | WorkEnded::NotPutBack => Err(NotDone::failed(why(), ChangeState::Unknown)),
-        WorkEnded::Fenced => {
-            Err(NotDone::failed(format!("another run took the lock: {}", why()), ChangeState::AsItWas))
-        }
-        WorkEnded::Otherwise(status) => {
-            let why = format!("the step ended with {status}: {}", why());
-            Err(NotDone { status: Status::Unknown, why, state: ChangeState::Unknown })
-        }
-    }
-}
-
-/// The host knows nothing of the step: what its files say tells whether it came to its end, as far as they can.
-async fn read_again<F: Ask>(
-    run: &Context<'_, F>,
-    host: &HostName,
-    work: &ChangeWork,
-    change: &NamedChange,
-    env: &[(String, String)],
-) -> Result<(), NotDone> {
-    let answer = run.fleet.ask(host, &standing(run.inventory, change, env)).await;
-    let seen = ChangeSeen::read(host, change, answer, run.redactor);
-    let unknown = |why: &str| {
-        let why = format!("read again: {why}");
-        Err(NotDone { status: Status::Unknown, why, state: ChangeState::Unknown })
-    };
-    if let Some(why) = &seen.unknown {
-        return unknown(&why.to_string());
-    }
-    let now = |file: &FilePut| {
-        let found = seen.files.iter().filter_map(|file| file.work.as_ref().ok()).find(|found| found.into == file.into);
-        found.map(|found| found.into_sha256.clone())
-    };
-    let needed = || work.files.iter().filter(|file| file.is_needed());
-    let are_new = needed().all(|file| now(file) == Some(Some(file.put_sha256.clone())));
-    let are_old = needed().all(|file| now(file) == Some(file.into_sha256.clone()));
-    let is_done = if work.is_back { are_old } else { are_new };
-    match (needed().next().is_some(), work.words.is_empty()) {
-        (_, true) if is_done => Ok(()),
-        (true, true) if are_new || are_old => {
-            Err(NotDone::failed("read again: it did not begin there", ChangeState::AsItWas))
-        }
-        (true, true) => unknown("some of its files are the new ones, some the old ones, or none of both"),
-        // Words alone, and something that tells: what it says is what is.
-        (false, false) if work.restart.is_none() => match seen.check {
-            Some(Ok(status)) if (status == 0) != work.is_back => Ok(()),
-            Some(Ok(_)) => Err(NotDone::failed("read again: it did not begin there", ChangeState::AsItWas)),
-            Some(Err(_)) | None => unknown("whether its command was run is not known"),
-        },
-        _ => unknown("whether its command was run is not known"),
     }
 }
 
@@ -430,11 +404,7 @@ async fn read_again<F: Ask>(
 /// The outcome of what failed.
 async fn restart<F: Apply>(run: &Context<'_, F>, host: &HostName, colour: Colour) -> Result<Vec<What>, Outcome> {
     let side = run.plan.direction.side(colour);
-    let target = match run.app(side).run {
-        Run::Process { .. } => Target::Listener,
-        Run::Systemd(_) | Run::Docker(_) | Run::Compose { .. } | Run::Command(_) => Target::Supervised,
-    };
-    let stopped = stop::run(run, host, side, &target, AppState::Stopped).await;
+    let stopped = stop::run(run, host, side, &Target::later(&run.app(side).run), AppState::Stopped).await;
     if stopped.status != Status::Done {
         return Err(Outcome { detail: format!("{colour} was not started again: {}", stopped.detail), ..stopped });
     }

@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 
 use super::about::AboutRun;
-use super::change::{self, WorkOnHost};
+use super::change::{self, WorkEnded, WorkOnHost};
 use super::context::Context;
 use super::here;
 use crate::hosts::answer::Answer;
@@ -44,10 +44,8 @@ impl HooksHere<'_> {
         let env = self.about.env(&hook.at.to_string(), &hook.manner);
         let ran = change::words_here(self.inventory, &hook.run, &hook.manner, &env).await;
         let said = change::told(self.redactor, StepWord::Hook, &host, &label, &ran.said);
-        let result = ran.result();
-        let (status, detail) =
-            outcome(hook, &result.as_ref().map(|()| String::new()).map_err(|why| self.redactor.text(why)));
-        timed.end_with(status, detail, said);
+        let (status, detail) = outcome(hook, ran.result());
+        timed.end_with(status, self.redactor.text(&detail), said);
         if status == Status::Failed { Err(()) } else { Ok(()) }
     }
 }
@@ -122,10 +120,10 @@ fn why_it_stops(hook: &Hook, on: &[&HostName]) -> String {
 }
 
 /// One that is not required, and failed, is a warning.
-fn outcome(hook: &Hook, result: &Result<String, String>) -> (Status, String) {
+fn outcome(hook: &Hook, result: Result<(), String>) -> (Status, String) {
     match result {
-        Ok(detail) => (Status::Done, detail.clone()),
-        Err(why) if hook.is_required => (Status::Failed, why.clone()),
+        Ok(()) => (Status::Done, String::new()),
+        Err(why) if hook.is_required => (Status::Failed, why),
         Err(why) => (Status::Skipped, format!("failed, and is not required: {why}")),
     }
 }
@@ -150,20 +148,23 @@ async fn on_host<F: Apply>(run: &Context<'_, F>, hook: &Hook, host: &HostName) -
             Err(failure) => Err(failure.to_string()),
         },
     };
-    let (status, detail) = outcome(hook, &result);
+    let (status, detail) = outcome(hook, result);
     timed.end(status, run.redactor.text(&detail));
     status != Status::Failed
 }
 
-fn ended(answer: &Answer, hook: &Hook) -> Result<String, String> {
-    match answer.status {
-        0 => Ok(String::new()),
-        20 => {
+fn ended(answer: &Answer, hook: &Hook) -> Result<(), String> {
+    match WorkEnded::with(answer.status) {
+        WorkEnded::Done => Ok(()),
+        WorkEnded::WordsFailed => {
             let status = answer.text("status").unwrap_or_default();
             Err(format!("ended with {}: {}", status.trim(), answer.worst_line("said")))
         }
-        21 => Err(format!("has not ended after {} s, and was ended", hook.manner.timeout.as_secs())),
-        93 => Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default())),
-        other => Err(format!("the step ended with {other}")),
+        WorkEnded::WordsTookTooLong => Err(format!("has not ended after {} s, and was ended", hook.manner.seconds())),
+        WorkEnded::Fenced => Err(format!("another run took the lock: {}", answer.text("why").unwrap_or_default())),
+        // It puts no files.
+        WorkEnded::FileIsAnother | WorkEnded::NotWritten | WorkEnded::NotPutBack | WorkEnded::Otherwise(_) => {
+            Err(format!("the step ended with {}", answer.status))
+        }
     }
 }

@@ -110,12 +110,7 @@ pub async fn run<F: Apply>(
         },
     };
     let change = stop(run.inventory, &run.tenure_on(host), colour, &target);
-    let answer = match run.fleet.apply(host, &change).await {
-        // It certainly was not sent before.
-        Err(Failure::NotSent { .. }) => run.fleet.apply(host, &change).await,
-        other => other,
-    };
-    match answer {
+    match again::apply(run, host, &change).await {
         Ok(answer) => outcome(colour, &answer, as_what, now),
         Err(failure @ Failure::NotSent { .. }) => {
             Outcome::failed(format!("{failure}; nothing was sent")).then(now(AppState::LeftRunning))

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::hosts::facts::Facts;
-use crate::nouns::change::FilePut;
 use crate::nouns::colour::Colour;
-use crate::nouns::names::HostName;
-use crate::nouns::plan::{FileChange, LeftOut, Plan};
+use crate::nouns::names::{HostName, alike};
+use crate::nouns::plan::{LeftOut, Plan};
 use crate::nouns::record::{AppState, Balancer, Begun, Entry, What, plural};
 use crate::nouns::redact::{self, Redactor};
 use crate::nouns::rules::{Judgement, Opinion};
@@ -335,30 +334,18 @@ fn from_cell(host: &HostName, ending: &Ending) -> (String, bool) {
 }
 
 fn changes(plan: Option<&Plan>) -> Vec<Change> {
-    let mut found: Vec<(&FileChange, Vec<HostName>)> = Vec::new();
-    for (host, change) in plan.into_iter().flat_map(Plan::file_changes).filter(|(_, change)| change.is_needed()) {
-        match found.iter_mut().find(|(other, _)| *other == change) {
-            Some((_, hosts)) => hosts.push(host.clone()),
-            None => found.push((change, vec![host.clone()])),
-        }
-    }
-    let mut put: Vec<(&FilePut, Vec<HostName>)> = Vec::new();
-    for (host, file) in plan.into_iter().flat_map(Plan::files_put) {
-        match put.iter_mut().find(|(other, _)| *other == file) {
-            Some((_, hosts)) => hosts.push(host.clone()),
-            None => put.push((file, vec![host.clone()])),
-        }
-    }
-    let put = put.into_iter().map(|(file, hosts)| Change {
+    let needed = plan.into_iter().flat_map(Plan::file_changes).filter(|(_, change)| change.is_needed());
+    let switched = alike(needed).into_iter().map(|(change, hosts)| Change {
+        path: change.path.clone(),
+        hosts: some_of(&hosts),
+        diff: change.diff(),
+    });
+    let put = alike(plan.into_iter().flat_map(Plan::files_put)).into_iter().map(|(file, hosts)| Change {
         path: file.into.clone(),
         hosts: some_of(&hosts),
         diff: file.diff.clone(),
     });
-    found
-        .into_iter()
-        .map(|(change, hosts)| Change { path: change.path.clone(), hosts: some_of(&hosts), diff: change.diff() })
-        .chain(put)
-        .collect()
+    switched.chain(put).collect()
 }
 
 /// What an operator was told before, which explains what came after: the plan's notes, and clocks that differ.

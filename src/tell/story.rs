@@ -3,6 +3,8 @@
 //! here, and the documents read it. Pure, so that a journal that ends in the middle tells as much as was known then.
 //! Never guesses: a change whose outcome is not in the journal is not known.
 
+use std::borrow::Borrow;
+
 use chrono::{DateTime, FixedOffset, Utc};
 use serde::Serialize;
 
@@ -320,8 +322,8 @@ pub(super) fn title(service: &str, ending: &Ending, begun: Option<&Begun>) -> St
 }
 
 /// All names, or the first eight and how many more: a fleet's list is no line.
-pub(super) fn some_of(hosts: &[HostName]) -> String {
-    let shown: Vec<&str> = hosts.iter().take(8).map(HostName::as_str).collect();
+pub(super) fn some_of(hosts: &[impl Borrow<HostName>]) -> String {
+    let shown: Vec<&str> = hosts.iter().take(8).map(|host| host.borrow().as_str()).collect();
     match hosts.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Planner, Stages, sudoers_line};
+use super::{Planner, Stages, sudoers_hint};
 use crate::hosts::facts::{self, ChangeSeen, Seen};
-use crate::nouns::change::{ChangePlace, ChangeWork, FilePut, NamedChange, here};
+use crate::nouns::change::{ChangeWork, FilePut, Hook, NamedChange, is_here};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Run};
-use crate::nouns::names::{ChangeName, HostName};
+use crate::nouns::names::{ChangeName, HostName, listed};
 use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
 use crate::nouns::record::MeantChange;
 use crate::nouns::request::MadeChange;
@@ -57,13 +57,10 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        let hosts = |place: &ChangePlace| match place {
-            ChangePlace::Here => "here".to_owned(),
-            ChangePlace::On(hosts) => hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", "),
-        };
-        let words = |hook: &crate::nouns::change::Hook| {
+        let words = |hook: &Hook| {
             let required = if hook.is_required { ", required" } else { "" };
-            format!("{} on {}: `{}`{required}", hook.at, hosts(&hook.manner.on), hook.called)
+            let hosts = hook.manner.on.hosts();
+            format!("{} on {}: `{}`{required}", hook.at, listed(&hosts.iter().collect::<Vec<_>>()), hook.called)
         };
         self.inventory.hooks.iter().map(words).collect()
     }
@@ -74,7 +71,7 @@ impl<'a> Planner<'a> {
             self.refuse(None, format!("change {name}: {why}"), None);
         }
         let is_asked_for =
-            |host: &HostName| self.request.only.is_empty() || self.request.only.contains(host) || *host == here();
+            |host: &HostName| self.request.only.is_empty() || self.request.only.contains(host) || is_here(host);
         let hosts: Vec<HostName> = change.manner.on.hosts().into_iter().filter(|host| is_asked_for(host)).collect();
         if hosts.is_empty() {
             self.refuse(None, format!("change {name}: none of its hosts is among those of --hosts"), None);
@@ -153,9 +150,8 @@ impl<'a> Planner<'a> {
         let known = self.facts.seen(name);
         let missing: Vec<&str> = seen.files.iter().flat_map(|file| &file.missing).map(String::as_str).collect();
         if let (false, Some(known)) = (missing.is_empty(), known) {
-            let lines: BTreeSet<String> = missing.iter().map(|words| sudoers_line(&known.user, known, words)).collect();
-            let lines: Vec<String> = lines.into_iter().collect();
-            let hint = format!("visudo -f /etc/sudoers.d/rollback-prod\n{}", lines.join("\n"));
+            let each: BTreeSet<&str> = missing.iter().copied().collect();
+            let hint = sudoers_hint(known, each.into_iter());
             self.refuse(host, of(&format!("sudo does not allow {}: {}", known.user, missing.join("; "))), Some(hint));
         }
         let wrong: Vec<String> = seen.files.iter().filter_map(|file| file.work.as_ref().err().cloned()).collect();
@@ -193,16 +189,13 @@ impl<'a> Planner<'a> {
             self.refuse(Some(host), why, None);
             return None;
         }
-        let mut needed: Vec<String> = facts::rights_to_stop(app).into_iter().map(|words| words.join(" ")).collect();
-        if let Run::Systemd(unit) = &app.run {
-            needed.push(format!("systemctl start {unit}"));
-        }
+        let needed = facts::rights_to_stop(app).into_iter().chain(facts::rights_to_start(app));
+        let needed: Vec<String> = needed.map(|words| words.join(" ")).collect();
         let missing = seen.missing_rights.as_ref().map(Vec::as_slice).unwrap_or_default();
         let missing: Vec<&String> = missing.iter().filter(|words| needed.contains(words)).collect();
         if !missing.is_empty() {
-            let lines: Vec<String> = missing.iter().map(|words| sudoers_line(&seen.user, seen, words)).collect();
             let why = format!("change {}: sudo does not allow {} to start {colour} again", change.name, seen.user);
-            let hint = format!("visudo -f /etc/sudoers.d/rollback-prod\n{}", lines.join("\n"));
+            let hint = sudoers_hint(seen, missing.into_iter().map(String::as_str));
             self.refuse(Some(host), why, Some(hint));
             return None;
         }
@@ -236,7 +229,7 @@ impl<'a> Planner<'a> {
                 }
             }
             let back = work.reversed();
-            if *host != here() && self.facts.seen(host).is_none() {
+            if !is_here(host) && self.facts.seen(host).is_none() {
                 self.notes.push(format!("{host}: not reached, so change {} stays made there", work.name));
                 continue;
             }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::NotKnown;
 use crate::hosts::answer::{Answer, Failure};
-use crate::nouns::change::{FilePut, NamedChange};
+use crate::nouns::change::{FilePut, NamedChange, here};
 use crate::nouns::digest::sha256;
 use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::octets;
@@ -55,15 +55,14 @@ const NOT_FOUND: [i32; 3] = [125, 126, 127];
 const TOO_LATE: i32 = 124;
 
 impl ChangeSeen {
+    /// One of which nothing is known yet.
+    fn of(host: HostName, change: &NamedChange) -> ChangeSeen {
+        let name = change.name.clone();
+        ChangeSeen { host, name, files: Vec::new(), check: None, at_work: None, unknown: None }
+    }
+
     pub fn here(change: &NamedChange, check: Option<Result<i32, String>>) -> ChangeSeen {
-        ChangeSeen {
-            host: crate::nouns::change::here(),
-            name: change.name.clone(),
-            files: Vec::new(),
-            check,
-            at_work: None,
-            unknown: None,
-        }
+        ChangeSeen { check, ..ChangeSeen::of(here(), change) }
     }
 
     /// Reads an answer.
@@ -73,14 +72,7 @@ impl ChangeSeen {
         answer: Result<Answer, Failure>,
         redactor: &Redactor,
     ) -> ChangeSeen {
-        let mut seen = ChangeSeen {
-            host: host.clone(),
-            name: change.name.clone(),
-            files: Vec::new(),
-            check: None,
-            at_work: None,
-            unknown: None,
-        };
+        let mut seen = ChangeSeen::of(host.clone(), change);
         match answer {
             Ok(answer) => {
                 let texts =
@@ -133,7 +125,7 @@ impl ChangeSeen {
 pub fn check_status(status: Option<i32>, change: &NamedChange) -> Result<i32, String> {
     match status {
         None => Err("it gives no answer".to_owned()),
-        Some(TOO_LATE) => Err(format!("it has not ended after {} s", change.timeout_seconds())),
+        Some(TOO_LATE) => Err(format!("it has not ended after {} s", change.manner.seconds())),
         Some(status) if NOT_FOUND.contains(&status) => Err(format!("it cannot be run (status {status})")),
         Some(status) => Ok(status),
     }

@@ -92,6 +92,14 @@ pub(super) fn free_space(df: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// What `sudo -n` must allow to start a colour, as words.
+pub fn rights_to_start(app: &App) -> Vec<Vec<String>> {
+    match &app.run {
+        Run::Systemd(unit) => vec![["systemctl", "start", unit.as_str()].map(str::to_owned).to_vec()],
+        Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } | Run::Command(_) => Vec::new(),
+    }
+}
+
 /// What `sudo -n` must allow where green may be stopped, and for nothing else.
 pub fn rights_to_stop(green: &App) -> Vec<Vec<String>> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
