@@ -6,6 +6,7 @@ mod backups;
 mod load;
 mod look;
 mod partial;
+mod releases;
 mod rollback;
 mod switch;
 mod undo;
@@ -32,6 +33,7 @@ use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
 use crate::steps::about::AboutRun;
 use crate::steps::change;
+use crate::steps::earlier;
 use crate::steps::hook;
 use crate::steps::observe::observe;
 use crate::tell::manual;
@@ -96,6 +98,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             Command::Status
             | Command::Assess
             | Command::Backups { .. }
+            | Command::Releases
             | Command::Manual
             | Command::Completions { .. }
             | Command::Man,
@@ -125,6 +128,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         None | Some(Command::Undo { .. } | Command::Switch { .. } | Command::Partial { .. }) => {
             session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await
         }
+        Some(Command::Releases) => session.releases(ReadOnly::new(ssh)).await,
         Some(Command::Assess) => session.assess(ReadOnly::new(ssh)).await,
         Some(Command::Watch { lasts, rollback, .. }) => {
             let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
@@ -163,6 +167,13 @@ impl Session<'_> {
             let about = AboutRun::of_request(self.request, self.inventory());
             let redactor = self.redactor();
             facts.changes = change::look(fleet, self.inventory(), &facts, &names, &about, &redactor).await;
+        }
+        if let (Some(wanted), Some(earlier)) = (&self.request.to_release, &self.inventory().earlier) {
+            facts.earlier = earlier::look(fleet, self.inventory(), &facts, earlier, Some(wanted)).await;
+            let about = AboutRun::of_request(self.request, self.inventory());
+            let redactor = self.redactor();
+            let asked = (earlier, wanted.as_str());
+            facts.changes.extend(earlier::standing(fleet, self.inventory(), &facts, asked, &about, &redactor).await);
         }
         if !self.inventory().hooks.is_empty() {
             facts.hooks = hook::look(fleet, self.inventory(), &facts).await;
@@ -246,6 +257,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             | Command::Partial { .. }
             | Command::Undo { .. }
             | Command::Backups { .. }
+            | Command::Releases
             | Command::Manual,
         )
         | None => None,
@@ -307,6 +319,9 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         (None, Some(flag)) => return Err(format!("{flag}: the config has no [database]")),
         (Some(database), Some(flag)) => Some(restore_wish(flag, flags, database)?),
     };
+    if flags.to.is_some() && inventory.earlier.is_none() {
+        return Err("--to: the config says of no releases that blue could be put back to ([blue] earlier)".to_owned());
+    }
     let only = flags.hosts.iter().filter(|name| !name.is_empty()).map(known).collect::<Result<_, _>>()?;
     Ok(Request {
         id,
@@ -321,6 +336,7 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         takes_over: if flags.insistence.take_over { TakesOver::Anybody } else { TakesOver::Switch },
         bake: flags.bake.or_else(|| inventory.bake.is_always.then_some(inventory.bake.lasts)),
         changes: partial::named("--with", &flags.with, inventory)?,
+        to_release: flags.to.clone(),
         is_partial: false,
         restore,
         undo: None,

@@ -51,6 +51,9 @@ pub struct RollbackFlags {
     /// Of those tables, let their triggers fire
     #[arg(long, requires = "restore_tables")]
     pub fire_triggers: bool,
+    /// Put blue to this release first, which its hosts keep (see `releases`); "earlier" is the one before
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<String>,
     /// What else of the release goes back with it, by the names of the config's changes
     #[arg(long, value_name = "CHANGE,…", value_delimiter = ',')]
     pub with: Vec<String>,
@@ -169,6 +172,8 @@ pub enum Command {
         #[command(flatten)]
         insistence: Insistence,
     },
+    /// What each side runs, and what blue could be put back to; changes nothing
+    Releases,
     /// Take one run back, a rollback, a switch or a partial one: database first, then traffic
     Undo {
         /// The incident; the last one when left out
@@ -243,6 +248,7 @@ impl RollbackFlags {
         self.reason.is_some()
             || self.restore_db
             || !self.restore_tables.is_empty()
+            || self.to.is_some()
             || !self.with.is_empty()
             || self.backup.is_some()
             || self.dry_run

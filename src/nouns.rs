@@ -11,6 +11,7 @@ pub mod clock;
 pub mod colour;
 pub mod consent;
 pub mod digest;
+pub mod earlier;
 pub mod inventory;
 pub mod joined;
 pub mod names;

@@ -14,7 +14,8 @@
 //! | stop | [`stop`] | `stop.sh` |
 //! | verify | [`verify`] | `health.sh`, `access.sh` |
 //! | hold | [`measure`], [`prometheus`] | `count.sh`, `config.sh`, `complaints.sh` |
-//! | change, hook | [`change`], [`hook`], [`here`] | `change.sh`, `standing.sh` |
+//! | change, hook | [`change`], [`hook`], [`here`], [`earlier`] | `change.sh`, `standing.sh`, `earlier.sh` |
+//! | remember | [`remember`] | `remember.sh` |
 //! | load, swap, take back | [`restore`] | those of [`programs`] |
 
 pub mod about;
@@ -23,6 +24,7 @@ pub mod arm;
 pub mod change;
 pub mod context;
 pub mod drain;
+pub mod earlier;
 pub mod here;
 pub mod hook;
 pub mod lock;
@@ -32,6 +34,7 @@ pub mod observe;
 pub mod passes;
 pub mod prometheus;
 pub mod public;
+pub mod remember;
 pub mod restore;
 pub mod start;
 pub mod stop;
@@ -59,6 +62,8 @@ const STEPS: &[Script] = &[
     stop::STOP,
     change::CHANGE,
     change::STANDING,
+    earlier::EARLIER,
+    remember::REMEMBER,
 ];
 
 /// Every script that is sent to hosts. For the tests that hold them to POSIX.

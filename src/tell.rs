@@ -11,6 +11,7 @@ mod loss;
 pub mod manual;
 pub mod message;
 pub mod notify;
+pub mod releases;
 pub mod render;
 pub mod report;
 pub mod status;

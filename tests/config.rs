@@ -332,7 +332,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
         "",
         "timeout = \"5s\"",
         &[
-            "rollback.toml:14:1: unknown key \"timeout\": it belongs to [drain], [verify], [change.NAME], [[hook]], [evidence] or [notify]",
+            "rollback.toml:14:1: unknown key \"timeout\": it belongs to [blue.earlier], [green.earlier], [drain], [verify], [change.NAME], [[hook]], [evidence] or [notify]",
         ],
     ),
     (
@@ -830,6 +830,57 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
             "rollback.toml:15:46: ssh.options[2]: \"-v\" is not Key=value: for example \"KexAlgorithms=curve25519-sha256\"",
             "rollback.toml:15:52: ssh.options[3]: \"Port=\" is not Key=value: for example \"KexAlgorithms=curve25519-sha256\"",
             "rollback.toml:15:61: ssh.options[4]: \"Port 22\\nUser root\" is not Key=value: for example \"KexAlgorithms=curve25519-sha256\"",
+        ],
+    ),
+    // Releases that are kept in no way, in two, or without what says which one is run.
+    (
+        "",
+        "[green.earlier]\ndeb = \"listings\"",
+        &["rollback.toml:14:1: green.earlier: a rollback goes to blue, and green is not put back to anything"],
+    ),
+    (
+        "",
+        "[blue.earlier]\ntimeout = \"1m\"",
+        &["rollback.toml:14:1: blue.earlier: one of files, releases, image or deb is needed"],
+    ),
+    (
+        "",
+        "[blue.earlier]\ndeb = \"listings\"\nreleases = \"/srv/releases\"",
+        &["rollback.toml:16:1: blue.earlier: deb and releases exclude each other"],
+    ),
+    (
+        "",
+        "[blue.earlier]\nreleases = \"srv/releases\"\nlink = \"/srv/current\"",
+        &["rollback.toml:15:12: blue.earlier.releases: \"srv/releases\" is not an absolute path"],
+    ),
+    (
+        "",
+        "[blue.earlier]\nreleases = \"/srv/releases\"",
+        &["rollback.toml:14:1: blue.earlier: link is needed: link = \"/srv/listings/current\""],
+    ),
+    (
+        "",
+        "[blue.earlier]\nimage = \"listings:1.4\"\nvariable = \"TAG\"",
+        &["rollback.toml:15:9: blue.earlier.image: \"listings:1.4\" is not the name of an image without a tag"],
+    ),
+    (
+        "",
+        "[blue.earlier]\nimage = \"listings\"\nvariable = \"TAG\"",
+        &[
+            "rollback.toml:15:9: blue.earlier.image: images are told by a compose file, and blue does not run by one ([blue] run.compose)",
+        ],
+    ),
+    (
+        "",
+        "[blue.earlier]\ndeb = \"Listings\"\nlink = \"/srv/current\"",
+        &["rollback.toml:16:8: blue.earlier.link: it goes with releases"],
+    ),
+    ("", "[blue.earlier]\nfiles = []", &["rollback.toml:15:9: blue.earlier.files: names no file"]),
+    (
+        "",
+        "[blue.earlier]\ndeb = \"listings\"\n[change.blue-release]\non = \"here\"\nrun = [\"true\"]",
+        &[
+            "rollback.toml:16:1: change.blue-release: this name is that of the change by which [blue] earlier puts blue back",
         ],
     ),
 ];

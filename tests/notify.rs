@@ -490,6 +490,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         judging: judging(),
         bake: Bake { lasts: Duration::from_secs(1), judging: judging(), is_always: false },
         database: None,
+        earlier: None,
         changes: Vec::new(),
         hooks: Vec::new(),
         evidence: Evidence {

@@ -616,4 +616,49 @@ YML
     scene.holds(!is_open(&lab, "web1", 8081), "green's port is closed");
     let log = archived(&lab, &scene);
     scene.holds(log.contains("listings green listens on"), &format!("docker's own log was archived: {log}"));
+
+    // Blue by another tag: what its .env says, what is on the host, and the container that is made of it.
+    site::run(&lab, &["undo"]).exits(0);
+    lab.sh(
+        "web1",
+        r#"cd /srv/listings && for version in 1.3.2 1.4.0; do
+          docker commit --change "LABEL org.opencontainers.image.version=$version" $(docker create listings:blue) shop/listings:$version
+        done >/dev/null
+        sed -i 's,image: listings:blue,image: shop/listings:${BLUE_TAG},' compose.yml
+        printf 'PASSWORD=hunter2hunter2\nBLUE_TAG=1.4.0\n' >.env && chmod 600 .env && chown deploy .env
+        docker compose -p shop -f compose.yml up -d blue 2>&1"#,
+    );
+    let page = include_str!("../docs/releases.md");
+    let earlier =
+        page.lines().map(str::trim).find(|line| line.starts_with("earlier = { image")).expect("the page has it");
+    let config = docker_config(&lab, &format!("{}\n{earlier}", run("blue")), &run("green"));
+    let image = || lab.sh("web1", "docker ps --format '{{.Image}}' | grep shop/");
+    assert_eq!(image(), "shop/listings:1.4.0");
+    let path = config.display().to_string();
+    let scene = site::run(&lab, &["releases", "--config", &path]);
+    scene.exits(0).says("now  1.4.0").says("     1.3.2");
+    let mut command = site::command(&lab, &config);
+    let scene = Scene::of(command.args(["--to", "1.2"]), lab.folder());
+    scene.exits(1).says("there is no 1.2; there is ");
+    let mut command = site::command(&lab, &config);
+    let scene = Scene::of(command.args(["--to", "1.3.2"]), lab.folder());
+    scene
+        .exits(0)
+        .says("blue 1.3.2 (it runs 1.4.0 now)")
+        .says("set BLUE_TAG=1.3.2 in /srv/listings/.env")
+        .never_says("hunter2");
+    serves(&lab, "web1", "blue", &scene);
+    assert_eq!(image(), "shop/listings:1.3.2");
+    assert_eq!(
+        lab.sh("web1", "cat /srv/listings/.env; stat -c '%U %a' /srv/listings/.env"),
+        "PASSWORD=hunter2hunter2\nBLUE_TAG=1.3.2\ndeploy 600"
+    );
+    site::run(&lab, &["undo", "--config", &path]).exits(0);
+    assert_eq!(image(), "shop/listings:1.4.0");
+    assert_eq!(lab.sh("web1", "cat /srv/listings/.env"), "PASSWORD=hunter2hunter2\nBLUE_TAG=1.4.0");
+    // Down, it is made of the other image, and not started as it was made.
+    lab.sh("web1", "cd /srv/listings && docker compose -p shop -f compose.yml stop blue 2>&1");
+    let mut command = site::command(&lab, &config);
+    Scene::of(command.args(["--to", "1.3.2"]), lab.folder()).exits(0);
+    assert_eq!(image(), "shop/listings:1.3.2");
 }

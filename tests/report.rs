@@ -44,6 +44,7 @@ impl Told {
         let hosts: Vec<HostName> = hosts.iter().map(|name| host(name)).collect();
         let begun = Begun {
             changes: Vec::new(),
+            to_release: None,
             restore_flags: None,
             id: "rollback-20261120-211503".into(),
             program: "rollback-prod 0.1.0".into(),
@@ -172,6 +173,7 @@ fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
     let seen = |name: &str| HostFacts {
         host: host(name),
         seen: Ok(Seen {
+            rolled_back: Vec::new(),
             dead_men: Vec::new(),
             user: "deploy".into(),
             uid: 1000,

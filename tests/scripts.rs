@@ -23,8 +23,9 @@ use rollback_prod::hosts::program::{Change, LIB, NGINX, Nonce, Program, Question
 use rollback_prod::hosts::{job, question};
 use rollback_prod::incident::capture;
 use rollback_prod::nginx::AccessLog;
-use rollback_prod::nouns::change::{ChangePlace, FilePut, Manner, NamedChange, PutBack};
+use rollback_prod::nouns::change::{ChangePlace, FilePut, Manner, NamedChange, Put, PutBack};
 use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::earlier::{ComposeService, Kept};
 use rollback_prod::nouns::inventory::{App, Inventory, Layout, Nginx};
 use rollback_prod::nouns::joined::NEXT;
 use rollback_prod::nouns::names::{ChangeName, IncidentId, RemotePath, UnitName};
@@ -34,7 +35,7 @@ use rollback_prod::nouns::rules::LogRule;
 use rollback_prod::nouns::side::Direction;
 use rollback_prod::steps::change::{self, WorkOnHost};
 use rollback_prod::steps::measure::{self, Counting};
-use rollback_prod::steps::{arm, drain, lock, scripts, start, stop, switch, verify};
+use rollback_prod::steps::{arm, drain, earlier, lock, remember, scripts, start, stop, switch, verify};
 
 /// Every shell that is /bin/sh somewhere.
 const SHELLS: &[&[&str]] = &[&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
@@ -364,8 +365,11 @@ checks = ["SELECT true"]
     programs
 }
 
+fn remote(path: &str) -> RemotePath {
+    RemotePath::new(path).expect("a path")
+}
+
 fn some_change() -> NamedChange {
-    let path = |path: &str| RemotePath::new(path).expect("a path");
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     NamedChange {
         name: ChangeName::new("env").expect("a name"),
@@ -375,10 +379,11 @@ fn some_change() -> NamedChange {
             env: Vec::new(),
             timeout: Duration::from_secs(1),
         },
-        files: vec![PutBack { put: path("/a"), into: path("/b") }],
+        files: vec![PutBack { put: Put::File(remote("/a")), into: remote("/b") }],
         restart: None,
+        called: None,
         run: words(&["true", "it's"]),
-        undo: words(&["false"]),
+        undo: words(&["sudo", "-n", "true"]),
         check: words(&["true"]),
     }
 }
@@ -443,6 +448,16 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(programs::checks(inventory, database, "direct", "live"));
     ask(programs::tables(inventory, database, "direct", "copy", &["a".to_owned()]));
     ask(change::standing(inventory, &some_change(), &[("A".to_owned(), "b".to_owned())]));
+    let compose =
+        ComposeService { file: remote("/opt/compose.yaml"), project: "-".to_owned(), service: "blue".to_owned() };
+    for kept in [
+        Kept::Files(some_change().files),
+        Kept::Folders { folder: remote("/srv/releases"), link: remote("/srv/current") },
+        Kept::Images { name: "listings".to_owned(), compose, variable: "BLUE_TAG".to_owned() },
+        Kept::Packages("listings".to_owned()),
+    ] {
+        ask(earlier::releases(inventory, &kept, Some("1.3.2")));
+    }
     ask(change::lacking(inventory, "./freeze.sh", &some_change().manner));
     ask(programs::since(inventory, database, "direct", &some_merge()));
     let mut apply = |change: Change| programs.push(change.program().clone());
@@ -466,7 +481,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         name: "change-env",
         is_back: true,
         files: &[FilePut {
-            put: "/a".into(),
+            put: Put::File(remote("/a")),
             into: "/b".into(),
             put_sha256: "1".into(),
             into_sha256: None,
@@ -477,6 +492,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         env: &env,
     };
     apply(change::work(inventory, &tenure, &work));
+    apply(remember::remember(inventory, &tenure, &["1.4.0".to_owned()], true, 1));
     let process = Target::Process { pid: 1, started: "1".into(), exe: "/opt/green".into() };
     apply(stop::stop(inventory, &tenure, Colour::Green, &process));
     apply(programs::awake(inventory, database));

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "release",
             "secret",
             "change",
+            "earlier",
             "inventory",
             "record",
             "production",
@@ -65,7 +66,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "drain",
             "stop",
             "change",
+            "earlier",
             "hook",
+            "remember",
             "restore",
             "merge",
         ],
@@ -85,12 +88,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "message",
             "manual",
             "status",
+            "releases",
             "notify",
             "terminal",
         ],
     ),
     ("cli", &[]),
-    ("app", &["load", "undo", "switch", "partial", "look", "rollback", "backups", "watch", "assess"]),
+    ("app", &["load", "undo", "switch", "partial", "look", "releases", "rollback", "backups", "watch", "assess"]),
     ("main", &[]),
 ];
 
@@ -138,6 +142,7 @@ const JUDGES: &[&str] = &[
     "tell/message",
     "tell/manual",
     "tell/status",
+    "tell/releases",
 ];
 
 struct Source {

@@ -23,6 +23,10 @@ write_beside() {
     changed
     return 10
   fi
+  if [ "$form" = link ]; then
+    on_file ln -s "${put#@}" "$new" || return 12
+    return 0
+  fi
   if [ "$live_sum" = - ]; then
     # It gets the owner and the mode of what it is a copy of, which we may not be the ones to read.
     if [ -r "$put" ]; then on_file cp -a "$put" "$new"; else as_whoever_may cp -a "$put" "$new"; fi || return 12
@@ -42,17 +46,20 @@ is_whole() {
   [ "$rp_sum" = "$put_sum" ]
 }
 replace() {
-  if [ ! -e "$new" ]; then return 0; fi
+  if [ ! -e "$new" ] && [ ! -L "$new" ]; then return 0; fi
   is_whole || return 12
   sum_of read_live "$live"
   if [ "$rp_sum" != "$live_sum" ]; then
     changed
     return 10
   fi
-  if [ "$live_sum" != - ]; then
+  if [ "$form" = link ]; then
+    # A link that leads to a folder would be followed by what copies and moves.
+    on_file rm -f "$kept" && on_file cp -a "$live" "$kept" || return 12
+  elif [ "$live_sum" != - ]; then
     on_file ln -f "$live" "$kept" 2>/dev/null || on_file cp -a "$live" "$kept" || return 12
   fi
-  on_file mv -f "$new" "$live" || return 12
+  on_file mv "$over" "$new" "$live" || return 12
   on_file sync "$folder" 2>/dev/null || sync
 }
 # A failure of one keeps no other from it.
@@ -67,7 +74,7 @@ bring_back() {
   else
     sum_of read_live "$kept"
     if [ "$rp_sum" = "$live_sum" ]; then
-      on_file mv -f "$kept" "$live" || rp_back=30
+      on_file mv "$over" "$kept" "$live" || rp_back=30
     else
       section why
       printf 'what %s was is not in %s any more' "$live" "$kept"

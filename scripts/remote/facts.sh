@@ -370,6 +370,12 @@ local_facts() {
     beat=$(stat -c %Y "$lock/beat" 2>/dev/null || stat -c %Y "$lock" 2>/dev/null) &&
       printf '%s' $(($(date +%s) - beat))
   fi
+  rolled_back() {
+    [ -f "$2/$1.rolled-back" ] || return 0
+    section rolled_back
+    head -c 16384 "$2/$1.rolled-back"
+  }
+  [ -z "$nginx_file" ] || each_place rolled_back "$service"
 
   if [ -n "$resolved" ]; then
     section nginx.link
@@ -491,8 +497,6 @@ local_facts() {
       printf '%s\n' "$rp_described" | runs "$2" "$4"
     fi
   }
-  # bytes_of FILE: its first ones, if it is a file. What an application may make of it must not hold us up.
-  bytes_of() { [ ! -f "$1" ] || timeout 1 head -c 512 "$1" 2>/dev/null; }
   # runs PORTS EXE: of whoever listens on the ports, of what `described` says on standard input, the program with its digest,
   # what is kept beside it as the one before, and a commit in a folder of his. Nobody listens: the program that the config names.
   runs() {
@@ -528,32 +532,6 @@ local_facts() {
     [ -f "$2" ] && rp_sum=$(timeout 2 sha256sum "$2" 2>/dev/null) || return 0
     printf 'program %s %s\n' "${rp_sum%%[!0-9a-f]*}" "$1"
   }
-  # commit_in FOLDER: what a deploy wrote down, or what git has there.
-  commit_in() {
-    if [ -f "$1/REVISION" ]; then
-      word_in "$1/REVISION"
-    elif [ -f "$1/.git/HEAD" ]; then
-      rp_head=$(bytes_of "$1/.git/HEAD")
-      case $rp_head in
-        'ref: '*)
-          rp_ref=${rp_head#'ref: '}
-          if [ -f "$1/.git/$rp_ref" ]; then
-            word_in "$1/.git/$rp_ref"
-          else
-            # shellcheck disable=SC2016
-            ref=$rp_ref timeout 1 awk '$2 == ENVIRON["ref"] { print $1; exit }' "$1/.git/packed-refs" 2>/dev/null
-          fi
-          ;;
-        *) word_in "$1/.git/HEAD" ;;
-      esac
-    fi
-  }
-  # word_in FILE: its first word.
-  word_in() {
-    # shellcheck disable=SC2046
-    (set -f && set -- $(bytes_of "$1") && printf '%s' "${1-}")
-  }
-
   # asked_of COLOUR WORD…: whether its supervisor says that it runs.
   asked_of() {
     rp_asked=0

@@ -1,8 +1,9 @@
 # How a change stands on this host: what its files are, and whether it is in force. Only asks; leaves nothing behind.
-# Takes: service name asks=no program...
+# Takes: service name asks=no program... right...
 # asks=yes: the words are run, which end with 0 where it is in force. A step of an earlier run that is at work on it is waited
 # for, as long as words may take. A program is looked for, where it is no matter of files.
-# Sections: at_work (the step that still is), lacking (of a program, why it cannot be run); for each file a `file` (its lines:
+# A right is a command, as words, that sudo must allow.
+# Sections: missing (commands that it does not); at_work (the step that still is), lacking (of a program, why it cannot be run); for each file a `file` (its lines:
 #   live PATH, put DIGEST, into DIGEST, owner WHOSE, why WORDS, missing WORDS), a `put` and an `into` (what they say, where that is
 #   text of a size to read); check.status (what the words ended with).
 
@@ -34,7 +35,11 @@ look_for() {
 with_program each look_for
 tell_file() {
   section file
-  rp_behind=$(readlink -f "$live" 2>/dev/null) || rp_behind=$(as_root readlink -f "$live" 2>/dev/null)
+  if [ "$form" = link ]; then
+    rp_behind=$(live_place "$live" 2>/dev/null)
+  else
+    rp_behind=$(readlink -f "$live" 2>/dev/null) || rp_behind=$(as_root readlink -f "$live" 2>/dev/null)
+  fi
   if [ -z "$rp_behind" ]; then
     printf 'why there is no folder that it could stand in\n'
     return 0
@@ -62,28 +67,36 @@ tell_file() {
 }
 # tell_rights: what sudo would have to allow; change.sh uses exactly these words.
 tell_rights() {
-  if [ "$put_sum" != - ] && [ ! -r "$put" ]; then
+  case $put in @* | =*) rp_reads=no ;; *) rp_reads=yes ;; esac
+  if [ "$rp_reads" = yes ] && [ "$put_sum" != - ] && [ ! -r "$put" ]; then
     read_guard "$put"
     may_be_root "$put" || return 0
     needs cat "$put"
   fi
-  if is_own_file && { [ "$live_sum" != - ] || [ -r "$put" ]; }; then return 0; fi
+  if is_own_file && { [ "$live_sum" != - ] || [ "$rp_reads" = no ] || [ -r "$put" ]; }; then return 0; fi
   read_guard "$live"
   may_be_root "$live" || return 0
-  if [ "$live_sum" = - ]; then
+  if [ "$form" = link ]; then
+    needs ln -s "${put#@}" "$new"
+    needs rm -f "$kept"
+    needs cp -a "$live" "$kept"
+    needs mv "$over" "$kept" "$live"
+  elif [ "$live_sum" = - ]; then
     needs cp -a "$put" "$new"
     needs rm -f "$live"
   else
     needs cp -a "$live" "$new"
     needs tee "$new"
     needs ln -f "$live" "$kept"
-    needs mv -f "$kept" "$live"
+    needs mv "$over" "$kept" "$live"
   fi
   # What takes a place may be read by no others.
-  if { [ "$live_sum" = - ] && [ ! -r "$put" ]; } || { [ "$live_sum" != - ] && [ ! -r "$live" ]; }; then
+  if [ "$form" = link ]; then
+    :
+  elif { [ "$live_sum" = - ] && [ ! -r "$put" ]; } || { [ "$live_sum" != - ] && [ ! -r "$live" ]; }; then
     for rp_path in "$live" "$new" "$kept"; do needs cat "$rp_path"; done
   fi
-  needs mv -f "$new" "$live"
+  needs mv "$over" "$new" "$live"
   needs rm -f "$new"
 }
 # may_be_root PATH: whether it can be done as somebody whom nobody leads astray; else why not.
@@ -105,9 +118,24 @@ may_be_root() {
 }
 needs() { sudo -n -l "$@" >/dev/null 2>&1 || printf 'missing %s\n' "$*"; }
 tell_text() {
-  read_size "$2"
+  if [ "$form" = link ]; then
+    "$1" "$2" 2>/dev/null
+    return 0
+  fi
+  case $2 in =*) read_size "$live" ;; *) read_size "$2" ;; esac
   if [ -n "$rp_size" ] && [ "$rp_size" -le 65536 ]; then "$1" "$2" 2>/dev/null; fi
 }
+lacks_right() {
+  IFS=$rp_unit
+  set -f
+  # shellcheck disable=SC2086
+  set -- $1
+  set +f
+  unset IFS
+  needs "$@"
+}
+section missing
+with_right each lacks_right
 with_file each_file tell_file
 if [ "$asks" = yes ]; then
   section check.status

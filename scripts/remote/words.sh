@@ -2,7 +2,8 @@
 # Takes: word... env... file... cwd=- seconds=60
 # Words are run as the account that we are, never by a shell. An env is NAME=VALUE, and gets to them by their environment
 # alone: whoever looks at the host's processes or disks finds none of it. A file is PUT and INTO, or PUT, what is behind INTO,
-# and the digests of both; with unit separators between, and `-` where there was none.
+# and the digests of both; with unit separators between, and `-` where there was none. PUT is a path, `=NAME=VALUE` for what INTO
+# says with that value of a variable, or `@TARGET` for a link; the digest of a link is that of where it points.
 
 # told FOLDER: runs the words; 124 where they have not ended in time. What they print is in FOLDER/said, as much as
 # is worth reading; without a folder nowhere.
@@ -76,7 +77,9 @@ end_session() {
 # split_file FILE: $put, $live, the digests that they had, and their neighbours. A leading dot keeps those out of most patterns.
 split_file() {
   put=${1%%"$rp_unit"*} rp_rest=${1#*"$rp_unit"}
-  live=${rp_rest%%"$rp_unit"*} put_sum='' live_sum=''
+  live=${rp_rest%%"$rp_unit"*} put_sum='' live_sum='' form=text over=-f
+  # A link to a folder would be followed into it.
+  case $put in @*) form=link over=-fT ;; esac
   case $rp_rest in
     *"$rp_unit"*)
       rp_rest=${rp_rest#*"$rp_unit"}
@@ -141,16 +144,33 @@ by_guard() {
 }
 # read_put: what $put says; where we may not read it, by whoever could have put it there.
 read_put() {
-  if [ -r "$put" ]; then
-    cat "$put"
-  else
-    read_guard "$put"
-    by_guard cat "$put"
-  fi
+  case $put in
+    @*) printf '%s' "${put#@}" ;;
+    =*) read_live "$live" | with_variable "${put#=}" ;;
+    *)
+      if [ -r "$put" ]; then
+        cat "$put"
+      else
+        read_guard "$put"
+        by_guard cat "$put"
+      fi
+      ;;
+  esac
+}
+# with_variable NAME=VALUE: standard input with that line in the place of those that set the variable, else behind all.
+with_variable() {
+  variable=$1 awk '
+    BEGIN { name = ENVIRON["variable"]; sub(/=.*/, "=", name) }
+    { line = $0; sub(/^[ \t]*(export[ \t]+)?/, "", line) }
+    index(line, name) == 1 { if (!done++) print ENVIRON["variable"]; next }
+    { print }
+    END { if (!done) print ENVIRON["variable"] }'
 }
 # read_live FILE: the same of one beside $live.
 read_live() {
-  if [ -r "$1" ]; then
+  if [ "$form" = link ]; then
+    readlink -n "$1"
+  elif [ -r "$1" ]; then
     cat "$1"
   else
     read_guard "$live"
@@ -159,7 +179,12 @@ read_live() {
 }
 
 # is_own_file: whether we may replace $live ourselves, and its owner would stay.
-is_own_file() { [ -w "$folder/" ] && { [ ! -e "$live" ] || [ -O "$live" ]; }; }
+is_own_file() { [ -w "$folder/" ] && { [ "$form" = link ] || [ ! -e "$live" ] || { [ -O "$live" ] && is_own_group; }; }; }
+# A copy by somebody who is not of the file's group would be of another one.
+is_own_group() {
+  rp_group=$(stat -c %g "$live" 2>/dev/null)
+  case " $(id -G) " in *" $rp_group "*) return 0 ;; *) return 1 ;; esac
+}
 on_file() {
   if is_own_file; then
     "$@"
@@ -173,6 +198,17 @@ on_file() {
 # cannot be read or is no file. Never opened before that is known: whoever opens a FIFO is held there.
 sum_of() {
   rp_sum=
+  if [ "$form" = link ]; then
+    if [ "$1" = read_put ] || [ -L "$2" ]; then
+      rp_sum=$("$1" "$2" | sha256sum)
+      rp_sum=${rp_sum%% *}
+    elif [ ! -e "$2" ]; then
+      rp_sum=-
+    fi
+    return 0
+  fi
+  # What a variable is set in says both.
+  case $1,$put in read_put,=*) set -- "$1" "$live" ;; esac
   rp_stat=$(stat -L -c %F "$2" 2>/dev/null) || rp_stat=$(as_root stat -L -c %F "$2" 2>/dev/null)
   rp_empty=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   case $rp_stat in

@@ -55,11 +55,12 @@ impl Session<'_> {
             }
             None => {
                 let names: Vec<&str> = self.request.changes.iter().map(ChangeName::as_str).collect();
-                match (self.request.is_partial, names.is_empty()) {
-                    (true, _) => format!("partial {} --reason '…'", names.join(" ")),
-                    (false, false) => format!("--reason '…' --with {}", names.join(",")),
-                    (false, true) => "--reason '…'".to_owned(),
+                if self.request.is_partial {
+                    return format!("partial {} --reason '…'", names.join(" "));
                 }
+                let to = self.request.to_release.iter().map(|release| format!(" --to {}", shell_words::quote(release)));
+                let with = (!names.is_empty()).then(|| format!(" --with {}", names.join(",")));
+                format!("--reason '…'{}", to.chain(with).collect::<String>())
             }
         }
     }

@@ -20,6 +20,7 @@ pub(super) fn request(request: Request, inventory: &Inventory, command: &Option<
         takes_over,
         bake: None,
         changes: named("partial", changes, inventory)?,
+        to_release: None,
         is_partial: true,
         ..request
     })

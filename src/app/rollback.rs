@@ -222,6 +222,7 @@ impl Session<'_> {
             direction: plan.direction,
             traffic_stays: !plan.moves_traffic(),
             changes: plan.changes.clone(),
+            to_release: self.request.to_release.clone(),
             releases: plan.releases.clone(),
             restores: self
                 .request

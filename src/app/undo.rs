@@ -33,6 +33,7 @@ pub(super) fn request(request: Request, undoing: Undoing, insistence: &Insistenc
         takes_over: insistence.takes_over(),
         bake: None,
         changes: Vec::new(),
+        to_release: None,
         undo: Some(undoing),
         ..request
     }

@@ -76,6 +76,8 @@ pub mod default {
     pub const KEEP_OLD: &str = "7d";
     /// A command that hangs is known to hang by then; what a hook does is done in less.
     pub const WORDS_TIMEOUT: &str = "60s";
+    /// An image of some hundred megabytes, over the line that a shop has.
+    pub const EARLIER_TIMEOUT: &str = "5m";
     /// This machine, which has what a hook calls.
     pub const HOOK_ON: &str = "here";
     /// The runbook's promise for each phase: traffic, the whole rollback, the restore, and the
@@ -317,6 +319,9 @@ pub struct AppTable {
     /// The header of that answer that says it, in the place of its body.
     #[schemars(example = &"X-Version")]
     pub release_header: Option<String>,
+    /// Of blue: where releases are kept that it could be put back to, for `--to RELEASE` and `releases`: exactly one of `files`,
+    /// `releases`, `image`, `deb`.
+    pub earlier: Option<EarlierTable>,
     /// What keeps it running: exactly one of `systemd`, `docker`, `compose`, `process`, `command`.
     #[schemars(example = serde_json::json!({ "systemd": "listings-green.service" }))]
     pub run: Option<RunTable>,
@@ -333,8 +338,48 @@ impl Default for AppTable {
             log: None,
             release: None,
             release_header: None,
+            earlier: None,
             run: None,
             stop_timeout: default::STOP_TIMEOUT.into(),
+        }
+    }
+}
+
+/// Where releases are kept that blue could be put back to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EarlierTable {
+    /// The one before is kept beside what is run, and takes its place.
+    pub files: Vec<PutTable>,
+    /// The folder that has a folder for each release.
+    #[schemars(example = &"/srv/listings/releases")]
+    pub releases: Option<String>,
+    /// The link to one of them, which says what is run.
+    #[schemars(example = &"/srv/listings/current")]
+    pub link: Option<String>,
+    /// The name of the images of a compose service, without a tag: what is on the host, or at the registry.
+    #[schemars(example = &"registry.example.com/listings")]
+    pub image: Option<String>,
+    /// The variable of the `.env` beside the compose file that says which tag is run.
+    #[schemars(example = &"BLUE_TAG")]
+    pub variable: Option<String>,
+    /// The package whose versions they are, as apt has them.
+    #[schemars(example = &"listings-blue")]
+    pub deb: Option<String>,
+    /// What a pull or an installation may take.
+    pub timeout: String,
+}
+
+impl Default for EarlierTable {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            releases: None,
+            link: None,
+            image: None,
+            variable: None,
+            deb: None,
+            timeout: default::EARLIER_TIMEOUT.into(),
         }
     }
 }

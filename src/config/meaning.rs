@@ -1,12 +1,13 @@
 //! From the file as written to the [`Inventory`]: words, durations, sizes, addresses, and what must hold between them.
 //! Every problem points at the value that has it.
 //!
-//! `words` reads one value at a time; `hosts`, `nginx`, `colours`, `judging`, `changes` and `channels` are the tables that are more than their values.
+//! `words` reads one value at a time; `hosts`, `nginx`, `colours`, `judging`, `changes`, `earlier` and `channels` are the tables that are more than their values.
 //! Never looks at the documents' text, and never asks anything but what [`Reading`] holds.
 
 mod changes;
 mod channels;
 mod colours;
+mod earlier;
 mod hosts;
 mod judging;
 mod nginx;
@@ -54,6 +55,7 @@ pub(super) fn inventory(
     let green_site = written.green.as_ref().map(|app| meaning.site(Colour::Green, app)).unwrap_or_default();
     meaning.colours_differ(&blue_site, &green_site);
     let runs: Vec<Run> = [&green_site, &blue_site].into_iter().filter_map(|site| site.run.clone()).collect();
+    let blue_run = blue_site.run.clone();
     let has_container = written.nginx.as_ref().is_some_and(|nginx| nginx.container.is_some());
     let blue = written.blue.as_ref().and_then(|app| meaning.app(Colour::Blue, app, blue_site, has_container));
     let green = written.green.as_ref().and_then(|app| meaning.app(Colour::Green, app, green_site, has_container));
@@ -69,6 +71,7 @@ pub(super) fn inventory(
         meaning.some_host_is("database", "database", hosts);
     }
     let changes = meaning.changes(&written.change, hosts.as_deref().unwrap_or_default());
+    let earlier = meaning.earlier(written, blue_run.as_ref(), hosts.as_deref().unwrap_or_default());
     let hooks = meaning.hooks(&written.hook, hosts.as_deref().unwrap_or_default());
     let evidence = meaning.evidence(written.evidence.as_ref().unwrap_or(&default_evidence), runs);
     let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify));
@@ -98,6 +101,7 @@ pub(super) fn inventory(
             None => None,
         },
         changes: changes?,
+        earlier: earlier?,
         hooks: hooks?,
         evidence: evidence?,
         notify: notify?,

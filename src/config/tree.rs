@@ -10,13 +10,14 @@ use super::env_file::{is_variable_name, variable_of};
 use super::findings::{Findings, Place, SourceIndex, readable};
 
 /// Keys of one table that exclude each other. An overlay that names one takes the others away.
-pub(super) const ALTERNATIVES: [&[&str]; 6] = [
+pub(super) const ALTERNATIVES: [&[&str]; 7] = [
     &["systemd", "docker", "compose", "process", "command"],
     &["webhook_env", "webhook"],
     &["smtp_env", "smtp"],
     &["url_env", "url"],
     &["file", "files"],
     &["upstream", "upstreams"],
+    &["files", "releases", "image", "deb"],
 ];
 
 /// A value of a document, or of both laid over each other.

@@ -163,6 +163,10 @@ pub fn same_release(inventory: &Inventory, direction: Direction, apps: &[(&Host,
         let program = seen.app(to).program.as_ref()?;
         Some((program.path.as_str(), program.older.as_deref()?))
     });
+    if inventory.earlier.is_some() && to == Colour::Blue {
+        let hint = "rollback-prod --reason '…' --to earlier, or to another one that `rollback-prod releases` shows";
+        return Some(Doubt { why: format!("{why}: to go there would change nothing"), hint: Some(hint.to_owned()) });
+    }
     let hint = older.map(|(path, older)| {
         let start = match &inventory.app(to).run {
             Run::Systemd(unit) => format!("sudo systemctl restart {unit}"),

@@ -2,6 +2,7 @@
 //! I/O, no clock, no waiting. The same facts always give the same plan.
 
 mod changes;
+mod earlier;
 mod gradual;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,6 +187,7 @@ impl<'a> Planner<'a> {
             stages.extend(verified.into_iter().map(|(host, _)| (StageName::Verify, self.verify(host, &sides))));
         }
         self.check_releases();
+        self.remember(&mut stages);
         let changes = self.changes(&mut stages);
         let hooks = self.hooks();
         self.lock_the_rest(&mut stages, &databases);
@@ -200,7 +202,7 @@ impl<'a> Planner<'a> {
             environment: self.inventory.environment.to_string(),
             reason: self.request.reason.clone(),
             direction: self.direction(),
-            releases: self.moves_traffic().then(|| doubts::releases(self.direction(), &self.apps)).flatten(),
+            releases: self.moves_traffic().then(|| self.releases()).flatten(),
             is_forced: self.request.is_forced,
             takes_over: self.request.takes_over,
             is_gradual: self.request.gradual.is_some(),
@@ -481,7 +483,12 @@ impl<'a> Planner<'a> {
         if self.request.undo.is_some() || !self.moves_traffic() {
             return;
         }
-        let doubt = doubts::same_release(self.inventory, self.direction(), &self.apps);
+        // What it runs now is not what it will.
+        let doubt = match self.request.to_release {
+            Some(_) => self.same_as_before(),
+            None => doubts::same_release(self.inventory, self.direction(), &self.apps),
+        };
+        self.check_rolled_back();
         if let Some(Doubt { why, hint }) = doubt {
             self.refuse_unless_forced(None, why, hint);
         } else {
@@ -1083,7 +1090,7 @@ impl Stages {
         let first_after = self.0.keys().find(|name| matches!(name, StageName::Change(_))).copied();
         let moves_traffic = self.0.keys().any(|name| name.moves_traffic());
         let gate = |name: StageName| match name {
-            StageName::Lock | StageName::Load | StageName::Stop | StageName::Verify => Gate::Open,
+            StageName::Lock | StageName::Load | StageName::Stop | StageName::Verify | StageName::Remember => Gate::Open,
             StageName::TakeBack => Gate::Typed(Word::Undo),
             StageName::Start | StageName::Arm | StageName::Shift(_) | StageName::Switch => Gate::NoneFailed,
             // The first one waits for traffic, as what is not urgent any more does.

@@ -30,7 +30,7 @@ use crate::nouns::side::{Direction, Side};
 use crate::steps::context::Context;
 use crate::steps::drain::{self, Drained};
 use crate::steps::switch::{Switch, Way};
-use crate::steps::{arm, change, lock, observe, start, stop, verify};
+use crate::steps::{arm, change, lock, observe, remember, start, stop, verify};
 
 /// A run on its way: what was begun, so that it can be taken back, and who looks that somebody serves.
 pub struct Engine<'r, 'a, F> {
@@ -193,8 +193,10 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                     let verify = join(self.stage(stage), verify::from_here(self.run));
                     self.with_hooks(HookPhase::Verify, Box::pin(verify)).await;
                 }
+                StageName::Remember if self.run.goes_on() => drop(self.stage(stage).await),
                 StageName::Stop
                 | StageName::Verify
+                | StageName::Remember
                 | StageName::Ready(_)
                 | StageName::Change(_)
                 | StageName::Lock
@@ -317,6 +319,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             | Action::Merge { .. }
             | Action::TakeBack { .. }
             | Action::TakeRowsBack { .. }
+            | Action::Remember { .. }
             | Action::Leave { .. } => None,
         }
     }
@@ -336,6 +339,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             (Action::Change { work }, Way::Back) => {
                 run.journal.timed_of(StepWord::Change, &step.host, format!("{} back", work.name))
             }
+            (Action::Remember { .. }, _) => run.journal.timed_of(StepWord::Verify, &step.host, "release"),
             _ => run.journal.timed(name.word(), Some(&step.host)),
         };
         let outcome = match &step.action {
@@ -359,6 +363,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                 outcome
             }
             Action::Verify { sides } => verify::run(run, &step.host, sides).await,
+            Action::Remember { releases, is_back } => remember::run(run, &step.host, releases, *is_back).await,
             Action::TakeBack { swap } => {
                 let Some(database) = &run.inventory.database else { return Status::Failed };
                 return if run.take_database_back(database, swap).await { Status::Done } else { Status::Failed };
@@ -550,7 +555,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                     | Action::Swap
                     | Action::Merge { .. }
                     | Action::TakeBack { .. }
-                    | Action::TakeRowsBack { .. } => StageName::Switch,
+                    | Action::TakeRowsBack { .. }
+                    | Action::Remember { .. } => StageName::Switch,
                 };
                 self.run.journal.record_all(self.intent(name, &back));
                 return self.step(name, &back, Way::Back).await == Status::Done;

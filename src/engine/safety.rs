@@ -167,7 +167,7 @@ fn check_step(
         Action::Start { .. } | Action::Stop { .. } => {}
         // Nobody locks his own machine.
         Action::Change { .. } if is_here(&step.host) => return,
-        Action::Change { .. } => {}
+        Action::Change { .. } | Action::Remember { .. } => {}
         Action::Lock { .. }
         | Action::Drain
         | Action::Leave { .. }
@@ -244,7 +244,8 @@ impl<'p> World<'p> {
             | Action::Merge { .. }
             | Action::TakeBack { .. }
             | Action::TakeRowsBack { .. }
-            | Action::Change { .. } => {}
+            | Action::Change { .. }
+            | Action::Remember { .. } => {}
         }
     }
 

@@ -2,11 +2,13 @@
 //! Pure: the answer is an argument. Decides nothing; the planner does.
 //!
 //! [`read`] makes [`HostFacts`] of an answer. What is true of any host is in `host`, of nginx in `nginx`, of a colour in
-//! `app`; they read `sockets` and answers over `http`, and `mark` says whose an answer is. `change` reads another question's answer.
+//! `app`; they read `sockets` and answers over `http`, and `mark` says whose an answer is. `change` and `earlier` read
+//! the answers of other questions.
 
 mod app;
 mod change;
 mod container;
+mod earlier;
 mod ground;
 mod host;
 mod http;
@@ -22,8 +24,9 @@ use serde::Serialize;
 
 pub use self::app::{AppFacts, Health, NoLog, Supervision, direct_url, health_urls, must_be_stopped, read_health};
 pub use self::change::{ChangeSeen, FileSeen, HookSeen, check_status};
+pub use self::earlier::EarlierSeen;
 pub use self::ground::Lack;
-pub use self::host::{BegunState, BegunStep, Lock, program_behind, rights_to_start, rights_to_stop};
+pub use self::host::{BegunState, BegunStep, Lock, RolledBack, program_behind, rights_to_start, rights_to_stop};
 pub use self::http::{Get, gets};
 pub use self::mark::{Origin, origin};
 pub use self::nginx::{IN_CONTAINER, NginxFacts, loaded_files, serving};
@@ -52,6 +55,8 @@ pub struct Facts {
     pub changes: Vec<ChangeSeen>,
     /// Hooks that could not be run.
     pub hooks: Vec<HookSeen>,
+    /// What blue could be put back to, where that was asked.
+    pub earlier: Vec<EarlierSeen>,
     /// Where each host stands among them.
     #[serde(skip)]
     places: BTreeMap<HostName, usize>,
@@ -91,6 +96,8 @@ pub struct Seen {
     pub lock: Option<Lock>,
     /// Steps of earlier runs whose result was never fetched.
     pub begun: Vec<BegunStep>,
+    /// Releases that were taken out of traffic, the latest first; only on balancers.
+    pub rolled_back: Vec<RolledBack>,
     /// Whoever puts all traffic back by himself there, in his own words: that he is armed, or what he did.
     pub dead_men: Vec<String>,
     /// The addresses of this host, as [`Socket::peer_address`] writes those of peers.
@@ -110,7 +117,7 @@ pub struct Seen {
 impl Facts {
     pub fn new(asked_at: DateTime<Utc>, hosts: Vec<HostFacts>) -> Facts {
         let places = hosts.iter().enumerate().map(|(place, facts)| (facts.host.clone(), place)).collect();
-        Facts { asked_at, hosts, changes: Vec::new(), hooks: Vec::new(), places }
+        Facts { asked_at, hosts, changes: Vec::new(), hooks: Vec::new(), earlier: Vec::new(), places }
     }
 
     pub fn host(&self, name: &HostName) -> Option<&HostFacts> {
@@ -120,6 +127,11 @@ impl Facts {
     /// How a change stands on a host, or here.
     pub fn change(&self, name: &ChangeName, host: &HostName) -> Option<&ChangeSeen> {
         self.changes.iter().find(|seen| seen.name == *name && seen.host == *host)
+    }
+
+    /// The releases that a host keeps.
+    pub fn earlier(&self, host: &HostName) -> Option<&EarlierSeen> {
+        self.earlier.iter().find(|seen| seen.host == *host)
     }
 
     pub fn seen(&self, name: &HostName) -> Option<&Seen> {
@@ -133,6 +145,11 @@ impl Seen {
             Colour::Blue => &self.blue,
             Colour::Green => &self.green,
         }
+    }
+
+    /// Whether what root must do goes through sudo there.
+    pub fn needs_sudo(&self, inventory: &Inventory) -> bool {
+        inventory.nginx.sudo && self.uid != 0
     }
 
     pub fn has_tool(&self, name: &str) -> bool {
@@ -197,6 +214,7 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
             .filter(|holder| !holder.trim().is_empty())
             .map(|holder| Lock { holder: holder.trim().to_owned(), age_seconds: text("lock.age").trim().parse().ok() }),
         begun: answer.all("job").filter_map(|job| host::begun(&job)).collect(),
+        rolled_back: host::rolled_back(answer.all("rolled_back")),
         dead_men: answer.all("dead_man").map(|said| said.trim().replace('\n', "; ")).collect(),
         addresses: host::addresses(&text("addresses")),
         evidence: answer.all("evidence").filter_map(|said| app::evidence(&said)).collect(),

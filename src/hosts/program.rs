@@ -63,6 +63,9 @@ pub const SHIFT: &str = include_str!("../../scripts/remote/shift.sh");
 /// Shared by those that run words of the config, or put its files.
 pub const WORDS: &str = include_str!("../../scripts/remote/words.sh");
 
+/// Shared by those that ask which release a folder holds.
+pub const REVISION: &str = include_str!("../../scripts/remote/revision.sh");
+
 /// Shared by those to which a program of ours may come: `src/carried`.
 pub const CARRY: &str = include_str!("../../scripts/remote/carry.sh");
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::facts::{direct_url, health_urls, rights_to_start, rights_to_stop};
 use super::program::{
-    Arguments, LIB, NGINX, PATIENCE, Question, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program, script,
+    Arguments, LIB, NGINX, PATIENCE, Question, REVISION, RunWords, SHORT_PATIENCE, Script, UNIT, hex_ports, program,
+    script,
 };
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Layout, ReleaseSaid, Role, Run};
@@ -12,7 +13,7 @@ use crate::nouns::names::{RemotePath, ServerAddress};
 use crate::nouns::side::{Direction, Side};
 
 const GROUND: &str = include_str!("../../scripts/remote/ground.sh");
-const FACTS: Script = script!("facts", LIB, NGINX, GROUND);
+const FACTS: Script = script!("facts", LIB, NGINX, GROUND, REVISION);
 pub const SCRIPTS: &[Script] = &[FACTS];
 
 /// What a question that reads files and asks local ports may take: an earlier run's step may be waited for.

@@ -27,13 +27,63 @@ pub struct NamedChange {
     pub undo: Vec<String>,
     /// Words that end with 0 where it is in force; empty where nothing tells.
     pub check: Vec<String>,
+    /// What `run` and `undo` come to, where their words are none of the operator's own.
+    pub called: Option<[String; 2]>,
 }
 
-/// One file that takes another's place.
+/// A file, and what takes its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutBack {
-    pub put: RemotePath,
+    pub put: Put,
     pub into: RemotePath,
+}
+
+/// What takes a file's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Put {
+    /// Another file's text; that file stays where it is.
+    File(RemotePath),
+    /// Its own text, with this value of a variable.
+    Variable { name: String, value: String },
+    /// A link that points there, where there is a link now.
+    Link(String),
+}
+
+/// As hosts are told it, and as it stands in journals: a path, `=NAME=VALUE`, `@TARGET`.
+impl From<Put> for String {
+    fn from(put: Put) -> String {
+        match put {
+            Put::File(path) => path.to_string(),
+            Put::Variable { name, value } => format!("={name}={value}"),
+            Put::Link(target) => format!("@{target}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Put {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Put, String> {
+        if let Some(target) = text.strip_prefix('@') {
+            return Ok(Put::Link(target.to_owned()));
+        }
+        match text.strip_prefix('=').map(|line| line.split_once('=')) {
+            Some(Some((name, value))) => Ok(Put::Variable { name: name.to_owned(), value: value.to_owned() }),
+            Some(None) => Err(format!("{text:?} sets no variable")),
+            None => RemotePath::new(text).map(Put::File).map_err(|err| err.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Put::File(path) => path.fmt(f),
+            Put::Variable { name, value } => write!(f, "{name}={value}"),
+            Put::Link(target) => f.write_str(target),
+        }
+    }
 }
 
 /// Where words are run, and how.
@@ -185,12 +235,15 @@ pub struct ChangeWork {
     pub check: Vec<String>,
     /// What is started again afterwards.
     pub restart: Option<Colour>,
+    /// What the words and their opposite come to, where they are none of the operator's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<[String; 2]>,
 }
 
-/// A file whose text takes another's place.
+/// What takes a file's place on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePut {
-    pub put: String,
+    pub put: Put,
     /// What is replaced, behind all links.
     pub into: String,
     pub put_sha256: String,
@@ -201,6 +254,11 @@ pub struct FilePut {
 }
 
 impl FilePut {
+    /// As it was asked for.
+    pub fn asked(&self) -> Option<PutBack> {
+        Some(PutBack { put: self.put.clone(), into: RemotePath::new(&self.into).ok()? })
+    }
+
     pub fn is_needed(&self) -> bool {
         self.into_sha256.as_ref() != Some(&self.put_sha256)
     }
@@ -214,6 +272,7 @@ impl ChangeWork {
             is_back: !self.is_back,
             words: self.opposite.clone(),
             opposite: self.words.clone(),
+            called: self.called.clone().map(|[forth, back]| [back, forth]),
             ..self.clone()
         }
     }
@@ -223,18 +282,25 @@ impl ChangeWork {
         let quoted = |words: &[String]| format!("`{}`", shell_words::join(words));
         let needed = self.files.iter().filter(|file| file.is_needed());
         let files = needed.map(|file| match (self.is_back, &file.into_sha256) {
-            (false, _) => format!("put {} in the place of {}", file.put, file.into),
+            (false, _) => match &file.put {
+                Put::File(path) => format!("put {path} in the place of {}", file.into),
+                put @ Put::Variable { .. } => format!("set {put} in {}", file.into),
+                Put::Link(target) => format!("point {} at {target}", file.into),
+            },
             (true, Some(_)) => format!("put back what {} was", file.into),
             (true, None) => format!("remove {}", file.into),
         });
-        let run = (!self.words.is_empty()).then(|| format!("run {}", quoted(&self.words)));
+        let run = (!self.words.is_empty()).then(|| match &self.called {
+            Some([called, _]) => called.clone(),
+            None => format!("run {}", quoted(&self.words)),
+        });
         // What was run last is taken back first.
         let mut parts: Vec<String> = match self.is_back {
             false => files.chain(run).collect(),
             true => run.into_iter().chain(files).collect(),
         };
         parts.extend(self.restart.map(|colour| format!("start {colour} again and prove it")));
-        if !self.check.is_empty() && !self.is_back {
+        if !self.check.is_empty() && !self.is_back && self.called.is_none() {
             parts.push(format!("then {} must say yes", quoted(&self.check)));
         }
         parts.join("; ")
@@ -250,7 +316,10 @@ impl ChangeWork {
                 (true, None) => format!("{} removed", file.into),
             })
             .collect();
-        parts.extend(self.words.first().map(|program| format!("{program} ran")));
+        parts.extend(self.words.first().map(|program| match &self.called {
+            Some([called, _]) => format!("{called}: done"),
+            None => format!("{program} ran"),
+        }));
         parts.extend(self.restart.map(|colour| format!("{colour} started again and proven")));
         if !self.check.is_empty() && !self.is_back {
             parts.push("in force".to_owned());

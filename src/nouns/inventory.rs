@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::nouns::change::{EnvVar, Hook, NamedChange};
 use crate::nouns::colour::{Colour, Each};
+use crate::nouns::earlier::Earlier;
 use crate::nouns::names::{
     ChangeName, ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination,
     UnitName,
@@ -43,6 +44,8 @@ pub struct Inventory {
     pub database: Option<Database>,
     /// What else a release changes, in the order of the config.
     pub changes: Vec<NamedChange>,
+    /// What blue could be put back to.
+    pub earlier: Option<Earlier>,
     /// What is run beside the steps, in the order of the config.
     pub hooks: Vec<Hook>,
     pub evidence: Evidence,
@@ -387,7 +390,8 @@ impl Inventory {
     }
 
     pub fn change(&self, name: &ChangeName) -> Option<&NamedChange> {
-        self.changes.iter().find(|change| change.name == *name)
+        let of_a_release = self.earlier.iter().map(|earlier| &earlier.change);
+        self.changes.iter().chain(of_a_release).find(|change| change.name == *name)
     }
 
     /// Every secret that the config or its variables named, so that it can be kept out of all text.

@@ -129,6 +129,8 @@ pub enum StageName {
     Drain,
     Stop,
     Verify,
+    /// Which release was taken out of traffic is written down on the balancers.
+    Remember,
     /// A dump is loaded aside, as soon as traffic is safe.
     Load,
     /// What was loaded takes the place of the live database.
@@ -156,7 +158,7 @@ impl StageName {
     pub fn word(self) -> StepWord {
         match self {
             StageName::Lock => StepWord::Lock,
-            StageName::Start | StageName::Verify => StepWord::Verify,
+            StageName::Start | StageName::Verify | StageName::Remember => StepWord::Verify,
             StageName::Arm => StepWord::Hold,
             StageName::Shift(_) | StageName::Switch => StepWord::Switch,
             StageName::Ready(_) | StageName::Change(_) => StepWord::Change,
@@ -179,7 +181,8 @@ impl StageName {
             | StageName::Change(_)
             | StageName::Drain
             | StageName::Stop
-            | StageName::Verify => Lane::Traffic,
+            | StageName::Verify
+            | StageName::Remember => Lane::Traffic,
         }
     }
 }
@@ -290,6 +293,11 @@ pub enum Action {
     },
     Change {
         work: ChangeWork,
+    },
+    /// Who looks at the host later finds there that these releases were rolled back, or that they are not any more.
+    Remember {
+        releases: Vec<String>,
+        is_back: bool,
     },
 }
 
@@ -660,6 +668,7 @@ impl Stage {
             StageName::Drain => format!("drain {from}"),
             StageName::Stop => format!("stop {from}"),
             StageName::Verify => format!("verify {to}"),
+            StageName::Remember => "remember the release".to_owned(),
             StageName::Load => "load the dump aside, once traffic is safe".to_owned(),
             StageName::Swap if self.steps.iter().any(|step| matches!(step.action, Action::Merge { .. })) => {
                 "put rows of the copy into the live tables".to_owned()
@@ -703,7 +712,8 @@ impl Step {
             | Action::Merge { .. }
             | Action::TakeBack { .. }
             | Action::TakeRowsBack { .. }
-            | Action::Change { .. } => true,
+            | Action::Change { .. }
+            | Action::Remember { .. } => true,
             Action::Drain | Action::Leave { .. } | Action::Verify { .. } => false,
         }
     }
@@ -759,7 +769,8 @@ impl Undo {
                 | Action::Swap
                 | Action::Merge { .. }
                 | Action::TakeBack { .. }
-                | Action::TakeRowsBack { .. } => "taken back".to_owned(),
+                | Action::TakeRowsBack { .. }
+                | Action::Remember { .. } => "taken back".to_owned(),
             },
             Undo::AllBack(_) => format!("all traffic goes back to {} at once", direction.colour(Side::From)),
             Undo::Released => "released at the end, and when this program dies".to_owned(),

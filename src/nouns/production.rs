@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::change::is_here;
 use super::colour::Colour;
+use super::earlier;
 use super::names::{ChangeName, HostName, listed};
 use super::record::{
     AppState, Balancer, Begun, ChangeState, DatabaseNow, DatabaseState, Entry, MeantChange, Status, StepWord, Swap,
@@ -27,7 +28,7 @@ pub struct Production {
     /// What became of changes, where one was begun.
     changes: BTreeMap<(ChangeName, HostName), ChangeState>,
     /// What each was before the step that was begun last.
-    changes_before: BTreeMap<(ChangeName, HostName), Option<ChangeState>>,
+    changes_before: BTreeMap<(ChangeName, HostName), BeforeChange>,
     safe: Option<Safe>,
     /// Whoever puts all traffic back by himself, and after how many seconds without a word.
     dead_men: BTreeMap<HostName, u64>,
@@ -92,6 +93,13 @@ impl<'e> FromIterator<&'e Entry> for Production {
     }
 }
 
+/// What a change and whom it starts again were before its step.
+#[derive(Debug, Clone, Copy, Default)]
+struct BeforeChange {
+    state: Option<ChangeState>,
+    app: Option<(Colour, Option<AppState>)>,
+}
+
 impl Production {
     /// Takes the next entry.
     pub fn take(&mut self, entry: &Entry) {
@@ -102,18 +110,25 @@ impl Production {
                 (now.is_balancer, now.found) = (true, *traffic);
             }
             What::Intent { step, host, colour, of, .. } => {
+                let app = colour.map(|colour| (colour, self.app(host, colour)));
                 self.intend(*step, host, *colour);
                 if let (StepWord::Change, Some(Ok(name))) = (step, of.clone().map(ChangeName::new)) {
                     let key = (name, host.clone());
-                    let before = self.changes.insert(key.clone(), ChangeState::Unknown);
-                    self.changes_before.insert(key, before);
+                    let state = self.changes.insert(key.clone(), ChangeState::Unknown);
+                    self.changes_before.insert(key, BeforeChange { state, app });
                 }
             }
             What::Change { host, name, state } => {
                 let key = (name.clone(), host.clone());
                 // A step of which nothing came leaves what an earlier one made.
-                let before = self.changes_before.get(&key).copied().flatten();
-                let state = before.filter(|_| *state == ChangeState::AsItWas).unwrap_or(*state);
+                let before = self.changes_before.get(&key).copied().unwrap_or_default();
+                // Whom it would have started again it has not touched, where nothing came of it.
+                if let (ChangeState::AsItWas | ChangeState::TakenBack, Some((colour, app))) = (state, before.app)
+                    && self.app(host, colour) == Some(AppState::Unknown)
+                {
+                    *self.host_mut(host).app_mut(colour) = app;
+                }
+                let state = before.state.filter(|_| *state == ChangeState::AsItWas).unwrap_or(*state);
                 self.changes.insert(key, state);
             }
             What::Outcome { step, host, of, status, detail, .. } => {
@@ -681,7 +696,10 @@ impl Production {
             let flags = begun.and_then(|begun| begun.restore_flags.as_deref()).unwrap_or("--restore-db");
             let restore = if is_restored { String::new() } else { format!(" {flags}") };
             let gradual = begun.and_then(|begun| begun.gradual.as_ref());
-            let names = begun.map(Begun::change_names).unwrap_or_default();
+            let mut names = begun.map(Begun::change_names).unwrap_or_default();
+            names.retain(|name| *name != earlier::CHANGE);
+            let to = begun.and_then(|begun| begun.to_release.as_deref());
+            let to = to.map(|release| format!(" --to {}", shell_words::quote(release))).unwrap_or_default();
             if begun.is_some_and(Begun::is_partial) {
                 return format!("{program} partial {} --reason {reason}", names.join(" "));
             }
@@ -690,7 +708,7 @@ impl Production {
                 Some(incident) => format!("{program} undo {incident}"),
                 None => match gradual {
                     Some(repeat) => format!("{program} {} --reason {reason}", repeat.command),
-                    None => format!("{program} --reason {reason}{only}{restore}{with}"),
+                    None => format!("{program} --reason {reason}{only}{restore}{to}{with}"),
                 },
             }
         };

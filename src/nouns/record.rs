@@ -205,6 +205,9 @@ pub struct Begun {
     /// The changes that were asked for, or are taken back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<MeantChange>,
+    /// The release that blue was to be put to first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_release: Option<String>,
     /// What both sides ran when it began: `green 1.4.0 → blue 1.3.2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub releases: Option<String>,

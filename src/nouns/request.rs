@@ -36,6 +36,8 @@ pub struct Request {
     pub bake: Option<Duration>,
     /// What else of the release goes back, by the names of the config.
     pub changes: Vec<ChangeName>,
+    /// The release that blue is put to first, as it was typed.
+    pub to_release: Option<String>,
     /// Whether that is all: traffic stays.
     pub is_partial: bool,
     /// Whether the database is restored too, and from what.

@@ -37,7 +37,15 @@ pub fn standing(inventory: &Inventory, change: &NamedChange, env: &[(String, Str
     arguments.set("service", &inventory.service);
     arguments.set("name", &change.name);
     for file in &change.files {
-        arguments.set("file", format!("{}{UNIT}{}", file.put, file.into));
+        arguments.set("file", format!("{}{UNIT}{}", String::from(file.put.clone()), file.into));
+    }
+    for words in [&change.run, &change.undo] {
+        if let [sudo, never_ask, command @ ..] = words.as_slice()
+            && sudo == "sudo"
+            && never_ask == "-n"
+        {
+            arguments.set("right", command.join(UNIT));
+        }
     }
     if !change.check.is_empty() {
         arguments.set("asks", "yes");
@@ -80,7 +88,8 @@ pub fn work(inventory: &Inventory, tenure: &Tenure, work: &WorkOnHost<'_>) -> Ch
     }
     for file in work.files {
         let before = file.into_sha256.as_deref().unwrap_or("-");
-        let words = [&file.put, &file.into, &file.put_sha256, before];
+        let put = String::from(file.put.clone());
+        let words = [&put, &file.into, &file.put_sha256, before];
         arguments.set("file", words.join(UNIT));
     }
     set_words(&mut arguments, work.words, work.manner, work.env);
@@ -258,15 +267,20 @@ impl<F: Ask> Making<'_, '_, F> {
         let status = match is_here(self.host) {
             true => check_here(self.run.inventory, self.change, &self.env).await?,
             false => {
-                let answer = self.run.fleet.ask(self.host, &self.standing()).await;
+                let asked = NamedChange { files: Vec::new(), ..self.asked() };
+                let question = standing(self.run.inventory, &asked, &self.env);
+                let answer = self.run.fleet.ask(self.host, &question).await;
                 check_status(answer.map_err(|failure| failure.to_string())?.status_of("check"), self.change)?
             }
         };
         Ok(status == 0)
     }
 
-    fn standing(&self) -> Question {
-        standing(self.run.inventory, self.change, &self.env)
+    /// With the files of this work: those of a release are not in the config.
+    fn asked(&self) -> NamedChange {
+        let files = self.work.files.iter().filter_map(FilePut::asked).collect();
+        let (check, run) = (self.work.check.clone(), Vec::new());
+        NamedChange { files, check, run, undo: Vec::new(), ..self.change.clone() }
     }
 
     /// What its words printed.
@@ -337,8 +351,9 @@ impl<F: Ask> Making<'_, '_, F> {
     /// The host knows nothing of the step: what its files say tells whether it came to its end, as far as they can.
     async fn read_again(&self) -> Result<(), NotDone> {
         let work = self.work;
-        let answer = self.run.fleet.ask(self.host, &self.standing()).await;
-        let seen = ChangeSeen::read(self.host, self.change, answer, self.run.redactor);
+        let asked = self.asked();
+        let answer = self.run.fleet.ask(self.host, &standing(self.run.inventory, &asked, &self.env)).await;
+        let seen = ChangeSeen::read(self.host, &asked, answer, self.run.redactor);
         let unknown = |why: &str| Err(NotDone::unknown(format!("read again: {why}")));
         let not_begun = || Err(NotDone::failed("read again: it did not begin there", ChangeState::AsItWas));
         if let Some(why) = &seen.unknown {

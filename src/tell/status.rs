@@ -56,6 +56,7 @@ fn lines(inventory: &Inventory, host: &Host, seen: &Seen, serving: String) -> Ve
             .map_or("NOT RUNNING".to_owned(), |pid| format!("master {pid}, {}", plural(nginx.workers, "worker")));
         lines.push(("nginx", master));
     }
+    lines.extend(seen.rolled_back.iter().take(3).map(|seen| ("release", seen.to_string())));
     if host.is(Role::App) {
         lines.push(("blue", app(&seen.blue)));
         lines.push(("green", app(&seen.green)));
@@ -118,6 +119,7 @@ pub fn json(inventory: &Inventory, facts: &Facts, last_incident: Option<&Path>) 
                 "weights": nginx.map(|nginx| weights(inventory, nginx)),
                 "probe_answered_by": nginx.and_then(|nginx| nginx.probe_answered_by),
                 "blue": app(Colour::Blue), "green": app(Colour::Green),
+                "rolled_back": seen.map(|seen| &seen.rolled_back),
                 "begun": seen.map(|seen| seen.begun.iter().map(ToString::to_string).collect::<Vec<_>>()),
                 "lock": seen.and_then(|seen| seen.lock.as_ref()), "last_incident": last,
             })

@@ -366,14 +366,14 @@ pub fn green_answers_as_ever(lab: &Lab, host: &str) {
 /// Where the locks of `deploy` are on a host: the newest, or what is no path.
 pub const LOCK: &str = "$(ls -d /run/rollback-prod/deploy/listings.*.lock 2>/dev/null | tail -n 1)";
 
-/// Files, locks, steps and processes of ours on a host. Empty is what every run must leave: of a lock its number stays.
+/// Files, locks, steps and processes of ours on a host. Empty is what every run must leave: of a lock its number stays, and what was rolled back.
 /// What ends by itself when the line is gone gets a moment for it.
 pub fn leftovers(lab: &Lab, host: &str) -> String {
     let look = || {
         lab.sh(
             host,
             "for place in /run/rollback-prod/* /run/lock /dev/shm /tmp /var/tmp; do
-               find $place -mindepth 1 -path '*rollback-prod*' ! -name '*.number' ! -name 'rollback-prod-[0-9]*' 2>/dev/null
+               find $place -mindepth 1 -path '*rollback-prod*' ! -name '*.number' ! -name '*.rolled-back' ! -name 'rollback-prod-[0-9]*' 2>/dev/null
              done
              find /etc /opt /mnt /media /srv /home -name '*rollback-prod*' 2>/dev/null
              find /mnt -mindepth 1

@@ -9,7 +9,7 @@ use crate::config::check::any_of;
 use crate::config::env_file::{is_variable_name, variable_of};
 use crate::config::file::{self, OneOrMore};
 use crate::config::variables::look_up;
-use crate::nouns::change::{ChangePlace, EnvVar, HERE, Hook, HookAt, HookPhase, Manner, NamedChange, PutBack};
+use crate::nouns::change::{ChangePlace, EnvVar, HERE, Hook, HookAt, HookPhase, Manner, NamedChange, Put, PutBack};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Role};
 use crate::nouns::names::{ChangeName, HostName, RemotePath};
@@ -71,7 +71,7 @@ impl Meaning<'_, '_, '_> {
         }
         let mut seen = BTreeSet::new();
         for (n, file) in files.iter().flatten().enumerate() {
-            if !seen.insert(file.into.as_str()) || file.put == file.into {
+            if !seen.insert(file.into.as_str()) || file.put == Put::File(file.into.clone()) {
                 self.wrong(
                     &at(&format!("files.{n}.in")),
                     format!("{} would be what is put, too, or is put twice", file.into),
@@ -87,14 +87,15 @@ impl Meaning<'_, '_, '_> {
             run: run?,
             undo: undo?,
             check: check?,
+            called: None,
         })
     }
 
-    fn put_back(&mut self, path: &str, table: &file::PutTable) -> Option<PutBack> {
+    pub(super) fn put_back(&mut self, path: &str, table: &file::PutTable) -> Option<PutBack> {
         let mut read =
             |key: &str, word: &Option<String>| self.word(&format!("{path}.{key}"), word.as_ref()?, RemotePath::new);
         let (put, into) = (read("put", &table.put), read("in", &table.into));
-        Some(PutBack { put: put?, into: into? })
+        Some(PutBack { put: Put::File(put?), into: into? })
     }
 
     pub(super) fn hooks(&mut self, written: &[file::HookTable], hosts: &[Host]) -> Option<Vec<Hook>> {

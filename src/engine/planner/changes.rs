@@ -13,6 +13,15 @@ use crate::nouns::record::MeantChange;
 use crate::nouns::request::MadeChange;
 use crate::nouns::side::Side;
 
+/// How a change comes into force on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// By a step of its own, or it was refused.
+    ByAStep,
+    /// The start that is planned anyway is all that it needs.
+    WithTheStart,
+}
+
 impl<'a> Planner<'a> {
     /// Whether changes are all that this run is about.
     pub(super) fn is_of_changes_alone(&self) -> bool {
@@ -31,7 +40,9 @@ impl<'a> Planner<'a> {
             None => {
                 let names = self.request.changes.iter();
                 let changes: Vec<&NamedChange> = names.filter_map(|name| self.inventory.change(name)).collect();
-                (0..).zip(changes).map(|(number, change)| self.made(number, change, stages)).collect()
+                let release = self.earlier_release(stages);
+                let made = (1..).zip(changes).map(|(number, change)| self.made(number, change, stages));
+                release.into_iter().chain(made).collect()
             }
         }
     }
@@ -76,7 +87,6 @@ impl<'a> Planner<'a> {
         if hosts.is_empty() {
             self.refuse(None, format!("change {name}: none of its hosts is among those of --hosts"), None);
         }
-        let starts = stages.hosts(StageName::Start);
         let mut in_force = Vec::new();
         for host in &hosts {
             let Some(seen) = self.facts.change(name, host) else {
@@ -88,36 +98,52 @@ impl<'a> Planner<'a> {
             if seen.is_in_force(change) {
                 self.notes.push(format!("{host}: change {name} is in force already"));
                 in_force.push(host.clone());
-                continue;
+            } else if self.made_on(host, number, change, seen, stages) == Made::WithTheStart {
+                self.notes.push(format!("{host}: change {name} comes into force with the start"));
+                in_force.push(host.clone());
             }
-            let Some(mut work) = self.work(change, host, seen) else { continue };
-            // The start that comes behind it has what its files say, and is proven; before it nothing could say that it is in force.
-            let is_started_anyway =
-                starts.contains(host) && (change.restart.is_none() || change.restart == Some(self.colour(Side::To)));
-            if is_started_anyway && (change.restart.is_some() || !change.files.is_empty()) {
-                (work.restart, work.check) = (None, Vec::new());
-                if work.words.is_empty() && !work.files.iter().any(FilePut::is_needed) {
-                    self.notes.push(format!("{host}: change {name} comes into force with the start"));
-                    in_force.push(host.clone());
-                    continue;
-                }
-            }
-            self.refuse_one_at_work(host, name);
-            if !self.is_check
-                && let Some((other, file)) = replaced_twice(&work, host, stages)
-            {
-                let why = format!(
-                    "change {name} replaces {file}, which change {other} replaces, too: one run makes one of them"
-                );
-                self.refuse(self.inventory.host(host), why, None);
-                continue;
-            }
-            let is_needed_first = self.moves_traffic()
-                && (change.restart == Some(self.colour(Side::To)) || !change.files.is_empty() && starts.contains(host));
-            let stage = if is_needed_first { StageName::Ready(number) } else { StageName::Change(number) };
-            stages.extend([(stage, self.step_of(host, work))]);
         }
         MeantChange { name: name.clone(), hosts, in_force }
+    }
+
+    /// Plans a change on one of its hosts, or refuses it there.
+    pub(super) fn made_on(
+        &mut self,
+        host: &HostName,
+        number: u16,
+        change: &NamedChange,
+        seen: &ChangeSeen,
+        stages: &mut Stages,
+    ) -> Made {
+        let name = &change.name;
+        let Some(mut work) = self.work(change, host, seen) else { return Made::ByAStep };
+        // The start that comes behind it has what its files say, and is proven; before it nothing could say that it is in force.
+        // Compose starts a container that is there as it was made.
+        let to = self.colour(Side::To);
+        let is_started =
+            stages.hosts(StageName::Start).contains(host) && !matches!(self.inventory.app(to).run, Run::Compose { .. });
+        let is_started_anyway = is_started && (change.restart.is_none() || change.restart == Some(to));
+        if is_started_anyway && (change.restart.is_some() || !change.files.is_empty()) {
+            (work.restart, work.check) = (None, Vec::new());
+            if work.words.is_empty() && !work.files.iter().any(FilePut::is_needed) {
+                return Made::WithTheStart;
+            }
+        }
+        self.refuse_one_at_work(host, name);
+        if !self.is_check
+            && let Some((other, file)) = replaced_twice(&work, host, stages)
+        {
+            let why =
+                format!("change {name} replaces {file}, which change {other} replaces, too: one run makes one of them");
+            self.refuse(self.inventory.host(host), why, None);
+            return Made::ByAStep;
+        }
+        let is_needed_first = self.moves_traffic()
+            && (change.restart == Some(to)
+                || !change.files.is_empty() && stages.hosts(StageName::Start).contains(host));
+        let stage = if is_needed_first { StageName::Ready(number) } else { StageName::Change(number) };
+        stages.extend([(stage, self.step_of(host, work))]);
+        Made::ByAStep
     }
 
     fn step_of(&self, host: &HostName, work: ChangeWork) -> Step {
@@ -148,7 +174,8 @@ impl<'a> Planner<'a> {
             return None;
         }
         let known = self.facts.seen(name);
-        let missing: Vec<&str> = seen.files.iter().flat_map(|file| &file.missing).map(String::as_str).collect();
+        let missing = seen.files.iter().flat_map(|file| &file.missing).chain(&seen.missing);
+        let missing: Vec<&str> = missing.map(String::as_str).collect();
         if let (false, Some(known)) = (missing.is_empty(), known) {
             let each: BTreeSet<&str> = missing.iter().copied().collect();
             let hint = sudoers_hint(known, each.into_iter());
@@ -171,6 +198,7 @@ impl<'a> Planner<'a> {
             opposite: change.undo.clone(),
             check: change.check.clone(),
             restart,
+            called: change.called.clone(),
         })
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::NotKnown;
 use crate::hosts::answer::{Answer, Failure};
-use crate::nouns::change::{FilePut, NamedChange, here};
+use crate::nouns::change::{FilePut, NamedChange, Put, PutBack, here};
 use crate::nouns::digest::sha256;
 use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::octets;
@@ -18,6 +18,8 @@ pub struct ChangeSeen {
     pub name: ChangeName,
     /// In the order of the config.
     pub files: Vec<FileSeen>,
+    /// What sudo does not allow of its words.
+    pub missing: Vec<String>,
     /// What its check ended with, or why it could not be asked; `None` where it has none.
     pub check: Option<Result<i32, String>>,
     /// The step of an earlier run that is still at work on it there.
@@ -58,7 +60,7 @@ impl ChangeSeen {
     /// One of which nothing is known yet.
     fn of(host: HostName, change: &NamedChange) -> ChangeSeen {
         let name = change.name.clone();
-        ChangeSeen { host, name, files: Vec::new(), check: None, at_work: None, unknown: None }
+        ChangeSeen { host, name, files: Vec::new(), missing: Vec::new(), check: None, at_work: None, unknown: None }
     }
 
     pub fn here(change: &NamedChange, check: Option<Result<i32, String>>) -> ChangeSeen {
@@ -85,12 +87,15 @@ impl ChangeSeen {
                     .zip(told)
                     .map(|(file, ((lines, put), into))| {
                         let lines = String::from_utf8_lossy(lines).into_owned();
-                        read_file(file.put.as_str(), file.into.as_str(), &lines, (put, into), redactor)
+                        read_file(file, &lines, (put, into), redactor)
                     })
                     .collect();
                 if seen.files.len() != change.files.len() {
                     seen.unknown = Some(NotKnown { why: "it tells nothing of its files".to_owned(), hint: None });
                 }
+                let missing = answer.text("missing").unwrap_or_default();
+                seen.missing =
+                    missing.lines().filter_map(|line| line.strip_prefix("missing ")).map(str::to_owned).collect();
                 seen.at_work =
                     answer.text("at_work").map(|step| step.trim().to_owned()).filter(|step| !step.is_empty());
                 seen.check = (!change.check.is_empty()).then(|| check_status(answer.status_of("check"), change));
@@ -110,11 +115,13 @@ impl ChangeSeen {
     pub fn is_in_force(&self, change: &NamedChange) -> bool {
         match &self.check {
             Some(check) => *check == Ok(0),
-            None => {
-                let are_alike = self.files.iter().all(|file| file.work.as_ref().is_ok_and(|work| !work.is_needed()));
-                !self.files.is_empty() && are_alike && change.run.is_empty() && change.restart.is_none()
-            }
+            None => !self.files.is_empty() && self.are_alike() && change.run.is_empty() && change.restart.is_none(),
         }
+    }
+
+    /// Whether all its files say already what they should.
+    pub fn are_alike(&self) -> bool {
+        self.files.iter().all(|file| file.work.as_ref().is_ok_and(|work| !work.is_needed()))
     }
 }
 
@@ -159,7 +166,8 @@ fn masked_line(line: &str) -> String {
 
 type Texts<'t> = (Option<&'t Vec<u8>>, Option<&'t Vec<u8>>);
 
-fn read_file(put: &str, into: &str, lines: &str, (new, old): Texts<'_>, redactor: &Redactor) -> FileSeen {
+fn read_file(asked: &PutBack, lines: &str, (new, old): Texts<'_>, redactor: &Redactor) -> FileSeen {
+    let PutBack { put, into } = asked;
     let line = |key: &str| {
         let found = lines.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         found.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned)
@@ -184,12 +192,15 @@ fn read_file(put: &str, into: &str, lines: &str, (new, old): Texts<'_>, redactor
         (Some(why), _, _, _) => Err(format!("{into}: {why}")),
         (None, Some(live), Some(put_sum), Some(into_sum)) if put_sum != "-" => Ok(FilePut {
             diff: diff(&live),
-            put: put.to_owned(),
+            put: put.clone(),
             into: live,
             put_sha256: put_sum,
             into_sha256: (into_sum != "-").then_some(into_sum),
         }),
-        (None, _, Some(put_sum), _) if put_sum == "-" => Err(format!("there is no {put}")),
+        (None, _, Some(put_sum), _) if put_sum == "-" => Err(match put {
+            Put::File(path) => format!("there is no {path}"),
+            Put::Variable { .. } | Put::Link(_) => format!("there is no {into}"),
+        }),
         (None, _, None, _) => Err(format!("{put} cannot be read, or is no file")),
         (None, _, Some(_), _) => Err(format!("{into} cannot be read, or is no file")),
     };

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use chrono::DateTime;
+use chrono::Utc;
 use serde::Serialize;
 
 use super::{Asked, NotKnown};
+use crate::hosts::program::UNIT;
 use crate::nouns::inventory::{App, Host, Run};
+use crate::nouns::redact::printable;
 
 /// A step that an earlier run began on a host, and whose end it did not live to see.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -137,6 +141,42 @@ pub fn program_behind(section: &str) -> Option<&'static str> {
         "nginx.container" | "blue.container" | "green.container" => Some("the container's engine"),
         _ => None,
     }
+}
+
+/// A release that a run took out of traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RolledBack {
+    pub release: String,
+    pub at: DateTime<Utc>,
+    pub incident: String,
+}
+
+impl fmt::Display for RolledBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was rolled back on {} ({})", self.release, self.at.format("%Y-%m-%d %H:%M UTC"), self.incident)
+    }
+}
+
+/// Lines of `SECONDS RUN +/- RELEASE`, of several places: of each release the latest counts.
+pub(super) fn rolled_back(told: impl Iterator<Item = String>) -> Vec<RolledBack> {
+    let mut latest: BTreeMap<String, (bool, RolledBack)> = BTreeMap::new();
+    for line in told.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()) {
+        let mut words = line.split(UNIT);
+        let (Some(when), Some(run), Some(sign), Some(release)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let when = when.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let Some(at) = when.filter(|_| matches!(sign, "+" | "-")) else { continue };
+        let seen = RolledBack { release: printable(release), at, incident: printable(run) };
+        if latest.get(&seen.release).is_none_or(|(_, known)| known.at <= seen.at) {
+            latest.insert(seen.release.clone(), (sign == "+", seen));
+        }
+    }
+    let mut found: Vec<RolledBack> = latest.into_values().filter(|(is_out, _)| *is_out).map(|(_, seen)| seen).collect();
+    found.sort_by_key(|seen| std::cmp::Reverse(seen.at));
+    found
 }
 
 #[cfg(test)]
