@@ -26,6 +26,7 @@ use crate::incident::journal::Journal;
 use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Database, Inventory};
+use crate::nouns::migration::DownWish;
 use crate::nouns::names::{IncidentId, RemotePath};
 use crate::nouns::plan::{Plan, RestoreWish, TablesWish, TakesOver};
 use crate::nouns::production::Verdict;
@@ -174,6 +175,10 @@ impl Session<'_> {
             let redactor = self.redactor();
             let asked = (earlier, wanted.as_str());
             facts.changes.extend(earlier::standing(fleet, self.inventory(), &facts, asked, &about, &redactor).await);
+        }
+        if let (Some(wish), Some(database)) = (&self.request.migrate_down, &self.inventory().database) {
+            let work = self.work(database, fleet, journal);
+            facts.migrations = Some(work.migrations_seen(wish.to.is_none()).await);
         }
         if !self.inventory().hooks.is_empty() {
             facts.hooks = hook::look(fleet, self.inventory(), &facts).await;
@@ -339,9 +344,21 @@ fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: 
         to_release: flags.to.clone(),
         is_partial: false,
         restore,
+        migrate_down: down_wish(flags, inventory)?,
         undo: None,
         gradual: None,
     })
+}
+
+fn down_wish(flags: &RollbackFlags, inventory: &Inventory) -> Result<Option<DownWish>, String> {
+    let Some(to) = &flags.migrate_down else { return Ok(None) };
+    if inventory.migrations.is_none() {
+        return Err("--migrate-down: the config does not say how migrations go down ([migrations] down)".to_owned());
+    }
+    if flags.keep_green {
+        return Err("--migrate-down: green must be stopped for that, and --keep-green leaves it running".to_owned());
+    }
+    Ok(Some(DownWish { to: Some(to.trim().to_owned()).filter(|to| !to.is_empty()) }))
 }
 
 fn restore_wish(flag: &str, flags: &RollbackFlags, database: &Database) -> Result<RestoreWish, String> {

@@ -57,6 +57,10 @@ pub struct RollbackFlags {
     /// What else of the release goes back with it, by the names of the config's changes
     #[arg(long, value_name = "CHANGE,…", value_delimiter = ',')]
     pub with: Vec<String>,
+    /// Once traffic is safe and green is stopped, take migrations back to this one, or to where the dump is (asks for
+    /// DOWNGRADE)
+    #[arg(long, value_name = "REVISION", num_args = 0..=1, default_missing_value = "", conflicts_with = "restore")]
+    pub migrate_down: Option<String>,
     /// The dump to restore instead of the one that would be chosen
     #[arg(long, value_name = "FILE", requires = "restore")]
     pub backup: Option<String>,
@@ -249,6 +253,7 @@ impl RollbackFlags {
             || self.restore_db
             || !self.restore_tables.is_empty()
             || self.to.is_some()
+            || self.migrate_down.is_some()
             || !self.with.is_empty()
             || self.backup.is_some()
             || self.dry_run

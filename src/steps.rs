@@ -15,6 +15,7 @@
 //! | verify | [`verify`] | `health.sh`, `access.sh` |
 //! | hold | [`measure`], [`prometheus`] | `count.sh`, `config.sh`, `complaints.sh` |
 //! | change, hook | [`change`], [`hook`], [`here`], [`earlier`] | `change.sh`, `standing.sh`, `earlier.sh` |
+//! | downgrade | [`downgrade`], [`change`] | `keep.sh`, `change.sh` |
 //! | remember | [`remember`] | `remember.sh` |
 //! | load, swap, take back | [`restore`] | those of [`programs`] |
 
@@ -23,6 +24,7 @@ pub mod again;
 pub mod arm;
 pub mod change;
 pub mod context;
+pub mod downgrade;
 pub mod drain;
 pub mod earlier;
 pub mod here;

@@ -332,7 +332,7 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
         "",
         "timeout = \"5s\"",
         &[
-            "rollback.toml:14:1: unknown key \"timeout\": it belongs to [blue.earlier], [green.earlier], [drain], [verify], [change.NAME], [[hook]], [evidence] or [notify]",
+            "rollback.toml:14:1: unknown key \"timeout\": it belongs to [blue.earlier], [green.earlier], [drain], [verify], [change.NAME], [migrations], [[hook]], [evidence] or [notify]",
         ],
     ),
     (
@@ -882,6 +882,27 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
         &[
             "rollback.toml:16:1: change.blue-release: this name is that of the change by which [blue] earlier puts blue back",
         ],
+    ),
+    // Migrations without a database, without a command, and with the name of a change.
+    (
+        "",
+        "[migrations]\ndown = [\"true\"]",
+        &["rollback.toml:14:1: migrations: they are of a database, and there is no [database]"],
+    ),
+    (
+        "",
+        "[database]\nname = \"listings\"\n[migrations]\non = \"nowhere\"\ndown = [\"true\"]",
+        &["rollback.toml:17:6: migrations.on: \"nowhere\" is neither a role nor a host: \"here\", a role, or of web1"],
+    ),
+    (
+        "",
+        "[database]\nname = \"listings\"\n[migrations]\ndown = []",
+        &["rollback.toml:17:8: migrations.down: names no command"],
+    ),
+    (
+        "",
+        "[database]\nname = \"listings\"\n[migrations]\ndown = [\"true\"]\n[change.migrations]\non = \"here\"\nrun = [\"true\"]",
+        &["rollback.toml:18:1: change.migrations: this name is that of the change by which [migrations] goes down"],
     ),
 ];
 

@@ -491,6 +491,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         bake: Bake { lasts: Duration::from_secs(1), judging: judging(), is_always: false },
         database: None,
         earlier: None,
+        migrations: None,
         changes: Vec::new(),
         hooks: Vec::new(),
         evidence: Evidence {

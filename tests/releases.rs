@@ -227,7 +227,7 @@ fn blue_is_put_to_the_release_before_when_it_is_what_green_runs() {
     lab.sh("web2", "echo bad >/opt/listings/release/blue.old");
     // It does not come up there: both are what they were, and green serves on.
     let scene = rollback(&lab, &["--to", "earlier"]);
-    says(&scene, 3, "on green; blue running again; green untouched; change blue-release taken back");
+    says(&scene, 3, "on green; blue running again; green untouched; earlier release of blue taken back");
     for host in hosts {
         site::until("blue is what it was", || runs(&lab, host) == "1.4.0");
         serves(&lab, host, "green", &scene);
@@ -336,7 +336,7 @@ fn blue_is_put_to_another_version_of_its_package() {
     says(&scene, 0, "no repository has 1.4.0-1 any more, so `undo` cannot put blue back to it");
     lab.sh("web1", "rm /srv/repo/listings-blue_1.3.2.deb");
     let scene = rollback(&lab, &["--to", "1.3.2"]);
-    scene.exits(3).says("on green; green untouched; change blue-release taken back");
+    scene.exits(3).says("on green; green untouched; earlier release of blue taken back");
     assert_eq!(runs(&lab, "web1"), "1.4.0-1");
     assert_eq!(read(&lab, "web1", FILE), before);
 }

@@ -44,6 +44,7 @@ impl Told {
         let hosts: Vec<HostName> = hosts.iter().map(|name| host(name)).collect();
         let begun = Begun {
             changes: Vec::new(),
+            down_flag: None,
             to_release: None,
             restore_flags: None,
             id: "rollback-20261120-211503".into(),
@@ -135,6 +136,7 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         })
         .collect();
     Plan {
+        down: None,
         changes: Vec::new(),
         hooks: Vec::new(),
         id: IncidentId::new("rollback-20261120-211503").expect("an incident"),

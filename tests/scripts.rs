@@ -382,8 +382,9 @@ fn some_change() -> NamedChange {
         files: vec![PutBack { put: Put::File(remote("/a")), into: remote("/b") }],
         restart: None,
         called: None,
+        as_root: true,
         run: words(&["true", "it's"]),
-        undo: words(&["sudo", "-n", "true"]),
+        undo: words(&["false"]),
         check: words(&["true"]),
     }
 }
@@ -488,6 +489,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
             diff: String::new(),
         }],
         words: &named.run,
+        as_root: true,
         manner: &named.manner,
         env: &env,
     };
@@ -532,6 +534,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         wish: Some(&wish),
     };
     apply(programs::merge(inventory, database, "direct", &rows));
+    apply(programs::keep(inventory, database, "direct", &run, Some(&tenure)));
     apply(programs::drop_schema(inventory, database, Some(&tenure), "rollback_prod_from_x"));
     programs
 }

@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "secret",
             "change",
             "earlier",
+            "migration",
             "inventory",
             "record",
             "production",
@@ -71,6 +72,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "remember",
             "restore",
             "merge",
+            "downgrade",
         ],
     ),
     ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "changes", "gradual", "watch"]),
@@ -457,9 +459,21 @@ fn every_script_on_disk_is_sent_and_explains_itself() {
         let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
         let text = read(&path);
         assert!(text.starts_with("# "), "{} does not say what it is for", path.display());
-        let shared =
-            ["lib", "nginx", "lock", "shift", "ground", "candidate", "psql", "carry", "words", "dump", "structure"]
-                .contains(&name.as_str());
+        let shared = [
+            "lib",
+            "nginx",
+            "lock",
+            "shift",
+            "ground",
+            "candidate",
+            "psql",
+            "carry",
+            "words",
+            "dump",
+            "structure",
+            "revision",
+        ]
+        .contains(&name.as_str());
         assert!(shared || sent.contains(name.as_str()), "{} is sent by nobody", path.display());
         if !shared {
             assert!(text.contains("\n# Takes: "), "{} does not say what it takes", path.display());

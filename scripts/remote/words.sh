@@ -1,6 +1,6 @@
 # Words of a change or a hook, and the files that a change puts in the place of others; sent behind lib.sh.
-# Takes: word... env... file... cwd=- seconds=60
-# Words are run as the account that we are, never by a shell. An env is NAME=VALUE, and gets to them by their environment
+# Takes: word... env... file... cwd=- seconds=60 root=no
+# Words are run as the account that we are, or as root where root=yes, never by a shell. An env is NAME=VALUE, and gets to them by their environment
 # alone: whoever looks at the host's processes or disks finds none of it. A file is PUT and INTO, or PUT, what is behind INTO,
 # and the digests of both; with unit separators between, and `-` where there was none. PUT is a path, `=NAME=VALUE` for what INTO
 # says with that value of a variable, or `@TARGET` for a link; the digest of a link is that of where it points.
@@ -24,6 +24,10 @@ told() {
     with_env each export_it
     # A shell of our own leads them: of what became root nobody but root could say whether it still runs.
     # shellcheck disable=SC2016,SC2093 # that shell's own words
+    if [ "$root" = yes ] && [ "$sudo" = yes ] && [ "$rp_uid" != 0 ]; then
+      with_word in_session sh -c 'sudo -n "$@"; exit "$?"' sh
+    fi
+    # shellcheck disable=SC2016,SC2093
     with_word in_session sh -c '"$@"; exit "$?"' sh
     exit 125
   ) </dev/null >"$rp_pipe" 2>&1 3<&- &

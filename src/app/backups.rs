@@ -189,6 +189,7 @@ impl Session<'_> {
             is_gradual: false,
             balancers: Vec::new(),
             changes: Vec::new(),
+            down: None,
             hooks: Vec::new(),
             stages: vec![Stage { name: StageName::Load, gate: Gate::Open, steps }],
             notes: Vec::new(),
@@ -349,7 +350,7 @@ impl Session<'_> {
         }
     }
 
-    fn work<'w, F>(&'w self, database: &'w Database, fleet: &'w F, journal: &'w Journal<'_>) -> Work<'w, F> {
+    pub(super) fn work<'w, F>(&'w self, database: &'w Database, fleet: &'w F, journal: &'w Journal<'_>) -> Work<'w, F> {
         Work {
             inventory: self.inventory(),
             database,

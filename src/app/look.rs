@@ -60,7 +60,8 @@ impl Session<'_> {
                 }
                 let to = self.request.to_release.iter().map(|release| format!(" --to {}", shell_words::quote(release)));
                 let with = (!names.is_empty()).then(|| format!(" --with {}", names.join(",")));
-                format!("--reason '…'{}", to.chain(with).collect::<String>())
+                let down = self.request.migrate_down.iter().map(|wish| format!(" {}", wish.flag()));
+                format!("--reason '…'{}", to.chain(with).chain(down).collect::<String>())
             }
         }
     }

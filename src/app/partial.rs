@@ -21,6 +21,7 @@ pub(super) fn request(request: Request, inventory: &Inventory, command: &Option<
         bake: None,
         changes: named("partial", changes, inventory)?,
         to_release: None,
+        migrate_down: None,
         is_partial: true,
         ..request
     })

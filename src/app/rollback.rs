@@ -17,6 +17,7 @@ use crate::incident::journal::{self, Journal};
 use crate::nouns::change::{HookAt, HookPhase};
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::Role;
+use crate::nouns::migration::DownWish;
 use crate::nouns::plan::{Plan, SWITCH_BY};
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, Begun, Repeat, Status, StepWord, What};
@@ -231,6 +232,7 @@ impl Session<'_> {
                 .and(inventory.database.as_ref())
                 .map(|database| database.name.clone()),
             restore_flags: self.request.restore.as_ref().and_then(|wish| Some(wish.tables.as_ref()?.flags())),
+            down_flag: self.request.migrate_down.as_ref().map(DownWish::flag),
             oncall: inventory.contacts.oncall.clone(),
             commander: inventory.contacts.commander.clone(),
             targets_ms: targets

@@ -34,6 +34,7 @@ pub(super) fn request(request: Request, undoing: Undoing, insistence: &Insistenc
         bake: None,
         changes: Vec::new(),
         to_release: None,
+        migrate_down: None,
         undo: Some(undoing),
         ..request
     }

@@ -78,6 +78,10 @@ pub mod default {
     pub const WORDS_TIMEOUT: &str = "60s";
     /// An image of some hundred megabytes, over the line that a shop has.
     pub const EARLIER_TIMEOUT: &str = "5m";
+    /// Where the release lies that knows how its migrations go down.
+    pub const MIGRATIONS_ON: &str = "app";
+    /// A column of a large table that is written anew.
+    pub const MIGRATIONS_TIMEOUT: &str = "10m";
     /// This machine, which has what a hook calls.
     pub const HOOK_ON: &str = "here";
     /// The runbook's promise for each phase: traffic, the whole rollback, the restore, and the
@@ -118,6 +122,8 @@ pub struct RollbackToml {
     pub database: Option<DatabaseTable>,
     /// What else a release changes, by a name of your own: for `partial NAME` and `--with NAME`.
     pub change: BTreeMap<String, ChangeTable>,
+    /// How migrations of the database are taken back, for `--migrate-down`.
+    pub migrations: Option<MigrationsTable>,
     /// What is run beside the steps.
     pub hook: Vec<HookTable>,
     /// What is saved before green stops.
@@ -795,6 +801,43 @@ pub struct PutTable {
     #[serde(rename = "in")]
     #[schemars(example = &"/opt/listings/.env.blue")]
     pub into: Option<String>,
+}
+
+/// How migrations of the database are taken back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["down"]))]
+pub struct MigrationsTable {
+    /// What is run: words, never a shell line. `{to}` is the migration that shall be the last one, `{steps}` how many go.
+    #[schemars(example = ["alembic", "downgrade", "{to}"])]
+    pub down: Vec<String>,
+    /// What `undo` runs. Left out: migrations that went down stay down.
+    #[schemars(example = ["alembic", "upgrade", "{to}"])]
+    pub up: Vec<String>,
+    /// Where: a role or names of hosts, of which the first that is reached is taken, or `here`.
+    #[schemars(example = &"app")]
+    pub on: OneOrMore,
+    /// The folder that it is run in.
+    #[schemars(example = &"/opt/listings")]
+    pub cwd: Option<String>,
+    /// Variables that it gets; `$NAME` is filled in. They are on no command line and on no host's disk.
+    #[schemars(example = serde_json::json!({ "DATABASE_URL": "$DATABASE_URL" }))]
+    pub env: BTreeMap<String, String>,
+    /// What has not ended by then is ended.
+    pub timeout: String,
+}
+
+impl Default for MigrationsTable {
+    fn default() -> Self {
+        Self {
+            down: Vec::new(),
+            up: Vec::new(),
+            on: OneOrMore::One(default::MIGRATIONS_ON.into()),
+            cwd: None,
+            env: BTreeMap::new(),
+            timeout: default::MIGRATIONS_TIMEOUT.into(),
+        }
+    }
 }
 
 /// What is run beside a step.

@@ -72,6 +72,7 @@ pub(super) fn inventory(
     }
     let changes = meaning.changes(&written.change, hosts.as_deref().unwrap_or_default());
     let earlier = meaning.earlier(written, blue_run.as_ref(), hosts.as_deref().unwrap_or_default());
+    let migrations = meaning.migrations(written, hosts.as_deref().unwrap_or_default());
     let hooks = meaning.hooks(&written.hook, hosts.as_deref().unwrap_or_default());
     let evidence = meaning.evidence(written.evidence.as_ref().unwrap_or(&default_evidence), runs);
     let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify));
@@ -102,6 +103,7 @@ pub(super) fn inventory(
         },
         changes: changes?,
         earlier: earlier?,
+        migrations: migrations?,
         hooks: hooks?,
         evidence: evidence?,
         notify: notify?,

@@ -19,7 +19,7 @@ pub(super) fn fill_in(tree: &mut Node, variable: &dyn Fn(&str) -> Option<String>
             "contacts" => resolve(&mut entry.node, &mut lookup, &mut unset),
             "notify" => fill_in_channels(&mut entry.node, &mut lookup, findings),
             // Whose variable is not set may never be asked for; and what is filled into words would stand on a command line.
-            "change" | "hook" => {}
+            "change" | "hook" | "migrations" => {}
             _ => {
                 resolve(&mut entry.node, &mut lookup, &mut unset);
                 for (place, why) in unset {

@@ -26,9 +26,10 @@ const DROP: Script = script!("drop", LIB, PSQL);
 const TABLES: Script = script!("tables", LIB, PSQL);
 const STAGE: Script = script!("stage", LIB, PSQL);
 const MERGE: Script = script!("merge", LIB, PSQL);
+const KEEP: Script = script!("keep", LIB, PSQL);
 
 pub const SCRIPTS: &[Script] =
-    &[DATABASE, AWAKE, BACKUPS, SCAN, LOAD, PROGRESS, COMPARE, SWAP, DROP, TABLES, STAGE, MERGE];
+    &[DATABASE, AWAKE, BACKUPS, SCAN, LOAD, PROGRESS, COMPARE, SWAP, DROP, TABLES, STAGE, MERGE, KEEP];
 
 /// A container's server may have a cluster to make, or a crash to recover from.
 const AWAKE_SECONDS: u64 = 60;
@@ -40,6 +41,8 @@ const COMPARE_LIMIT: Duration = Duration::from_secs(900);
 const SWAP_SECONDS: u64 = 5;
 /// Rows of some tables are read from the copy and written beside the live ones.
 const STAGE_LIMIT: Duration = Duration::from_secs(1800);
+/// A dump of the whole database, before its migrations go down.
+const KEEP_LIMIT: Duration = Duration::from_secs(1800);
 /// What a lock on a table is waited for, and how long nobody else may write to those tables.
 pub const LOCK_SECONDS: u64 = 5;
 pub const MERGE_SECONDS: u64 = 120;
@@ -179,6 +182,21 @@ pub fn migrations(inventory: &Inventory, database: &Database, way: &str) -> Ques
     arguments.set("against", &database.name);
     arguments.set("count", "no");
     Question(program(COMPARE, arguments, Duration::from_secs(30)))
+}
+
+/// Keeps a dump of the live database.
+pub fn keep(
+    inventory: &Inventory,
+    database: &Database,
+    way: &str,
+    run: &IncidentId,
+    tenure: Option<&Tenure>,
+) -> Change {
+    let mut arguments = arguments(inventory, database, Some(way));
+    under(&mut arguments, tenure);
+    arguments.set("run", run);
+    arguments.set("database", &database.name);
+    Change(program(KEEP, arguments, KEEP_LIMIT))
 }
 
 /// Puts one database in the place of another.

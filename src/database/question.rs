@@ -43,6 +43,9 @@ pub fn last_line(word: Word) -> String {
     match word {
         Word::Restore => "This will OVERWRITE the current database. Type 'RESTORE' to confirm: ".to_owned(),
         Word::Undo => "This will REPLACE the current database. Type 'UNDO' to confirm: ".to_owned(),
+        Word::Downgrade => {
+            "This will take migrations back in the current database. Type 'DOWNGRADE' to confirm: ".to_owned()
+        }
     }
 }
 

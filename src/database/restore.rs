@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use dumps::dump::Scan;
-use dumps::migrations;
+use dumps::migrations::{self, Migration};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -17,12 +17,14 @@ use crate::database::server::{self, Compared, DatabaseFacts, LoadState, Relative
 use crate::database::verdict::{self, Checked, Hindrance, RestoreTarget};
 use crate::hosts::answer::{self, Answer, Failure, last_line};
 use crate::hosts::carried;
+use crate::hosts::facts::NotKnown;
 use crate::hosts::job;
 use crate::hosts::program::{Change, Tenure};
 use crate::hosts::remote::{Apply, Ask};
 use crate::incident::journal::{Journal, Progress};
 use crate::nouns::consent::Overwrite;
 use crate::nouns::inventory::{Database, Host, Inventory, Role};
+use crate::nouns::migration::MigrationsSeen;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
 use crate::nouns::plan::{RestoreWish, TablesWish};
 use crate::nouns::record::{Dump, StepWord, Swap};
@@ -271,19 +273,49 @@ impl<F: Ask> Work<'_, F> {
 
     async fn migrated_at_last(&self) -> Option<String> {
         let server = self.server().await.ok()?;
-        server.facts.live.as_ref()?;
-        let question = programs::migrations(self.inventory, self.database, &server.facts.way);
-        let applied = server::migrations(&self.fleet.ask(&server.host, &question).await.ok()?);
+        let applied = self.migrations_live(&server).await.ok()?;
         if applied.is_empty() {
             return None;
         }
-        let (files, _) = self.files(&server, self.database.backups.as_ref()?).await.ok()?;
+        let dumped = self.migrations_dumped(&server).await?;
+        let differs = migrations::compared(&applied, &dumped)?;
+        differs.is_newer.then(|| format!("{}: {}: blue may not know these", server.host, differs.words))
+    }
+
+    /// What tools for migrations have applied to the live database.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub async fn migrations_live(&self, server: &DatabaseServer) -> Result<Vec<Migration>, String> {
+        if server.facts.live.is_none() {
+            return Err(format!("there is no database {}", self.database.name));
+        }
+        let question = programs::migrations(self.inventory, self.database, &server.facts.way);
+        let answer = self.fleet.ask(&server.host, &question).await;
+        answer.map(|answer| server::migrations(&answer)).map_err(|failure| failure.to_string())
+    }
+
+    /// What the newest dump that a restore would take has of them; `None` where there is none, or it is not soon read.
+    async fn migrations_dumped(&self, server: &DatabaseServer) -> Option<Vec<Migration>> {
+        let (files, _) = self.files(server, self.database.backups.as_ref()?).await.ok()?;
         let (candidates, _) = verdict::candidates(files, self.database.deployed_at);
         let newest = candidates.into_iter().next().filter(|file| file.bytes <= SOON_READ_BYTES)?;
         let carried = carried::program_for(&server.facts.system);
-        let (_, scan) = self.read(&server, &[newest], carried).await.ok()?.pop()?;
-        let differs = migrations::compared(&applied, &scan.migrations).filter(|_| scan.reads_migrations)?;
-        differs.is_newer.then(|| format!("{}: {}: blue may not know these", server.host, differs.words))
+        let (_, scan) = self.read(server, &[newest], carried).await.ok()?.pop()?;
+        scan.reads_migrations.then_some(scan.migrations)
+    }
+
+    /// Both, for whoever is to take migrations back. A dump that is not soon read is waited for a moment only, and only where
+    /// it is to say how far.
+    ///
+    /// # Errors
+    /// Why nothing is known.
+    pub async fn migrations_seen(&self, says_how_far: bool) -> Result<MigrationsSeen, NotKnown> {
+        let server = self.server().await.map_err(|problem| NotKnown { why: problem.why, hint: problem.hint })?;
+        let live = self.migrations_live(&server).await.map_err(|why| NotKnown { why, hint: None })?;
+        let wait = if says_how_far { SOON * 2 } else { SOON / 4 };
+        let dump = tokio::time::timeout(wait, self.migrations_dumped(&server)).await.ok().flatten();
+        Ok(MigrationsSeen { host: server.host, live, dump })
     }
 
     fn target(&self, server: &DatabaseServer) -> RestoreTarget {
@@ -439,6 +471,25 @@ impl<F: Ask> Work<'_, F> {
 }
 
 impl<F: Apply> Work<'_, F> {
+    /// Keeps a dump of the live database as it is now, beside the records of our steps; its path.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn keep(&self, server: &DatabaseServer) -> Result<String, String> {
+        let change = programs::keep(
+            self.inventory,
+            self.database,
+            &server.facts.way,
+            self.run,
+            self.tenure_on(&server.host).as_ref(),
+        );
+        let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| failure.to_string())?;
+        match (answer.status, answer.text("kept")) {
+            (0, Some(kept)) => Ok(kept.trim().to_owned()),
+            _ => Err(answer.worst_line("said")),
+        }
+    }
+
     /// Starts the container where it does not run, and looks again.
     ///
     /// # Errors

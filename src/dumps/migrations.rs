@@ -133,6 +133,143 @@ pub fn compared(live: &[Migration], dump: &[Migration]) -> Option<StatesDiffer> 
     (!words.is_empty()).then(|| StatesDiffer { words: format!("migrations {}", words.join("; ")), is_newer })
 }
 
+/// Migrations that are to be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Down {
+    pub tool: String,
+    /// The last one that is applied, and the one that shall be.
+    pub from: String,
+    pub to: String,
+    /// Those that go, the oldest first; of a tool that keeps one row alone the last one.
+    pub newer: Vec<String>,
+    /// Whether those are all of them.
+    pub are_all: bool,
+    /// Whether it is known that the tool has the one that shall be.
+    pub is_known: bool,
+}
+
+impl Down {
+    /// Whether the live database is there by now; `None` where it is neither there nor where it was.
+    pub fn is_at(&self, live: &[Migration]) -> Option<bool> {
+        let now = versions(&self.tool, live);
+        let is_there = match self.are_all {
+            true => self.newer.iter().all(|gone| !now.contains(&gone.as_str())),
+            false => now.last() == Some(&self.to.as_str()),
+        };
+        let is_as_it_was = match self.are_all {
+            true => self.newer.iter().all(|newer| now.contains(&newer.as_str())),
+            false => now.last() == Some(&self.from.as_str()),
+        };
+        match (is_there, is_as_it_was) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+}
+
+/// Where a tool's last one stands, in words: `alembic is at ae10`.
+pub fn state_words(live: &[Migration]) -> String {
+    let mut tools: Vec<&str> = live.iter().map(|migration| migration.tool.as_str()).collect();
+    tools.dedup();
+    let mut said: Vec<String> = Vec::new();
+    for tool in tools {
+        let words = format!("{tool} is at {}", versions(tool, live).last().unwrap_or(&"none"));
+        if !said.contains(&words) {
+            said.push(words);
+        }
+    }
+    if said.is_empty() { "no tool for migrations keeps its state there".to_owned() } else { said.join(", ") }
+}
+
+/// What is to be taken back so that the live database is at the wanted one, or, where none is named, at the dump's.
+///
+/// # Errors
+/// Why that cannot be said.
+pub fn down(live: &[Migration], wanted: Option<&str>, dump: Option<&[Migration]>) -> Result<Down, String> {
+    let mut tools: Vec<&str> = live.iter().map(|migration| migration.tool.as_str()).collect();
+    tools.sort_unstable();
+    tools.dedup();
+    if tools.is_empty() {
+        return Err("no tool for migrations keeps its state in the live database".to_owned());
+    }
+    let found: Vec<Result<Down, String>> = match wanted {
+        Some(wanted) => tools.iter().filter_map(|tool| down_to(tool, live, wanted, dump)).collect(),
+        None => {
+            let Some(dump) = dump else {
+                return Err("which migrations the dump has is not known: name the one to go back to".to_owned());
+            };
+            tools.iter().filter_map(|tool| down_to_the_dump(tool, live, dump)).collect()
+        }
+    };
+    let mut found = found.into_iter();
+    match (found.next(), found.next(), wanted) {
+        (Some(one), None, _) => one,
+        (Some(_), Some(_), Some(wanted)) => Err(format!("{wanted} may be of several tools: {}", tools.join(", "))),
+        (Some(_), Some(_), None) => {
+            Err(format!("several tools have newer ones ({}): name the one to go back to", tools.join(", ")))
+        }
+        (None, _, Some(wanted)) => {
+            Err(format!("no tool knows a migration {wanted} that is applied; {}", state_words(live)))
+        }
+        (None, _, None) => Err(format!("no migration is newer than the dump; {}", state_words(live))),
+    }
+}
+
+fn is_one_row(tool: &str) -> bool {
+    TOOLS.iter().any(|known| known.name == tool && !known.keeps_all)
+}
+
+/// Django numbers those of each application by themselves.
+fn are_of_one_row_of_numbers(tool: &str, one: &str, other: &str) -> bool {
+    let app = |version: &str| version.split_once('.').map(|(app, _)| app.to_owned());
+    tool != "django" || app(one) == app(other)
+}
+
+fn down_to(tool: &str, live: &[Migration], wanted: &str, dump: Option<&[Migration]>) -> Option<Result<Down, String>> {
+    let applied = versions(tool, live);
+    let from = (*applied.last()?).to_owned();
+    if is_one_row(tool) {
+        if applied.contains(&wanted) {
+            return Some(Err(format!("{tool} is at {wanted} already")));
+        }
+        let is_known = dump.is_some_and(|dump| versions(tool, dump).contains(&wanted));
+        let newer = applied.iter().map(|version| (*version).to_owned()).collect();
+        return Some(Ok(Down { tool: tool.to_owned(), from, to: wanted.to_owned(), newer, are_all: false, is_known }));
+    }
+    let place = applied.iter().position(|version| *version == wanted)?;
+    let newer: Vec<String> = applied[place + 1..]
+        .iter()
+        .filter(|version| are_of_one_row_of_numbers(tool, version, wanted))
+        .map(|version| (*version).to_owned())
+        .collect();
+    let Some(from) = newer.last().cloned() else { return Some(Err(format!("{tool} is at {wanted} already"))) };
+    Some(Ok(Down { tool: tool.to_owned(), from, to: wanted.to_owned(), newer, are_all: true, is_known: true }))
+}
+
+fn down_to_the_dump(tool: &str, live: &[Migration], dump: &[Migration]) -> Option<Result<Down, String>> {
+    let (applied, before) = (versions(tool, live), versions(tool, dump));
+    let newer = beyond(&applied, &before);
+    let last = newer.last()?;
+    let to = before.iter().rev().find(|version| are_of_one_row_of_numbers(tool, version, last));
+    let Some(to) = to else {
+        return Some(Err(format!("the dump has none of {tool}'s: name the one to go back to")));
+    };
+    let of_others = newer.iter().any(|version| !are_of_one_row_of_numbers(tool, version, last));
+    if of_others {
+        return Some(Err(format!("several of {tool}'s applications have newer ones: name the one to go back to")));
+    }
+    let newer: Vec<String> = newer.iter().map(|version| (*version).to_owned()).collect();
+    let (from, to, are_all) = ((*last).to_owned(), (*to).to_owned(), !is_one_row(tool));
+    Some(Ok(Down { tool: tool.to_owned(), from, to, newer, are_all, is_known: true }))
+}
+
+/// Those of a tool, the oldest first.
+fn versions<'m>(tool: &str, all: &'m [Migration]) -> Vec<&'m str> {
+    versions_of(tool, TOOLS.iter().find(|known| known.name == tool), all)
+}
+
 fn compared_of(tool: &str, live: &[Migration], dump: &[Migration]) -> Option<StatesDiffer> {
     let known = TOOLS.iter().find(|known| known.name == tool);
     let (live, dump) = (versions_of(tool, known, live), versions_of(tool, known, dump));
@@ -219,6 +356,57 @@ mod tests {
             let row = format!("'{}', '{}', '{}', ", tool.name, tool.table, tool.has);
             assert!(sql.contains(&row), "{row} is not in structure.sh");
         }
+    }
+
+    #[test]
+    fn what_goes_down_is_what_is_newer() {
+        let of = |tool: &str, versions: &[&str]| -> Vec<Migration> {
+            let of = |version: &&str| Migration { tool: tool.into(), version: (*version).into() };
+            versions.iter().map(of).collect()
+        };
+        let told = |live: &[Migration], wanted: Option<&str>, dump: Option<&[Migration]>| {
+            down(live, wanted, dump).map(|down| {
+                format!("{} {}→{} [{}] {}", down.tool, down.from, down.to, down.newer.join(" "), down.is_known)
+            })
+        };
+        let rails = of("rails", &["9", "10", "11"]);
+        assert_eq!(told(&rails, Some("9"), None), Ok("rails 11→9 [10 11] true".into()));
+        assert_eq!(told(&rails, None, Some(&of("rails", &["9", "10"]))), Ok("rails 11→10 [11] true".into()));
+        assert_eq!(told(&rails, None, Some(&rails)), Err("no migration is newer than the dump; rails is at 11".into()));
+        assert_eq!(told(&rails, Some("11"), None), Err("rails is at 11 already".into()));
+        assert_eq!(
+            told(&rails, Some("8"), None),
+            Err("no tool knows a migration 8 that is applied; rails is at 11".into())
+        );
+        assert!(told(&rails, None, None).is_err() && told(&[], Some("9"), None).is_err());
+        assert_eq!(
+            told(&rails, None, Some(&[])),
+            Err("the dump has none of rails's: name the one to go back to".into())
+        );
+        // One row: what it is at, and no more.
+        let alembic = of("alembic", &["ae10"]);
+        assert_eq!(told(&alembic, Some("1f00"), None), Ok("alembic ae10→1f00 [ae10] false".into()));
+        assert_eq!(told(&alembic, None, Some(&of("alembic", &["1f00"]))), Ok("alembic ae10→1f00 [ae10] true".into()));
+        // Of each application by itself.
+        let django = of("django", &["auth.0001", "shop.0001", "auth.0002", "shop.0002"]);
+        assert_eq!(told(&django, Some("shop.0001"), None), Ok("django shop.0002→shop.0001 [shop.0002] true".into()));
+        assert_eq!(
+            told(&django, None, Some(&of("django", &["auth.0001", "shop.0001", "auth.0002"]))),
+            Ok("django shop.0002→shop.0001 [shop.0002] true".into())
+        );
+        assert!(told(&django, None, Some(&of("django", &["auth.0001", "shop.0001"]))).is_err());
+        // Two tools, and a revision of one of them.
+        let both = [rails.clone(), alembic.clone()].concat();
+        assert_eq!(
+            told(&both, None, Some(&[rails.clone(), of("alembic", &["1f00"])].concat())),
+            Ok("alembic ae10→1f00 [ae10] true".into())
+        );
+        assert!(told(&both, Some("9"), None).is_err(), "it may be of either");
+
+        let of_rails = down(&rails, Some("9"), None).expect("it is known");
+        assert_eq!(of_rails.is_at(&rails), Some(false));
+        assert_eq!(of_rails.is_at(&of("rails", &["9"])), Some(true));
+        assert_eq!(of_rails.is_at(&of("rails", &["9", "10"])), None, "half-way");
     }
 
     #[test]

@@ -66,6 +66,23 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         self.take_back_changes().await;
     }
 
+    /// Takes migrations back, once the word is typed. What the database says of them afterwards is what is true.
+    pub(super) async fn downgrade(&self, stage: &'a Stage) {
+        let view = self.view(stage).await;
+        let Some((step, work)) = stage.steps.first().and_then(|step| Some((step, step.changes()?))) else { return };
+        let may_begin = match self.holds(step, &view) {
+            Ok(()) => self.run.may_downgrade(work).await,
+            Err(why) => Err(why.unwrap_or_default()),
+        };
+        match may_begin {
+            Ok(kept) => {
+                let is_done = self.stage(stage).await;
+                self.run.say_state_after(&step.host, is_done, kept.as_deref()).await;
+            }
+            Err(why) => self.run.stays_up(&step.host, &why),
+        }
+    }
+
     fn state_of(&self, step: &Step) -> Option<ChangeState> {
         let work = step.changes()?;
         self.run.journal.production(|production| production.change(&work.name, &step.host))

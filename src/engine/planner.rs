@@ -2,6 +2,7 @@
 //! I/O, no clock, no waiting. The same facts always give the same plan.
 
 mod changes;
+mod downgrade;
 mod earlier;
 mod gradual;
 
@@ -188,7 +189,9 @@ impl<'a> Planner<'a> {
         }
         self.check_releases();
         self.remember(&mut stages);
-        let changes = self.changes(&mut stages);
+        let mut changes = self.changes(&mut stages);
+        let (down, downgrade) = self.downgrade(&mut stages).unzip();
+        changes.extend(downgrade);
         let hooks = self.hooks();
         self.lock_the_rest(&mut stages, &databases);
         self.database(&mut stages);
@@ -208,6 +211,7 @@ impl<'a> Planner<'a> {
             is_gradual: self.request.gradual.is_some(),
             balancers: self.meant_balancers().map(|host| host.name.clone()).collect(),
             changes,
+            down,
             hooks,
             stages,
             notes: std::mem::take(&mut self.notes),
@@ -251,8 +255,9 @@ impl<'a> Planner<'a> {
 
     /// The database's hosts, where it is to be changed.
     fn databases_in_scope(&self) -> Vec<InScope<'a>> {
-        let is_changed =
-            self.request.restore.is_some() || self.request.undo.as_ref().is_some_and(Undoing::is_of_a_database);
+        let is_changed = self.request.restore.is_some()
+            || self.request.migrate_down.is_some()
+            || self.request.undo.as_ref().is_some_and(Undoing::is_of_a_database);
         self.seen(self.inventory.with_role(Role::Database).filter(|_| is_changed))
     }
 
@@ -497,7 +502,10 @@ impl<'a> Planner<'a> {
     }
 
     fn lock_step(&self, host: &Host, candidate: Option<FileChange>) -> Step {
-        let why = "two runs must not write the same file; nginx must accept the new one before any host changes";
+        let why = match (&candidate, self.moves_traffic()) {
+            (None, false) => "two runs must not change the same host",
+            _ => "two runs must not write the same file; nginx must accept the new one before any host changes",
+        };
         Step {
             host: host.name.clone(),
             action: Action::Lock { candidate },
@@ -1098,6 +1106,7 @@ impl Stages {
             StageName::Ready(_) | StageName::Change(_) => Gate::NoneFailed,
             StageName::Drain => Gate::AnyProven,
             StageName::Swap => Gate::Typed(Word::Restore),
+            StageName::Downgrade => Gate::Typed(Word::Downgrade),
         };
         self.0.into_iter().map(|(name, steps)| Stage { name, gate: gate(name), steps }).collect()
     }

@@ -20,7 +20,7 @@ use crate::nouns::change::{HookAt, HookPhase};
 use crate::nouns::colour::Colour;
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Host, Reach, Role};
-use crate::nouns::names::HostName;
+use crate::nouns::names::{HostName, listed};
 use crate::nouns::octets::bytes_of;
 use crate::nouns::plan::{Action, Gate, Guard, Lane, LeftAs, Stage, StageName, Step, Undo};
 use crate::nouns::production::Production;
@@ -193,10 +193,12 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
                     let verify = join(self.stage(stage), verify::from_here(self.run));
                     self.with_hooks(HookPhase::Verify, Box::pin(verify)).await;
                 }
+                StageName::Downgrade if self.run.goes_on() => Box::pin(self.downgrade(stage)).await,
                 StageName::Remember if self.run.goes_on() => drop(self.stage(stage).await),
                 StageName::Stop
                 | StageName::Verify
                 | StageName::Remember
+                | StageName::Downgrade
                 | StageName::Ready(_)
                 | StageName::Change(_)
                 | StageName::Lock
@@ -299,7 +301,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             Action::Lock { .. } | Action::Arm { .. } | Action::Switch { .. } => Some(intent(None)),
             Action::Start { side } | Action::Stop { side, .. } => Some(intent(Some(*side))),
             Action::Change { work } => Some(What::Intent {
-                step: StepWord::Change,
+                step: name.word(),
                 host: step.host.clone(),
                 why: step.why.clone(),
                 colour: work.restart,
@@ -332,9 +334,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             Way::Back => (AppState::StartedAgain, AppState::StoppedAgain),
         };
         let timed = match (&step.action, way) {
-            (Action::Change { work }, Way::Forth) => {
-                run.journal.timed_of(StepWord::Change, &step.host, work.name.as_str())
-            }
+            (Action::Change { work }, Way::Forth) => run.journal.timed_of(name.word(), &step.host, work.name.as_str()),
             // Its own line: why it was taken back is the other's.
             (Action::Change { work }, Way::Back) => {
                 run.journal.timed_of(StepWord::Change, &step.host, format!("{} back", work.name))
@@ -381,7 +381,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     }
 
     /// What is true now of all that the guards of a stage ask for, looked at once for all of them.
-    async fn view(&self, stage: &Stage) -> View {
+    pub(super) async fn view(&self, stage: &Stage) -> View {
         let not_there: BTreeSet<HostName> = self
             .run
             .inventory
@@ -398,7 +398,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     ///
     /// # Errors
     /// Why not, where that is to be told.
-    fn holds(&self, step: &Step, view: &View) -> Result<(), Option<String>> {
+    pub(super) fn holds(&self, step: &Step, view: &View) -> Result<(), Option<String>> {
         match &step.guard {
             // The step itself holds them, on its host and in the same breath as the change.
             Guard::NobodyElseHoldsTheLock | Guard::FileIsUnchanged { .. } => {
@@ -418,6 +418,11 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             Guard::NobodyNeedsIt { reach } => {
                 view.somebody_needs(*reach, &step.host, self.run).map_or(Ok(()), |why| Err(Some(why)))
             }
+            Guard::FromIsStopped => match (self.is_all_there(), self.still_running()) {
+                (true, None) => Ok(()),
+                (false, _) => Err(Some("traffic is not where it should be".to_owned())),
+                (true, Some(why)) => Err(Some(why)),
+            },
             Guard::TrafficIsSafe => {
                 if self.is_all_there() {
                     Ok(())
@@ -427,6 +432,20 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             }
             Guard::Nothing => Ok(()),
         }
+    }
+
+    /// Where what traffic left still runs, or may, in words.
+    fn still_running(&self) -> Option<String> {
+        let from = self.run.colour(Side::From);
+        let runs = |host: &&Host| {
+            let state = self.run.journal.production(|production| production.app(&host.name, from));
+            let was_down =
+                state.is_none() && self.run.seen(&host.name).is_some_and(|seen| seen.app(from).is_running == Ok(false));
+            !was_down && state != Some(AppState::Stopped)
+        };
+        let hosts: Vec<&HostName> =
+            self.run.inventory.with_role(Role::App).filter(runs).map(|host| &host.name).collect();
+        (!hosts.is_empty()).then(|| format!("{from} may still run on {}", listed(&hosts)))
     }
 
     /// The hosts on which what traffic goes to does not answer well now, and what it does instead.
@@ -694,7 +713,7 @@ enum Need {
 }
 
 /// What the guards of one stage ask for.
-struct View {
+pub(super) struct View {
     /// Balancers that are not proven where they should be.
     not_there: BTreeSet<HostName>,
     /// Hosts on which what traffic goes to does not answer well.

@@ -35,6 +35,7 @@ pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::migration::MigrationsSeen;
 use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::side::Direction;
 
@@ -57,6 +58,8 @@ pub struct Facts {
     pub hooks: Vec<HookSeen>,
     /// What blue could be put back to, where that was asked.
     pub earlier: Vec<EarlierSeen>,
+    /// Which migrations are applied, where they are to be taken back.
+    pub migrations: Option<Result<MigrationsSeen, NotKnown>>,
     /// Where each host stands among them.
     #[serde(skip)]
     places: BTreeMap<HostName, usize>,
@@ -117,7 +120,7 @@ pub struct Seen {
 impl Facts {
     pub fn new(asked_at: DateTime<Utc>, hosts: Vec<HostFacts>) -> Facts {
         let places = hosts.iter().enumerate().map(|(place, facts)| (facts.host.clone(), place)).collect();
-        Facts { asked_at, hosts, changes: Vec::new(), hooks: Vec::new(), earlier: Vec::new(), places }
+        Facts { asked_at, hosts, changes: Vec::new(), hooks: Vec::new(), earlier: Vec::new(), migrations: None, places }
     }
 
     pub fn host(&self, name: &HostName) -> Option<&HostFacts> {
@@ -145,11 +148,6 @@ impl Seen {
             Colour::Blue => &self.blue,
             Colour::Green => &self.green,
         }
-    }
-
-    /// Whether what root must do goes through sudo there.
-    pub fn needs_sudo(&self, inventory: &Inventory) -> bool {
-        inventory.nginx.sudo && self.uid != 0
     }
 
     pub fn has_tool(&self, name: &str) -> bool {

@@ -25,6 +25,8 @@ pub struct NamedChange {
     pub run: Vec<String>,
     /// Words that take it back; empty where there is no way.
     pub undo: Vec<String>,
+    /// Whether both are run as root, where we are not.
+    pub as_root: bool,
     /// Words that end with 0 where it is in force; empty where nothing tells.
     pub check: Vec<String>,
     /// What `run` and `undo` come to, where their words are none of the operator's own.
@@ -231,6 +233,9 @@ pub struct ChangeWork {
     /// Words that do it, and words that do the opposite; either may be empty.
     pub words: Vec<String>,
     pub opposite: Vec<String>,
+    /// Whether both are run as root, where we are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_root: bool,
     /// Words that must end with 0 once it is made; they say nothing of one that is taken back.
     pub check: Vec<String>,
     /// What is started again afterwards.

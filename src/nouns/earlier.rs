@@ -55,9 +55,8 @@ const IS_OF_THE_IMAGE: &str = r#"set -- "$1" "$2" "$3" "$(docker image inspect -
 const IS_OF_THE_VERSION: &str = r#"[ "$(dpkg-query -W -f='${db:Status-Status} ${Version}' "$1")" = "installed $2" ]"#;
 
 impl Earlier {
-    /// The change that puts it to a release, where it is put to `now`. As root the package manager is asked through sudo.
-    /// `is_way_back`: what it is put to now can be had again.
-    pub fn change_to(&self, release: &str, now: Option<&str>, through_sudo: bool, is_way_back: bool) -> NamedChange {
+    /// The change that puts it to a release, where it is put to `now`. `is_way_back`: that can be had again.
+    pub fn change_to(&self, release: &str, now: Option<&str>, is_way_back: bool) -> NamedChange {
         let words = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
         let mut change = self.change.clone();
         match &self.kept {
@@ -81,9 +80,10 @@ impl Earlier {
                 change.check = words(&["sh", "-c", IS_OF_THE_IMAGE, "sh", file.as_str(), project, service, &image]);
             }
             Kept::Packages(package) => {
-                change.run = installation(package, release, through_sudo);
+                change.as_root = true;
+                change.run = installation(package, release);
                 let now = now.filter(|_| is_way_back);
-                change.undo = now.map(|now| installation(package, now, through_sudo)).unwrap_or_default();
+                change.undo = now.map(|now| installation(package, now)).unwrap_or_default();
                 let install = |version: &str| format!("install {package} {version}");
                 change.called = Some([install(release), now.map(install).unwrap_or_default()]);
                 change.check = words(&["sh", "-c", IS_OF_THE_VERSION, "sh", package, release]);
@@ -93,10 +93,8 @@ impl Earlier {
     }
 }
 
-fn installation(package: &str, version: &str, through_sudo: bool) -> Vec<String> {
-    let sudo: &[&str] = if through_sudo { &["sudo", "-n"] } else { &[] };
-    let words = sudo.iter().chain(&APT).map(|word| (*word).to_owned());
-    words.chain([format!("{package}={version}")]).collect()
+fn installation(package: &str, version: &str) -> Vec<String> {
+    APT.iter().map(|word| (*word).to_owned()).chain([format!("{package}={version}")]).collect()
 }
 
 /// A configuration file that somebody changed stays as it is, and nobody is asked.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::nouns::change::{EnvVar, Hook, NamedChange};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::earlier::Earlier;
+use crate::nouns::migration::Migrations;
 use crate::nouns::names::{
     ChangeName, ContainerName, Environment, HostName, HttpUrl, RemotePath, ServerAddress, ServiceName, SshDestination,
     UnitName,
@@ -46,6 +47,8 @@ pub struct Inventory {
     pub changes: Vec<NamedChange>,
     /// What blue could be put back to.
     pub earlier: Option<Earlier>,
+    /// How migrations are taken back.
+    pub migrations: Option<Migrations>,
     /// What is run beside the steps, in the order of the config.
     pub hooks: Vec<Hook>,
     pub evidence: Evidence,
@@ -391,7 +394,8 @@ impl Inventory {
 
     pub fn change(&self, name: &ChangeName) -> Option<&NamedChange> {
         let of_a_release = self.earlier.iter().map(|earlier| &earlier.change);
-        self.changes.iter().chain(of_a_release).find(|change| change.name == *name)
+        let of_migrations = self.migrations.iter().map(|migrations| &migrations.change);
+        self.changes.iter().chain(of_a_release).chain(of_migrations).find(|change| change.name == *name)
     }
 
     /// Every secret that the config or its variables named, so that it can be kept out of all text.
@@ -405,7 +409,8 @@ impl Inventory {
             Login::Token(secret) | Login::Password { password: secret, .. } => Some(secret),
         });
         let headers = [&self.blue, &self.green].into_iter().flat_map(|app| &app.health_with.headers);
-        let changes = self.changes.iter().map(|change| &change.manner);
+        let changes = self.changes.iter().chain(self.migrations.iter().map(|migrations| &migrations.change));
+        let changes = changes.map(|change| &change.manner);
         let manners = changes.chain(self.hooks.iter().map(|hook| &hook.manner));
         let hidden = manners.flat_map(|manner| &manner.env).filter_map(EnvVar::hidden);
         addresses.chain(login).chain(headers.filter_map(|header| header.hidden.as_ref())).chain(hidden)

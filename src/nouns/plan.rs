@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use dumps::migrations::Down;
 use serde::Serialize;
 
 use crate::nouns::change::{ChangeWork, FilePut};
@@ -42,6 +43,9 @@ pub struct Plan {
     /// What else of the release goes back, and where.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<MeantChange>,
+    /// The migrations that are taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down: Option<Down>,
     /// What is run beside the steps, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<String>,
@@ -131,6 +135,8 @@ pub enum StageName {
     Verify,
     /// Which release was taken out of traffic is written down on the balancers.
     Remember,
+    /// Migrations are taken back, once nobody needs them any more.
+    Downgrade,
     /// A dump is loaded aside, as soon as traffic is safe.
     Load,
     /// What was loaded takes the place of the live database.
@@ -151,7 +157,7 @@ impl StageName {
     }
 
     pub fn is_of_a_change(self) -> bool {
-        matches!(self, StageName::Ready(_) | StageName::Change(_))
+        matches!(self, StageName::Ready(_) | StageName::Change(_) | StageName::Downgrade)
     }
 
     /// The word of the contract for it.
@@ -162,6 +168,7 @@ impl StageName {
             StageName::Arm => StepWord::Hold,
             StageName::Shift(_) | StageName::Switch => StepWord::Switch,
             StageName::Ready(_) | StageName::Change(_) => StepWord::Change,
+            StageName::Downgrade => StepWord::Migrate,
             StageName::Drain => StepWord::Drain,
             StageName::Stop => StepWord::Stop,
             StageName::TakeBack | StageName::Load | StageName::Swap => StepWord::Restore,
@@ -182,7 +189,8 @@ impl StageName {
             | StageName::Drain
             | StageName::Stop
             | StageName::Verify
-            | StageName::Remember => Lane::Traffic,
+            | StageName::Remember
+            | StageName::Downgrade => Lane::Traffic,
         }
     }
 }
@@ -218,6 +226,7 @@ pub struct Holding {
 pub enum Word {
     Restore,
     Undo,
+    Downgrade,
 }
 
 impl Word {
@@ -225,6 +234,7 @@ impl Word {
         match self {
             Word::Restore => "RESTORE",
             Word::Undo => "UNDO",
+            Word::Downgrade => "DOWNGRADE",
         }
     }
 }
@@ -462,6 +472,8 @@ pub enum Guard {
     },
     /// Every balancer of the plan is proven where it should be.
     TrafficIsSafe,
+    /// The same, and what it left runs nowhere any more.
+    FromIsStopped,
     Nothing,
 }
 
@@ -643,6 +655,11 @@ impl Stage {
     fn title(&self, direction: Direction) -> String {
         let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
         match self.name {
+            StageName::Lock
+                if self.steps.iter().all(|step| matches!(step.action, Action::Lock { candidate: None })) =>
+            {
+                "take the lock".to_owned()
+            }
             StageName::Lock => "take the lock, test the candidate".to_owned(),
             StageName::TakeBack => "take the database back".to_owned(),
             StageName::Start => {
@@ -669,6 +686,7 @@ impl Stage {
             StageName::Stop => format!("stop {from}"),
             StageName::Verify => format!("verify {to}"),
             StageName::Remember => "remember the release".to_owned(),
+            StageName::Downgrade => "take migrations back".to_owned(),
             StageName::Load => "load the dump aside, once traffic is safe".to_owned(),
             StageName::Swap if self.steps.iter().any(|step| matches!(step.action, Action::Merge { .. })) => {
                 "put rows of the copy into the live tables".to_owned()
@@ -745,6 +763,7 @@ impl Guard {
                 format!("every balancer is proven on {to}, {to} still answers, and no peer is connected to {from}")
             }
             Guard::TrafficIsSafe => format!("every balancer is proven on {to}"),
+            Guard::FromIsStopped => format!("every balancer is proven on {to}, and {from} runs nowhere any more"),
             Guard::Nothing => "nothing".to_owned(),
         }
     }

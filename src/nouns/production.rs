@@ -10,7 +10,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::change::is_here;
 use super::colour::Colour;
-use super::earlier;
 use super::names::{ChangeName, HostName, listed};
 use super::record::{
     AppState, Balancer, Begun, ChangeState, DatabaseNow, DatabaseState, Entry, MeantChange, Status, StepWord, Swap,
@@ -18,6 +17,7 @@ use super::record::{
 };
 use super::share::{Serving, Share};
 use super::side::{Direction, Side};
+use super::{earlier, migration};
 
 /// Who serves where, at which share, and what was started, stopped, kept, restored.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +93,15 @@ impl<'e> FromIterator<&'e Entry> for Production {
     }
 }
 
+/// What a change is called where it says how it is.
+fn change_title(name: &ChangeName) -> String {
+    match name.as_str() {
+        migration::CHANGE => "downgrade of the database".to_owned(),
+        earlier::CHANGE => "earlier release of blue".to_owned(),
+        name => format!("change {name}"),
+    }
+}
+
 /// What a change and whom it starts again were before its step.
 #[derive(Debug, Clone, Copy, Default)]
 struct BeforeChange {
@@ -112,7 +121,8 @@ impl Production {
             What::Intent { step, host, colour, of, .. } => {
                 let app = colour.map(|colour| (colour, self.app(host, colour)));
                 self.intend(*step, host, *colour);
-                if let (StepWord::Change, Some(Ok(name))) = (step, of.clone().map(ChangeName::new)) {
+                if let (StepWord::Change | StepWord::Migrate, Some(Ok(name))) = (step, of.clone().map(ChangeName::new))
+                {
                     let key = (name, host.clone());
                     let state = self.changes.insert(key.clone(), ChangeState::Unknown);
                     self.changes_before.insert(key, BeforeChange { state, app });
@@ -183,7 +193,7 @@ impl Production {
                 now.balancer = Some((Balancer::Unknown, Share::ALL));
             }
             StepWord::Stop => *self.host_mut(host).app_mut(colour.unwrap_or(from)) = Some(AppState::Unknown),
-            StepWord::Verify | StepWord::Change => {
+            StepWord::Verify | StepWord::Change | StepWord::Migrate => {
                 if let Some(colour) = colour {
                     *self.host_mut(host).app_mut(colour) = Some(AppState::Unknown);
                 }
@@ -424,7 +434,7 @@ impl Production {
                     false => format!("{words} on {}", listed(hosts)),
                 })
                 .collect();
-            clauses.push(format!("change {} {}", change.name, words.join(", ")));
+            clauses.push(format!("{} {}", change_title(&change.name), words.join(", ")));
         }
         (!clauses.is_empty()).then(|| clauses.join("; "))
     }
@@ -643,7 +653,7 @@ impl Production {
         } else if all_shifted {
             match (left.is_empty() && !self.is_silent() && self.are_changes_done(), was_interrupted) {
                 (_, true) => 130,
-                (_, false) if !is_restored => 6,
+                (_, false) if !is_restored || !self.is_downgraded() => 6,
                 (true, false) => 0,
                 (false, false) => 4,
             }
@@ -665,6 +675,13 @@ impl Production {
         // The rollback is done and proven; what was asked of it besides is not known.
         let exit = if exit == 0 && self.is_unbaked() { 8 } else { exit };
         Verdict { exit, production: self.words(), next: self.next(exit, is_restored), left }
+    }
+
+    /// Whether migrations are where they were asked to be; nobody may have asked.
+    fn is_downgraded(&self) -> bool {
+        let Some(begun) = self.begun.as_deref().filter(|begun| begun.undoes.is_none()) else { return true };
+        let mut meant = begun.changes.iter().filter(|change| change.name.as_str() == migration::CHANGE);
+        meant.all(|change| change.hosts.iter().all(|host| self.change(&change.name, host) == Some(self.wanted())))
     }
 
     /// How a gradual switch ends whose last share was not judged good: what production is then, and not why.
@@ -697,7 +714,9 @@ impl Production {
             let restore = if is_restored { String::new() } else { format!(" {flags}") };
             let gradual = begun.and_then(|begun| begun.gradual.as_ref());
             let mut names = begun.map(Begun::change_names).unwrap_or_default();
-            names.retain(|name| *name != earlier::CHANGE);
+            names.retain(|name| ![earlier::CHANGE, migration::CHANGE].contains(name));
+            let down = begun.and_then(|begun| begun.down_flag.as_deref()).filter(|_| !self.is_downgraded());
+            let down = down.map(|flag| format!(" {flag}")).unwrap_or_default();
             let to = begun.and_then(|begun| begun.to_release.as_deref());
             let to = to.map(|release| format!(" --to {}", shell_words::quote(release))).unwrap_or_default();
             if begun.is_some_and(Begun::is_partial) {
@@ -708,14 +727,14 @@ impl Production {
                 Some(incident) => format!("{program} undo {incident}"),
                 None => match gradual {
                     Some(repeat) => format!("{program} {} --reason {reason}", repeat.command),
-                    None => format!("{program} --reason {reason}{only}{restore}{to}{with}"),
+                    None => format!("{program} --reason {reason}{only}{restore}{to}{with}{down}"),
                 },
             }
         };
         let all_shifted = self.is_all_shifted();
         match exit {
             0 => format!("{program} status"),
-            6 if !self.has_good_dump => format!("{program} backups list"),
+            6 if !is_restored && !self.has_good_dump => format!("{program} backups list"),
             4 if self.database.as_ref().is_some_and(|database| database.state == DatabaseState::Unknown) => {
                 format!("{program} backups list")
             }

@@ -27,6 +27,7 @@ pub enum StepWord {
     Judge,
     Restore,
     Change,
+    Migrate,
     Hook,
     Evidence,
     Report,
@@ -47,6 +48,7 @@ impl StepWord {
             StepWord::Judge => "judge",
             StepWord::Restore => "restore",
             StepWord::Change => "change",
+            StepWord::Migrate => "migrate",
             StepWord::Hook => "hook",
             StepWord::Evidence => "evidence",
             StepWord::Report => "report",
@@ -190,6 +192,9 @@ pub struct Begun {
     /// The flags that asked for it, where they were others than that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_flags: Option<String>,
+    /// The flag that asked for migrations to be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_flag: Option<String>,
     /// The incident that this run takes back.
     #[serde(default)]
     pub undoes: Option<String>,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::change::ChangeWork;
 use super::colour::Colour;
+use super::migration::DownWish;
 use super::names::{ChangeName, HostName, IncidentId};
 use super::plan::{FileChange, RestoreWish, TakesOver};
 use super::record::{Merge, Swap};
@@ -42,6 +43,8 @@ pub struct Request {
     pub is_partial: bool,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
+    /// Whether migrations are taken back, and how far.
+    pub migrate_down: Option<DownWish>,
     /// What is taken back; `None` for a rollback.
     pub undo: Option<Undoing>,
     /// Traffic moves in steps, and is judged at each; `None` where all of it moves at once.

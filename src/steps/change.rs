@@ -39,13 +39,8 @@ pub fn standing(inventory: &Inventory, change: &NamedChange, env: &[(String, Str
     for file in &change.files {
         arguments.set("file", format!("{}{UNIT}{}", String::from(file.put.clone()), file.into));
     }
-    for words in [&change.run, &change.undo] {
-        if let [sudo, never_ask, command @ ..] = words.as_slice()
-            && sudo == "sudo"
-            && never_ask == "-n"
-        {
-            arguments.set("right", command.join(UNIT));
-        }
+    for words in [&change.run, &change.undo].into_iter().filter(|words| change.as_root && !words.is_empty()) {
+        arguments.set("right", words.join(UNIT));
     }
     if !change.check.is_empty() {
         arguments.set("asks", "yes");
@@ -73,6 +68,7 @@ pub struct WorkOnHost<'w> {
     pub is_back: bool,
     pub files: &'w [FilePut],
     pub words: &'w [String],
+    pub as_root: bool,
     pub manner: &'w Manner,
     pub env: &'w [(String, String)],
 }
@@ -93,6 +89,9 @@ pub fn work(inventory: &Inventory, tenure: &Tenure, work: &WorkOnHost<'_>) -> Ch
         arguments.set("file", words.join(UNIT));
     }
     set_words(&mut arguments, work.words, work.manner, work.env);
+    if work.as_root {
+        arguments.set("root", "yes");
+    }
     Change(program(CHANGE, arguments, work.manner.timeout + BESIDE))
 }
 
@@ -392,6 +391,7 @@ impl<F: Apply> Making<'_, '_, F> {
             is_back: work.is_back,
             files: &work.files,
             words: &work.words,
+            as_root: work.as_root,
             manner: &change.manner,
             env,
         };

@@ -80,8 +80,7 @@ pub async fn standing<F: Ask>(
     redactor: &Redactor,
 ) -> Vec<ChangeSeen> {
     let asked = facts.earlier.iter().map(|kept| async {
-        let through_sudo = facts.seen(&kept.host).is_some_and(|seen| seen.needs_sudo(inventory));
-        let (_, change) = kept.change_to(earlier, wanted, through_sudo).ok()?;
+        let (_, change) = kept.change_to(earlier, wanted).ok()?;
         let env = about.env(&format!("check {}", change.name), &change.manner);
         let answer = fleet.ask(&kept.host, &change::standing(inventory, &change, &env)).await;
         Some(ChangeSeen::read(&kept.host, &change, answer, redactor))

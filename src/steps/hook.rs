@@ -135,8 +135,15 @@ async fn on_host<F: Apply>(run: &Context<'_, F>, hook: &Hook, host: &HostName) -
     let timed = run.journal.timed_of(StepWord::Hook, host, label.clone());
     let env = run.about().env(&hook.at.to_string(), &hook.manner);
     let name = format!("hook-{}", hook.at.to_string().replace(' ', "-"));
-    let work =
-        WorkOnHost { name: &name, is_back: false, files: &[], words: &hook.run, manner: &hook.manner, env: &env };
+    let work = WorkOnHost {
+        name: &name,
+        is_back: false,
+        files: &[],
+        words: &hook.run,
+        as_root: false,
+        manner: &hook.manner,
+        env: &env,
+    };
     let result = match run.seen(host) {
         None => Err("the host was not reached".to_owned()),
         Some(_) => match run.fleet.apply(host, &change::work(run.inventory, &run.tenure_on(host), &work)).await {

@@ -88,6 +88,7 @@ pub(super) fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure>
         |name: &str| begun.and_then(|begun| begun.targets_ms.iter().find(|(of, _)| of == name)).map(|(_, ms)| *ms);
     // What a rollback promises says nothing of a switch that takes its time.
     let moves_traffic = begun.is_none_or(|begun| !begun.traffic_stays && begun.gradual.is_none());
+    let is_recovery = begun.is_none_or(|begun| !begun.is_partial());
     let (on_it, whole) = match towards(entries) {
         Colour::Blue => ("traffic safe on blue", "rollback complete"),
         Colour::Green => ("traffic safe on green", "undo complete"),
@@ -96,7 +97,12 @@ pub(super) fn measured(entries: &[Entry], begun: Option<&Begun>) -> Vec<Measure>
         ("traffic", on_it, safe, moves_traffic),
         ("rollback", whole, rollback, moves_traffic),
         ("restore", "database restored", restore, restored),
-        ("rto", "recovery (RTO), counted from the start of this run", service_is_back, target("rto").is_some()),
+        (
+            "rto",
+            "recovery (RTO), counted from the start of this run",
+            service_is_back,
+            is_recovery && target("rto").is_some(),
+        ),
         ("rpo", "lost data (RPO): the dump's age when it went live", lost, restored),
     ];
     rows.into_iter()
@@ -131,6 +137,7 @@ fn rollback_ms(entries: &[Entry]) -> Option<u64> {
             | StepWord::Observe
             | StepWord::Hold
             | StepWord::Judge
+            | StepWord::Migrate
             | StepWord::Hook
             | StepWord::Evidence
             | StepWord::Report

@@ -137,6 +137,7 @@ pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Reque
         takes_over: TakesOver::Nobody,
         bake: None,
         changes: Vec::new(),
+        migrate_down: None,
         to_release: None,
         is_partial: false,
         restore: None,
@@ -297,6 +298,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
 fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
     Begun {
         restore_flags: None,
+        down_flag: None,
         to_release: None,
         changes: plan.changes.clone(),
         id: plan.id.to_string(),

@@ -12,6 +12,7 @@ use crate::config::variables::look_up;
 use crate::nouns::change::{ChangePlace, EnvVar, HERE, Hook, HookAt, HookPhase, Manner, NamedChange, Put, PutBack};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Role};
+use crate::nouns::migration::{self, Migrations};
 use crate::nouns::names::{ChangeName, HostName, RemotePath};
 use crate::nouns::secret::Secret;
 
@@ -88,6 +89,7 @@ impl Meaning<'_, '_, '_> {
             undo: undo?,
             check: check?,
             called: None,
+            as_root: false,
         })
     }
 
@@ -96,6 +98,41 @@ impl Meaning<'_, '_, '_> {
             |key: &str, word: &Option<String>| self.word(&format!("{path}.{key}"), word.as_ref()?, RemotePath::new);
         let (put, into) = (read("put", &table.put), read("in", &table.into));
         Some(PutBack { put: Put::File(put?), into: into? })
+    }
+
+    /// How migrations are taken back; the same as a change, with other words.
+    pub(super) fn migrations(&mut self, written: &file::RollbackToml, hosts: &[Host]) -> Option<Option<Migrations>> {
+        let Some(table) = &written.migrations else { return Some(None) };
+        let at = |key: &str| format!("migrations.{key}");
+        if written.database.is_none() {
+            self.wrong("migrations", "they are of a database, and there is no [database]");
+            return None;
+        }
+        if written.change.contains_key(migration::CHANGE) {
+            let path = format!("change.{}", migration::CHANGE);
+            self.wrong(&path, "this name is that of the change by which [migrations] goes down");
+            return None;
+        }
+        let on = self.change_place(&at("on"), &table.on, hosts);
+        let manner = self.manner("migrations", on, &table.cwd, &table.env, &table.timeout);
+        let down = self.words(&at("down"), &table.down);
+        let up = self.words(&at("up"), &table.up);
+        if table.down.is_empty() {
+            self.wrong(&at("down"), "names no command");
+            return None;
+        }
+        let change = NamedChange {
+            name: ChangeName::new(migration::CHANGE).ok()?,
+            manner: manner?,
+            files: Vec::new(),
+            restart: None,
+            run: down?,
+            undo: up?,
+            check: Vec::new(),
+            called: None,
+            as_root: false,
+        };
+        Some(Some(Migrations { change }))
     }
 
     pub(super) fn hooks(&mut self, written: &[file::HookTable], hosts: &[Host]) -> Option<Vec<Hook>> {

@@ -57,6 +57,7 @@ impl Meaning<'_, '_, '_> {
             undo: Vec::new(),
             check: Vec::new(),
             called: None,
+            as_root: false,
         };
         Some(Some(Earlier { kept: kept?, change }))
     }

@@ -199,6 +199,7 @@ impl<'a> Planner<'a> {
             check: change.check.clone(),
             restart,
             called: change.called.clone(),
+            as_root: change.as_root,
         })
     }
 
@@ -284,7 +285,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A step of an earlier run that is still at work on that change would be overtaken.
-    fn refuse_one_at_work(&mut self, host: &HostName, name: &ChangeName) {
+    pub(super) fn refuse_one_at_work(&mut self, host: &HostName, name: &ChangeName) {
         if let Some(step) = self.facts.change(name, host).and_then(|seen| seen.at_work.as_ref()) {
             let why = format!("{step} of an earlier run is still at work there");
             self.refuse_on(host, why, Some("it ends by itself: the same line again in a minute".into()));

@@ -25,7 +25,7 @@ impl<'a> Planner<'a> {
     pub(super) fn earlier_release(&mut self, stages: &mut Stages) -> Option<MeantChange> {
         let (wanted, earlier) = self.wanted_release()?;
         let mut meant = MeantChange { name: earlier.change.name.clone(), hosts: Vec::new(), in_force: Vec::new() };
-        for (host, seen) in self.apps.clone() {
+        for (host, _) in self.apps.clone() {
             meant.hosts.push(host.name.clone());
             let Some(kept) = self.facts.earlier(&host.name) else { continue };
             if let Some(unknown) = &kept.unknown {
@@ -33,7 +33,7 @@ impl<'a> Planner<'a> {
                 self.refuse(Some(host), why, unknown.hint.clone());
                 continue;
             }
-            let (release, change) = match kept.change_to(earlier, wanted, seen.needs_sudo(self.inventory)) {
+            let (release, change) = match kept.change_to(earlier, wanted) {
                 Ok(found) => found,
                 Err(why) => {
                     self.refuse(
@@ -98,8 +98,8 @@ impl<'a> Planner<'a> {
         let Some((wanted, earlier)) = self.wanted_release() else {
             return doubts::releases(self.direction(), &self.apps);
         };
-        let known = self.apps.iter().filter_map(|(host, seen)| {
-            let found = self.facts.earlier(&host.name)?.change_to(earlier, wanted, seen.needs_sudo(self.inventory));
+        let known = self.apps.iter().filter_map(|(host, _)| {
+            let found = self.facts.earlier(&host.name)?.change_to(earlier, wanted);
             Some((&host.name, found.ok()?.0.name))
         });
         let known: Vec<(&HostName, String)> = known.collect();
@@ -121,7 +121,7 @@ impl<'a> Planner<'a> {
         let from = self.colour(Side::From);
         let is_same = |(host, seen): &InScope<'a>| {
             let kept = self.facts.earlier(&host.name)?;
-            let (release, _) = kept.change_to(earlier, wanted, false).ok()?;
+            let (release, _) = kept.change_to(earlier, wanted).ok()?;
             let theirs = seen.app(from).release.as_ref()?;
             let names = [Some(release.name.as_str()), release.also.as_deref()];
             let known = [Some(theirs.name.as_str()), theirs.proof.as_deref(), theirs.name.rsplit(':').next()];
@@ -163,7 +163,7 @@ impl<'a> Planner<'a> {
     fn wanted_names(&self) -> BTreeSet<String> {
         let Some((wanted, earlier)) = self.wanted_release() else { return self.names_of(Side::To) };
         let found = self.apps.iter().filter_map(|(host, _)| {
-            let (release, _) = self.facts.earlier(&host.name)?.change_to(earlier, wanted, false).ok()?;
+            let (release, _) = self.facts.earlier(&host.name)?.change_to(earlier, wanted).ok()?;
             Some(release.name)
         });
         found.collect()

@@ -71,12 +71,7 @@ impl EarlierSeen {
     ///
     /// # Errors
     /// Why none is.
-    pub fn change_to(
-        &self,
-        earlier: &Earlier,
-        wanted: &str,
-        through_sudo: bool,
-    ) -> Result<(KeptRelease, NamedChange), String> {
+    pub fn change_to(&self, earlier: &Earlier, wanted: &str) -> Result<(KeptRelease, NamedChange), String> {
         if wanted == THE_ONE_BEFORE && matches!(earlier.kept, Kept::Packages(_)) {
             // What was installed before it was installed, nobody wrote down.
             let names: Vec<&str> = self.releases.iter().map(|release| release.name.as_str()).collect();
@@ -86,7 +81,7 @@ impl EarlierSeen {
         let release = earlier::meant(there, wanted)?;
         let now = self.releases.iter().find(|release| Some(release.name.as_str()) == self.name_now());
         let is_way_back = now.is_some_and(|now| now.can_be_had);
-        let change = earlier.change_to(&release.name, self.now.as_deref(), through_sudo, is_way_back);
+        let change = earlier.change_to(&release.name, self.now.as_deref(), is_way_back);
         Ok((release.clone(), change))
     }
 
