@@ -275,6 +275,16 @@ fn blue_is_put_to_a_folder_of_capistranos_kind() {
     assert_eq!(runs(&lab, "web1"), "1.4.0");
     back_to_green(&lab, "web1", &before);
 
+    // Killed when the link is turned and traffic is not: the same line again means the same release, not one further back.
+    let running = site::begin(&lab, &["--to", "earlier"]);
+    site::until("the link is turned", || current().starts_with("/srv/blue/releases/20261115120000"));
+    running.kill();
+    let scene = rollback(&lab, &["--to", "earlier"]);
+    says(&scene, 0, "traffic on blue");
+    assert_eq!(current(), "/srv/blue/releases/20261115120000\ndeploy");
+    lab.sh("web1", "ln -sfn /srv/blue/releases/20261124120000 /srv/blue/current; rm -f /srv/blue/.current.before-rollback; systemctl restart listings-blue");
+    back_to_green(&lab, "web1", &before);
+
     // A link from its own folder stays one, and one that leads elsewhere is refused.
     lab.sh("web1", "cd /srv/blue && ln -sfn releases/20261124120000 current && chown -h root:root current && chown root:root /srv/blue");
     let scene = rollback(&lab, &["--to", "earlier"]);
