@@ -105,7 +105,9 @@ fn migrations_of_alembic_go_down_once_green_is_stopped_and_the_word_is_typed() {
         assert_eq!(applied(&lab), "2f00");
     };
     refused(&["--migrate-down", "9f00"], "whether alembic has a migration 9f00 nobody can say");
-    refused(&["--migrate-down", "2f00"], "alembic is at 2f00 already");
+    run(&lab, &["--dry-run", "--migrate-down", "2f00"])
+        .exits(0)
+        .says("nothing is to be taken back: alembic is at 2f00");
     run(&lab, &["--reason", "a", "--migrate-down", "--restore-db"]).exits(2);
     run(&lab, &["--reason", "a", "--migrate-down", "--keep-green"]).exits(2).says("green must be stopped");
 
@@ -144,8 +146,13 @@ fn migrations_of_alembic_go_down_once_green_is_stopped_and_the_word_is_typed() {
     // Nothing of the variable is on a command line, in the report or in the journal.
     assert!(!report.contains("postgresql://") && !said.contains("postgresql://"), "{report}");
 
+    // The same line once more has nothing left to do.
+    run(&lab, &["--reason", "a", "--migrate-down"]).exits(0).says("nothing is to be taken back: alembic is at 1f00");
+
     // And up again, with all the rest.
-    let undo = run(&lab, &["undo"]);
+    let first = site::incidents(&lab).into_iter().rev().nth(1).expect("the one that went down");
+    let first = first.file_name().expect("a name").to_string_lossy().into_owned();
+    let undo = run(&lab, &["undo", &first]);
     undo.exits(0).says("downgrade of the database taken back");
     assert_eq!((applied(&lab), columns(&lab)), ("2f00".into(), "id,mail".into()));
     serves(&lab, "web1", "green", &undo);

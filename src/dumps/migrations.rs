@@ -183,18 +183,19 @@ pub fn state_words(live: &[Migration]) -> String {
     if said.is_empty() { "no tool for migrations keeps its state there".to_owned() } else { said.join(", ") }
 }
 
-/// What is to be taken back so that the live database is at the wanted one, or, where none is named, at the dump's.
+/// What is to be taken back so that the live database is at the wanted one, or, where none is named, at the dump's; nothing
+/// where it is there already.
 ///
 /// # Errors
 /// Why that cannot be said.
-pub fn down(live: &[Migration], wanted: Option<&str>, dump: Option<&[Migration]>) -> Result<Down, String> {
+pub fn down(live: &[Migration], wanted: Option<&str>, dump: Option<&[Migration]>) -> Result<Option<Down>, String> {
     let mut tools: Vec<&str> = live.iter().map(|migration| migration.tool.as_str()).collect();
     tools.sort_unstable();
     tools.dedup();
     if tools.is_empty() {
         return Err("no tool for migrations keeps its state in the live database".to_owned());
     }
-    let found: Vec<Result<Down, String>> = match wanted {
+    let found: Vec<Result<Option<Down>, String>> = match wanted {
         Some(wanted) => tools.iter().filter_map(|tool| down_to(tool, live, wanted, dump)).collect(),
         None => {
             let Some(dump) = dump else {
@@ -213,7 +214,7 @@ pub fn down(live: &[Migration], wanted: Option<&str>, dump: Option<&[Migration]>
         (None, _, Some(wanted)) => {
             Err(format!("no tool knows a migration {wanted} that is applied; {}", state_words(live)))
         }
-        (None, _, None) => Err(format!("no migration is newer than the dump; {}", state_words(live))),
+        (None, _, None) => Ok(None),
     }
 }
 
@@ -222,47 +223,54 @@ fn is_one_row(tool: &str) -> bool {
 }
 
 /// Django numbers those of each application by themselves.
-fn are_of_one_row_of_numbers(tool: &str, one: &str, other: &str) -> bool {
+fn are_numbered_together(tool: &str, one: &str, other: &str) -> bool {
     let app = |version: &str| version.split_once('.').map(|(app, _)| app.to_owned());
     tool != "django" || app(one) == app(other)
 }
 
-fn down_to(tool: &str, live: &[Migration], wanted: &str, dump: Option<&[Migration]>) -> Option<Result<Down, String>> {
+fn down_to(
+    tool: &str,
+    live: &[Migration],
+    wanted: &str,
+    dump: Option<&[Migration]>,
+) -> Option<Result<Option<Down>, String>> {
     let applied = versions(tool, live);
     let from = (*applied.last()?).to_owned();
     if is_one_row(tool) {
         if applied.contains(&wanted) {
-            return Some(Err(format!("{tool} is at {wanted} already")));
+            return Some(Ok(None));
         }
         let is_known = dump.is_some_and(|dump| versions(tool, dump).contains(&wanted));
         let newer = applied.iter().map(|version| (*version).to_owned()).collect();
-        return Some(Ok(Down { tool: tool.to_owned(), from, to: wanted.to_owned(), newer, are_all: false, is_known }));
+        let to = wanted.to_owned();
+        return Some(Ok(Some(Down { tool: tool.to_owned(), from, to, newer, are_all: false, is_known })));
     }
     let place = applied.iter().position(|version| *version == wanted)?;
     let newer: Vec<String> = applied[place + 1..]
         .iter()
-        .filter(|version| are_of_one_row_of_numbers(tool, version, wanted))
+        .filter(|version| are_numbered_together(tool, version, wanted))
         .map(|version| (*version).to_owned())
         .collect();
-    let Some(from) = newer.last().cloned() else { return Some(Err(format!("{tool} is at {wanted} already"))) };
-    Some(Ok(Down { tool: tool.to_owned(), from, to: wanted.to_owned(), newer, are_all: true, is_known: true }))
+    let Some(from) = newer.last().cloned() else { return Some(Ok(None)) };
+    let to = wanted.to_owned();
+    Some(Ok(Some(Down { tool: tool.to_owned(), from, to, newer, are_all: true, is_known: true })))
 }
 
-fn down_to_the_dump(tool: &str, live: &[Migration], dump: &[Migration]) -> Option<Result<Down, String>> {
+fn down_to_the_dump(tool: &str, live: &[Migration], dump: &[Migration]) -> Option<Result<Option<Down>, String>> {
     let (applied, before) = (versions(tool, live), versions(tool, dump));
     let newer = beyond(&applied, &before);
     let last = newer.last()?;
-    let to = before.iter().rev().find(|version| are_of_one_row_of_numbers(tool, version, last));
+    let to = before.iter().rev().find(|version| are_numbered_together(tool, version, last));
     let Some(to) = to else {
         return Some(Err(format!("the dump has none of {tool}'s: name the one to go back to")));
     };
-    let of_others = newer.iter().any(|version| !are_of_one_row_of_numbers(tool, version, last));
+    let of_others = newer.iter().any(|version| !are_numbered_together(tool, version, last));
     if of_others {
         return Some(Err(format!("several of {tool}'s applications have newer ones: name the one to go back to")));
     }
     let newer: Vec<String> = newer.iter().map(|version| (*version).to_owned()).collect();
     let (from, to, are_all) = ((*last).to_owned(), (*to).to_owned(), !is_one_row(tool));
-    Some(Ok(Down { tool: tool.to_owned(), from, to, newer, are_all, is_known: true }))
+    Some(Ok(Some(Down { tool: tool.to_owned(), from, to, newer, are_all, is_known: true })))
 }
 
 /// Those of a tool, the oldest first.
@@ -365,15 +373,15 @@ mod tests {
             versions.iter().map(of).collect()
         };
         let told = |live: &[Migration], wanted: Option<&str>, dump: Option<&[Migration]>| {
-            down(live, wanted, dump).map(|down| {
-                format!("{} {}→{} [{}] {}", down.tool, down.from, down.to, down.newer.join(" "), down.is_known)
-            })
+            let Some(down) = down(live, wanted, dump)? else { return Ok("there already".to_owned()) };
+            let newer = down.newer.join(" ");
+            Ok::<String, String>(format!("{} {}→{} [{newer}] {}", down.tool, down.from, down.to, down.is_known))
         };
         let rails = of("rails", &["9", "10", "11"]);
         assert_eq!(told(&rails, Some("9"), None), Ok("rails 11→9 [10 11] true".into()));
         assert_eq!(told(&rails, None, Some(&of("rails", &["9", "10"]))), Ok("rails 11→10 [11] true".into()));
-        assert_eq!(told(&rails, None, Some(&rails)), Err("no migration is newer than the dump; rails is at 11".into()));
-        assert_eq!(told(&rails, Some("11"), None), Err("rails is at 11 already".into()));
+        assert_eq!(told(&rails, None, Some(&rails)), Ok("there already".into()));
+        assert_eq!(told(&rails, Some("11"), None), Ok("there already".into()));
         assert_eq!(
             told(&rails, Some("8"), None),
             Err("no tool knows a migration 8 that is applied; rails is at 11".into())
@@ -403,7 +411,7 @@ mod tests {
         );
         assert!(told(&both, Some("9"), None).is_err(), "it may be of either");
 
-        let of_rails = down(&rails, Some("9"), None).expect("it is known");
+        let of_rails = down(&rails, Some("9"), None).expect("it is known").expect("it is not there yet");
         assert_eq!(of_rails.is_at(&rails), Some(false));
         assert_eq!(of_rails.is_at(&of("rails", &["9"])), Some(true));
         assert_eq!(of_rails.is_at(&of("rails", &["9", "10"])), None, "half-way");

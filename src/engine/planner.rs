@@ -211,7 +211,7 @@ impl<'a> Planner<'a> {
             is_gradual: self.request.gradual.is_some(),
             balancers: self.meant_balancers().map(|host| host.name.clone()).collect(),
             changes,
-            down,
+            down: down.flatten(),
             hooks,
             stages,
             notes: std::mem::take(&mut self.notes),

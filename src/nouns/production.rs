@@ -681,7 +681,12 @@ impl Production {
     fn is_downgraded(&self) -> bool {
         let Some(begun) = self.begun.as_deref().filter(|begun| begun.undoes.is_none()) else { return true };
         let mut meant = begun.changes.iter().filter(|change| change.name.as_str() == migration::CHANGE);
-        meant.all(|change| change.hosts.iter().all(|host| self.change(&change.name, host) == Some(self.wanted())))
+        meant.all(|change| {
+            let is_there = |host: &HostName| {
+                change.in_force.contains(host) || self.change(&change.name, host) == Some(self.wanted())
+            };
+            change.hosts.iter().all(is_there)
+        })
     }
 
     /// How a gradual switch ends whose last share was not judged good: what production is then, and not why.

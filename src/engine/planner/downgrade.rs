@@ -10,7 +10,7 @@ use crate::nouns::record::MeantChange;
 
 impl Planner<'_> {
     /// Plans that migrations are taken back.
-    pub(super) fn downgrade(&mut self, stages: &mut Stages) -> Option<(Down, MeantChange)> {
+    pub(super) fn downgrade(&mut self, stages: &mut Stages) -> Option<(Option<Down>, MeantChange)> {
         let wish = self.request.migrate_down.as_ref()?;
         let (config, seen) = (self.inventory.migrations.as_ref()?, self.facts.migrations.as_ref()?);
         let seen = match seen {
@@ -26,7 +26,18 @@ impl Planner<'_> {
         }
         let database = self.inventory.host(&seen.host);
         let down = match migrations::down(&seen.live, wish.to.as_deref(), seen.dump.as_deref()) {
-            Ok(down) => down,
+            Ok(Some(down)) => down,
+            // The same line once more, after a run that did it and did not live to say so.
+            Ok(None) => {
+                let host = self.first_reached(&config.change.manner.on)?;
+                self.notes.push(format!(
+                    "{}: nothing is to be taken back: {}",
+                    seen.host,
+                    migrations::state_words(&seen.live)
+                ));
+                let (name, in_force) = (config.change.name.clone(), vec![host.clone()]);
+                return Some((None, MeantChange { name, hosts: vec![host], in_force }));
+            }
             Err(why) => {
                 self.refuse(database, format!("migrations cannot be taken back: {why}"), None);
                 return None;
@@ -78,7 +89,7 @@ impl Planner<'_> {
             undo: back,
         };
         stages.extend([(StageName::Downgrade, step)]);
-        Some((down, MeantChange { name: change.name, hosts: vec![host], in_force: Vec::new() }))
+        Some((Some(down), MeantChange { name: change.name, hosts: vec![host], in_force: Vec::new() }))
     }
 
     /// The first of the hosts that was reached, or this machine.
