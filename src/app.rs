@@ -34,6 +34,7 @@ use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
 use crate::steps::about::AboutRun;
 use crate::steps::change;
+use crate::steps::downgrade;
 use crate::steps::earlier;
 use crate::steps::hook;
 use crate::steps::observe::observe;
@@ -179,6 +180,8 @@ impl Session<'_> {
         if let (Some(wish), Some(database)) = (&self.request.migrate_down, &self.inventory().database) {
             let work = self.work(database, fleet, journal);
             facts.migrations = Some(work.migrations_seen(wish.to.is_none()).await);
+            let about = AboutRun::of_request(self.request, self.inventory());
+            facts.changes.extend(downgrade::look(fleet, self.inventory(), &facts, &about, &self.redactor()).await);
         }
         if !self.inventory().hooks.is_empty() {
             facts.hooks = hook::look(fleet, self.inventory(), &facts).await;

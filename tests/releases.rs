@@ -261,7 +261,7 @@ fn blue_is_put_to_a_folder_of_capistranos_kind() {
     let scene = run(&lab, &["releases"]);
     says(&scene, 0, "now  20261124120000");
     scene.says("20261115120000  0123456789ab").says("next:       rollback-prod --reason '…' --to 20261115120000");
-    says(&rollback(&lab, &["--to", "2026"]), 1, "2026 may be 20261124120000 or 20261115120000");
+    says(&rollback(&lab, &["--to", "202611151200"]), 1, "there is no 202611151200; there is 20261124120000");
     says(&rollback(&lab, &["--to", "1.3.2"]), 1, "there is no 1.3.2; there is 20261124120000");
 
     // By its commit, which is what people see in their own tools.

@@ -557,7 +557,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
         wish: Some(&wish),
     };
     apply(programs::merge(inventory, database, "direct", &rows));
-    apply(programs::keep(inventory, database, "direct", &run, Some(&tenure)));
+    apply(programs::keep(inventory, database, "direct", &run, Some(&tenure), true));
     apply(programs::drop_schema(inventory, database, Some(&tenure), "rollback_prod_from_x"));
     programs
 }

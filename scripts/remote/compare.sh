@@ -17,8 +17,7 @@ check() {
 with_check each check
 tell_migrations() {
   [ -n "$against" ] || return 0
-  section migrations
-  migrations "$against"
+  ask migrations migrations "$against"
 }
 if [ "$count" != yes ]; then
   tell_migrations

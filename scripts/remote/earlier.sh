@@ -10,10 +10,17 @@ told() {
   section release
   printf '%s\n' "$@"
 }
+# read_kept FILE: where only another account may read it, by whoever could have put it there.
+read_kept() {
+  put=$1
+  read_put
+}
 digest_of() {
-  rp_sum=$(read_whole "$1" 2>/dev/null | sha256sum)
+  rp_sum=$(read_kept "$1" 2>/dev/null | sha256sum)
   printf 'sha256:%.12s' "$rp_sum"
 }
+# is_young FILE: of this hour: a run that was cut short may be of it; one of long ago is over, and what it replaced is history.
+is_young() { rp_changed=$(stat -c %Z "$1" 2>/dev/null) && [ "$(($(date +%s) - rp_changed))" -lt 3600 ]; }
 # Whether it is a file is known before it is opened.
 is_file() { [ -n "$(read_size "$1" && printf '%s' "$rp_size")" ]; }
 kept_files() {
@@ -43,7 +50,8 @@ kept_folders() {
   section now
   readlink "$link"
   section before
-  readlink "${link%/*}/.${link##*/}.before-rollback"
+  rp_kept=${link%/*}/.${link##*/}.before-rollback
+  ! is_young "$rp_kept" || readlink "$rp_kept"
   for rp_folder in "$folder"/*/; do
     rp_folder=${rp_folder%/}
     if [ ! -d "$rp_folder" ] || [ -L "$rp_folder" ]; then continue; fi
@@ -54,7 +62,7 @@ kept_folders() {
 }
 # value_in FILE: of that variable, and nothing else of a file of secrets.
 value_in() {
-  read_whole "$1" 2>/dev/null | variable=$variable awk '
+  read_kept "$1" 2>/dev/null | variable=$variable awk '
     { line = $0; sub(/^[ \t]*(export[ \t]+)?/, "", line) }
     index(line, ENVIRON["variable"] "=") == 1 { value = substr(line, length(ENVIRON["variable"]) + 2) }
     END { gsub(/^["\047]|["\047]$/, "", value); printf "%s", value }'
@@ -63,7 +71,8 @@ kept_images() {
   section now
   value_in "$into"
   section before
-  value_in "${into%/*}/.${into##*/}.before-rollback"
+  rp_kept=${into%/*}/.${into##*/}.before-rollback
+  ! is_young "$rp_kept" || value_in "$rp_kept"
   ask images docker image ls --format '{{.Tag}} {{.ID}} {{.CreatedAt}}' "$name"
   if [ "$wanted" != - ] && ! docker image inspect "$name:$wanted" >/dev/null 2>&1 &&
     timeout 20 docker manifest inspect "$name:$wanted" >/dev/null 2>&1; then

@@ -616,6 +616,13 @@ beside_it() {
   done
   rp_own=$rp_own.$$
 }
+# read_lasting: a place of ours that a boot does not take away, into $rp_lasting. Where somebody was there before us, another.
+read_lasting() {
+  rp_own=/var/tmp/rollback-prod-$rp_uid
+  is_ours "$rp_own" || make_place "$rp_own" || beside_it
+  rp_lasting=$rp_own
+  is_ours "$rp_own" || make_place "$rp_own"
+}
 make_place() {
   umask 022
   rp_made=0

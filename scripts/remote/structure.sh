@@ -126,7 +126,7 @@ differences() {
 # migrations DATABASE: what tools for migrations have applied there, the oldest first, as JSON; see migrations.rs, which reads
 # the same tables in a dump.
 migrations() {
-  sql "$1" -v ON_ERROR_STOP=0 2>/dev/null <<'SQL'
+  sql "$1" 2>/dev/null <<'SQL'
 SET statement_timeout = '20s';
 SELECT format('SELECT jsonb_build_object(''tool'', %L, ''version'', %s) FROM (SELECT * FROM %I.%I WHERE %s ORDER BY %s DESC LIMIT 100000) t ORDER BY %s',
     k.tool, k.version, n.nspname, c.relname, k.counts, k.ordered, k.ordered)

@@ -184,18 +184,22 @@ pub fn migrations(inventory: &Inventory, database: &Database, way: &str) -> Ques
     Question(program(COMPARE, arguments, Duration::from_secs(30)))
 }
 
-/// Keeps a dump of the live database.
+/// Keeps a dump of the live database, or removes it again.
 pub fn keep(
     inventory: &Inventory,
     database: &Database,
     way: &str,
     run: &IncidentId,
     tenure: Option<&Tenure>,
+    forgets: bool,
 ) -> Change {
     let mut arguments = arguments(inventory, database, Some(way));
     under(&mut arguments, tenure);
     arguments.set("run", run);
     arguments.set("database", &database.name);
+    if forgets {
+        arguments.set("forget", "yes");
+    }
     Change(program(KEEP, arguments, KEEP_LIMIT))
 }
 

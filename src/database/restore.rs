@@ -291,8 +291,11 @@ impl<F: Ask> Work<'_, F> {
             return Err(format!("there is no database {}", self.database.name));
         }
         let question = programs::migrations(self.inventory, self.database, &server.facts.way);
-        let answer = self.fleet.ask(&server.host, &question).await;
-        answer.map(|answer| server::migrations(&answer)).map_err(|failure| failure.to_string())
+        let answer = self.fleet.ask(&server.host, &question).await.map_err(|failure| failure.to_string())?;
+        match answer.status_of("migrations") {
+            Some(0) => Ok(server::migrations(&answer)),
+            _ => Err("the server does not say which migrations are applied".to_owned()),
+        }
     }
 
     /// What the newest dump that a restore would take has of them; `None` where there is none, or it is not soon read.
@@ -471,18 +474,24 @@ impl<F: Ask> Work<'_, F> {
 }
 
 impl<F: Apply> Work<'_, F> {
+    fn keeping(&self, server: &DatabaseServer, forgets: bool) -> Change {
+        let tenure = self.tenure_on(&server.host);
+        programs::keep(self.inventory, self.database, &server.facts.way, self.run, tenure.as_ref(), forgets)
+    }
+
+    /// Removes what [`Work::keep`] kept: nothing came of what it was for.
+    pub async fn forget_kept(&self, server: &DatabaseServer) {
+        if let Err(failure) = self.fleet.apply(&server.host, &self.keeping(server, true)).await {
+            self.journal.note(format!("{}: the dump that was kept is still there: {failure}", server.host));
+        }
+    }
+
     /// Keeps a dump of the live database as it is now, beside the records of our steps; its path.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn keep(&self, server: &DatabaseServer) -> Result<String, String> {
-        let change = programs::keep(
-            self.inventory,
-            self.database,
-            &server.facts.way,
-            self.run,
-            self.tenure_on(&server.host).as_ref(),
-        );
+        let change = self.keeping(server, false);
         let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| failure.to_string())?;
         match (answer.status, answer.text("kept")) {
             (0, Some(kept)) => Ok(kept.trim().to_owned()),

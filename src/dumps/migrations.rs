@@ -153,13 +153,16 @@ impl Down {
     /// Whether the live database is there by now; `None` where it is neither there nor where it was.
     pub fn is_at(&self, live: &[Migration]) -> Option<bool> {
         let now = versions(&self.tool, live);
+        let last = |of: &str| now.iter().rev().find(|version| are_numbered_together(&self.tool, version, of)).copied();
+        let is_gone = |gone: &String| !now.contains(&gone.as_str());
         let is_there = match self.are_all {
-            true => self.newer.iter().all(|gone| !now.contains(&gone.as_str())),
-            false => now.last() == Some(&self.to.as_str()),
+            // What went further down than was asked is no more there than what went half the way.
+            true => self.newer.iter().all(is_gone) && last(&self.to) == Some(self.to.as_str()),
+            false => now == [self.to.as_str()],
         };
         let is_as_it_was = match self.are_all {
-            true => self.newer.iter().all(|newer| now.contains(&newer.as_str())),
-            false => now.last() == Some(&self.from.as_str()),
+            true => !self.newer.iter().any(is_gone) && last(&self.from) == Some(self.from.as_str()),
+            false => now == self.newer.iter().map(String::as_str).collect::<Vec<_>>(),
         };
         match (is_there, is_as_it_was) {
             (true, _) => Some(true),
@@ -415,6 +418,9 @@ mod tests {
         assert_eq!(of_rails.is_at(&rails), Some(false));
         assert_eq!(of_rails.is_at(&of("rails", &["9"])), Some(true));
         assert_eq!(of_rails.is_at(&of("rails", &["9", "10"])), None, "half-way");
+        assert_eq!(of_rails.is_at(&of("rails", &["8"])), None, "too far");
+        assert_eq!(of_rails.is_at(&of("rails", &["9", "10", "11", "12"])), None, "somebody went up meanwhile");
+        assert_eq!(of_rails.is_at(&[]), None, "whoever says nothing says nothing");
     }
 
     #[test]

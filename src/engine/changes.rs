@@ -4,6 +4,7 @@
 use super::run::Engine;
 use crate::hosts::remote::Apply;
 use crate::nouns::change::HookAt;
+use crate::nouns::migration;
 use crate::nouns::plan::{Stage, Step};
 use crate::nouns::production::Production;
 use crate::nouns::record::ChangeState;
@@ -76,11 +77,25 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
         };
         match may_begin {
             Ok(kept) => {
+                self.watched.goes_down(true);
                 let is_done = self.stage(stage).await;
-                self.run.say_state_after(&step.host, is_done, kept.as_deref()).await;
+                self.watched.goes_down(false);
+                match self.changes_begun().iter().any(|begun| std::ptr::eq(*begun, step)) {
+                    true => self.run.say_state_after(&step.host, is_done, kept.as_deref()).await,
+                    false => self.run.stays_up(&step.host, "what it waits for is not so any more"),
+                }
             }
             Err(why) => self.run.stays_up(&step.host, &why),
         }
+    }
+
+    /// Whether migrations were taken back, or may have been: what they were made for cannot serve any more.
+    pub(super) fn is_database_down(&self) -> bool {
+        let down = self
+            .changes_begun()
+            .into_iter()
+            .find(|step| step.changes().is_some_and(|work| work.name.as_str() == migration::CHANGE));
+        down.is_some_and(|step| self.state_of(step) != Some(ChangeState::AsItWas))
     }
 
     fn state_of(&self, step: &Step) -> Option<ChangeState> {

@@ -1,6 +1,7 @@
 //! Whose turn the traffic is: while the plan's lane moves it, nothing is put back beneath it. Moves nothing itself.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -12,11 +13,13 @@ pub struct Watched {
     lane: watch::Sender<bool>,
     /// Hosts on which it was started again and would not live: they are looked at, and left alone.
     given_up: Mutex<BTreeSet<HostName>>,
+    /// Whether migrations are being taken back.
+    goes_down: AtomicBool,
 }
 
 impl Default for Watched {
     fn default() -> Watched {
-        Watched { lane: watch::channel(false).0, given_up: Mutex::default() }
+        Watched { lane: watch::channel(false).0, given_up: Mutex::default(), goes_down: AtomicBool::new(false) }
     }
 }
 
@@ -31,6 +34,14 @@ impl Watched {
 
     pub(super) fn is_at_work(&self) -> bool {
         *self.lane.borrow()
+    }
+
+    pub(super) fn goes_down(&self, does: bool) {
+        self.goes_down.store(does, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_going_down(&self) -> bool {
+        self.goes_down.load(Ordering::Relaxed)
     }
 
     pub(super) fn given_up(&self) -> MutexGuard<'_, BTreeSet<HostName>> {

@@ -94,7 +94,8 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         }
         let given_up = self.watched.given_up().clone();
         is_down.retain(|host| !given_up.contains(*host));
-        if is_down.is_empty() || self.run.interrupted() > 1 {
+        // A table that is written anew holds up whoever asks for it, and he is well.
+        if is_down.is_empty() || self.run.interrupted() > 1 || self.watched.is_going_down() {
             return;
         }
         let revived = join_all(is_down.into_iter().map(|host| self.revive(host))).await;
@@ -306,6 +307,10 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         run.stop(format!("{to} does not serve on {names}, and will not live: the traffic goes back to {from}"));
         self.watched.until_the_lane_is_over().await;
         if run.interrupted() > 1 {
+            return;
+        }
+        if self.is_database_down() {
+            run.journal.note(format!("migrations of {from} are taken back, so it cannot have the traffic again"));
             return;
         }
         let reach = run.app(Side::From).reach;

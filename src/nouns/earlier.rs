@@ -49,19 +49,20 @@ impl ComposeService {
 }
 
 /// Ends with 0 where a service's container is of that image: a compose file, a project, a service, an image.
-const IS_OF_THE_IMAGE: &str = r#"set -- "$1" "$2" "$3" "$(docker image inspect -f '{{.Id}}' "$4")" && if [ "$2" = - ]; then c=$(docker compose -f "$1" ps -q "$3"); else c=$(docker compose -p "$2" -f "$1" ps -q "$3"); fi && [ "$(docker inspect -f '{{.Image}}' "$c")" = "$4" ]"#;
+const IS_OF_THE_IMAGE: &str = r#"set -- "$1" "$2" "$3" "$(docker image inspect -f '{{.Id}}' "$4")" && [ -n "$4" ] && if [ "$2" = - ]; then c=$(docker compose -f "$1" ps -q "$3"); else c=$(docker compose -p "$2" -f "$1" ps -q "$3"); fi && [ "$(docker inspect -f '{{.Image}}' "$c")" = "$4" ]"#;
 
 /// Ends with 0 where that version of a package is installed: the package, the version.
 const IS_OF_THE_VERSION: &str = r#"[ "$(dpkg-query -W -f='${db:Status-Status} ${Version}' "$1")" = "installed $2" ]"#;
 
 impl Earlier {
-    /// The change that puts it to a release, where it is put to `now`. `is_way_back`: that can be had again.
-    pub fn change_to(&self, release: &str, now: Option<&str>, is_way_back: bool) -> NamedChange {
+    /// The change that puts it to a release, where it is put to `now`. `is_kept`: it is the one that is kept beside that;
+    /// `is_way_back`: what it is put to now can be had again.
+    pub fn change_to(&self, release: &str, now: Option<&str>, is_kept: bool, is_way_back: bool) -> NamedChange {
         let words = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
         let mut change = self.change.clone();
         match &self.kept {
-            // What is run now stands among them, and is nothing to put.
-            Kept::Files(files) if now != Some(release) => change.files.clone_from(files),
+            // What is run now stands among them, and is nothing to put. Of several files each is looked at by itself.
+            Kept::Files(files) if is_kept => change.files.clone_from(files),
             Kept::Files(_) => {}
             Kept::Folders { link, .. } => {
                 // As it is written now: by its whole path, or from the link's folder.
@@ -97,11 +98,12 @@ fn installation(package: &str, version: &str) -> Vec<String> {
     APT.iter().map(|word| (*word).to_owned()).chain([format!("{package}={version}")]).collect()
 }
 
-/// A configuration file that somebody changed stays as it is, and nobody is asked.
-const APT: [&str; 7] = [
+/// A configuration file that somebody changed stays as it is, nobody is asked, and nothing else goes for it.
+const APT: [&str; 8] = [
     "apt-get",
     "-y",
     "-q",
+    "--no-remove",
     "--allow-downgrades",
     "-oDpkg::Options::=--force-confdef",
     "-oDpkg::Options::=--force-confold",
@@ -160,8 +162,10 @@ pub fn meant<'r>(there: KeptThere<'r>, wanted: &str) -> Result<&'r KeptRelease, 
     if let Some(exact) = releases.iter().find(|release| release.name == wanted) {
         return Ok(exact);
     }
+    // A number or a date is whole or another one; of a commit and a digest nobody types more than its beginning.
     let begins = |release: &&KeptRelease| {
-        [Some(&release.name), release.also.as_ref()].into_iter().flatten().any(|name| name.starts_with(wanted))
+        let digest = Some(&release.name).filter(|name| name.starts_with("sha256:"));
+        [digest, release.also.as_ref()].into_iter().flatten().any(|name| name.starts_with(wanted))
     };
     let mut found = releases.iter().filter(begins);
     let first = found.next().filter(|_| wanted.len() >= LEAST_OF_A_NAME);
@@ -202,7 +206,8 @@ mod tests {
         );
         assert!(name(None, "earlier").is_err());
         assert!(name(Some("x"), "earlier").is_err());
-        assert_eq!(name(None, "2026112"), Err("2026112 may be 20261129 or 20261120".into()));
+        // The beginning of a number is another number.
+        assert!(name(None, "2026113").is_err());
         // Too short to be meant.
         assert!(name(None, "ab1").is_err());
         // Run twice it is the same one; what a rollback long ago replaced is older than what was deployed since.

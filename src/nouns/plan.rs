@@ -367,15 +367,16 @@ impl FileChange {
         paths
             .zip(texts)
             .filter(|(_, (before, after))| before != after)
-            .map(|(path, texts)| text_diff(path, texts))
+            .map(|(path, texts)| text_diff(path, texts, 3))
             .collect()
     }
 }
 
-/// The unified diff of a file's texts, as it may be shown.
-pub fn text_diff(path: &str, (before, after): (&str, &str)) -> String {
+/// The unified diff of a file's texts, as it may be shown, with so many lines around what differs.
+pub fn text_diff(path: &str, (before, after): (&str, &str), around: usize) -> String {
     let diff = similar::TextDiff::from_lines(before, after)
         .unified_diff()
+        .context_radius(around)
         .header(&format!("{path} (now)"), &format!("{path} (after)"))
         .to_string();
     octets::shown(&diff)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -194,6 +195,16 @@ impl<'a, F> Context<'a, F> {
     pub fn stop(&self, why: String) {
         if self.stopped.set(why.clone()).is_ok() {
             self.journal.note(why);
+        }
+    }
+
+    /// Ends once nothing new begins any more, with the reason.
+    pub async fn until_stopped(&self) -> String {
+        loop {
+            if let Some(why) = self.stopped.get() {
+                return why.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

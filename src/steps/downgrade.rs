@@ -3,16 +3,46 @@
 
 use dumps::migrations::{self, Down};
 
+use super::about::AboutRun;
+use super::change;
 use super::context::Context;
+use super::here;
 use crate::database::question::last_line;
-use crate::hosts::remote::Apply;
-use crate::nouns::change::ChangeWork;
-use crate::nouns::inventory::Database;
+use crate::hosts::facts::{ChangeSeen, Facts, NotKnown};
+use crate::hosts::remote::{Apply, Ask};
+use crate::nouns::change::{ChangeWork, is_here};
+use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::migration::CHANGE;
 use crate::nouns::names::{ChangeName, HostName};
 use crate::nouns::plan::Word;
 use crate::nouns::record::{ChangeState, Status, StepWord, What, plural};
-use crate::nouns::redact::printable;
+use crate::nouns::redact::{Redactor, printable};
+
+/// How the change stands on the hosts that could run it: whether a step of an earlier run is at work on it, and why its command
+/// cannot be run. Only asks.
+pub async fn look<F: Ask>(
+    fleet: &F,
+    inventory: &Inventory,
+    facts: &Facts,
+    about: &AboutRun,
+    redactor: &Redactor,
+) -> Vec<ChangeSeen> {
+    let Some(change) = inventory.migrations.as_ref().map(|migrations| &migrations.change) else { return Vec::new() };
+    let name = std::slice::from_ref(&change.name);
+    let mut seen = change::look(fleet, inventory, facts, name, about, redactor).await;
+    let Some(program) = change.run.first() else { return seen };
+    for of in seen.iter_mut().filter(|of| of.unknown.is_none()) {
+        let lacking = match is_here(&of.host) {
+            true => here::lacks(program, change::folder_here(inventory, &change.manner)),
+            false => {
+                let answer = fleet.ask(&of.host, &change::lacking(inventory, program, &change.manner)).await;
+                answer.ok().and_then(|answer| answer.text("lacking")).filter(|why| !why.trim().is_empty())
+            }
+        };
+        of.unknown = lacking.map(|why| NotKnown { why, hint: None });
+    }
+    seen
+}
 
 impl<'a, F: Apply> Context<'a, F> {
     fn down(&self) -> Option<(&'a Database, &'a Down)> {
@@ -47,7 +77,24 @@ impl<'a, F: Apply> Context<'a, F> {
             return Err("interrupted".to_owned());
         }
         let text = question(database, down, work, kept.as_deref());
-        self.typed(Word::Downgrade, (&text, &last_line(Word::Downgrade)), ()).await.map(|_| kept)
+        let typed = self.typed(Word::Downgrade, (&text, &last_line(Word::Downgrade)), ()).await.map(|_| ());
+        // Between the first look and the word there may be an hour.
+        let is_as_it_was = match tools.migrations_live(&server).await {
+            Ok(live) if down.is_at(&live) == Some(false) => Ok(()),
+            Ok(live) => {
+                Err(format!("{}, and was at {} when it was looked at", migrations::state_words(&live), down.from))
+            }
+            Err(why) => Err(why),
+        };
+        match typed.and(is_as_it_was) {
+            Ok(()) => Ok(kept),
+            Err(why) => {
+                if kept.is_some() {
+                    tools.forget_kept(&server).await;
+                }
+                Err(why)
+            }
+        }
     }
 
     /// What the database says, once the command has ended, well or not.

@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use super::about::AboutRun;
 use super::change;
 use crate::hosts::facts::{ChangeSeen, EarlierSeen, Facts};
-use crate::hosts::program::{Arguments, LIB, Question, REVISION, Script, program, script};
+use crate::hosts::program::{Arguments, LIB, Question, REVISION, Script, WORDS, program, script};
 use crate::hosts::remote::Ask;
 use crate::nouns::earlier::{Earlier, Kept};
 use crate::nouns::inventory::{Inventory, Role};
 use crate::nouns::redact::Redactor;
 
-pub(super) const EARLIER: Script = script!("earlier", LIB, REVISION);
+pub(super) const EARLIER: Script = script!("earlier", LIB, WORDS, REVISION);
 
 /// A registry is asked for a tag.
 const LIMIT: Duration = Duration::from_secs(60);

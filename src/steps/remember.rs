@@ -39,6 +39,9 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, host: &HostName, releases: &[St
     let now = if is_back { "is not rolled back any more" } else { "was rolled back" };
     match status {
         Ok(0) => Outcome::done(format!("remembered there: {what} {now}")),
+        Ok(93) => {
+            Outcome::new(Status::Skipped, format!("another run took the lock; not remembered there: {what} {now}"))
+        }
         Ok(_) => Outcome::new(Status::Skipped, format!("there is no room to remember there that {what} {now}")),
         Err(failure) => Outcome::new(Status::Skipped, format!("not remembered there: {failure}")),
     }

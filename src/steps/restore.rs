@@ -268,6 +268,8 @@ impl<'a, F: Apply> Context<'a, F> {
         let line = tokio::select! {
             line = self.journal.ask(text, last_line) => line,
             _ = interrupts.wait_for(|count| *count > 0) => return Err("interrupted at the question".to_owned()),
+            // Whoever is asked while nobody serves would hold up who mends that.
+            why = self.until_stopped() => return Err(why),
         };
         let Some(line) = line else { return Err(format!("nobody typed {}", word.as_str())) };
         let Some(consent) = Overwrite::by_line(&line, word, change) else {

@@ -2,6 +2,7 @@
 
 use crate::hosts::facts::{EarlierSeen, Facts};
 use crate::nouns::colour::Colour;
+use crate::nouns::earlier::THE_ONE_BEFORE;
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::redact::printable;
 
@@ -65,8 +66,13 @@ fn lines(facts: &Facts, host: &Host) -> Vec<String> {
 /// The release before the one that blue is put to now, where that is the same on every host.
 pub fn before_all(inventory: &Inventory, facts: &Facts) -> Option<String> {
     let before = |kept: &EarlierSeen| {
-        let place = kept.releases.iter().position(|release| Some(release.name.as_str()) == kept.name_now())?;
-        Some(kept.releases.get(place + 1)?.name.clone())
+        let earlier = inventory.earlier.as_ref()?;
+        let (release, _) = kept.change_to(earlier, THE_ONE_BEFORE).ok().or_else(|| {
+            // Of packages nobody knows which one was run before; the next older one is shown.
+            let place = kept.releases.iter().position(|release| Some(release.name.as_str()) == kept.name_now())?;
+            kept.change_to(earlier, &kept.releases.get(place + 1)?.name).ok()
+        })?;
+        Some(release.name)
     };
     let all = inventory.with_role(Role::App).map(|host| before(facts.earlier(&host.name)?));
     let all: Option<Vec<String>> = all.collect();

@@ -293,7 +293,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A refusal on a host, or on this machine.
-    fn refuse_on(&mut self, host: &HostName, why: String, hint: Option<String>) {
+    pub(super) fn refuse_on(&mut self, host: &HostName, why: String, hint: Option<String>) {
         match self.inventory.host(host) {
             Some(host) => self.refuse(Some(host), why, hint),
             None => self.refuse(None, format!("{host}: {why}"), hint),
@@ -304,7 +304,9 @@ impl<'a> Planner<'a> {
 /// Whether something can be taken back of it: words that have no opposite are not, and files and a restart are all the same.
 fn has_way_back(work: &ChangeWork) -> bool {
     let has_words = !work.words.is_empty();
-    !has_words || !work.opposite.is_empty() || work.restart.is_some() || work.files.iter().any(FilePut::is_needed)
+    // A start of what words have put there is no way back from them.
+    let is_restart = work.restart.is_some() && work.called.is_none();
+    !has_words || !work.opposite.is_empty() || is_restart || work.files.iter().any(FilePut::is_needed)
 }
 
 /// A file that another change of the run replaces on that host, and that change.

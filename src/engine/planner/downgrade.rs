@@ -59,6 +59,9 @@ impl Planner<'_> {
         };
         let host = self.first_reached(&change.manner.on)?;
         self.refuse_one_at_work(&host, &change.name);
+        if let Some(unknown) = self.facts.change(&change.name, &host).and_then(|seen| seen.unknown.as_ref()) {
+            self.refuse_on(&host, format!("migrations: {}", unknown.why), unknown.hint.clone());
+        }
         let back = match change.undo.is_empty() {
             true => Undo::Impossible("the config says no way back: migrations.up".to_owned()),
             false => Undo::ByCommand("rollback-prod undo".to_owned()),

@@ -9,6 +9,7 @@ use crate::engine::doubts::{self, Doubt};
 use crate::hosts::facts;
 use crate::nouns::colour::Colour;
 use crate::nouns::earlier::Earlier;
+use crate::nouns::inventory::{Host, Role};
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
 use crate::nouns::record::MeantChange;
@@ -24,6 +25,12 @@ impl<'a> Planner<'a> {
     /// Plans that blue is put to the release that was asked for, on every host that it may get traffic on.
     pub(super) fn earlier_release(&mut self, stages: &mut Stages) -> Option<MeantChange> {
         let (wanted, earlier) = self.wanted_release()?;
+        let has_traffic = self.has_traffic_now();
+        let names = self.wanted_names();
+        if names.len() > 1 {
+            let names = names.into_iter().collect::<Vec<_>>().join(", ");
+            self.refuse_unless_forced(None, format!("{wanted} is not the same release on every host: {names}"), None);
+        }
         let mut meant = MeantChange { name: earlier.change.name.clone(), hosts: Vec::new(), in_force: Vec::new() };
         for (host, _) in self.apps.clone() {
             meant.hosts.push(host.name.clone());
@@ -46,14 +53,16 @@ impl<'a> Planner<'a> {
             };
             let Some(standing) = self.facts.change(&change.name, &host.name) else { continue };
             let is_there = standing.are_alike() && standing.check.as_ref().is_none_or(|check| *check == Ok(0));
-            if self.has_traffic_now() {
+            if has_traffic != Some(false) {
                 if is_there {
                     self.notes.push(format!("{}: {} is put to {} already", host.name, Colour::Blue, release.name));
                     meant.in_force.push(host.name.clone());
-                } else {
-                    self.refuse_while_it_serves(&release.name);
+                    continue;
                 }
-                continue;
+                self.refuse_while_it_serves(&release.name, has_traffic);
+                if has_traffic == Some(true) {
+                    continue;
+                }
             }
             if change.undo.is_empty() && !change.run.is_empty() && change.files.is_empty() {
                 let now = kept.name_now().unwrap_or("what it runs now");
@@ -74,19 +83,33 @@ impl<'a> Planner<'a> {
         Some(meant)
     }
 
-    /// Whether any balancer sends to blue now, as far as that is known.
-    fn has_traffic_now(&self) -> bool {
-        self.balancers.iter().any(|(_, seen)| {
-            let serving = seen.nginx.as_ref().and_then(|nginx| facts::serving(self.inventory, nginx));
-            serving.is_some_and(|serving| serving.includes(Colour::Blue))
-        })
+    /// Whether any balancer sends to blue now, asked for or not; `None` where that is not known of one.
+    fn has_traffic_now(&self) -> Option<bool> {
+        let sends = |host: &Host| {
+            let nginx = self.facts.seen(&host.name).and_then(|seen| seen.nginx.as_ref())?;
+            Some(facts::serving(self.inventory, nginx)?.includes(Colour::Blue))
+        };
+        let all: Vec<Option<bool>> = self.inventory.with_role(Role::Balancer).map(sends).collect();
+        match (all.contains(&Some(true)), all.contains(&None)) {
+            (true, _) => Some(true),
+            (false, true) => None,
+            (false, false) => Some(false),
+        }
     }
 
-    fn refuse_while_it_serves(&mut self, release: &str) {
+    fn refuse_while_it_serves(&mut self, release: &str, has_traffic: Option<bool>) {
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));
-        let why = format!("{to} has traffic now, and would have to stop to be put to {release}");
+        let why = match has_traffic {
+            Some(_) => format!("{to} has traffic now, and would have to stop to be put to {release}"),
+            None => format!(
+                "whether {to} has traffic now is not known of every balancer, and it would have to stop to be put to {release}"
+            ),
+        };
         if self.refusals.iter().any(|refusal| refusal.why == why) {
             return;
+        }
+        if has_traffic.is_none() {
+            return self.refuse_unless_forced(None, why, Some("rollback-prod status".into()));
         }
         let hint =
             format!("traffic to {from} first: rollback-prod switch --to {from} --steps 100 --hold 0s --reason '…'");
@@ -138,7 +161,11 @@ impl<'a> Planner<'a> {
     /// Releases that were rolled back before: traffic goes to one of them only where somebody insists, and a rollback, which is
     /// in a hurry, is told.
     pub(super) fn check_rolled_back(&mut self) {
-        let wanted = self.wanted_names();
+        let mut wanted = self.wanted_names();
+        if let Some((release, earlier)) = self.wanted_release() {
+            let kept = self.facts.earlier.iter().filter_map(|kept| kept.change_to(earlier, release).ok());
+            wanted.extend(kept.filter_map(|(release, _)| release.also));
+        }
         let is_asked_for = self.request.gradual.is_some() || self.request.to_release.is_some();
         for seen in self.rolled_back(&wanted) {
             match is_asked_for {
@@ -151,7 +178,14 @@ impl<'a> Planner<'a> {
     /// Which of these releases were rolled back, in words, by what any balancer remembers.
     fn rolled_back(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
         let all = self.balancers.iter().flat_map(|(_, seen)| &seen.rolled_back);
-        all.filter(|seen| names.contains(&seen.release)).map(ToString::to_string).collect()
+        // A commit is remembered by its beginning, an image by its name and tag.
+        let is_it = |release: &str| {
+            names.iter().any(|name| {
+                let is_commit = release.len() >= 7 && name.len() > release.len() && name.starts_with(release);
+                name == release || is_commit || release.rsplit_once(':').is_some_and(|(_, tag)| tag == name)
+            })
+        };
+        all.filter(|seen| is_it(&seen.release)).map(ToString::to_string).collect()
     }
 
     fn names_of(&self, side: Side) -> BTreeSet<String> {
@@ -162,11 +196,9 @@ impl<'a> Planner<'a> {
     /// What traffic goes to runs, or will.
     fn wanted_names(&self) -> BTreeSet<String> {
         let Some((wanted, earlier)) = self.wanted_release() else { return self.names_of(Side::To) };
-        let found = self.apps.iter().filter_map(|(host, _)| {
-            let (release, _) = self.facts.earlier(&host.name)?.change_to(earlier, wanted).ok()?;
-            Some(release.name)
-        });
-        found.collect()
+        let found =
+            self.apps.iter().filter_map(|(host, _)| self.facts.earlier(&host.name)?.change_to(earlier, wanted).ok());
+        found.map(|(release, _)| release.name).collect()
     }
 
     /// Plans that what a rollback takes out of traffic is remembered, and forgotten where an undo brings it back.
@@ -177,9 +209,12 @@ impl<'a> Planner<'a> {
         let is_back = self.request.undo.is_some();
         let releases: Vec<String> = match is_back {
             true => {
-                let known: BTreeSet<&String> =
-                    self.balancers.iter().flat_map(|(_, seen)| &seen.rolled_back).map(|seen| &seen.release).collect();
-                self.names_of(Side::To).into_iter().filter(|name| known.contains(name)).collect()
+                // By the incident that is taken back, or one after it: what comes back may be down, and tell nothing of itself.
+                let moment = |incident: &str| incident.split_once('-').map(|(_, moment)| moment.to_owned());
+                let undone = self.request.undo.as_ref().and_then(|undo| moment(undo.incident.as_str()));
+                let known = self.balancers.iter().flat_map(|(_, seen)| &seen.rolled_back);
+                let known = known.filter(|seen| moment(&seen.incident) >= undone);
+                known.map(|seen| seen.release.clone()).collect::<BTreeSet<String>>().into_iter().collect()
             }
             // A program's digest is no release's name: the same one, started in another way, may be well.
             false => {

@@ -183,8 +183,10 @@ fn read_file(asked: &PutBack, lines: &str, (new, old): Texts<'_>, redactor: &Red
         (Some(new), Some(old)) => {
             let text = |bytes: &[u8]| redactor.text(&masked(&octets::text_of(bytes)));
             let (old, new) = (text(old), text(new));
+            // Of a file of variables nothing but the one that is set is anybody's business.
+            let around = if matches!(put, Put::Variable { .. }) { 0 } else { 3 };
             let what = if old == new { "what differs is nothing to show\n" } else { "" };
-            format!("{}{what}", text_diff(path, (&old, &new)))
+            format!("{}{what}", text_diff(path, (&old, &new), around))
         }
         _ => String::new(),
     };

@@ -45,7 +45,7 @@ impl EarlierSeen {
             Kept::Files(_) => {}
             // Names that are times say more than when somebody last wrote into a folder.
             Kept::Folders { .. } if told.iter().all(|(release, _)| is_a_number(&release.name)) => {
-                told.sort_by(|(one, _), (other, _)| other.name.cmp(&one.name));
+                told.sort_by_key(|(release, _)| std::cmp::Reverse((release.name.len(), release.name.clone())));
             }
             Kept::Folders { .. } => told.sort_by_key(|(_, made)| std::cmp::Reverse(*made)),
             Kept::Images { .. } => told.extend(images(&answer.text("images").unwrap_or_default())),
@@ -81,7 +81,8 @@ impl EarlierSeen {
         let release = earlier::meant(there, wanted)?;
         let now = self.releases.iter().find(|release| Some(release.name.as_str()) == self.name_now());
         let is_way_back = now.is_some_and(|now| now.can_be_had);
-        let change = earlier.change_to(&release.name, self.now.as_deref(), is_way_back);
+        let is_kept = self.releases.get(1).is_some_and(|kept| kept.name == release.name);
+        let change = earlier.change_to(&release.name, self.now.as_deref(), is_kept, is_way_back);
         Ok((release.clone(), change))
     }
 
