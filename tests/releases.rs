@@ -225,6 +225,8 @@ fn blue_is_put_to_the_release_before_when_it_is_what_green_runs() {
     says(&rollback(&lab, &["--to", "earlier"]), 1, "web2: blue cannot be put to earlier: there is none before");
     assert_eq!(runs(&lab, "web1"), "1.4.0");
     lab.sh("web2", "echo bad >/opt/listings/release/blue.old");
+    says(&rollback(&lab, &["--to", "earlier"]), 1, "earlier is not the same release on every host: sha256:");
+    lab.sh("web1", "echo bad >/opt/listings/release/blue.old");
     // It does not come up there: both are what they were, and green serves on.
     let scene = rollback(&lab, &["--to", "earlier"]);
     says(&scene, 3, "on green; blue running again; green untouched; earlier release of blue taken back");
