@@ -229,7 +229,11 @@ fn blue_is_put_to_the_release_before_when_it_is_what_green_runs() {
     lab.sh("web1", "echo bad >/opt/listings/release/blue.old");
     // It does not come up there: both are what they were, and green serves on.
     let scene = rollback(&lab, &["--to", "earlier"]);
-    says(&scene, 3, "on green; blue running again; green untouched; earlier release of blue taken back");
+    says(
+        &scene,
+        3,
+        "on green; blue running again on web1; green untouched; earlier release of blue not made on web2, taken back on web1",
+    );
     for host in hosts {
         site::until("blue is what it was", || runs(&lab, host) == "1.4.0");
         serves(&lab, host, "green", &scene);
