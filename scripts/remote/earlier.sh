@@ -5,8 +5,8 @@
 # Sections: now (what it is put to), before (what it was, where a rollback has put it to that), trouble (why that cannot be told), release (one each, the latest first where the host knows
 #   an order: NAME, the seconds of its making, another name, words about it, no where it cannot be had again; a line each).
 
-# told NAME SECONDS ALSO ABOUT CAN-BE-HAD
-told() {
+# tell_one NAME SECONDS ALSO ABOUT CAN-BE-HAD
+tell_one() {
   section release
   printf '%s\n' "$@"
 }
@@ -31,9 +31,9 @@ kept_files() {
   fi
   section now
   digest_of "$into"
-  told "$(digest_of "$into")" "$(stat -L -c %Y "$into" 2>/dev/null)" "${into##*/}" '' yes
+  tell_one "$(digest_of "$into")" "$(stat -L -c %Y "$into" 2>/dev/null)" "${into##*/}" '' yes
   is_file "$put" || return 0
-  told "$(digest_of "$put")" "$(stat -L -c %Y "$put" 2>/dev/null)" "${put##*/}" '' yes
+  tell_one "$(digest_of "$put")" "$(stat -L -c %Y "$put" 2>/dev/null)" "${put##*/}" '' yes
 }
 kept_folders() {
   if [ ! -L "$link" ]; then
@@ -57,7 +57,7 @@ kept_folders() {
     if [ ! -d "$rp_folder" ] || [ -L "$rp_folder" ]; then continue; fi
     case ${rp_folder##*/} in *"
 "*) continue ;; esac
-    told "${rp_folder##*/}" "$(stat -c %Y "$rp_folder")" "$(commit_in "$rp_folder")" '' yes
+    tell_one "${rp_folder##*/}" "$(stat -c %Y "$rp_folder")" "$(commit_in "$rp_folder")" '' yes
   done
 }
 # value_in FILE: of that variable, and nothing else of a file of secrets.
@@ -76,7 +76,7 @@ kept_images() {
   ask images docker image ls --format '{{.Tag}} {{.ID}} {{.CreatedAt}}' "$name"
   if [ "$wanted" != - ] && ! docker image inspect "$name:$wanted" >/dev/null 2>&1 &&
     timeout 20 docker manifest inspect "$name:$wanted" >/dev/null 2>&1; then
-    told "$wanted" '' '' 'at its registry' yes
+    tell_one "$wanted" '' '' 'at its registry' yes
   fi
 }
 kept_packages() {
