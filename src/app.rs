@@ -13,6 +13,7 @@ mod undo;
 mod watch;
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use clap::CommandFactory;
 
@@ -30,6 +31,7 @@ use crate::nouns::migration::DownWish;
 use crate::nouns::names::{IncidentId, RemotePath};
 use crate::nouns::plan::{Plan, RestoreWish, TablesWish, TakesOver};
 use crate::nouns::production::Verdict;
+use crate::nouns::redact::Redactor;
 use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
 use crate::steps::about::AboutRun;
@@ -115,7 +117,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         Ok(ssh) => ssh,
         Err(err) => return refuse(&terminal, clock, &format!("{err:#}")),
     };
-    let session = Session { terminal: &terminal, clock, loaded: &loaded, request: &request };
+    let session = Session { terminal: &terminal, clock, loaded: &loaded, request: &request, redactor: OnceLock::new() };
     match &cli.command {
         Some(Command::Status) => session.status(ReadOnly::new(ssh)).await,
         Some(Command::Check) => session.check(ReadOnly::new(ssh)).await,
@@ -151,6 +153,7 @@ struct Session<'a> {
     clock: Clock,
     loaded: &'a load::Opened,
     request: &'a Request,
+    redactor: OnceLock<Arc<Redactor>>,
 }
 
 impl Session<'_> {
@@ -165,22 +168,19 @@ impl Session<'_> {
         names.extend(self.request.undo.iter().flat_map(|undo| &undo.changes).map(|made| made.work.name.clone()));
         names.sort();
         names.dedup();
+        let about = AboutRun::of_request(self.request, self.inventory());
         if !names.is_empty() {
-            let about = AboutRun::of_request(self.request, self.inventory());
-            let redactor = self.redactor();
-            facts.changes = change::look(fleet, self.inventory(), &facts, &names, &about, &redactor).await;
+            facts.changes = change::look(fleet, self.inventory(), &facts, &names, &about, &self.redactor()).await;
         }
         if let (Some(wanted), Some(earlier)) = (&self.request.to_release, &self.inventory().earlier) {
             facts.earlier = earlier::look(fleet, self.inventory(), &facts, earlier, Some(wanted)).await;
-            let about = AboutRun::of_request(self.request, self.inventory());
-            let redactor = self.redactor();
             let asked = (earlier, wanted.as_str());
-            facts.changes.extend(earlier::standing(fleet, self.inventory(), &facts, asked, &about, &redactor).await);
+            let standing = earlier::standing(fleet, self.inventory(), &facts, asked, &about, &self.redactor()).await;
+            facts.changes.extend(standing);
         }
         if let (Some(wish), Some(database)) = (&self.request.migrate_down, &self.inventory().database) {
             let work = self.work(database, fleet, journal);
             facts.migrations = Some(work.migrations_seen(wish.to.is_none()).await);
-            let about = AboutRun::of_request(self.request, self.inventory());
             facts.changes.extend(downgrade::look(fleet, self.inventory(), &facts, &about, &self.redactor()).await);
         }
         if !self.inventory().hooks.is_empty() {

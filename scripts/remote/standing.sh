@@ -126,14 +126,7 @@ tell_text() {
   if [ -n "$rp_size" ] && [ "$rp_size" -le 65536 ]; then "$1" "$2" 2>/dev/null; fi
 }
 lacks_right() {
-  if [ "$sudo" != yes ] || [ "$rp_uid" = 0 ]; then return 0; fi
-  IFS=$rp_unit
-  set -f
-  # shellcheck disable=SC2086
-  set -- $1
-  set +f
-  unset IFS
-  needs "$@"
+  if [ "$sudo" = yes ] && [ "$rp_uid" != 0 ]; then words_by needs "$1"; fi
 }
 section missing
 with_right each lacks_right

@@ -73,7 +73,7 @@ impl Session<'_> {
             ill: &ill,
             mind: &mind,
             refusals: &refusals,
-            releases: doubts::releases(self.request.direction, &self.apps(&facts)),
+            releases: doubts::releases(self.request.direction, &self.apps(&facts), None),
         };
         self.terminal.printable(&self.table(&rows, &journal));
         let severity = assessment.severity.map_or(String::new(), |severity| format!("{severity}: "));

@@ -9,6 +9,7 @@ use crate::hosts::ssh::Ssh;
 use crate::incident::journal::Journal;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::Role;
+use crate::nouns::names::HostName;
 use crate::nouns::production::{Production, Verdict};
 use crate::steps::earlier;
 use crate::steps::observe::observe;
@@ -49,7 +50,7 @@ impl Session<'_> {
 }
 
 /// The same for scripts.
-fn line_of(facts: &Facts, host: &crate::nouns::names::HostName, kept: Option<&EarlierSeen>) -> serde_json::Value {
+fn line_of(facts: &Facts, host: &HostName, kept: Option<&EarlierSeen>) -> serde_json::Value {
     let runs = |colour: Colour| Some(&facts.seen(host)?.app(colour).release.as_ref()?.name);
     json!({
         "host": host, "reached": facts.seen(host).is_some(), "blue": runs(Colour::Blue), "green": runs(Colour::Green),

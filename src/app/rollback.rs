@@ -369,14 +369,17 @@ impl Session<'_> {
         }
     }
 
-    /// Its rules are compiled here, beside the handshake, and not when the first message waits for them.
+    /// Its rules are compiled here, once, beside the handshake, and not when the first message waits for them.
     pub(super) fn redactor(&self) -> Arc<Redactor> {
-        let inventory = self.inventory();
-        let secrets = inventory.secrets().map(Secret::reveal);
-        let redactor = Arc::new(Redactor::new(&inventory.evidence.redact, secrets));
-        let warmed = Arc::clone(&redactor);
-        std::thread::spawn(move || warmed.text(""));
-        redactor
+        let made = || {
+            let inventory = self.inventory();
+            let secrets = inventory.secrets().map(Secret::reveal);
+            let redactor = Arc::new(Redactor::new(&inventory.evidence.redact, secrets));
+            let warmed = Arc::clone(&redactor);
+            std::thread::spawn(move || warmed.text(""));
+            redactor
+        };
+        Arc::clone(self.redactor.get_or_init(made))
     }
 
     fn story<'s>(&self, plan: &'s Plan, facts: &'s Facts, entries: &'s [record::Entry]) -> Story<'s> {

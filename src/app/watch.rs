@@ -94,7 +94,13 @@ impl Session<'_> {
             begun_at: clock.began_at(),
             ..self.request.clone()
         };
-        let session = Session { terminal: &terminal, clock, loaded: self.loaded, request: &request };
+        let session = Session {
+            terminal: &terminal,
+            clock,
+            loaded: self.loaded,
+            request: &request,
+            redactor: self.redactor.clone(),
+        };
         session.rollback(fleet, Some((judgement, interrupts))).await
     }
 }

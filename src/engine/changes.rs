@@ -80,12 +80,12 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
                 self.watched.goes_down(true);
                 let is_done = self.stage(stage).await;
                 self.watched.goes_down(false);
-                match self.changes_begun().iter().any(|begun| std::ptr::eq(*begun, step)) {
-                    true => self.run.say_state_after(&step.host, is_done, kept.as_deref()).await,
-                    false => self.run.stays_up(&step.host, "what it waits for is not so any more"),
+                match self.begun_on(&step.host, |action| *action == step.action).is_some() {
+                    true => self.run.say_state_after(&step.host, work, is_done, kept.as_deref()).await,
+                    false => self.run.stays_up(&step.host, work, "what it waits for is not so any more"),
                 }
             }
-            Err(why) => self.run.stays_up(&step.host, &why),
+            Err(why) => self.run.stays_up(&step.host, work, &why),
         }
     }
 

@@ -123,18 +123,19 @@ pub fn cannot_start(app: &App, host: &Host, facts: &AppFacts) -> Vec<Doubt> {
     facts.supervision.lacks.iter().map(doubt).collect()
 }
 
-/// What both sides run, as far as it is known: `green 1.4.0 → blue 1.3.2`.
-pub fn releases(direction: Direction, apps: &[(&Host, &Seen)]) -> Option<String> {
+/// What both sides run, as far as it is known: `green 1.4.0 → blue 1.3.2`; `put_to` is what the side that traffic goes to will.
+pub fn releases(direction: Direction, apps: &[(&Host, &Seen)], put_to: Option<String>) -> Option<String> {
     let of = |side: Side| {
         let colour = direction.colour(side);
         let known = apps.iter().filter_map(|(host, seen)| Some((&host.name, seen.app(colour).release.as_ref()?)));
         (colour, release::names(known))
     };
-    match (of(Side::From), of(Side::To)) {
-        ((_, None), (_, None)) => None,
-        ((from, was), (to, shall)) => {
-            let said = |name: Option<String>| name.unwrap_or_else(|| "(release not known)".to_owned());
-            Some(format!("{from} {} → {to} {}", said(was), said(shall)))
+    let said = |name: Option<String>| name.unwrap_or_else(|| "(release not known)".to_owned());
+    match (of(Side::From), of(Side::To), put_to) {
+        ((_, None), (_, None), None) => None,
+        ((from, was), (to, is), None) => Some(format!("{from} {} → {to} {}", said(was), said(is))),
+        ((from, was), (to, is), Some(shall)) => {
+            Some(format!("{from} {} → {to} {shall} (it runs {} now)", said(was), said(is)))
         }
     }
 }
@@ -163,11 +164,9 @@ pub fn same_release(inventory: &Inventory, direction: Direction, apps: &[(&Host,
         let program = seen.app(to).program.as_ref()?;
         Some((program.path.as_str(), program.older.as_deref()?))
     });
-    if inventory.earlier.is_some() && to == Colour::Blue {
-        let hint = "rollback-prod --reason '…' --to earlier, or to another one that `rollback-prod releases` shows";
-        return Some(Doubt { why: format!("{why}: to go there would change nothing"), hint: Some(hint.to_owned()) });
-    }
-    let hint = older.map(|(path, older)| {
+    let put_to = "rollback-prod --reason '…' --to earlier, or to another one that `rollback-prod releases` shows";
+    let put_to = (inventory.earlier.is_some() && to == Colour::Blue).then(|| put_to.to_owned());
+    let by_hand = older.map(|(path, older)| {
         let start = match &inventory.app(to).run {
             Run::Systemd(unit) => format!("sudo systemctl restart {unit}"),
             Run::Docker(_) | Run::Compose { .. } | Run::Process { .. } | Run::Command(_) => {
@@ -179,7 +178,7 @@ pub fn same_release(inventory: &Inventory, direction: Direction, apps: &[(&Host,
             host.ssh
         )
     });
-    Some(Doubt { why: format!("{why}: to go there would change nothing"), hint })
+    Some(Doubt { why: format!("{why}: to go there would change nothing"), hint: put_to.or(by_hand) })
 }
 
 /// Whether two programs are one that was copied.

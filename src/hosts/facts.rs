@@ -47,6 +47,14 @@ pub struct NotKnown {
     pub hint: Option<String>,
 }
 
+impl From<Failure> for NotKnown {
+    fn from(failure: Failure) -> NotKnown {
+        let why = failure.to_string();
+        let hint = if let Failure::NotSent { hint, .. } = failure { hint } else { None };
+        NotKnown { why, hint }
+    }
+}
+
 /// All hosts, in the order of the config.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {

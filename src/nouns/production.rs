@@ -679,14 +679,8 @@ impl Production {
 
     /// Whether migrations are where they were asked to be; nobody may have asked.
     fn is_downgraded(&self) -> bool {
-        let Some(begun) = self.begun.as_deref().filter(|begun| begun.undoes.is_none()) else { return true };
-        let mut meant = begun.changes.iter().filter(|change| change.name.as_str() == migration::CHANGE);
-        meant.all(|change| {
-            let is_there = |host: &HostName| {
-                change.in_force.contains(host) || self.change(&change.name, host) == Some(self.wanted())
-            };
-            change.hosts.iter().all(is_there)
-        })
+        let is_undo = self.begun.as_ref().is_some_and(|begun| begun.undoes.is_some());
+        is_undo || self.changes_done().iter().all(|(name, is_done)| name != migration::CHANGE || *is_done)
     }
 
     /// How a gradual switch ends whose last share was not judged good: what production is then, and not why.

@@ -60,6 +60,20 @@ pub fn lacking(inventory: &Inventory, program_of: &str, manner: &Manner) -> Ques
     Question(program(STANDING, arguments, BESIDE))
 }
 
+/// Why a program could not be run on a host, or here; `None` where it can, or nobody can say. Only asks.
+pub(super) async fn lacks<F: Ask>(
+    fleet: &F,
+    inventory: &Inventory,
+    host: &HostName,
+    (program_of, manner): (&str, &Manner),
+) -> Option<String> {
+    if is_here(host) {
+        return here::lacks(program_of, folder_here(inventory, manner));
+    }
+    let answer = fleet.ask(host, &lacking(inventory, program_of, manner)).await.ok()?;
+    answer.text("lacking").filter(|why| !why.trim().is_empty())
+}
+
 /// Files and words of a change, or the words of a hook, on a host.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkOnHost<'w> {

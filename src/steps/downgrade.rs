@@ -6,14 +6,12 @@ use dumps::migrations::{self, Down};
 use super::about::AboutRun;
 use super::change;
 use super::context::Context;
-use super::here;
 use crate::database::question::last_line;
 use crate::hosts::facts::{ChangeSeen, Facts, NotKnown};
 use crate::hosts::remote::{Apply, Ask};
-use crate::nouns::change::{ChangeWork, is_here};
+use crate::nouns::change::ChangeWork;
 use crate::nouns::inventory::{Database, Inventory};
-use crate::nouns::migration::CHANGE;
-use crate::nouns::names::{ChangeName, HostName};
+use crate::nouns::names::HostName;
 use crate::nouns::plan::Word;
 use crate::nouns::record::{ChangeState, Status, StepWord, What, plural};
 use crate::nouns::redact::{Redactor, printable};
@@ -32,13 +30,7 @@ pub async fn look<F: Ask>(
     let mut seen = change::look(fleet, inventory, facts, name, about, redactor).await;
     let Some(program) = change.run.first() else { return seen };
     for of in seen.iter_mut().filter(|of| of.unknown.is_none()) {
-        let lacking = match is_here(&of.host) {
-            true => here::lacks(program, change::folder_here(inventory, &change.manner)),
-            false => {
-                let answer = fleet.ask(&of.host, &change::lacking(inventory, program, &change.manner)).await;
-                answer.ok().and_then(|answer| answer.text("lacking")).filter(|why| !why.trim().is_empty())
-            }
-        };
+        let lacking = change::lacks(fleet, inventory, &of.host, (program, &change.manner)).await;
         of.unknown = lacking.map(|why| NotKnown { why, hint: None });
     }
     seen
@@ -58,10 +50,11 @@ impl<'a, F: Apply> Context<'a, F> {
         let (database, down) = self.down().ok_or("there is nothing to take back")?;
         let tools = self.work(database);
         let server = tools.server_awake().await.map_err(|problem| problem.why)?;
-        let live = tools.migrations_live(&server).await?;
-        if down.is_at(&live) != Some(false) {
-            return Err(format!("{}, and was at {} when it was looked at", migrations::state_words(&live), down.from));
-        }
+        let is_as_it_was = async || match tools.migrations_live(&server).await? {
+            live if down.is_at(&live) == Some(false) => Ok(()),
+            live => Err(format!("{}, and was at {} when it was looked at", migrations::state_words(&live), down.from)),
+        };
+        is_as_it_was().await?;
         let kept = match tools.keep(&server).await {
             Ok(kept) => {
                 self.journal.note(format!("{}: a dump of {} as it was is {kept}", server.host, database.name));
@@ -77,16 +70,12 @@ impl<'a, F: Apply> Context<'a, F> {
             return Err("interrupted".to_owned());
         }
         let text = question(database, down, work, kept.as_deref());
-        let typed = self.typed(Word::Downgrade, (&text, &last_line(Word::Downgrade)), ()).await.map(|_| ());
-        // Between the first look and the word there may be an hour.
-        let is_as_it_was = match tools.migrations_live(&server).await {
-            Ok(live) if down.is_at(&live) == Some(false) => Ok(()),
-            Ok(live) => {
-                Err(format!("{}, and was at {} when it was looked at", migrations::state_words(&live), down.from))
-            }
+        let may_begin = match self.typed(Word::Downgrade, (&text, &last_line(Word::Downgrade)), ()).await {
+            // Between the first look and the word there may be an hour.
+            Ok(_) => is_as_it_was().await,
             Err(why) => Err(why),
         };
-        match typed.and(is_as_it_was) {
+        match may_begin {
             Ok(()) => Ok(kept),
             Err(why) => {
                 if kept.is_some() {
@@ -98,18 +87,15 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 
     /// What the database says, once the command has ended, well or not.
-    pub async fn say_state_after(&self, host: &HostName, is_done: bool, kept: Option<&str>) {
+    pub async fn say_state_after(&self, host: &HostName, work: &ChangeWork, is_done: bool, kept: Option<&str>) {
         let Some((database, down)) = self.down() else { return };
         let tools = self.work(database);
         let live = match tools.server().await {
             Ok(server) => tools.migrations_live(&server).await,
             Err(problem) => Err(problem.why),
         };
-        let timed = self.journal.timed_of(StepWord::Verify, host, CHANGE);
-        let now = |state: ChangeState| {
-            let name = ChangeName::new(CHANGE).ok()?;
-            Some(What::Change { host: host.clone(), name, state })
-        };
+        let timed = self.journal.timed_of(StepWord::Verify, host, work.name.as_str());
+        let now = |state: ChangeState| [What::Change { host: host.clone(), name: work.name.clone(), state }];
         let way_back = kept.map_or(String::new(), |kept| {
             format!("; what was before is in {kept}: rollback-prod --restore-db --backup {kept} --reason '…'")
         });
@@ -136,11 +122,10 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 
     /// Nothing was taken back, and why.
-    pub fn stays_up(&self, host: &HostName, why: &str) {
-        let timed = self.journal.timed_of(StepWord::Migrate, host, CHANGE);
-        let name = ChangeName::new(CHANGE).ok();
-        let now = name.map(|name| What::Change { host: host.clone(), name, state: ChangeState::AsItWas });
-        timed.end_with(Status::Failed, format!("the database stays as it was: {why}"), now);
+    pub fn stays_up(&self, host: &HostName, work: &ChangeWork, why: &str) {
+        let timed = self.journal.timed_of(StepWord::Migrate, host, work.name.as_str());
+        let now = What::Change { host: host.clone(), name: work.name.clone(), state: ChangeState::AsItWas };
+        timed.end_with(Status::Failed, format!("the database stays as it was: {why}"), [now]);
     }
 }
 

@@ -6,7 +6,6 @@ use futures_util::future::join_all;
 use super::about::AboutRun;
 use super::change::{self, WorkEnded, WorkOnHost};
 use super::context::Context;
-use super::here;
 use crate::hosts::answer::Answer;
 use crate::hosts::facts::{Facts, HookSeen};
 use crate::hosts::remote::{Apply, Ask};
@@ -83,13 +82,7 @@ pub async fn look<F: Ask>(fleet: &F, inventory: &Inventory, facts: &Facts) -> Ve
     });
     let asked = all.map(|(number, hook, host)| async move {
         let program = hook.run.first()?;
-        let why = match hook.manner.on {
-            ChangePlace::Here => here::lacks(program, change::folder_here(inventory, &hook.manner)),
-            ChangePlace::On(_) => {
-                let question = change::lacking(inventory, program, &hook.manner);
-                fleet.ask(&host, &question).await.ok()?.text("lacking").filter(|why| !why.trim().is_empty())
-            }
-        };
+        let why = change::lacks(fleet, inventory, &host, (program, &hook.manner)).await;
         why.map(|why| HookSeen { number, host, why })
     });
     join_all(asked).await.into_iter().flatten().collect()

@@ -10,10 +10,8 @@ use crate::hosts::facts;
 use crate::nouns::colour::Colour;
 use crate::nouns::earlier::Earlier;
 use crate::nouns::inventory::{Host, Role};
-use crate::nouns::names::HostName;
 use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
 use crate::nouns::record::MeantChange;
-use crate::nouns::release;
 use crate::nouns::side::Side;
 
 impl<'a> Planner<'a> {
@@ -118,24 +116,8 @@ impl<'a> Planner<'a> {
 
     /// What both sides run, and what the one that traffic goes to will.
     pub(super) fn releases(&self) -> Option<String> {
-        let Some((wanted, earlier)) = self.wanted_release() else {
-            return doubts::releases(self.direction(), &self.apps);
-        };
-        let known = self.apps.iter().filter_map(|(host, _)| {
-            let found = self.facts.earlier(&host.name)?.change_to(earlier, wanted);
-            Some((&host.name, found.ok()?.0.name))
-        });
-        let known: Vec<(&HostName, String)> = known.collect();
-        let shall: BTreeSet<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
-        let shall = shall.into_iter().collect::<Vec<_>>().join(", ");
-        let of = |side: Side| {
-            let colour = self.colour(side);
-            let known =
-                self.apps.iter().filter_map(|(host, seen)| Some((&host.name, seen.app(colour).release.as_ref()?)));
-            (colour, release::names(known).unwrap_or_else(|| "(release not known)".to_owned()))
-        };
-        let ((from, was), (to, is)) = (of(Side::From), of(Side::To));
-        Some(format!("{from} {was} → {to} {shall} (it runs {is} now)"))
+        let put_to = self.wanted_release().map(|_| self.wanted_names().into_iter().collect::<Vec<_>>().join(", "));
+        doubts::releases(self.direction(), &self.apps, put_to)
     }
 
     /// The release that was asked for is the one that traffic leaves.

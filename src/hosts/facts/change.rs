@@ -100,13 +100,7 @@ impl ChangeSeen {
                     answer.text("at_work").map(|step| step.trim().to_owned()).filter(|step| !step.is_empty());
                 seen.check = (!change.check.is_empty()).then(|| check_status(answer.status_of("check"), change));
             }
-            Err(failure) => {
-                let hint = match &failure {
-                    Failure::NotSent { hint, .. } => hint.clone(),
-                    Failure::Unknown { .. } => None,
-                };
-                seen.unknown = Some(NotKnown { why: failure.to_string(), hint });
-            }
+            Err(failure) => seen.unknown = Some(failure.into()),
         }
         seen
     }

@@ -30,8 +30,7 @@ impl EarlierSeen {
         let answer = match answer {
             Ok(answer) => answer,
             Err(failure) => {
-                let hint = if let Failure::NotSent { hint, .. } = &failure { hint.clone() } else { None };
-                seen.unknown = Some(NotKnown { why: failure.to_string(), hint });
+                seen.unknown = Some(failure.into());
                 return seen;
             }
         };
