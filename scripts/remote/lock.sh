@@ -70,8 +70,8 @@ look_at() {
     fi
   elif [ -e "$1/held" ] || { [ -s "$1/beat" ] && is_before "$rp_number" "${rp_pid##*.}"; }; then
     read_holder "$1"
-    # Without its holder it is given back in this moment; a dead man's that is held is in a few.
-    busy=$rp_holder
+    # Without its holder it is given back in this moment, and nobody's name is known by it; a dead man's that is held is in a few.
+    [ ! -e "$1/holder" ] || busy=$rp_holder
     if [ -e "$1/held" ] && is_dead_man; then
       [ "$rival" != no ] || rival=later
       patience=1000
@@ -111,8 +111,10 @@ is_ours_alone() {
     case $rival in
       no)
         latest "$service"
-        [ "$rp_latest" -lt "$number" ] || return 2
-        return 0
+        [ "$rp_latest" -lt "$number" ] && return 0
+        # Who that was he wrote down himself.
+        busy=${rp_latest_of:-$busy}
+        return 2
         ;;
       first) return 1 ;;
     esac
