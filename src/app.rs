@@ -8,6 +8,7 @@ mod look;
 mod partial;
 mod releases;
 mod rollback;
+mod services;
 mod switch;
 mod undo;
 mod watch;
@@ -17,8 +18,9 @@ use std::sync::{Arc, OnceLock};
 
 use clap::CommandFactory;
 
+use self::load::Opened;
 use crate::cli::{Backups, Cli, Command, RollbackFlags};
-use crate::engine::planner::{self, Refusal};
+use crate::engine::planner::Refusal;
 use crate::engine::safety;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::{Ask, ReadOnly};
@@ -28,7 +30,7 @@ use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Database, Inventory};
 use crate::nouns::migration::DownWish;
-use crate::nouns::names::{IncidentId, RemotePath};
+use crate::nouns::names::{ChangeName, HostName, IncidentId, RemotePath};
 use crate::nouns::plan::{Plan, RestoreWish, TablesWish, TakesOver};
 use crate::nouns::production::Verdict;
 use crate::nouns::redact::Redactor;
@@ -79,24 +81,101 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     for warning in &loaded.warnings {
         terminal.warning(warning);
     }
-    let request = match request(&cli.rollback, &loaded.inventory, id, clock) {
-        Ok(request) => request,
-        Err(problem) => return usage(&terminal, clock, &[problem], None),
+    let asked = match asked(&cli, loaded.services, id, clock) {
+        Ok(asked) => asked,
+        Err(NotAsked::Wrong(problem)) => return usage(&terminal, clock, &[problem], None),
+        Err(NotAsked::Nothing(why)) => return refuse(&terminal, clock, &why),
     };
-    let request = match &cli.command {
-        Some(Command::Undo { incident, insistence }) => match undo::find(&loaded.inventory, incident.as_deref()) {
-            Ok(undoing) => undo::request(request, undoing, insistence),
-            Err(why) => return refuse(&terminal, clock, &why),
-        },
-        // Every change is looked at, whether anybody asked for it or not.
-        Some(Command::Check) => {
-            let changes = loaded.inventory.changes.iter().map(|change| change.name.clone()).collect();
-            Request { changes, ..request }
+    let hosts = services::hosts_of(asked.iter().map(|(opened, _)| opened));
+    let settings = asked.iter().map(|(opened, _)| opened.inventory.ssh.clone()).next();
+    let ssh = match settings.map_or_else(|| Err(anyhow::anyhow!("no service")), |ssh| Ssh::to(ssh, hosts)) {
+        Ok(ssh) => ssh,
+        Err(err) => return refuse(&terminal, clock, &format!("{err:#}")),
+    };
+    let redactor = Arc::new(OnceLock::new());
+    let sessions = asked.into_iter().map(|(opened, request)| Session {
+        terminal: &terminal,
+        clock,
+        opened,
+        request,
+        redactor: Arc::clone(&redactor),
+    });
+    let run = Run { sessions: sessions.collect() };
+    match &cli.command {
+        Some(Command::Status) => run.status(ReadOnly::new(ssh)).await,
+        Some(Command::Check) => run.check(ReadOnly::new(ssh)).await,
+        Some(Command::Backups { what: Some(Backups::Verify { file }) }) => {
+            run.first().drill(ReadOnly::new(ssh), file.as_deref()).await
         }
-        Some(Command::Partial { .. }) => match partial::request(request, &loaded.inventory, &cli.command) {
-            Ok(request) => request,
-            Err(problem) => return usage(&terminal, clock, &[problem], None),
-        },
+        Some(Command::Backups { what: Some(Backups::List) | None }) => run.first().backups(ReadOnly::new(ssh)).await,
+        None if cli.rollback.dry_run => run.dry_run(ReadOnly::new(ssh)).await,
+        Some(Command::Switch { dry_run: true, .. } | Command::Partial { dry_run: true, .. }) => {
+            run.dry_run(ReadOnly::new(ssh)).await
+        }
+        None | Some(Command::Undo { .. } | Command::Switch { .. } | Command::Partial { .. }) => {
+            run.rollback(ReadOnly::new(ssh.that_will_hold()), None).await
+        }
+        Some(Command::Releases) => run.releases(ReadOnly::new(ssh)).await,
+        Some(Command::Assess) => run.first().assess(ReadOnly::new(ssh)).await,
+        Some(Command::Watch { lasts, rollback, .. }) => {
+            let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
+            run.first().watch(ReadOnly::new(ssh), *lasts, *rollback).await
+        }
+        Some(Command::Manual) => {
+            for session in &run.sessions {
+                terminal.text(&manual::manual(session.inventory()));
+            }
+            0
+        }
+        // They need no config, and were done before one was looked for.
+        Some(Command::Completions { .. } | Command::Man) => 0,
+    }
+}
+
+/// Why nothing is done.
+enum NotAsked {
+    /// What was typed is wrong.
+    Wrong(String),
+    /// There is nothing to take back.
+    Nothing(String),
+}
+
+impl From<String> for NotAsked {
+    fn from(problem: String) -> NotAsked {
+        NotAsked::Wrong(problem)
+    }
+}
+
+/// What is asked of which service, in the order in which they go.
+fn asked(cli: &Cli, all: Vec<Opened>, id: IncidentId, clock: Clock) -> Result<Vec<(Opened, Request)>, NotAsked> {
+    let chosen = services::chosen(all, &cli.everywhere.service)?;
+    let chosen = match &cli.command {
+        Some(Command::Switch { .. }) => services::the_one("switch", chosen)?,
+        Some(Command::Watch { .. }) => services::the_one("watch", chosen)?,
+        Some(Command::Assess) => services::the_one("assess", chosen)?,
+        Some(Command::Backups { .. }) => backups::of_the_one(chosen)?,
+        _ => chosen,
+    };
+    let requests = requests(&cli.rollback, &chosen, id, clock)?;
+    let asked = chosen.into_iter().zip(requests);
+    let asked: Vec<(Opened, Request)> = match &cli.command {
+        Some(Command::Undo { incident, insistence }) => {
+            undo::requests(asked.collect(), incident.as_deref(), insistence).map_err(NotAsked::Nothing)?
+        }
+        // Every change is looked at, whether anybody asked for it or not.
+        Some(Command::Check) => asked
+            .map(|(opened, request)| {
+                let changes = opened.inventory.changes.iter().map(|change| change.name.clone()).collect();
+                (opened, Request { changes, ..request })
+            })
+            .collect(),
+        Some(Command::Partial { .. }) => partial::requests(asked.collect(), &cli.command)?,
+        Some(Command::Switch { .. }) => asked
+            .map(|(opened, request)| Ok((opened, switch::request(request, &cli.command)?)))
+            .collect::<Result<_, String>>()?,
+        Some(Command::Watch { reason, .. }) => asked
+            .map(|(opened, request)| (opened, Request { reason: reason.clone().unwrap_or_default(), ..request }))
+            .collect(),
         None
         | Some(
             Command::Status
@@ -106,59 +185,42 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             | Command::Manual
             | Command::Completions { .. }
             | Command::Man,
-        ) => request,
-        Some(Command::Switch { .. }) => match switch::request(request, &cli.command) {
-            Ok(request) => request,
-            Err(problem) => return usage(&terminal, clock, &[problem], None),
-        },
-        Some(Command::Watch { reason, .. }) => Request { reason: reason.clone().unwrap_or_default(), ..request },
+        ) => asked.collect(),
     };
-    let ssh = match Ssh::new(&loaded.inventory) {
-        Ok(ssh) => ssh,
-        Err(err) => return refuse(&terminal, clock, &format!("{err:#}")),
-    };
-    let session = Session { terminal: &terminal, clock, loaded: &loaded, request: &request, redactor: OnceLock::new() };
-    match &cli.command {
-        Some(Command::Status) => session.status(ReadOnly::new(ssh)).await,
-        Some(Command::Check) => session.check(ReadOnly::new(ssh)).await,
-        Some(Command::Backups { what: Some(Backups::Verify { file }) }) => {
-            session.drill(ReadOnly::new(ssh), file.as_deref()).await
-        }
-        Some(Command::Backups { what: Some(Backups::List) | None }) => session.backups(ReadOnly::new(ssh)).await,
-        None if cli.rollback.dry_run => session.dry_run(ReadOnly::new(ssh)).await,
-        Some(Command::Switch { dry_run: true, .. } | Command::Partial { dry_run: true, .. }) => {
-            session.dry_run(ReadOnly::new(ssh)).await
-        }
-        None | Some(Command::Undo { .. } | Command::Switch { .. } | Command::Partial { .. }) => {
-            session.rollback(ReadOnly::new(ssh.that_will_hold()), None).await
-        }
-        Some(Command::Releases) => session.releases(ReadOnly::new(ssh)).await,
-        Some(Command::Assess) => session.assess(ReadOnly::new(ssh)).await,
-        Some(Command::Watch { lasts, rollback, .. }) => {
-            let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
-            session.watch(ReadOnly::new(ssh), *lasts, *rollback).await
-        }
-        Some(Command::Manual) => {
-            terminal.text(&manual::manual(&loaded.inventory));
-            0
-        }
-        // They need no config, and were done before one was looked for.
-        Some(Command::Completions { .. } | Command::Man) => 0,
-    }
+    Ok(services::in_turn(asked, cli.rollback.all_or_nothing))
 }
 
-/// What every command that asks hosts works with.
+/// What every command that asks hosts works with, for one service.
 struct Session<'a> {
     terminal: &'a Terminal,
     clock: Clock,
-    loaded: &'a load::Opened,
-    request: &'a Request,
-    redactor: OnceLock<Arc<Redactor>>,
+    opened: Opened,
+    request: Request,
+    /// The same for all services of a run: nobody's secret stands in what another one printed.
+    redactor: Arc<OnceLock<Arc<Redactor>>>,
 }
 
-impl Session<'_> {
+/// The services of a run in the order in which they go; never empty.
+struct Run<'a> {
+    sessions: Vec<Session<'a>>,
+}
+
+impl<'a> Run<'a> {
+    /// What is of none of them in particular is any one's.
+    fn first(&self) -> &Session<'a> {
+        &self.sessions[0]
+    }
+}
+
+impl<'a> Session<'a> {
     fn inventory(&self) -> &Inventory {
-        &self.loaded.inventory
+        &self.opened.inventory
+    }
+
+    /// A journal for what is done for this service.
+    fn journal(&self) -> Journal<'a> {
+        let journal = Journal::new(self.clock, self.terminal);
+        if self.request.among.is_some() { journal.of_service(&self.inventory().service) } else { journal }
     }
 
     /// Everything that is true of the hosts, and how the changes stand that were asked for.
@@ -168,7 +230,7 @@ impl Session<'_> {
         names.extend(self.request.undo.iter().flat_map(|undo| &undo.changes).map(|made| made.work.name.clone()));
         names.sort();
         names.dedup();
-        let about = AboutRun::of_request(self.request, self.inventory());
+        let about = AboutRun::of_request(&self.request, self.inventory());
         if !names.is_empty() {
             facts.changes = change::look(fleet, self.inventory(), &facts, &names, &about, &self.redactor()).await;
         }
@@ -189,27 +251,17 @@ impl Session<'_> {
         facts
     }
 
-    /// The first half of a rollback, and of a dry run: what is, what shall be, and whether that is safe.
-    async fn prepare(&self, fleet: &impl Ask, journal: &Journal<'_>) -> (Facts, Result<Plan, Vec<Refusal>>) {
-        let facts = self.observe(fleet, journal).await;
-        let plan = planner::plan(self.request, self.inventory(), &facts, &self.loaded.template);
-        let plan = match plan {
-            Ok(plan) if plan.is_gradual => switch::can_be_judged(fleet, self.inventory(), &facts, plan).await,
-            plan => plan,
-        };
-        let plan = plan.and_then(|plan| {
-            let violations = safety::check(&plan, self.inventory(), &facts);
-            if violations.is_empty() { Ok(plan) } else { Err(violations.iter().map(refusal_of).collect()) }
-        });
-        (facts, plan)
-    }
-
     fn show_plan(&self, plan: &Plan, journal: &Journal<'_>) {
         if self.terminal.is_json() {
             journal.note(plan.to_string());
         } else {
             self.terminal.plan(plan);
         }
+    }
+
+    fn show_refusals(&self, refusals: &[Refusal]) {
+        let service = self.request.among.as_ref().map(|_| &self.inventory().service);
+        self.terminal.refusals(service, refusals);
     }
 
     fn command(&self, words: &str) -> String {
@@ -309,55 +361,84 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
     Ok(())
 }
 
-fn request(flags: &RollbackFlags, inventory: &Inventory, id: IncidentId, clock: Clock) -> Result<Request, String> {
+/// What the flags ask of each service.
+fn requests(flags: &RollbackFlags, services: &[Opened], id: IncidentId, clock: Clock) -> Result<Vec<Request>, String> {
+    let hosts = services::hosts_of(services.iter());
     let known = |name: &String| {
-        let host = inventory.hosts.iter().find(|host| host.name.as_str() == name.trim());
+        let host = hosts.iter().find(|host| host.name.as_str() == name.trim());
         host.map(|host| host.name.clone()).ok_or_else(|| {
-            let names: Vec<&str> = inventory.hosts.iter().map(|host| host.name.as_str()).collect();
+            let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
             format!("--hosts names {name:?}, which the config does not; it names {}", names.join(", "))
         })
     };
-    let flag = match (flags.restore_db, flags.restore_tables.is_empty()) {
+    let only: Vec<HostName> =
+        flags.hosts.iter().filter(|name| !name.is_empty()).map(known).collect::<Result<_, _>>()?;
+    let with = services::changes_named("--with", &flags.with, services)?;
+    let restored = match (flags.restore_db, flags.restore_tables.is_empty()) {
         (true, _) => Some("--restore-db"),
         (false, false) => Some("--restore-tables"),
         (false, true) => None,
     };
-    let restore = match (&inventory.database, flag) {
-        (_, None) => None,
-        (None, Some(flag)) => return Err(format!("{flag}: the config has no [database]")),
-        (Some(database), Some(flag)) => Some(restore_wish(flag, flags, database)?),
+    let restored = match restored {
+        None => None,
+        Some(flag) => match services::only_one(flag, services, |inventory| inventory.database.is_some())? {
+            None => return Err(format!("{flag}: the config has no [database]")),
+            Some(place) => Some((flag, place)),
+        },
     };
-    if flags.to.is_some() && inventory.earlier.is_none() {
-        return Err("--to: the config says of no releases that blue could be put back to ([blue] earlier)".to_owned());
-    }
-    let only = flags.hosts.iter().filter(|name| !name.is_empty()).map(known).collect::<Result<_, _>>()?;
-    Ok(Request {
-        id,
-        reason: flags.reason.clone().unwrap_or_default(),
-        severity: flags.severity,
-        operator: operator(),
-        begun_at: clock.began_at(),
-        only,
-        direction: Direction::to(Colour::Blue),
-        from_is_kept: flags.keep_green,
-        is_forced: flags.insistence.force,
-        takes_over: if flags.insistence.take_over { TakesOver::Anybody } else { TakesOver::Switch },
-        bake: flags.bake.or_else(|| inventory.bake.is_always.then_some(inventory.bake.lasts)),
-        changes: partial::named("--with", &flags.with, inventory)?,
-        to_release: flags.to.clone(),
-        is_partial: false,
-        restore,
-        migrate_down: down_wish(flags, inventory)?,
-        undo: None,
-        gradual: None,
-    })
+    let earlier = match flags.to {
+        None => None,
+        Some(_) => match services::only_one("--to", services, |inventory| inventory.earlier.is_some())? {
+            Some(place) => Some(place),
+            None => {
+                let why = "--to: the config says of no releases that blue could be put back to ([blue] earlier)";
+                return Err(why.to_owned());
+            }
+        },
+    };
+    let down = match down_wish(flags)? {
+        None => None,
+        Some(wish) => match services::only_one("--migrate-down", services, |of| of.migrations.is_some())? {
+            Some(place) => Some((wish, place)),
+            None => {
+                let why = "--migrate-down: the config does not say how migrations go down ([migrations] down)";
+                return Err(why.to_owned());
+            }
+        },
+    };
+    let request = |place: usize, opened: &Opened, changes: Vec<ChangeName>| {
+        let inventory = &opened.inventory;
+        let restore = match (restored, &inventory.database) {
+            (Some((flag, at)), Some(database)) if at == place => Some(restore_wish(flag, flags, database)?),
+            _ => None,
+        };
+        Ok(Request {
+            id: id.clone(),
+            reason: flags.reason.clone().unwrap_or_default(),
+            severity: flags.severity,
+            operator: operator(),
+            begun_at: clock.began_at(),
+            only: only.clone(),
+            direction: Direction::to(Colour::Blue),
+            from_is_kept: flags.keep_green,
+            is_forced: flags.insistence.force,
+            takes_over: if flags.insistence.take_over { TakesOver::Anybody } else { TakesOver::Switch },
+            bake: flags.bake.or_else(|| inventory.bake.is_always.then_some(inventory.bake.lasts)),
+            changes,
+            to_release: flags.to.clone().filter(|_| earlier == Some(place)),
+            is_partial: false,
+            among: None,
+            restore,
+            migrate_down: down.as_ref().filter(|(_, at)| *at == place).map(|(wish, _)| wish.clone()),
+            undo: None,
+            gradual: None,
+        })
+    };
+    services.iter().zip(with).enumerate().map(|(place, (opened, changes))| request(place, opened, changes)).collect()
 }
 
-fn down_wish(flags: &RollbackFlags, inventory: &Inventory) -> Result<Option<DownWish>, String> {
+fn down_wish(flags: &RollbackFlags) -> Result<Option<DownWish>, String> {
     let Some(to) = &flags.migrate_down else { return Ok(None) };
-    if inventory.migrations.is_none() {
-        return Err("--migrate-down: the config does not say how migrations go down ([migrations] down)".to_owned());
-    }
     if flags.keep_green {
         return Err("--migrate-down: green must be stopped for that, and --keep-green leaves it running".to_owned());
     }

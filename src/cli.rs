@@ -79,6 +79,9 @@ pub struct RollbackFlags {
     /// Leave green running (drained) for diagnosis
     #[arg(long)]
     pub keep_green: bool,
+    /// Of several services: where one cannot be rolled back, those before it go back to green, too
+    #[arg(long)]
+    pub all_or_nothing: bool,
     #[command(flatten)]
     pub insistence: Insistence,
 }
@@ -103,6 +106,9 @@ pub struct Everywhere {
     /// The config [default: $ROLLBACK_CONFIG, else rollback.toml here or in a parent folder]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// Only these of the config's services, where it has several [default: all of them]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', global = true)]
+    pub service: Vec<String>,
     /// One JSON object a line on standard output, nothing else there
     #[arg(long, global = true)]
     pub json: bool,
@@ -261,6 +267,7 @@ impl RollbackFlags {
             || !self.hosts.is_empty()
             || self.bake.is_some()
             || self.keep_green
+            || self.all_or_nothing
             || self.insistence.force
             || self.insistence.take_over
     }

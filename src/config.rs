@@ -1,6 +1,6 @@
-//! From `rollback.toml` to an [`Inventory`], or to all [`Problem`]s at once. `file` is what may be
+//! From `rollback.toml` to what it says of each service, or to all [`Problem`]s at once. `file` is what may be
 //! written. `tree` reads the documents and lays one over the other, `check` holds them against the schema, `variables`
-//! fills them in, and `meaning` says what it comes to; `findings` collects what is wrong on the way.
+//! fills them in, `services` takes several services of one file apart, and `meaning` says what each comes to; `findings` collects what is wrong on the way.
 //!
 //! Never does I/O: texts, variables and the one file that the config can name (`nginx.template`) come
 //! through [`Reading`]. Never repairs a value, and never stops at the first problem.
@@ -10,6 +10,7 @@ mod env_file;
 mod file;
 mod findings;
 mod meaning;
+mod services;
 mod tree;
 mod value;
 mod variables;
@@ -21,8 +22,8 @@ use std::sync::LazyLock;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::nouns::inventory::Inventory;
 use crate::nouns::names::Environment;
+use crate::nouns::service::Service;
 use file::RollbackToml;
 
 pub use env_file::{EnvFile, parse_env_file};
@@ -84,7 +85,8 @@ pub struct Reading<'a> {
 /// A config that holds.
 #[derive(Debug, Clone)]
 pub struct Understood {
-    pub inventory: Inventory,
+    /// In the order of a rollback; never empty.
+    pub services: Vec<Service>,
     /// What does not stand in the way: a message that cannot be sent, a secret in the file.
     pub warnings: Vec<Problem>,
 }
@@ -95,11 +97,9 @@ pub struct Understood {
 /// All problems of both files, the base's first, each file's by line.
 pub fn read(reading: &Reading) -> Result<Understood, Vec<Problem>> {
     let mut findings = findings::Findings::new(&reading.base, reading.overlay.as_ref());
-    let inventory = check::tree(reading, &SCHEMA, &mut findings).and_then(|tree| {
-        let written = check::written(&tree, &mut findings)?;
-        meaning::inventory(&written, &tree, reading, &mut findings)
-    });
-    findings.finish(inventory)
+    let services = check::tree(reading, &SCHEMA, &mut findings)
+        .and_then(|tree| services::services(tree, &SCHEMA, reading, &mut findings));
+    findings.finish(services)
 }
 
 /// `rollback.toml` in `start` or the nearest parent that has one.
@@ -121,7 +121,14 @@ pub fn overlay_path(base: &Path, environment: &Environment) -> PathBuf {
 
 /// The JSON Schema of `rollback.toml`, for editors; `docs/rollback.schema.json` is this text.
 pub fn schema_json() -> String {
-    format!("{:#}\n", *SCHEMA)
+    let mut schema = SCHEMA.clone();
+    // What a service must have may stand in its own table.
+    if let Some(required) = schema["required"].as_array_mut() {
+        let of_a_service = |key: &Value| file::OF_A_SERVICE.iter().any(|known| key == known);
+        let own: Vec<Value> = required.extract_if(.., |key| of_a_service(key)).collect();
+        schema["anyOf"] = serde_json::json!([{ "required": own }, { "required": ["services"] }]);
+    }
+    format!("{schema:#}\n")
 }
 
 /// The schema that the documents are checked against: no references and no nulls (TOML has neither).
@@ -130,6 +137,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<RollbackToml>().to_value();
     remove_nulls(&mut schema);
+    give_to_services(&mut schema);
     if let Some(object) = schema.as_object_mut() {
         // What a reader looks for first.
         for key in ["description", "title", "$schema"] {
@@ -140,6 +148,31 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     }
     schema
 });
+
+/// A service may have tables of the top of the file, of which it needs to say only what is its own.
+fn give_to_services(schema: &mut Value) {
+    let of_the_top = schema["properties"].clone();
+    let Some(own) = schema["properties"]["services"]["additionalProperties"]["properties"].as_object_mut() else {
+        return;
+    };
+    for key in file::OF_A_SERVICE {
+        let mut table = of_the_top[key].clone();
+        remove_required(&mut table);
+        own.insert(key.to_owned(), table);
+    }
+}
+
+fn remove_required(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.shift_remove("required");
+            object.shift_remove("anyOf");
+            object.values_mut().for_each(remove_required);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_required),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
 
 /// An `Option` is a key that may be left out, not a key that may be `null`.
 fn remove_nulls(schema: &mut Value) {

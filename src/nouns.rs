@@ -25,6 +25,8 @@ pub mod release;
 pub mod request;
 pub mod rules;
 pub mod secret;
+pub mod service;
 pub mod share;
 pub mod side;
+pub mod together;
 pub mod units;

@@ -14,6 +14,7 @@ pub mod notify;
 pub mod releases;
 pub mod render;
 pub mod report;
+mod several;
 pub mod status;
 pub mod story;
 pub mod terminal;

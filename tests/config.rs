@@ -175,7 +175,7 @@ impl Config {
     #[track_caller]
     fn holds(&self) -> Inventory {
         match self.read() {
-            Ok(read) => read.inventory,
+            Ok(read) => read.services.into_iter().next().expect("a service").inventory,
             Err(problems) => panic!("refused:\n{}", lines(&problems).join("\n")),
         }
     }
@@ -296,7 +296,7 @@ fn a_path_here_is_relative_to_the_configs_folder_and_a_tilde_is_the_home() {
             variable: &|_| None,
             read_file: &|_| Ok(String::new()),
         };
-        config::read(&reading).expect("a config").inventory.incidents
+        config::read(&reading).expect("a config").services[0].inventory.incidents.clone()
     };
     assert_eq!(read("incidents"), Path::new("/srv/ops/incidents"));
     assert_eq!(read("~/incidents"), Path::new("/home/ops/incidents"));
@@ -906,6 +906,138 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
+/// Two services behind one file of nginx; line 1 is `service`.
+const SERVICES: &str = r#"service = "shop"
+[[host]]
+name = "web1"
+ssh = "web1.example.com"
+[[host]]
+name = "app1"
+ssh = "app1.example.com"
+roles = ["app"]
+[nginx]
+file = "/etc/nginx/conf.d/shop.conf"
+[change.flag]
+on = "app"
+run = ["true"]
+[services.api]
+nginx.upstream = "api"
+blue = { servers = ["127.0.0.1:8080"], run.systemd = "api-blue.service" }
+green = { servers = ["127.0.0.1:8081"], run.systemd = "api-green.service" }
+[services.portal]
+after = ["api"]
+nginx.upstream = "portal"
+blue = { servers = ["127.0.0.1:8090"], run.systemd = "portal-blue.service" }
+green = { servers = ["127.0.0.1:8091"], run.systemd = "portal-green.service" }
+[services.admin]
+hosts = ["web1"]
+nginx.upstream = "admin"
+blue = { servers = ["127.0.0.1:8070"], run.systemd = "admin-blue.service" }
+green = { servers = ["127.0.0.1:8071"], run.systemd = "admin-green.service" }
+change.own = { on = "app", run = ["true"] }
+"#;
+
+#[test]
+fn services_are_the_top_of_the_file_with_their_own_tables_over_it_and_who_needs_another_goes_back_before_it() {
+    let read = Config::new(SERVICES).read().expect("a config");
+    let names: Vec<&str> = read.services.iter().map(|service| service.name().as_str()).collect();
+    assert_eq!(names, ["portal", "api", "admin"], "as they stand, but for who is needed");
+    let [portal, api, admin] = read.services.as_slice() else { panic!("three") };
+    for service in &read.services {
+        assert_eq!(service.inventory.group.as_str(), "shop");
+        assert_eq!(service.inventory.nginx.file.as_str(), "/etc/nginx/conf.d/shop.conf");
+        assert_eq!(service.shared.len(), 1, "the change at the top is everybody's");
+    }
+    assert_eq!(portal.inventory.word_on_hosts(), "shop.portal");
+    assert_eq!((api.inventory.hosts.len(), admin.inventory.hosts.len()), (2, 1));
+    assert_eq!((api.inventory.changes.len(), admin.inventory.changes.len()), (1, 2));
+    let staging =
+        Config::new(SERVICES).staging("[services.api.nginx]\nupstream = \"api_staging\"\n").read().expect("a config");
+    let of = |name: &str| staging.services.iter().find(|service| service.name().as_str() == name).expect("it is there");
+    assert!(format!("{:?}", of("api").inventory.nginx.layout).contains("api_staging"));
+    assert!(format!("{:?}", of("portal").inventory.nginx.layout).contains("portal"));
+}
+
+#[test]
+fn what_services_cannot_be_together_is_said_at_once() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            "after = [\"api\"]",
+            "after = [\"apu\", \"portal\"]",
+            &[
+                "rollback.toml:19:10: services.portal.after: there is no service \"apu\": did you mean \"api\"?",
+                "rollback.toml:19:17: services.portal.after: it names itself",
+            ],
+        ),
+        (
+            "[services.api]\n",
+            "[services.api]\nafter = [\"portal\"]\n",
+            &["rollback.toml:19:11: each of these goes back after the next: portal, api, portal"],
+        ),
+        (
+            "hosts = [\"web1\"]",
+            "hosts = [\"web2\"]",
+            &["rollback.toml:24:10: services.admin.hosts: there is no host \"web2\": did you mean \"web1\"?"],
+        ),
+        (
+            "hosts = [\"web1\"]",
+            "hosts = [\"app1\"]",
+            &["rollback.toml:24:9: services.admin.hosts: none of them has the role \"balancer\""],
+        ),
+        (
+            "nginx.upstream = \"portal\"",
+            "nginx.upstream = \"api\"",
+            &[
+                "rollback.toml:18:11: services.portal: upstream api in /etc/nginx/conf.d/shop.conf is what api is switched by, too",
+            ],
+        ),
+        (
+            "nginx.upstream = \"portal\"",
+            "nginx.switch = \"link\"\nnginx.blue = \"b.conf\"\nnginx.green = \"g.conf\"",
+            &[
+                "rollback.toml:18:11: services.portal: /etc/nginx/conf.d/shop.conf is what api is switched by, too",
+                "rollback.toml:25:11: services.admin: /etc/nginx/conf.d/shop.conf is what portal is switched by, too",
+            ],
+        ),
+        (
+            "portal-green.service",
+            "api-blue.service",
+            &["rollback.toml:18:11: services.portal: green is unit api-blue.service, and so is api's blue"],
+        ),
+        (
+            "127.0.0.1:8091",
+            "127.0.0.1:8080",
+            &["rollback.toml:18:11: services.portal: green is at 127.0.0.1:8080, and so is api's blue"],
+        ),
+    ];
+    for (from, to, said) in cases {
+        assert!(SERVICES.contains(from), "{from:?}");
+        let problems = Config::new(SERVICES.replacen(from, to, 1)).problems();
+        assert_eq!(problems, *said, "{to}");
+    }
+    let both = SERVICES.replacen(
+        "[services.portal]\n",
+        "[services.api.change.conf]\non = \"app\"\nfiles = [{ put = \"/a\", in = \"/etc/app\" }]\n[services.portal]\n\
+         change.conf = { on = \"app\", files = [{ put = \"/b\", in = \"/etc/app\" }] }\n",
+        1,
+    );
+    assert_eq!(
+        Config::new(both).problems(),
+        ["rollback.toml:21:11: services.portal: change conf writes /etc/app, and so does api's conf"]
+    );
+    let without = SERVICES.replacen("nginx.upstream = \"portal\"\n", "", 1).replacen("[nginx]\nfile = ", "#", 1);
+    let problems = Config::new(without).problems();
+    assert!(problems.iter().any(|problem| problem.contains("(of the service portal)")), "{problems:#?}");
+    assert_eq!(
+        Config::new(SERVICES.replacen("after =", "afer =", 1)).problems(),
+        ["rollback.toml:19:1: unknown key \"afer\": did you mean \"after\"?"]
+    );
+    assert_eq!(
+        Config::least_and("after = [\"x\"]\n").problems(),
+        ["rollback.toml:14:1: unknown key \"after\": it belongs to [services.NAME]"]
+    );
+}
+
 #[test]
 fn every_problem_is_said_in_these_words() {
     let mut wrong = Vec::new();
@@ -1306,6 +1438,10 @@ fn whole_example() -> String {
 fn every_key_of_the_schema_stands_in_the_example() {
     fn walk(schema: &serde_json::Value, values: &[&toml::Value], path: &str, missing: &mut Vec<String>) {
         for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            // What a service may have of its own stands at the top.
+            if path == ".services" && EXAMPLE.contains(&format!("[{key}")) {
+                continue;
+            }
             let path = format!("{path}.{key}");
             // The colours are of one kind: what stands under one is known for the other.
             let colours = ["blue", "green"];

@@ -90,8 +90,8 @@ fn every_test_that_the_security_notes_name_is_there() {
 fn the_way_to_the_wire_is_the_one_that_the_tour_gives() {
     for (file, name) in [
         ("src/main.rs", "app::run("),
-        ("src/app.rs", "session.rollback("),
-        ("src/app/rollback.rs", "execute(&context"),
+        ("src/app.rs", "run.rollback("),
+        ("src/app/rollback.rs", "execute(context"),
         ("src/engine/run.rs", "Switch {"),
         ("src/steps/switch.rs", "fleet.apply("),
         ("src/hosts/ssh.rs", "async fn apply("),

@@ -455,6 +455,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
     let inventory = Inventory {
         prometheus: None,
         service: ServiceName::new("listings").expect("a service"),
+        group: ServiceName::new("listings").expect("a service"),
         environment: Environment::new("prod").expect("an environment"),
         sources: vec![],
         incidents,

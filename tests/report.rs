@@ -50,6 +50,7 @@ impl Told {
             id: "rollback-20261120-211503".into(),
             program: "rollback-prod 0.1.0".into(),
             service: "listings".into(),
+            group: None,
             environment: "prod".into(),
             reason: reason.into(),
             severity: Some("P1".into()),
@@ -79,7 +80,7 @@ impl Told {
 
     fn at(mut self, at_ms: u64, what: What) -> Told {
         let time = began() + TimeDelta::milliseconds(i64::try_from(at_ms).expect("a short run"));
-        self.0.push(Entry { v: JOURNAL_VERSION, time, at_ms, what });
+        self.0.push(Entry { v: JOURNAL_VERSION, time, at_ms, service: None, what });
         self
     }
 
@@ -147,6 +148,7 @@ fn plan(reason: &str, hosts: &[&str]) -> Plan {
         is_forced: false,
         takes_over: TakesOver::Nobody,
         is_gradual: false,
+        among: None,
         balancers: hosts.iter().map(|name| host(name)).collect(),
         reason: reason.into(),
         stages: vec![Stage { name: StageName::Switch, gate: Gate::NoneFailed, steps }],
@@ -359,10 +361,10 @@ fn render(told: &Told, plan: Option<&Plan>, facts: Option<&Facts>) -> (String, S
     let templates = Templates::built_in();
     let story = told.story(plan, facts);
     let all = (
-        report::incident_report(&story, &templates, &no_secrets()),
-        report::postmortem(&story, &templates, &no_secrets()),
-        message::begin_message(&story, &templates, &no_secrets()),
-        message::end_message(&story, &verdict(told), &templates, &no_secrets()),
+        report::incident_report(std::slice::from_ref(&story), &templates, &no_secrets()),
+        report::postmortem(std::slice::from_ref(&story), &templates, &no_secrets()),
+        message::begin_message(std::slice::from_ref(&story), &templates, &no_secrets()),
+        message::end_message(std::slice::from_ref(&story), &verdict(told), &templates, &no_secrets()),
     );
     assert_eq!(templates.notes(), Vec::<String>::new());
     all
@@ -444,13 +446,13 @@ fn every_prefix_of_a_journal_makes_a_report() {
 fn the_times_fit_on_one_line() {
     let told = full_run();
     assert_eq!(
-        times::times_line(&told.story(None, None)).as_deref(),
+        times::times_line(&[told.story(None, None)]).as_deref(),
         Some(
             "traffic safe on blue 0.41 s (target 60 s: met); rollback complete 6.9 s (target 2 min: met); \
              recovery (RTO), counted from the start of this run 0.41 s (target 15 min: met)"
         )
     );
-    assert_eq!(times::times_line(&killed_run().story(None, None)), None);
+    assert_eq!(times::times_line(&[killed_run().story(None, None)]), None);
 }
 
 #[test]
@@ -615,9 +617,9 @@ fn a_template_of_the_operators_own_is_used() {
     let told = Told::begin("a|b <i> \"q\"", &["web1"]).end(10);
     let templates = Templates::in_folder(&folder);
     let story = told.story(None, None);
-    let text = report::incident_report(&story, &templates, &no_secrets());
+    let text = report::incident_report(std::slice::from_ref(&story), &templates, &no_secrets());
     assert_eq!(text, "# ours: a\\|b &lt;i&gt; \"q\" on web1\n");
-    let message = message::begin_message(&story, &templates, &no_secrets());
+    let message = message::begin_message(std::slice::from_ref(&story), &templates, &no_secrets());
     assert_eq!(message.slack["text"], "a|b &lt;i&gt; \"q\"");
     assert_eq!(message.subject, "ours listings: rolling back to blue");
     assert_eq!(message.text, "body a|b <i> \"q\"\n");
@@ -640,10 +642,10 @@ fn a_broken_template_never_costs_a_report() {
     let templates = Templates::in_folder(&folder);
     let story = told.story(None, None);
     let (report, postmortem, begin, end) = render(&told, None, None);
-    assert_eq!(report::incident_report(&story, &templates, &no_secrets()), report);
-    assert_eq!(report::postmortem(&story, &templates, &no_secrets()), postmortem);
-    assert_eq!(message::begin_message(&story, &templates, &no_secrets()), begin);
-    assert_eq!(message::end_message(&story, &verdict(&told), &templates, &no_secrets()), end);
+    assert_eq!(report::incident_report(std::slice::from_ref(&story), &templates, &no_secrets()), report);
+    assert_eq!(report::postmortem(std::slice::from_ref(&story), &templates, &no_secrets()), postmortem);
+    assert_eq!(message::begin_message(std::slice::from_ref(&story), &templates, &no_secrets()), begin);
+    assert_eq!(message::end_message(std::slice::from_ref(&story), &verdict(&told), &templates, &no_secrets()), end);
     let notes = templates.notes();
     for file in ["report.md.tera", "postmortem.md.tera", "slack.json.tera", "webhook.json.tera", "mail.txt.tera"] {
         assert!(notes.iter().any(|note| note.contains(file) && note.contains("built-in")), "{file}: {notes:#?}");

@@ -814,6 +814,7 @@ impl Wants {
         let (_, parts) = scripts().find(|(name, _)| *name == "prepare").expect("there is prepare.sh");
         let given = vec![
             ("service", service.to_owned()),
+            ("group", service.to_owned()),
             ("holder", holder.to_owned()),
             ("take_over", if take_over { "yes" } else { "no" }.to_owned()),
         ];
@@ -943,7 +944,7 @@ fn of_many_runs_that_come_together_never_two_hold_the_lock() {
 /// What start.sh ends with for a holder and the number of its lock, where nothing is to be started.
 fn is_fenced(shell: &[&str], service: &str, holder: &str, number: &str) -> (bool, String) {
     let (_, parts) = scripts().find(|(name, _)| *name == "start").expect("there is start.sh");
-    let given = vec![("service", service.to_owned()), ("holder", holder.to_owned()), ("number", number.to_owned())];
+    let given = vec![("group", service.to_owned()), ("holder", holder.to_owned()), ("number", number.to_owned())];
     let (status, sections, noise) = send(shell, &program(parts, given));
     assert_eq!(noise, "");
     let why = sections.iter().find(|(name, _)| name == "why");

@@ -282,6 +282,7 @@ async fn play(seed: u64, incidents: &Path) -> Result<(u8, Option<u8>), String> {
         let incident = IncidentId::new("rollback-20261121-000001").expect("a name");
         let undoing = Undoing {
             incident,
+            service: String::new(),
             to: Colour::Green,
             files: first.files.clone(),
             between: first.between.clone(),

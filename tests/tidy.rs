@@ -32,8 +32,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "earlier",
             "migration",
             "inventory",
+            "service",
             "record",
             "production",
+            "together",
             "plan",
             "request",
             "consent",
@@ -42,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("nginx", &["text", "grammar", "passes", "wish", "block", "proof", "word", "site", "found", "logs"]),
     ("judge", &["interval", "odds", "shifted", "prometheus", "complaints", "sides", "verdict", "severity"]),
-    ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning"]),
+    ("config", &["env_file", "value", "file", "findings", "tree", "variables", "check", "meaning", "services"]),
     ("hosts", &["carried", "program", "answer", "remote", "facts", "question", "job", "ssh"]),
     ("incident", &["journal", "folder", "patterns", "past", "capture", "evidence"]),
     ("database", &["verdict", "structure", "server", "programs", "tables", "question", "restore", "merge"]),
@@ -75,12 +77,16 @@ const ROOMS: &[(&str, &[&str])] = &[
             "downgrade",
         ],
     ),
-    ("engine", &["doubts", "remarks", "planner", "safety", "hold", "lane", "run", "changes", "gradual", "watch"]),
+    (
+        "engine",
+        &["doubts", "remarks", "planner", "safety", "hold", "lane", "turns", "run", "changes", "gradual", "watch"],
+    ),
     (
         "tell",
         &[
             "render",
             "story",
+            "several",
             "times",
             "timeline",
             "loss",
@@ -96,7 +102,13 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &[]),
-    ("app", &["load", "undo", "switch", "partial", "look", "releases", "rollback", "backups", "watch", "assess"]),
+    (
+        "app",
+        &[
+            "load", "services", "undo", "switch", "partial", "look", "releases", "rollback", "backups", "watch",
+            "assess",
+        ],
+    ),
     ("main", &[]),
 ];
 

@@ -1,4 +1,4 @@
-# Arms the dead man of a gradual switch on this balancer: where no lock of the service has a beat for so long, he puts all
+# Arms the dead man of a gradual switch on this balancer: where no lock of its config has a beat for so long, he puts all
 # traffic back by himself, whoever is gone by then: this line, the laptop, the program.
 # Takes: service holder number seconds=0 every=10 mine...
 # mine are the texts that live may say while both sides have traffic, after is what it shall say then. seconds=0 calls off
@@ -8,7 +8,7 @@
 # Sections: why. Exit: 0 armed, or called off; 40 the host ends what an account leaves behind when it logs out; 41 we have no
 #   lock there, so that nobody would hear of us; 42 his record can be written nowhere; 43 one whom another account armed sees neither
 #   our record nor our beats (section why: his record); 93 as in switch.sh
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 [ -n "$number" ] || return 41
 if [ "$seconds" != 0 ] && [ "$rp_uid" != 0 ] && has loginctl; then
   rp_logind=$(loginctl show-session -p KillUserProcesses -p KillOnlyUsers -p KillExcludeUsers 2>/dev/null)
@@ -166,7 +166,7 @@ dead_man() {
     each_place look_around
     [ "$later" = no ] || break
     read_seconds
-    heard=$(each_lock "$service" tell_beat)
+    heard=$(each_lock "$group" tell_beat)
     if [ "$heard" != "$beats" ]; then beats=$heard since=$rp_seconds; fi
     stamped=$(with_also stamps "$live")
     if [ "$stamped" != "$seen" ]; then
@@ -194,7 +194,7 @@ dead_man() {
     if [ "$rp_mine$rp_back" = 00 ]; then return 0; fi
     # The beats of his own lock are nobody's. Where nobody is in his way he waits longer each time.
     holder=$own_holder number=$own_number
-    beats=$(each_lock "$service" tell_beat)
+    beats=$(each_lock "$group" tell_beat)
     read_seconds
     if [ "$rp_back" = 2 ]; then
       since=$((rp_seconds - seconds + 5))

@@ -141,5 +141,5 @@ work() {
   return "$rp_done"
 }
 
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 detached "$service" "$run.$name" work

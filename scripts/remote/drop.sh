@@ -3,7 +3,7 @@
 # Takes: run holder number database stem oid schema
 # run, oid and schema may be nothing; holder and number too, of what is done under no lock.
 # Exit: 0 it is gone; 63 it is not what it was to be; 64 it cannot be dropped; 93 as in switch.sh
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 # children_of_threads PID: the kernel's list, which lib.sh reads, has those of one thread, and a load has several.
 children_of_threads() {
   cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent="$1" '{

@@ -357,12 +357,12 @@ local_facts() {
 
   section lock
   # Of several the last that was taken; what a later one took the place of holds nothing.
-  latest "$service"
+  latest "$group"
   lock='' number=$rp_latest
   newest() {
     if [ "$rp_number" -ge "$number" ]; then number=$rp_number lock=$1; fi
   }
-  each_lock "$service" newest
+  each_lock "$group" newest
   if [ -n "$lock" ]; then
     read_holder "$lock"
     printf '%s' "$rp_holder"

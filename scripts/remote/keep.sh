@@ -2,7 +2,7 @@
 # Takes: holder number run database forget=no
 # forget=yes removes it again.
 # Sections: said, kept (its path). Exit: 0 done; 1 there is none; 93 as in switch.sh
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 section said
 if ! read_lasting; then
   printf 'there is no room for it in /var/tmp'

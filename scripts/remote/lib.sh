@@ -1,5 +1,5 @@
 # Shared by every script that runs on a host; sent in front of it. POSIX sh only, nothing installed.
-# Takes: sudo=no script...
+# Takes: sudo=no group script...
 # A script is what a process of the config is known by, where it is no program of the kernel's; see read_program.
 # What a script takes is set before it begins, with what it was given or what stands behind the `=`: a word as the variable
 # of that name, a list (`log...`) as a function: `with_log COMMAND…` runs COMMAND with all values of the list behind it. No
@@ -650,11 +650,11 @@ records_in() {
   done
 }
 
-# A lock is a folder PLACE/SERVICE.NUMBER.PID.lock with the files holder (a line), beat (its age is the lock's) and, once
+# A lock is a folder PLACE/GROUP.NUMBER.PID.lock with the files holder (a line), beat (its age is the lock's) and, once
 # nobody else was there, held. No two have ever the same name, so whoever removes one has removed the one that he judged.
-# PLACE/SERVICE.number is the number of the last one that was held there, and stays.
+# GROUP is the word of a config, whose services have one lock. PLACE/GROUP.number is the number of the last one that was held there, and stays.
 
-# latest SERVICE: the number of the last lock that was held here, into $rp_latest, and whose it was, into $rp_latest_of; 0 where
+# latest GROUP: the number of the last lock that was held here, into $rp_latest, and whose it was, into $rp_latest_of; 0 where
 # there was none.
 latest() {
   rp_latest=0 rp_latest_of=
@@ -674,14 +674,14 @@ is_number() {
   case $1 in '' | 0* | *[!0-9]* | ????????????????*) return 1 ;; esac
 }
 
-# each_lock SERVICE COMMAND: COMMAND with each lock that counts, its number in $rp_number.
+# each_lock GROUP COMMAND: COMMAND with each lock that counts, its number in $rp_number.
 each_lock() { each_place locks_in "$1" "$2"; }
 locks_in() {
   for rp_lock in "$3/$1".*.lock; do
     rp_number=${rp_lock%.*.lock}
     rp_number=${rp_number##*.}
     rp_pid=${rp_lock%.lock}
-    # Of this service, and not of one whose name begins with it.
+    # Of this group, and not of one whose name begins with it.
     [ "$rp_lock" = "$3/$1.$rp_number.${rp_pid##*.}.lock" ] || continue
     if is_number "$rp_number" && [ -d "$rp_lock" ] && [ ! -L "$rp_lock" ]; then "$2" "$rp_lock"; fi
   done
@@ -702,7 +702,7 @@ is_stale() {
   [ "$rp_age" -ge 10 ] || [ "$rp_age" -le -10 ]
 }
 
-# fenced SERVICE HOLDER NUMBER: whether this run must change nothing here any more, and why. A run whose line hung, or that
+# fenced GROUP HOLDER NUMBER: whether this run must change nothing here any more, and why. A run whose line hung, or that
 # slept, finds here that another had the lock since, also when that has ended. A run that has no number, because there was
 # no room for a lock, goes on while nobody else holds one. Nothing is asked of a change that is under no lock.
 fenced() {

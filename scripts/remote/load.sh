@@ -4,7 +4,7 @@
 # split the COPY blocks, by their places, that all jobs load together.
 # Exit: 0 it was begun, now or before; 90 no folder for its record; 93 as in switch.sh. The job's own exit: 0 loaded; 60 the copy could not
 #   be made; 61 the load failed and the copy is dropped; 62 and it could not be dropped
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 section started
 if find_load "$run"; then
   [ -e "$folder/pid" ] || return 90

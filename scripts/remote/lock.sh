@@ -1,4 +1,4 @@
-# Takes a lock of the service, beside who else wants it; sent behind lib.sh.
+# Takes the lock of a config, $group, beside who else wants it; sent behind lib.sh.
 # Takes: take_over=no
 # take_over=yes takes it also from a live run, switch from one that moves traffic in steps. Another one's dead man is waited for.
 
@@ -14,8 +14,8 @@ lock='' state=held other='' busy='somebody who was quicker' notes=
 take() {
   rp_taken=1
   umask 022
-  if mkdir "$1/$service.$number.$$.lock" 2>/dev/null; then
-    lock=$1/$service.$number.$$.lock
+  if mkdir "$1/$group.$number.$$.lock" 2>/dev/null; then
+    lock=$1/$group.$number.$$.lock
     if { printf '%s\n' "$holder" >"$lock/holder" && printf . >"$lock/beat"; } 2>/dev/null && [ -s "$lock/beat" ]; then
       rp_taken=0
     else
@@ -37,9 +37,9 @@ remove() { mv "$1" "${1%.lock}.gone" && rm -rf "${1%.lock}.gone"; }
 # written sees the lock itself.
 publish() {
   umask 022
-  { printf '%s\n%s\n' "$number" "$holder" >"${lock%/*}/$service.number" && printf '' >"$lock/held"; } 2>/dev/null
+  { printf '%s\n%s\n' "$number" "$holder" >"${lock%/*}/$group.number" && printf '' >"$lock/held"; } 2>/dev/null
   umask 077
-  latest "$service"
+  latest "$group"
   [ "$rp_latest" = "$number" ] && [ -e "$lock/held" ]
 }
 
@@ -106,11 +106,11 @@ is_ours_alone() {
   rp_round=0 patience=100
   while [ "$rp_round" -lt "$patience" ]; do
     rival=no
-    latest "$service"
-    each_lock "$service" look_at
+    latest "$group"
+    each_lock "$group" look_at
     case $rival in
       no)
-        latest "$service"
+        latest "$group"
         [ "$rp_latest" -lt "$number" ] && return 0
         # Who that was he wrote down himself.
         busy=${rp_latest_of:-$busy}
@@ -126,7 +126,7 @@ is_ours_alone() {
 
 # compete: fails with what is_ours_alone fails with, and with 3 where no lock can be left.
 compete() {
-  latest "$service"
+  latest "$group"
   number=$(($(date +%s) * 1000))
   if [ "$number" -le "$rp_latest" ]; then number=$((rp_latest + 1)); fi
   each_own_place take || return 3
@@ -140,6 +140,6 @@ compete() {
 # is_still_held: nobody has removed it, and nobody has held one since.
 is_still_held() {
   [ -e "$lock/held" ] || return 1
-  latest "$service"
+  latest "$group"
   [ "$rp_latest" = "$number" ]
 }

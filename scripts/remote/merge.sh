@@ -5,7 +5,7 @@
 # first; from is the schema that stage.sh filled or, with back=yes, the one that a merge kept. A lock is waited for `seconds`,
 # all of it takes at most `longest`.
 # Exit: 0 done; 70 not done, all is as it was; 93 as in switch.sh
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 
 merge() {
   sql "$live" -v plan="$plan" -v from="$from" -v kept="$kept" -v comment="$comment" -v back="$back" -v merged="merged-$rp_nonce" \

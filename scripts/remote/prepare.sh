@@ -1,4 +1,4 @@
-# Takes the service's lock on this host and tests the candidate. The lock lives as long as this channel: while the
+# Takes the config's lock on this host and tests the candidate. The lock lives as long as this channel: while the
 # laptop is there it sends a beat every other second; when it dies, the channel ends and the lock is gone with it.
 # Takes: service holder live test text source held_before
 # live, test and text are of a file that will change. held_before is the number of a lock that this very run had, and whose line is
@@ -20,7 +20,7 @@ for base in $rp_bases; do
   if { [ -e "$squat" ] || [ -L "$squat" ]; } && ! is_ours "$squat"; then notes="$notes $squat"; fi
 done
 
-latest "$service"
+latest "$group"
 if [ -n "$held_before" ] && [ "$rp_latest" -gt "$held_before" ] && [ "$rp_latest_of" != "$holder" ]; then
   section lock
   printf 'busy one that came and went meanwhile: %s' "${rp_latest_of:-nobody knows whose}"

@@ -2,7 +2,7 @@
 # SECONDS RUN +/- RELEASE in PLACE/SERVICE.rolled-back: where others see it too, and where a boot does not take it away.
 # Takes: service holder number run when back=no release...
 # Exit: 0 done; 1 there is room nowhere; 93 the lock is another run's by now (section why): nothing was changed
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 if [ "$back" = yes ]; then sign=-; else sign=+; fi
 # Clocks of laptops differ: what is written last is the latest.
 later_than_last() {

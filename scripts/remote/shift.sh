@@ -36,7 +36,7 @@ nth() {
 # may_go_on: whether nobody has taken the lock since we began. Another account of ours may not see the number itself.
 may_go_on() {
   [ -n "$number" ] || return 0
-  latest "$service"
+  latest "$group"
   [ "$rp_latest" -le "$number" ] || [ "$rp_latest_of" = "$holder" ]
 }
 all_files() { with_also each_file "$1" "$live"; }

@@ -3,7 +3,7 @@
 # Takes: holder number live copy stage plan comment delete_missing=no
 # plan is what merge.sh takes; comment is the schema's.
 # Exit: 0 the rows are there; 70 they are not; 93 as in switch.sh
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 find_psql >/dev/null || return 70
 
 # statements: two lines for each table: what gives its rows in the copy, and what takes them beside the live ones.

@@ -1,10 +1,10 @@
 # Starts a colour the way the config says it is run. Safe to run twice. Whether it serves is asked afterwards.
-# Takes: service holder number kind name file project=- start log=- anew=no
+# Takes: holder number kind name file project=- start log=- anew=no
 # anew=yes: with what its files say now, where a supervisor would start what it made of them before.
 # Exit: 0 started; 1 with what was said; 93 the lock is another run's by now (section why): nothing was changed. Sections:
 #   start (what was said); process (`PID START`, the leader of a session of its own); after a failure supervisor and
 #   last_words, see `supervised` in lib.sh.
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 # is_plain FILE: whether it is one, or nothing yet: a FIFO holds up who opens it, and what a link leads to is not its log.
 is_plain() { [ ! -L "$1" ] && { [ -f "$1" ] || [ ! -e "$1" ]; }; }
 # to_its_log: descriptor 4, for what it prints: it must outlive the line.

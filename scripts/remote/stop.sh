@@ -183,5 +183,5 @@ stop() {
   done
 }
 
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 detached "$service" "$run.stop" stop

@@ -4,7 +4,7 @@
 # live_oid may be nothing; comment is the kept one's.
 # Exit: 0 swapped; 70 not swapped, all is as it was; 71 these are not the databases of the plan any more;
 #   93 as in switch.sh
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 
 # What belongs to a database and not to what is in it: owner, rights, settings, connection limit, comment.
 carry_over() {

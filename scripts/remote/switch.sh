@@ -24,7 +24,7 @@ if [ -n "${rp_inner-}" ]; then
   switch
   return $(($? + 100))
 fi
-if fenced "$service" "$holder" "$number"; then return 93; fi
+if fenced "$group" "$holder" "$number"; then return 93; fi
 how=switch
 if [ "$root_shell" = yes ] && [ "$rp_uid" != 0 ]; then how=in_root_shell; fi
 detached "$service" "$run.switch" "$how"

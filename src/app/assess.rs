@@ -64,7 +64,7 @@ impl Session<'_> {
             same_release: self.same_release(&facts),
         };
         let assessment = assess(&situation);
-        let (refusals, _) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
+        let (refusals, _) = planner::check(&self.request, self.inventory(), &facts, &self.opened.template);
         let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
         journal.record(What::Judged(Box::new(judgement.clone())));
         let rows = Rows {

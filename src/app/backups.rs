@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::load::Opened;
+use super::services::only_one;
 use super::{Session, refuse};
 use crate::database::restore::{Against, Choice, DatabaseServer, Work};
 use crate::database::verdict::{self, Hindrance};
@@ -23,6 +25,15 @@ use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageNam
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Drill, Status, StepWord};
 use crate::nouns::units::{bytes, contents, span};
+
+/// The service whose database it is; any one where none has one.
+///
+/// # Errors
+/// That several have one each.
+pub(super) fn of_the_one(mut services: Vec<Opened>) -> Result<Vec<Opened>, String> {
+    let place = only_one("backups", &services, |inventory| inventory.database.is_some())?;
+    Ok(vec![services.swap_remove(place.unwrap_or_default())])
+}
 
 impl Session<'_> {
     /// The dumps, newest first, each with its verdict; and the databases that earlier restores kept.
@@ -131,7 +142,7 @@ impl Session<'_> {
             Err(bad) => return refuse(self.terminal, self.clock, &bad.to_string()),
         };
         let plan = self.drill_plan(database, named.clone());
-        let Some(fleet) = Confirmed::by_reason(&plan).and_then(|consent| fleet.unlock(&consent, &plan)) else {
+        let Some(fleet) = Confirmed::by_reason(&plan).and_then(|consent| fleet.unlock([(&consent, &plan)])) else {
             return refuse(self.terminal, self.clock, "nobody asked for this drill");
         };
         let journal = Journal::new(self.clock, self.terminal);
@@ -186,6 +197,7 @@ impl Session<'_> {
             releases: None,
             is_forced: self.request.is_forced,
             takes_over: TakesOver::Nobody,
+            among: None,
             is_gradual: false,
             balancers: Vec::new(),
             changes: Vec::new(),

@@ -9,12 +9,21 @@ use std::path::{Path, PathBuf};
 use crate::config::{self, Document, Problem, Reading};
 use crate::nginx::Template;
 use crate::nouns::inventory::Inventory;
-use crate::nouns::names::Environment;
+use crate::nouns::names::{ChangeName, Environment};
+use crate::nouns::service::Service;
 
-/// What the config means, and what should be said about it.
+/// What the config means for one service.
+#[derive(Clone)]
 pub struct Opened {
     pub inventory: Inventory,
     pub template: Template,
+    /// Changes that it has as all the others have them.
+    pub shared: Vec<ChangeName>,
+}
+
+/// What the config means, in the order of a rollback, and what should be said about it.
+pub struct ConfigRead {
+    pub services: Vec<Opened>,
     pub warnings: Vec<String>,
 }
 
@@ -22,7 +31,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// Every problem, each ready to be printed.
-pub fn load(named: Option<&Path>, environment: &str, may_lack_layout: bool) -> Result<Opened, Vec<String>> {
+pub fn load(named: Option<&Path>, environment: &str, may_lack_layout: bool) -> Result<ConfigRead, Vec<String>> {
     let environment = Environment::new(environment).map_err(|err| vec![format!("--env {err}")])?;
     let path = find(named)?;
     let read = |path: &Path| -> Result<Document, Vec<String>> {
@@ -49,12 +58,23 @@ pub fn load(named: Option<&Path>, environment: &str, may_lack_layout: bool) -> R
     };
     let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let read = config::read(&reading).map_err(said)?;
-    let template = match &read.inventory.nginx.template {
+    let services: Vec<Result<Opened, String>> = read.services.into_iter().map(opened).collect();
+    let problems = services.iter().filter_map(|opened| opened.as_ref().err().cloned());
+    let mut problems: Vec<String> = problems.collect();
+    problems.dedup();
+    let services: Vec<Opened> = services.into_iter().flatten().collect();
+    if problems.is_empty() { Ok(ConfigRead { services, warnings: said(read.warnings) }) } else { Err(problems) }
+}
+
+fn opened(service: Service) -> Result<Opened, String> {
+    let Service { inventory, shared, .. } = service;
+    let template = match &inventory.nginx.template {
         None => Template::built_in(),
-        Some((path, text)) => Template::parse(&path.display().to_string(), text)
-            .map_err(|err| vec![format!("{}: {err}", path.display())])?,
+        Some((path, text)) => {
+            Template::parse(&path.display().to_string(), text).map_err(|err| format!("{}: {err}", path.display()))?
+        }
     };
-    Ok(Opened { inventory: read.inventory, template, warnings: said(read.warnings) })
+    Ok(Opened { inventory, template, shared })
 }
 
 fn find(named: Option<&Path>) -> Result<PathBuf, Vec<String>> {

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::Session;
+use super::{Run, Session};
 use crate::engine::doubts;
 use crate::engine::planner::{self, Refusal};
 use crate::hosts::facts::{Facts, Origin};
@@ -11,7 +11,6 @@ use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::Journal;
 use crate::nginx;
-use crate::nouns::names::ChangeName;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
@@ -24,48 +23,78 @@ use crate::steps::verify;
 use crate::tell::notify;
 use crate::tell::status;
 
-impl Session<'_> {
+impl Run<'_> {
     /// The dry run is the first half of the real run. It holds nothing that could change a host.
-    pub(super) async fn dry_run(&self, fleet: ReadOnly<Ssh>) -> u8 {
-        let journal = Journal::new(self.clock, self.terminal);
-        let (_, plan) = self.prepare(&fleet, &journal).await;
-        let mut refusals = match &plan {
-            Err(refusals) => refusals.clone(),
-            Ok(plan) => self.test_candidates(&fleet, plan, &journal).await,
-        };
-        refusals.extend(self.try_dump(&fleet, &journal).await);
-        if let Ok(plan) = &plan {
-            self.show_plan(plan, &journal);
+    pub(super) async fn dry_run(mut self, fleet: ReadOnly<Ssh>) -> u8 {
+        let journals: Vec<Journal<'_>> = self.sessions.iter().map(Session::journal).collect();
+        let prepared = self.prepare(&fleet, &journals).await;
+        let mut is_refused = false;
+        for ((session, journal), (_, plan)) in self.sessions.iter().zip(&journals).zip(&prepared) {
+            let mut refusals = match plan {
+                Err(refusals) => refusals.clone(),
+                Ok(plan) => session.test_candidates(&fleet, plan, journal).await,
+            };
+            refusals.extend(session.try_dump(&fleet, journal).await);
+            if let Ok(plan) = plan {
+                session.show_plan(plan, journal);
+            }
+            session.show_refusals(&refusals);
+            is_refused |= !refusals.is_empty();
         }
-        self.terminal.refusals(&refusals);
-        let production = format!("nothing was changed; {}", journal.production(Production::words));
-        let verdict = match refusals.is_empty() {
-            true => Verdict { exit: 0, production, next: self.command(&self.in_earnest()), left: Vec::new() },
-            false => Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() },
+        let next = match is_refused {
+            false => self.first().command(&self.in_earnest()),
+            true => self.first().command("check"),
         };
-        self.end(&verdict, None, None, None)
+        self.nothing_was_changed(u8::from(is_refused), &journals, next)
+    }
+
+    /// Who serves now. Only asks.
+    pub(super) async fn status(mut self, fleet: ReadOnly<Ssh>) -> u8 {
+        let mut verdicts = Vec::new();
+        for session in &mut self.sessions {
+            verdicts.push(session.status(&fleet).await);
+        }
+        self.end(verdicts)
+    }
+
+    /// Every problem on the hosts at once. Only asks.
+    pub(super) async fn check(mut self, fleet: ReadOnly<Ssh>) -> u8 {
+        let mut verdicts = Vec::new();
+        for session in &mut self.sessions {
+            verdicts.push(session.check(&fleet).await);
+        }
+        self.end(verdicts)
     }
 
     /// The same without `--dry-run`.
     fn in_earnest(&self) -> String {
-        match &self.request.gradual {
-            Some(gradual) => {
-                let to = self.request.direction.colour(Side::To);
-                format!("switch --to {to}{} --reason '…'", gradual.flags)
-            }
-            None => {
-                let names: Vec<&str> = self.request.changes.iter().map(ChangeName::as_str).collect();
-                if self.request.is_partial {
-                    return format!("partial {} --reason '…'", names.join(" "));
-                }
-                let to = self.request.to_release.iter().map(|release| format!(" --to {}", shell_words::quote(release)));
-                let with = (!names.is_empty()).then(|| format!(" --with {}", names.join(",")));
-                let down = self.request.migrate_down.iter().map(|wish| format!(" {}", wish.flag()));
-                format!("--reason '…'{}", to.chain(with).chain(down).collect::<String>())
+        let request = &self.first().request;
+        if let Some(gradual) = &request.gradual {
+            let to = request.direction.colour(Side::To);
+            return format!("switch --to {to}{} --reason '…'", gradual.flags);
+        }
+        let requests = || self.sessions.iter().map(|session| &session.request);
+        let mut names: Vec<&str> = Vec::new();
+        for name in requests().flat_map(|request| &request.changes) {
+            if !names.contains(&name.as_str()) {
+                names.push(name.as_str());
             }
         }
+        if request.is_partial {
+            return format!("partial {} --reason '…'", names.join(" "));
+        }
+        let to = requests().filter_map(|request| request.to_release.as_ref());
+        let to = to.map(|release| format!(" --to {}", shell_words::quote(release)));
+        let with = (!names.is_empty()).then(|| format!(" --with {}", names.join(",")));
+        let down = requests().filter_map(|request| request.migrate_down.as_ref());
+        let down = down.map(|wish| format!(" {}", wish.flag()));
+        let all = request.among.as_ref().filter(|among| among.is_all_or_nothing);
+        let all = all.map(|_| " --all-or-nothing".to_owned());
+        format!("--reason '…'{}", to.chain(with).chain(down).chain(all).collect::<String>())
     }
+}
 
+impl Session<'_> {
     async fn test_candidates(&self, fleet: &impl Ask, plan: &Plan, journal: &Journal<'_>) -> Vec<Refusal> {
         let tests = plan.file_changes().filter(|(_, change)| change.is_needed()).map(|(host, change)| async move {
             let answer = fleet.ask(host, &lock::test_candidate(self.inventory(), change)).await;
@@ -89,11 +118,11 @@ impl Session<'_> {
         refusals
     }
 
-    /// Who serves now. Only asks.
-    pub(super) async fn status(&self, fleet: ReadOnly<Ssh>) -> u8 {
-        let journal = Journal::new(self.clock, self.terminal);
+    async fn status(&mut self, fleet: &ReadOnly<Ssh>) -> Verdict {
+        let journal = self.journal();
         let resent = notify::resend_beside(self.inventory());
-        let facts = observe(&fleet, self.inventory(), self.request.direction, &journal).await;
+        let facts = observe(fleet, self.inventory(), self.request.direction, &journal).await;
+        self.leave_out_hosts(&facts);
         let last = folder::newest_first(&self.inventory().incidents).into_iter().next();
         let table = status::status(self.inventory(), &facts, last.as_deref());
         if self.terminal.is_json() {
@@ -104,21 +133,20 @@ impl Session<'_> {
         self.terminal.text(&table);
         self.say_resent(&journal, notify::wait_for(resent).await);
         let is_known = facts.hosts.iter().all(|host| host.seen.is_ok());
-        let verdict = Verdict {
+        Verdict {
             exit: if is_known { 0 } else { 1 },
             production: journal.production(Production::words),
             next: self.command(if is_known { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
-        };
-        self.end(&verdict, None, None, None)
+        }
     }
 
-    /// Every problem on the hosts at once. Only asks.
-    pub(super) async fn check(&self, fleet: ReadOnly<Ssh>) -> u8 {
-        let journal = Journal::new(self.clock, self.terminal);
+    async fn check(&mut self, fleet: &ReadOnly<Ssh>) -> Verdict {
+        let journal = self.journal();
         let resent = notify::resend_beside(self.inventory());
-        let facts = self.observe(&fleet, &journal).await;
-        let (mut refusals, notes) = planner::check(self.request, self.inventory(), &facts, &self.loaded.template);
+        let facts = self.observe(fleet, &journal).await;
+        self.leave_out_hosts(&facts);
+        let (mut refusals, notes) = planner::check(&self.request, self.inventory(), &facts, &self.opened.template);
         for host in &facts.hosts {
             if let Err(not_known) = &host.seen
                 && !refusals.iter().any(|refusal| refusal.host.as_ref() == Some(&host.host))
@@ -131,13 +159,13 @@ impl Session<'_> {
                 });
             }
         }
-        refusals.extend(self.doubt_probes(&fleet, &facts).await);
+        refusals.extend(self.doubt_probes(fleet, &facts).await);
         // What a rollback would do, without what else somebody may ask for.
         let plain = Request { changes: Vec::new(), ..self.request.clone() };
-        if let Ok(plan) = planner::plan(&plain, self.inventory(), &facts, &self.loaded.template) {
-            refusals.extend(self.test_candidates(&fleet, &plan, &journal).await);
+        if let Ok(plan) = planner::plan(&plain, self.inventory(), &facts, &self.opened.template) {
+            refusals.extend(self.test_candidates(fleet, &plan, &journal).await);
         }
-        refusals.extend(self.check_database(&fleet, &journal).await);
+        refusals.extend(self.check_database(fleet, &journal).await);
         let wanted = facts.hosts.iter().filter_map(|host| Some((&host.host, host.seen.as_ref().ok()?)));
         let wanted = wanted.flat_map(|(host, seen)| {
             seen.wanted_rights.iter().map(move |words| {
@@ -147,21 +175,20 @@ impl Session<'_> {
                 )
             })
         });
-        let unjudged = self.unjudged(&fleet, &facts).await;
+        let unjudged = self.unjudged(fleet, &facts).await;
         journal.record_all(notes.into_iter().chain(wanted).chain(unjudged).map(|text| What::Note { text }));
-        self.terminal.refusals(&refusals);
+        self.show_refusals(&refusals);
         self.say_resent(&journal, notify::wait_for(resent).await);
         let found = match refusals.len() {
             0 => "nothing stands in the way".to_owned(),
             n => format!("{} in the way", record::plural(n, "problem")),
         };
-        let verdict = Verdict {
+        Verdict {
             exit: u8::from(!refusals.is_empty()),
             production: format!("{found}; {}", journal.production(Production::words)),
             next: self.command(if refusals.is_empty() { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
-        };
-        self.end(&verdict, None, None, None)
+        }
     }
 
     /// What `watch` and `--bake` could not judge by the logs that there are, and the lines that would tell it.

@@ -1,50 +1,38 @@
 //! `partial`: what else of a release goes back, while traffic stays. The story is a rollback's, with another request.
 
+use super::load::Opened;
+use super::services::changes_named;
 use crate::cli::Command;
-use crate::nouns::inventory::Inventory;
-use crate::nouns::names::ChangeName;
 use crate::nouns::plan::TakesOver;
 use crate::nouns::request::Request;
 
-/// The request of a partial rollback.
+/// The requests of a partial rollback, of the services that have any of the changes.
 ///
 /// # Errors
 /// A name that the config does not have.
-pub(super) fn request(request: Request, inventory: &Inventory, command: &Option<Command>) -> Result<Request, String> {
-    let Some(Command::Partial { changes, reason, insistence, .. }) = command else { return Ok(request) };
+pub(super) fn requests(
+    asked: Vec<(Opened, Request)>,
+    command: &Option<Command>,
+) -> Result<Vec<(Opened, Request)>, String> {
+    let Some(Command::Partial { changes, reason, insistence, .. }) = command else { return Ok(asked) };
     let takes_over = if insistence.take_over { TakesOver::Anybody } else { TakesOver::Nobody };
-    Ok(Request {
-        reason: reason.clone().unwrap_or_default(),
-        from_is_kept: true,
-        is_forced: insistence.force,
-        takes_over,
-        bake: None,
-        changes: named("partial", changes, inventory)?,
-        to_release: None,
-        migrate_down: None,
-        is_partial: true,
-        ..request
-    })
-}
-
-/// The changes of those names, each once, in the order in which they were typed.
-///
-/// # Errors
-/// A name that the config does not have.
-pub(super) fn named(by: &str, names: &[String], inventory: &Inventory) -> Result<Vec<ChangeName>, String> {
-    let mut found: Vec<ChangeName> = Vec::new();
-    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
-        let Some(change) = inventory.changes.iter().find(|change| change.name.as_str() == name) else {
-            let known: Vec<&str> = inventory.changes.iter().map(|change| change.name.as_str()).collect();
-            let known = match known.is_empty() {
-                true => "it has no [change.NAME] at all".to_owned(),
-                false => format!("it has {}", known.join(", ")),
-            };
-            return Err(format!("{by} names the change {name:?}, which the config does not have; {known}"));
+    let (services, requests): (Vec<Opened>, Vec<Request>) = asked.into_iter().unzip();
+    let named = changes_named("partial", changes, &services)?;
+    let all = services.into_iter().zip(requests).zip(named).filter(|(_, changes)| !changes.is_empty());
+    let partial = all.map(|((opened, request), changes)| {
+        let request = Request {
+            reason: reason.clone().unwrap_or_default(),
+            from_is_kept: true,
+            is_forced: insistence.force,
+            takes_over,
+            bake: None,
+            changes,
+            to_release: None,
+            migrate_down: None,
+            is_partial: true,
+            ..request
         };
-        if !found.contains(&change.name) {
-            found.push(change.name.clone());
-        }
-    }
-    Ok(found)
+        (opened, request)
+    });
+    Ok(partial.collect())
 }

@@ -2,11 +2,10 @@
 
 use serde_json::json;
 
-use super::Session;
+use super::{Run, Session};
 use crate::hosts::facts::{EarlierSeen, Facts};
 use crate::hosts::remote::ReadOnly;
 use crate::hosts::ssh::Ssh;
-use crate::incident::journal::Journal;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::Role;
 use crate::nouns::names::HostName;
@@ -15,14 +14,25 @@ use crate::steps::earlier;
 use crate::steps::observe::observe;
 use crate::tell::releases;
 
+impl Run<'_> {
+    /// The releases of all app hosts, service by service.
+    pub(super) async fn releases(mut self, fleet: ReadOnly<Ssh>) -> u8 {
+        let mut verdicts = Vec::new();
+        for session in &mut self.sessions {
+            verdicts.push(session.releases(&fleet).await);
+        }
+        self.end(verdicts)
+    }
+}
+
 impl Session<'_> {
-    /// The releases of all app hosts.
-    pub(super) async fn releases(&self, fleet: ReadOnly<Ssh>) -> u8 {
-        let journal = Journal::new(self.clock, self.terminal);
+    async fn releases(&mut self, fleet: &ReadOnly<Ssh>) -> Verdict {
+        let journal = self.journal();
+        let mut facts = observe(fleet, self.inventory(), self.request.direction, &journal).await;
+        self.leave_out_hosts(&facts);
         let inventory = self.inventory();
-        let mut facts = observe(&fleet, inventory, self.request.direction, &journal).await;
         if let Some(earlier) = &inventory.earlier {
-            facts.earlier = earlier::look(&fleet, inventory, &facts, earlier, None).await;
+            facts.earlier = earlier::look(fleet, inventory, &facts, earlier, None).await;
         }
         if self.terminal.is_json() {
             for host in inventory.with_role(Role::App) {
@@ -39,13 +49,12 @@ impl Session<'_> {
             (true, None) => "--dry-run --reason '…'".to_owned(),
             (false, _) => "check".to_owned(),
         };
-        let verdict = Verdict {
+        Verdict {
             exit: u8::from(!is_known),
             production: journal.production(Production::words),
             next: self.command(&next),
             left: Vec::new(),
-        };
-        self.end(&verdict, None, None, None)
+        }
     }
 }
 

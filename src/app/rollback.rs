@@ -1,22 +1,26 @@
 //! The story of a rollback: plan, consent, execution, and the paper that is left of it. Never asks or changes a host
 //! itself.
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::{Session, refuse};
+use super::services::Prepared;
+use super::{Run, Session, refuse};
 use crate::engine::hold::Hold;
-use crate::engine::run::execute;
+use crate::engine::run::{Engine, execute};
+use crate::engine::turns::turns;
 use crate::hosts::facts::Facts;
 use crate::hosts::program::Tenure;
 use crate::hosts::remote::ReadOnly;
 use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
-use crate::incident::journal::{self, Journal};
+use crate::incident::journal::{self, Journal, Pages};
 use crate::nouns::change::{HookAt, HookPhase};
 use crate::nouns::consent::Confirmed;
-use crate::nouns::inventory::Role;
+use crate::nouns::inventory::{Inventory, Role};
 use crate::nouns::migration::DownWish;
 use crate::nouns::plan::{Plan, SWITCH_BY};
 use crate::nouns::production::{Production, Verdict};
@@ -27,6 +31,7 @@ use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::secret::Secret;
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
+use crate::nouns::together::together;
 use crate::steps::about::AboutRun;
 use crate::steps::context::{Context, Locks, SeenSince};
 use crate::steps::hook::{self, HooksHere};
@@ -37,165 +42,257 @@ use crate::tell::report;
 use crate::tell::story::Story;
 use crate::tell::times;
 
-impl Session<'_> {
+/// What is done for one service of a run.
+struct Part<'r, 'a> {
+    session: &'r Session<'a>,
+    journal: &'r Journal<'a>,
+    facts: &'r Facts,
+    plan: &'r Plan,
+}
+
+/// What the end of a run needs to know of it.
+struct Finished<'r, 'a> {
+    parts: Vec<Part<'r, 'a>>,
+    folder: &'r Folder,
+    templates: &'r Templates,
+    redactor: &'r Redactor,
+    outbox: &'r Outbox,
+    interrupts: watch::Receiver<u32>,
+}
+
+impl Run<'_> {
     /// The rollback; `because` is what a watch judged it by, and who listens for signals already.
     pub(super) async fn rollback(
-        &self,
+        mut self,
         fleet: ReadOnly<Ssh>,
         because: Option<(Judgement, watch::Receiver<u32>)>,
     ) -> u8 {
-        let journal = Journal::new(self.clock, self.terminal);
+        let journals: Vec<Journal<'_>> = self.sessions.iter().map(Session::journal).collect();
+        let (terminal, clock) = (self.first().terminal, self.first().clock);
         let (because, interrupts) = match because {
             Some((judgement, interrupts)) => (Some(judgement), interrupts),
-            None => (None, watch_signals(self.terminal.is_json())),
+            None => (None, watch_signals(terminal.is_json())),
         };
         let redactor = self.redactor();
         let mut first_interrupt = interrupts.clone();
-        let about = AboutRun::of_request(self.request, self.inventory());
-        let hooks = HooksHere { inventory: self.inventory(), journal: &journal, redactor: &redactor, about };
-        let observed = async {
-            hooks.run_at(HookAt::Before(HookPhase::Observe)).await?;
-            let prepared = self.prepare(&fleet, &journal).await;
-            hooks.run_at(HookAt::After(HookPhase::Observe)).await.map(|()| prepared)
-        };
+        let observed = self.observed(&fleet, &journals, &redactor);
         let observed = tokio::select! {
             observed = observed => observed,
             // Nothing was changed yet, so nothing needs to be finished first.
-            _ = first_interrupt.changed() => return self.end_before_anything(),
+            _ = first_interrupt.changed() => return self.first().end_before_anything(),
         };
-        let (facts, plan) = match observed {
-            Ok(observed) => observed,
-            Err(why) => return refuse(self.terminal, self.clock, &why),
+        let prepared = match observed {
+            Ok(prepared) => prepared,
+            Err(why) => return refuse(terminal, clock, &why),
         };
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(refusals) => {
-                self.terminal.refusals(&refusals);
-                let production = format!("nothing was changed; {}", journal.production(Production::words));
-                let verdict = Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() };
-                return self.end(&verdict, None, None, None);
-            }
+        if prepared.iter().any(|(_, plan)| plan.is_err()) {
+            return self.refused(prepared, &journals);
+        }
+        let prepared: Vec<(Facts, Plan)> =
+            prepared.into_iter().filter_map(|(facts, plan)| Some((facts, plan.ok()?))).collect();
+        let parts = || -> Vec<Part<'_, '_>> {
+            let all = self.sessions.iter().zip(&journals).zip(&prepared);
+            all.map(|((session, journal), (facts, plan))| Part { session, journal, facts, plan }).collect()
         };
-        let (folder, path_note) = match self.open_incident(&journal, &facts, &plan) {
+        let (folder, folders) = match self.open_incident(&parts()) {
             Ok(opened) => opened,
-            Err(err) => return refuse(self.terminal, self.clock, &format!("{err:#}")),
+            Err(err) => return refuse(terminal, clock, &format!("{err:#}")),
         };
         if let Some(judgement) = because {
-            journal.record(What::Judged(Box::new(judgement)));
+            journals[0].record(What::Judged(Box::new(judgement)));
         }
-        if let Some(note) = path_note {
-            self.terminal.warning(&note);
-            journal.gap(None, "incident folder", note);
+        for part in parts() {
+            part.session.show_plan(part.plan, part.journal);
         }
-        self.show_plan(&plan, &journal);
-        let templates = Templates::beside(self.inventory().sources.first().map(|path| path.as_path()));
-        journal.record_all(templates.notes().into_iter().map(|text| What::Note { text }));
+        let templates = Templates::beside(self.first().inventory().sources.first().map(|path| path.as_path()));
+        journals[0].record_all(templates.notes().into_iter().map(|text| What::Note { text }));
         let outbox = Outbox::open(folder.path());
-        let begin = message::begin_message(&self.story(&plan, &facts, &journal.entries()), &templates, &redactor);
-        outbox.post(&self.inventory().notify, &begin);
-        let first = notify::deliver_beside(&outbox, &self.inventory().notify);
-
-        // A command without a reason was refused before: nothing is unlocked without one.
-        let Some(consent) = Confirmed::by_reason(&plan) else {
-            return refuse(self.terminal, self.clock, "a rollback needs a reason");
-        };
-        let Some(fleet) = fleet.unlock(&consent, &plan) else {
-            return refuse(self.terminal, self.clock, "the consent is to another plan");
-        };
-        let context = Context {
-            plan: &plan,
-            inventory: self.inventory(),
-            facts: &facts,
-            fleet: &fleet,
-            journal: &journal,
-            folder: &folder,
-            redactor: &redactor,
-            interrupts: interrupts.clone(),
-            tenure: Tenure {
-                run: self.request.id.clone(),
-                holder: holder(self.request),
-                takes_over: plan.takes_over,
-                number: None,
-            },
-            locks: Locks::default(),
-            seen_since: SeenSince::default(),
-            stopped: OnceLock::new(),
-        };
-        let engine = execute(&context, &consent).await;
-        self.note_round_trips(&fleet, &plan, &journal);
         let done = Finished {
-            plan: &plan,
-            facts: &facts,
+            parts: parts(),
+            folder: &folder,
             templates: &templates,
             redactor: &redactor,
             outbox: &outbox,
             interrupts: interrupts.clone(),
         };
+        let notify = &self.first().inventory().notify;
+        let entries = done.entries();
+        outbox.post(notify, &message::begin_message(&done.stories(&entries), &templates, &redactor));
+        let first = notify::deliver_beside(&outbox, notify);
+
+        // A command without a reason was refused before: nothing is unlocked without one.
+        let consents: Option<Vec<Confirmed>> = prepared.iter().map(|(_, plan)| Confirmed::by_reason(plan)).collect();
+        let Some(consents) = consents else {
+            return refuse(terminal, clock, "a rollback needs a reason");
+        };
+        let Some(fleet) = fleet.unlock(consents.iter().zip(prepared.iter().map(|(_, plan)| plan))) else {
+            return refuse(terminal, clock, "the consent is to another plan");
+        };
+        let locks = Locks::default();
+        let contexts: Vec<Context<'_, Ssh>> = done
+            .parts
+            .iter()
+            .zip(&folders)
+            .map(|(part, folder)| Context {
+                plan: part.plan,
+                inventory: part.session.inventory(),
+                facts: part.facts,
+                fleet: &fleet,
+                journal: part.journal,
+                folder,
+                redactor: &redactor,
+                interrupts: interrupts.clone(),
+                tenure: Tenure {
+                    run: part.session.request.id.clone(),
+                    holder: holder(&part.session.request),
+                    takes_over: part.plan.takes_over,
+                    number: None,
+                },
+                locks: &locks,
+                seen_since: SeenSince::default(),
+                stopped: OnceLock::new(),
+            })
+            .collect();
+        let turns = turns(contexts.len(), self.is_all_or_nothing());
+        let runs = contexts.iter().zip(&consents).zip(&turns);
+        let engines = join_all(runs.map(|((context, consent), turn)| execute(context, consent, turn))).await;
+        for part in &done.parts {
+            part.session.note_round_trips(&fleet, part.plan, part.journal);
+        }
         let paper = async {
             // What did not get through is tried once more with the last message, and named then.
             let _ = notify::wait_for(first).await;
-            let has_failed = || !matches!(self.verdict(&journal, &done).exit, 0 | 8 | 130);
-            let was_told = has_failed();
-            if was_told {
-                hook::run_at(&context, HookAt::OnFailure).await;
+            let told = done.paper(&fleet, &contexts).await;
+            for context in &contexts {
+                hook::run_at(context, HookAt::After(HookPhase::Report)).await;
             }
-            hook::run_at(&context, HookAt::Before(HookPhase::Report)).await;
-            let told = self.write_paper(&journal, &folder, &done).await;
-            match self.bake(&fleet, &journal, &done).await {
-                // Nobody waits for the first message until blue is baked, and it says nothing of that.
-                true => {
-                    if has_failed() && !was_told {
-                        hook::run_at(&context, HookAt::OnFailure).await;
-                    }
-                    self.write_paper(&journal, &folder, &done).await
-                }
-                false => told,
-            }
-        };
-        let paper = async {
-            let told = paper.await;
-            hook::run_at(&context, HookAt::After(HookPhase::Report)).await;
             told
         };
-        let told = engine.while_watched(paper).await;
-        engine.settle().await;
-        self.finish(&journal, &folder, &done, told).await
+        let told = while_all_are_watched(&engines, Box::pin(paper)).await;
+        join_all(engines.into_iter().map(Engine::settle)).await;
+        locks.release().await;
+        done.finish(told).await
     }
 
-    /// The incident folder with what is known before the first change. When it cannot be made where it should be, a
-    /// temporary one will do: a full disk here is no reason to leave a bad release in production.
-    fn open_incident(
-        &self,
-        journal: &Journal<'_>,
-        facts: &Facts,
-        plan: &Plan,
-    ) -> anyhow::Result<(Folder, Option<String>)> {
-        let inventory = self.inventory();
-        let (folder, note) = match Folder::create(&inventory.incidents, &self.request.id) {
+    /// What is, and the plans, between the hooks of that moment.
+    async fn observed(
+        &mut self,
+        fleet: &ReadOnly<Ssh>,
+        journals: &[Journal<'_>],
+        redactor: &Redactor,
+    ) -> Result<Vec<Prepared>, String> {
+        self.hooks(HookAt::Before(HookPhase::Observe), journals, redactor).await?;
+        let prepared = self.prepare(fleet, journals).await;
+        self.hooks(HookAt::After(HookPhase::Observe), journals, redactor).await?;
+        Ok(prepared)
+    }
+
+    async fn hooks(&self, at: HookAt, journals: &[Journal<'_>], redactor: &Redactor) -> Result<(), String> {
+        for (session, journal) in self.sessions.iter().zip(journals) {
+            let about = AboutRun::of_request(&session.request, session.inventory());
+            HooksHere { inventory: session.inventory(), journal, redactor, about }.run_at(at).await?;
+        }
+        Ok(())
+    }
+
+    /// Every reason against it, of every service: then none of them is touched.
+    fn refused(&self, prepared: Vec<Prepared>, journals: &[Journal<'_>]) -> u8 {
+        for (session, (_, plan)) in self.sessions.iter().zip(prepared) {
+            session.show_refusals(&plan.err().unwrap_or_default());
+        }
+        self.nothing_was_changed(1, journals, self.first().command("check"))
+    }
+
+    /// The last lines of a run that changed nothing.
+    pub(super) fn nothing_was_changed(&self, exit: u8, journals: &[Journal<'_>], next: String) -> u8 {
+        let words = journals.iter().map(|journal| Verdict {
+            exit,
+            production: journal.production(Production::words),
+            next: next.clone(),
+            left: Vec::new(),
+        });
+        let verdict = self.together(words.collect());
+        let production = format!("nothing was changed; {}", verdict.production);
+        self.first().end(&Verdict { production, ..verdict }, None, None, None)
+    }
+
+    fn is_all_or_nothing(&self) -> bool {
+        self.first().request.among.as_ref().is_some_and(|among| among.is_all_or_nothing)
+    }
+
+    /// The incident folder with what is known before the first change, and where in it the files of each service go. When
+    /// it cannot be made where it should be, a temporary one will do: a full disk here is no reason to leave a bad release
+    /// in production.
+    fn open_incident(&self, parts: &[Part<'_, '_>]) -> anyhow::Result<(Folder, Vec<Folder>)> {
+        let session = self.first();
+        let (incidents, id) = (&session.inventory().incidents, &session.request.id);
+        let (folder, note) = match Folder::create(incidents, id) {
             Ok(folder) => (folder, None),
             Err(err) => {
                 let elsewhere = std::env::temp_dir();
-                let folder = Folder::create(&elsewhere, &self.request.id)?;
+                let folder = Folder::create(&elsewhere, id)?;
                 let note = format!(
                     "{} cannot be written ({err}); the incident folder is {}",
-                    inventory.incidents.display(),
+                    incidents.display(),
                     folder.path().display()
                 );
                 (folder, Some(note))
             }
         };
-        journal.keep_in(folder.new_file(journal::FILE)?);
-        journal.record(What::Begun(Box::new(self.begun(plan))));
-        journal.record_all(plan.notes.iter().map(|note| What::Note { text: note.clone() }));
-        let kept = [("facts.json", serde_json::to_vec_pretty(facts)?), ("plan.json", serde_json::to_vec_pretty(plan)?)];
-        for (name, bytes) in kept {
-            if let Err(err) = folder.write(name, &bytes) {
-                journal.gap(None, name, format!("{err:#}"));
+        let pages = Pages::new(folder.new_file(journal::FILE)?);
+        let mut folders = Vec::new();
+        for Part { session, journal, facts, plan } in parts {
+            let folder = match session.request.among {
+                Some(_) => folder.for_service(&session.inventory().service)?,
+                None => folder.clone(),
+            };
+            journal.keep_in(&pages);
+            journal.record(What::Begun(Box::new(session.begun(plan))));
+            journal.record_all(plan.notes.iter().map(|note| What::Note { text: note.clone() }));
+            let kept =
+                [("facts.json", serde_json::to_vec_pretty(facts)?), ("plan.json", serde_json::to_vec_pretty(plan)?)];
+            for (name, bytes) in kept {
+                if let Err(err) = folder.write(name, &bytes) {
+                    journal.gap(None, name, format!("{err:#}"));
+                }
             }
+            folders.push(folder);
         }
-        Ok((folder, note))
+        if let (Some(note), Some(part)) = (note, parts.first()) {
+            session.terminal.warning(&note);
+            part.journal.gap(None, "incident folder", note);
+        }
+        Ok((folder, folders))
     }
 
+    /// Its rules are compiled here, once, beside the handshake, and not when the first message waits for them.
+    fn redactor(&self) -> Arc<Redactor> {
+        let first = self.first();
+        let made = || {
+            let inventories = || self.sessions.iter().map(Session::inventory);
+            let rules: Vec<_> = inventories().flat_map(|of| &of.evidence.redact).cloned().collect();
+            redactor_of(&rules, inventories().flat_map(Inventory::secrets).map(Secret::reveal))
+        };
+        Arc::clone(first.redactor.get_or_init(made))
+    }
+}
+
+fn redactor_of<'s>(rules: &[regex::Regex], secrets: impl Iterator<Item = &'s str>) -> Arc<Redactor> {
+    let redactor = Arc::new(Redactor::new(rules, secrets));
+    let warmed = Arc::clone(&redactor);
+    std::thread::spawn(move || warmed.text(""));
+    redactor
+}
+
+/// Works, and looks meanwhile that somebody serves, of each service.
+fn while_all_are_watched<'w, T: 'w>(
+    engines: &'w [Engine<'_, '_, Ssh>],
+    work: Pin<Box<dyn Future<Output = T> + 'w>>,
+) -> Pin<Box<dyn Future<Output = T> + 'w>> {
+    engines.iter().fold(work, |work, engine| Box::pin(engine.while_watched(work)))
+}
+
+impl Session<'_> {
     fn begun(&self, plan: &Plan) -> Begun {
         let inventory = self.inventory();
         let names = |role: Role| inventory.with_role(role).map(|host| host.name.clone()).collect();
@@ -210,6 +307,7 @@ impl Session<'_> {
             id: plan.id.to_string(),
             program: format!("rollback-prod {}", env!("CARGO_PKG_VERSION")),
             service: plan.service.clone(),
+            group: (!inventory.is_alone()).then(|| inventory.group.to_string()),
             environment: plan.environment.clone(),
             reason: plan.reason.clone(),
             severity: self.request.severity.map(|severity| severity.to_string()),
@@ -258,18 +356,28 @@ impl Session<'_> {
         }
     }
 
+    /// Its rules are compiled once, whoever asks first.
+    pub(super) fn redactor(&self) -> Arc<Redactor> {
+        let inventory = self.inventory();
+        let made = || redactor_of(&inventory.evidence.redact, inventory.secrets().map(Secret::reveal));
+        Arc::clone(self.redactor.get_or_init(made))
+    }
+}
+
+impl Part<'_, '_> {
     /// The side that serves now is judged for as long as asked. Whether it was.
-    async fn bake(&self, fleet: &Ssh, journal: &Journal<'_>, done: &Finished<'_>) -> bool {
-        let is_over = *done.interrupts.borrow() > 0 || !journal.production(Production::is_all_shifted);
-        let Some(lasts) = self.request.bake.filter(|_| !is_over) else { return false };
-        let judged = done.plan.direction.colour(Side::To);
-        let step = journal.begin(StepWord::Judge, None);
+    async fn bake(&self, fleet: &Ssh, interrupts: &watch::Receiver<u32>) -> bool {
+        let is_over = *interrupts.borrow() > 0 || !self.journal.production(Production::is_all_shifted);
+        let Some(lasts) = self.session.request.bake.filter(|_| !is_over) else { return false };
+        let judged = self.plan.direction.colour(Side::To);
+        let step = self.journal.begin(StepWord::Judge, None);
+        let inventory = self.session.inventory();
         let hold = Hold {
             fleet,
-            inventory: self.inventory(),
-            facts: done.facts,
-            journal,
-            judging: &self.inventory().bake.judging,
+            inventory,
+            facts: self.facts,
+            journal: self.journal,
+            judging: &inventory.bake.judging,
             judged,
             alone: Some(judged),
             lasts,
@@ -277,7 +385,7 @@ impl Session<'_> {
             is_new: true,
             shifted: None,
         };
-        let held = hold.run(done.interrupts.clone()).await;
+        let held = hold.run(interrupts.clone()).await;
         let (words, time) = (held.judgement.words, humantime::format_duration(lasts));
         match (held.was_interrupted, held.judgement.opinion) {
             (true, _) => step.end(Status::Skipped, format!("{judged} is not baked: interrupted; {words}")),
@@ -288,79 +396,141 @@ impl Session<'_> {
         true
     }
 
-    /// Report and messages, while it is still looked that somebody serves. What was told of production.
-    async fn write_paper(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> Verdict {
-        let report = journal.begin(StepWord::Report, None);
-        let written = self.write_reports(journal, folder, done);
-        match written.and_then(|()| journal.trouble().map_or(Ok(()), |trouble| Err(anyhow::anyhow!(trouble)))) {
-            Ok(()) => report.end(Status::Done, folder::REPORT),
-            Err(err) => report.end(Status::Failed, format!("{err:#}")),
+    fn verdict(&self, was_interrupted: bool) -> Verdict {
+        self.journal.production(|production| production.verdict(was_interrupted))
+    }
+}
+
+impl Finished<'_, '_> {
+    /// The journals as they are now, one for each service.
+    fn entries(&self) -> Vec<Vec<record::Entry>> {
+        self.parts.iter().map(|part| part.journal.entries()).collect()
+    }
+
+    fn stories<'s>(&'s self, entries: &'s [Vec<record::Entry>]) -> Vec<Story<'s>> {
+        let local_offset = *chrono::Local::now().offset();
+        let parts = self.parts.iter().zip(entries);
+        parts
+            .map(|(part, entries)| Story { plan: Some(part.plan), facts: Some(part.facts), entries, local_offset })
+            .collect()
+    }
+
+    fn was_interrupted(&self) -> bool {
+        *self.interrupts.borrow() > 0
+    }
+
+    fn verdict(&self) -> Verdict {
+        let was_interrupted = self.was_interrupted();
+        let verdicts = self.parts.iter().map(|part| (part.plan.service.as_str(), part.verdict(was_interrupted)));
+        together(verdicts.collect())
+    }
+
+    fn has_failed(&self, part: &Part<'_, '_>) -> bool {
+        !matches!(part.verdict(self.was_interrupted()).exit, 0 | 8 | 130)
+    }
+
+    /// Hooks, report and messages, and the judgement that was asked for. What was told of production.
+    async fn paper(&self, fleet: &Ssh, contexts: &[Context<'_, Ssh>]) -> Verdict {
+        let mut told_of: Vec<bool> = Vec::new();
+        for (part, context) in self.parts.iter().zip(contexts) {
+            let has_failed = self.has_failed(part);
+            if has_failed {
+                hook::run_at(context, HookAt::OnFailure).await;
+            }
+            told_of.push(has_failed);
+            hook::run_at(context, HookAt::Before(HookPhase::Report)).await;
         }
-        let told = self.verdict(journal, done);
-        self.send_messages(journal, done).await;
+        let told = self.write_paper().await;
+        let baked = join_all(self.parts.iter().map(|part| part.bake(fleet, &self.interrupts))).await;
+        if !baked.contains(&true) {
+            return told;
+        }
+        // Nobody waits for the first message until blue is baked, and it says nothing of that.
+        for ((part, context), was_told) in self.parts.iter().zip(contexts).zip(told_of) {
+            if self.has_failed(part) && !was_told {
+                hook::run_at(context, HookAt::OnFailure).await;
+            }
+        }
+        self.write_paper().await
+    }
+
+    /// Report and messages, while it is still looked that somebody serves. What was told of production.
+    async fn write_paper(&self) -> Verdict {
+        let reports: Vec<_> = self.parts.iter().map(|part| part.journal.begin(StepWord::Report, None)).collect();
+        let trouble = || self.parts.iter().find_map(|part| part.journal.trouble());
+        let written = self.write_reports().and_then(|()| trouble().map_or(Ok(()), |why| Err(anyhow::anyhow!(why))));
+        for report in reports {
+            match &written {
+                Ok(()) => report.end(Status::Done, folder::REPORT),
+                Err(err) => report.end(Status::Failed, format!("{err:#}")),
+            }
+        }
+        let told = self.verdict();
+        self.send_messages().await;
         told
     }
 
-    fn verdict(&self, journal: &Journal<'_>, done: &Finished<'_>) -> Verdict {
-        journal.production(|production| production.verdict(*done.interrupts.borrow() > 0))
-    }
-
     /// Postmortem, report, checksums, last lines: always, however the run went.
-    async fn finish(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>, told: Verdict) -> u8 {
-        if self.verdict(journal, done).production != told.production {
+    async fn finish(&self, told: Verdict) -> u8 {
+        if self.verdict().production != told.production {
             // Something happened after the last message: what it said is not true any more.
-            self.send_messages(journal, done).await;
+            self.send_messages().await;
         }
-        let verdict = self.verdict(journal, done);
-        journal.record(What::Ended {
-            exit: verdict.exit,
-            production: verdict.production.clone(),
-            next: verdict.next.clone(),
-        });
+        for part in &self.parts {
+            let verdict = part.verdict(self.was_interrupted());
+            part.journal.record(What::Ended { exit: verdict.exit, production: verdict.production, next: verdict.next });
+        }
         // Once more, now that it is known what became of the report and the messages, and over the whole journal.
-        let sealed = self.write_reports(journal, folder, done).and_then(|()| folder.write_sums());
+        let sealed = self.write_reports().and_then(|()| self.folder.write_sums());
+        let Some(session) = self.parts.first().map(|part| part.session) else { return 1 };
         if let Err(err) = sealed {
-            self.terminal.warning(&format!("{err:#}"));
+            session.terminal.warning(&format!("{err:#}"));
         }
-        let safe = journal.production(|production| production.safe()).map(|safe| safe.at_ms);
-        let times = times::times_line(&self.story(done.plan, done.facts, &journal.entries()));
-        self.end(&verdict, safe, Some(folder.path()), times.as_deref())
+        let safe = self
+            .parts
+            .iter()
+            .map(|part| part.journal.production(|production| production.safe()).map(|safe| safe.at_ms));
+        // All traffic is safe with the last of them.
+        let safe = safe.collect::<Option<Vec<u64>>>().and_then(|safe| safe.into_iter().max());
+        let entries = self.entries();
+        let times = times::times_line(&self.stories(&entries));
+        session.end(&self.verdict(), safe, Some(self.folder.path()), times.as_deref())
     }
 
-    fn write_reports(&self, journal: &Journal<'_>, folder: &Folder, done: &Finished<'_>) -> anyhow::Result<()> {
-        let entries = journal.entries();
-        let story = self.story(done.plan, done.facts, &entries);
-        let report = report::incident_report(&story, done.templates, done.redactor);
-        let written = folder.write(folder::REPORT, report.as_bytes());
-        if written.is_err() {
+    fn write_reports(&self) -> anyhow::Result<()> {
+        let entries = self.entries();
+        let stories = self.stories(&entries);
+        let report = report::incident_report(&stories, self.templates, self.redactor);
+        let written = self.folder.write(folder::REPORT, report.as_bytes());
+        if let (Err(_), Some(part)) = (&written, self.parts.first()) {
             // The report is what the morning after needs: where the disk takes none, the screen does.
-            self.terminal.text(&report);
+            part.session.terminal.text(&report);
         }
         written?;
-        folder.write("POSTMORTEM.md", report::postmortem(&story, done.templates, done.redactor).as_bytes())
+        let postmortem = report::postmortem(&stories, self.templates, self.redactor);
+        self.folder.write("POSTMORTEM.md", postmortem.as_bytes())
     }
 
     /// The last message, and those before it that did not get through. Bounded by `[notify] timeout`.
-    async fn send_messages(&self, journal: &Journal<'_>, done: &Finished<'_>) {
-        let notify = &self.inventory().notify;
+    async fn send_messages(&self) {
+        let Some(part) = self.parts.first() else { return };
+        let notify = &part.session.inventory().notify;
         if notify.channels.is_empty() {
             return;
         }
-        let entries = journal.entries();
-        let story = self.story(done.plan, done.facts, &entries);
-        let verdict = self.verdict(journal, done);
-        let message = message::end_message(&story, &verdict, done.templates, done.redactor);
-        let step = journal.begin(StepWord::Notify, None);
-        done.outbox.post(notify, &message);
-        let failed: Vec<String> = done
+        let entries = self.entries();
+        let message = message::end_message(&self.stories(&entries), &self.verdict(), self.templates, self.redactor);
+        let step = part.journal.begin(StepWord::Notify, None);
+        self.outbox.post(notify, &message);
+        let failed: Vec<String> = self
             .outbox
             .deliver(notify)
             .await
             .into_iter()
             .filter_map(|delivery| Some(format!("{}: {}", delivery.channel, delivery.outcome.err()?)))
             .collect();
-        if let Some(trouble) = done.outbox.trouble() {
-            journal.gap(None, "outbox", trouble);
+        if let Some(trouble) = self.outbox.trouble() {
+            part.journal.gap(None, "outbox", trouble);
         }
         if failed.is_empty() {
             step.end(Status::Done, "all messages were taken");
@@ -368,33 +538,6 @@ impl Session<'_> {
             step.end(Status::Failed, format!("{}; the next command sends them again", failed.join("; ")));
         }
     }
-
-    /// Its rules are compiled here, once, beside the handshake, and not when the first message waits for them.
-    pub(super) fn redactor(&self) -> Arc<Redactor> {
-        let made = || {
-            let inventory = self.inventory();
-            let secrets = inventory.secrets().map(Secret::reveal);
-            let redactor = Arc::new(Redactor::new(&inventory.evidence.redact, secrets));
-            let warmed = Arc::clone(&redactor);
-            std::thread::spawn(move || warmed.text(""));
-            redactor
-        };
-        Arc::clone(self.redactor.get_or_init(made))
-    }
-
-    fn story<'s>(&self, plan: &'s Plan, facts: &'s Facts, entries: &'s [record::Entry]) -> Story<'s> {
-        Story { plan: Some(plan), facts: Some(facts), entries, local_offset: *chrono::Local::now().offset() }
-    }
-}
-
-/// What the end of a rollback needs to know of it.
-struct Finished<'a> {
-    plan: &'a Plan,
-    facts: &'a Facts,
-    templates: &'a Templates,
-    redactor: &'a Redactor,
-    outbox: &'a Outbox,
-    interrupts: watch::Receiver<u32>,
 }
 
 fn laptop() -> String {

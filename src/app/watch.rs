@@ -1,10 +1,11 @@
 //! Judging what serves: `watch`, which only looks, and begins a rollback where that was asked for beforehand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Session, incident_id, rollback::watch_signals};
+use super::{Run, Session, incident_id, rollback::watch_signals};
 use crate::engine::hold::Hold;
 use crate::engine::planner::Refusal;
 use crate::hosts::facts::Facts;
@@ -31,7 +32,7 @@ impl Session<'_> {
         };
         let serving = journal.production(|production| Serves::of(production, &facts));
         if let Some(refusal) = refusal(&serving, rolls_back) {
-            self.terminal.refusals(&[refusal]);
+            self.show_refusals(&[refusal]);
             let production = format!("nothing was changed; {}", journal.production(Production::words));
             return self.end(
                 &Verdict { exit: 1, production, next: self.command("status"), left: Vec::new() },
@@ -97,11 +98,11 @@ impl Session<'_> {
         let session = Session {
             terminal: &terminal,
             clock,
-            loaded: self.loaded,
-            request: &request,
-            redactor: self.redactor.clone(),
+            opened: self.opened.clone(),
+            request,
+            redactor: Arc::clone(&self.redactor),
         };
-        session.rollback(fleet, Some((judgement, interrupts))).await
+        Run { sessions: vec![session] }.rollback(fleet, Some((judgement, interrupts))).await
     }
 }
 

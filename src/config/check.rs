@@ -14,20 +14,24 @@ use super::variables::fill_in;
 pub(super) fn tree(reading: &Reading, schema: &Value, findings: &mut Findings) -> Option<Node> {
     let base = document(0, &reading.base.text, schema, findings);
     let overlay = reading.overlay.as_ref().map(|overlay| document(1, &overlay.text, schema, findings));
-    let mut tree = match overlay {
-        Some(overlay) => merge(base?, overlay?),
+    match overlay {
+        Some(overlay) => Some(merge(base?, overlay?)),
         // A mistyped `--env stagin` must never be run against production's hosts.
         None if reading.environment.as_str() != "prod" => {
             let missing = super::overlay_path(&reading.base.path, &reading.environment);
             let what = format!("there is no {} for the environment {}", missing.display(), reading.environment);
             findings.problem(Place::BASE, readable(&what));
-            return None;
+            None
         }
-        None => base?,
-    };
+        None => base,
+    }
+}
+
+/// A tree of which nothing is missing, with its variables filled in.
+pub(super) fn whole(mut tree: Node, schema: &Value, reading: &Reading, findings: &mut Findings) -> Node {
     require(&tree, schema, "", findings);
     fill_in(&mut tree, reading.variable, findings);
-    Some(tree)
+    tree
 }
 
 /// The tree as serde reads it.
@@ -185,7 +189,7 @@ impl Tables {
         let homes: Vec<String> = self
             .0
             .iter()
-            .filter(|(_, keys)| keys.iter().any(|known| known == key))
+            .filter(|(table, keys)| !table.starts_with("services.NAME.") && keys.iter().any(|known| known == key))
             .map(|(table, _)| match table.as_str() {
                 "" => "the top of the file, before the first [table]".into(),
                 "host" | "hook" => format!("[[{table}]]"),
@@ -265,11 +269,11 @@ fn missing(place: Place, schema: &Value, path: &str, findings: &mut Findings) {
     };
     match (schema["type"].as_str(), schema["items"]["type"].as_str()) {
         (Some("array"), Some("object")) => {
-            findings.problem(place, format!("missing [[{path}]]")).hint = hint(&schema["items"]);
+            findings.missing(place, format!("[[{path}]]")).hint = hint(&schema["items"]);
         }
         (Some("object"), _) if !path.contains('.') => {
-            findings.problem(place, format!("missing [{path}]")).hint = hint(schema);
+            findings.missing(place, format!("[{path}]")).hint = hint(schema);
         }
-        _ => findings.problem(place, format!("missing key {path}")).hint = example_hint(schema),
+        _ => findings.missing(place, format!("key {path}")).hint = example_hint(schema),
     }
 }

@@ -134,6 +134,36 @@ pub struct RollbackToml {
     pub targets: Option<TargetsTable>,
     /// Who is named in the report.
     pub contacts: Option<ContactsTable>,
+    /// Several services in one file, each by its name: what its table holds is laid over the top of the file.
+    pub services: BTreeMap<String, ServiceTable>,
+}
+
+/// The keys of the top of the file that a service may have of its own.
+pub const OF_A_SERVICE: [&str; 12] = [
+    "nginx",
+    "blue",
+    "green",
+    "drain",
+    "verify",
+    "judge",
+    "bake",
+    "database",
+    "change",
+    "migrations",
+    "hook",
+    "evidence",
+];
+
+/// One of several services: keys of the top of the file, which are laid over those that stand there, and these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceTable {
+    /// The services that it needs: they go back after it.
+    #[schemars(example = ["keycloak"])]
+    pub after: Vec<String>,
+    /// The hosts that it has to do with, by their names. Left out: all that its servers' addresses do not rule out.
+    #[schemars(example = ["web1", "web2"])]
+    pub hosts: Vec<String>,
 }
 
 /// One host.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{Document, Problem, Understood};
-use crate::nouns::inventory::Inventory;
+use crate::nouns::service::Service;
 
 /// The base is 0, the overlay 1.
 pub(super) type SourceIndex = usize;
@@ -33,13 +33,15 @@ pub(super) struct Findings<'a> {
     sources: Vec<Source<'a>>,
     problems: Vec<(SourceIndex, Problem)>,
     warnings: Vec<(SourceIndex, Problem)>,
+    /// The service that is being read, where the file has several.
+    service: Option<String>,
 }
 
 impl<'a> Findings<'a> {
     pub fn new(base: &'a Document, overlay: Option<&'a Document>) -> Self {
         let sources =
             [base].into_iter().chain(overlay).map(|document| Source { document, secrets: Vec::new() }).collect();
-        Self { sources, problems: Vec::new(), warnings: Vec::new() }
+        Self { sources, problems: Vec::new(), warnings: Vec::new(), service: None }
     }
 
     pub fn problem(&mut self, place: Place, what: impl Into<String>) -> &mut Problem {
@@ -50,6 +52,17 @@ impl<'a> Findings<'a> {
     pub fn warning(&mut self, place: Place, what: impl Into<String>) -> &mut Problem {
         let warning = self.at(place, what.into());
         &mut self.warnings.push_mut((place.source, warning)).1
+    }
+
+    /// From now on this service is read.
+    pub fn begin_service(&mut self, name: &str) {
+        self.service = Some(name.to_owned());
+    }
+
+    /// What is missing is missing from a service, where the file has several.
+    pub fn missing(&mut self, place: Place, what: String) -> &mut Problem {
+        let of = self.service.as_ref().map(|name| format!(" (of the service {name})")).unwrap_or_default();
+        self.problem(place, format!("missing {what}{of}"))
     }
 
     /// A problem, unless one was found on its line before.
@@ -76,16 +89,14 @@ impl<'a> Findings<'a> {
     }
 
     /// The end of a reading: the config holds, or it has problems.
-    pub fn finish(mut self, inventory: Option<Inventory>) -> Result<Understood, Vec<Problem>> {
+    pub fn finish(mut self, services: Option<Vec<Service>>) -> Result<Understood, Vec<Problem>> {
         let sorted = |mut found: Vec<(SourceIndex, Problem)>| {
             found.sort_by_key(|(source, problem)| (*source, problem.line, problem.column));
             found.dedup();
             found.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
         };
-        match inventory {
-            Some(inventory) if self.problems.is_empty() => {
-                Ok(Understood { inventory, warnings: sorted(self.warnings) })
-            }
+        match services {
+            Some(services) if self.problems.is_empty() => Ok(Understood { services, warnings: sorted(self.warnings) }),
             _ => {
                 if self.problems.is_empty() {
                     // A value that is refused and not reported would be a bug of ours; it must still not pass.

@@ -82,8 +82,10 @@ pub(super) fn inventory(
         commander: contacts.commander.clone(),
     });
 
+    let service = service?;
     Some(Inventory {
-        service: service?,
+        group: service.clone(),
+        service,
         environment: reading.environment.clone(),
         sources: [&reading.base].into_iter().chain(&reading.overlay).map(|document| document.path.clone()).collect(),
         incidents: incidents?,

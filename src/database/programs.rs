@@ -348,7 +348,7 @@ fn under(arguments: &mut Arguments, tenure: Option<&Tenure>) {
 
 fn arguments(inventory: &Inventory, database: &Database, way: Option<&str>) -> Arguments {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.set("admin", &database.admin);
     if let Some(container) = &database.container {
         arguments.set("container", container);

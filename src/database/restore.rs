@@ -123,7 +123,8 @@ impl<F> Work<'_, F> {
 impl<F: Ask> Work<'_, F> {
     pub(super) fn say_progress(&self, server: &DatabaseServer, percent: Option<u8>, words: &str) {
         let time = self.journal.clock().now();
-        self.journal.progress(&Progress { time, step: StepWord::Restore, host: &server.host, percent, words });
+        let (service, step, host) = (self.journal.service(), StepWord::Restore, &server.host);
+        self.journal.progress(&Progress { time, service, step, host, percent, words });
     }
 
     /// The server that holds the database, among all hosts that may have it.

@@ -206,6 +206,7 @@ impl<'a> Planner<'a> {
             reason: self.request.reason.clone(),
             direction: self.direction(),
             releases: self.moves_traffic().then(|| self.releases()).flatten(),
+            among: self.request.among.clone(),
             is_forced: self.request.is_forced,
             takes_over: self.request.takes_over,
             is_gradual: self.request.gradual.is_some(),

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::lane::Watched;
+use super::turns::{Point, Turn};
 use crate::hosts::remote::Apply;
 use crate::incident::evidence::{self, Collector};
 use crate::nouns::change::{HookAt, HookPhase};
@@ -38,12 +39,18 @@ pub struct Engine<'r, 'a, F> {
     /// Changes that were begun, in order.
     begun: Mutex<Vec<&'a Step>>,
     pub(super) watched: Watched,
+    turn: &'r Turn,
 }
 
-/// Carries the plan out. What became of it is in the journal; the engine that comes back still holds the locks, and
+/// Carries the plan out, when it is its turn. What became of it is in the journal; the locks are still held, and
 /// [`Engine::settle`] is its end.
-pub async fn execute<'r, 'a, F: Apply>(run: &'r Context<'a, F>, consent: &Confirmed) -> Engine<'r, 'a, F> {
-    let engine = Engine { run, begun: Mutex::default(), watched: Watched::default() };
+pub async fn execute<'r, 'a, F: Apply>(
+    run: &'r Context<'a, F>,
+    consent: &Confirmed,
+    turn: &'r Turn,
+) -> Engine<'r, 'a, F> {
+    let _until_over = turn.until_over();
+    let engine = Engine { run, begun: Mutex::default(), watched: Watched::default(), turn };
     if !consent.covers(run.plan) {
         run.journal.note("the plan is not the one that was consented to; nothing was changed");
         return engine;
@@ -65,26 +72,30 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         }
     }
 
-    /// The last look: who should serve is asked once more, and mended where he does not. Then the locks are given back.
+    /// The last look: who should serve is asked once more, and mended where he does not. The locks can be given back then.
     pub async fn settle(self) {
         if self.run.interrupted() < 2 {
             self.unless_given_up(self.look_and_mend()).await;
             self.unless_given_up(self.look_at_what_was_put_back()).await;
         }
-        self.run.locks.release().await;
     }
 
     async fn carry_out(&self) {
         self.record_left_out();
         let stages: Vec<&Stage> = self.run.plan.lane(Lane::Traffic).collect();
-        let is_before = |stage: &&&Stage| stage.name <= StageName::TakeBack;
         self.hooks(HookAt::Before(HookPhase::Lock)).await;
-        for stage in stages.iter().filter(is_before) {
+        for stage in stages.iter().filter(|stage| stage.name == StageName::Lock) {
             if self.run.stopped.get().is_some() || !self.passes(stage) || !self.stage(stage).await {
                 return;
             }
-            if stage.name == StageName::Lock {
-                self.hooks(HookAt::After(HookPhase::Lock)).await;
+            self.hooks(HookAt::After(HookPhase::Lock)).await;
+        }
+        if !self.are_all(Point::Locked, "nothing is changed: another service of this run cannot be begun").await {
+            return;
+        }
+        for stage in stages.iter().filter(|stage| stage.name == StageName::TakeBack) {
+            if !self.is_my_turn().await || !self.passes(stage) || !self.stage(stage).await {
+                return;
             }
         }
         if self.run.stopped.get().is_some() {
@@ -136,10 +147,18 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         verdict: oneshot::Receiver<()>,
     ) {
         if !self.run.plan.moves_traffic() {
-            return Box::pin(self.changes_alone(stages)).await;
+            if self.is_my_turn().await {
+                Box::pin(self.changes_alone(stages)).await;
+                let is_well = self.run.journal.production(|production| production.verdict(false).exit == 0);
+                self.turn.reach(Point::Safe, is_well);
+            }
+            return;
         }
         let until_it_moves = StageName::Ready(0)..=StageName::Switch;
         for stage in stages.iter().filter(|stage| until_it_moves.contains(&stage.name)) {
+            if stage.name.moves_traffic() && !(self.passes(stage) && self.is_ready_and_my_turn().await) {
+                return;
+            }
             if stage.name == StageName::Switch && self.run.goes_on() {
                 self.hooks(HookAt::Before(HookPhase::Switch)).await;
             }
@@ -157,6 +176,11 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             let hosts = self.run.plan.balancers.len();
             self.run.journal.record(What::TrafficSafe { hosts, to: self.who_serves() });
         }
+        self.turn.reach(Point::Safe, is_all);
+        if is_all && !self.turn.stays().await {
+            self.run.stop("another service of this run was not moved, and all or nothing was asked for".to_owned());
+            return Box::pin(self.all_back()).await;
+        }
         is_safe.send_replace(Some(is_all));
         if self.run.journal.production(Production::is_anything_moved) {
             self.hooks(HookAt::After(HookPhase::Switch)).await;
@@ -165,6 +189,33 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         if after.first().is_some_and(|stage| self.passes(stage)) {
             join(self.logs(), self.after_the_switch(&after, verdict)).await;
         }
+    }
+
+    /// Whether all services of the run have come there; where one never will, that is said.
+    async fn are_all(&self, point: Point, otherwise: &str) -> bool {
+        self.turn.reach(point, self.run.stopped.get().is_none());
+        let are_all = self.turn.all(point).await;
+        if !are_all {
+            self.run.journal.note(otherwise);
+        }
+        are_all
+    }
+
+    /// Whether this service's traffic may move: what all of them go to is proven, and those before it are where they should be.
+    async fn is_ready_and_my_turn(&self) -> bool {
+        self.are_all(Point::Ready, "no traffic is moved: another service of this run is not ready").await
+            && self.is_my_turn().await
+    }
+
+    /// Waits for the services that go before this one. Whether it may go.
+    async fn is_my_turn(&self) -> bool {
+        // An undo has its database's turn before anything else is ready.
+        self.turn.reach(Point::Ready, true);
+        let is_mine = self.turn.mine().await;
+        if !is_mine {
+            self.run.journal.note("nothing is moved: a service that goes before this one was not");
+        }
+        is_mine && self.run.stopped.get().is_none()
     }
 
     /// What is not urgent any more. Nothing is stopped before the verdict on the dump is there, unless that takes longer

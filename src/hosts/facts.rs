@@ -18,6 +18,7 @@ mod release;
 mod sockets;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -34,9 +35,10 @@ pub use self::release::ProgramSeen;
 pub use self::sockets::{Listener, Socket, first_of, read_listeners, sockets};
 use crate::hosts::answer::{Answer, Failure};
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::inventory::{Host, Inventory, Reach, Role};
 use crate::nouns::migration::MigrationsSeen;
-use crate::nouns::names::{ChangeName, HostName};
+use crate::nouns::names::{ChangeName, HostName, ServerAddress};
+use crate::nouns::plan::Plan;
 use crate::nouns::side::Direction;
 
 /// A question that could not be answered, with the cause and, where there is one, the command to type.
@@ -148,6 +150,16 @@ impl Facts {
     pub fn seen(&self, name: &HostName) -> Option<&Seen> {
         self.host(name)?.seen.as_ref().ok()
     }
+
+    /// From now on as it will be once that plan is carried out, as far as its nginx files go.
+    pub fn follow(&mut self, plan: &Plan) {
+        for (host, change) in plan.file_changes() {
+            let Some(place) = self.places.get(host) else { continue };
+            if let Some(HostFacts { seen: Ok(Seen { nginx: Some(nginx), .. }), .. }) = self.hosts.get_mut(*place) {
+                nginx.follow(change);
+            }
+        }
+    }
 }
 
 impl Seen {
@@ -156,6 +168,18 @@ impl Seen {
             Colour::Blue => &self.blue,
             Colour::Green => &self.green,
         }
+    }
+
+    /// Whether no server of either colour can be on this host: nothing sends there, wherever the config has it.
+    pub fn runs_none_of(&self, inventory: &Inventory, host: &Host) -> bool {
+        let is_of_another = |server: &ServerAddress| {
+            let address: Result<IpAddr, _> = server.host().parse();
+            address.is_ok_and(|address| !address.is_loopback() && !self.addresses.contains(&address.to_string()))
+        };
+        [&inventory.blue, &inventory.green].into_iter().all(|app| match app.reach {
+            Reach::OwnHost => !host.is(Role::Balancer),
+            Reach::AnyBalancer => !self.addresses.is_empty() && app.servers.iter().all(is_of_another),
+        })
     }
 
     pub fn has_tool(&self, name: &str) -> bool {

@@ -15,7 +15,7 @@ pub const SCRIPTS: &[Script] = &[JOB];
 /// The result of a step whose answer was lost.
 pub fn job(inventory: &Inventory, run: &IncidentId, step: &str, limit: Duration) -> Question {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.set("job", format!("{run}.{step}"));
     arguments.set("limit", limit.as_secs());
     Question(program(JOB, arguments, limit + Duration::from_secs(10)))

@@ -116,7 +116,7 @@ pub struct Arguments(Vec<(&'static str, String)>);
 impl Arguments {
     pub fn new(inventory: &Inventory) -> Arguments {
         let sudo = if inventory.nginx.sudo { "yes" } else { "no" };
-        let mut arguments = Arguments(vec![("sudo", sudo.to_owned())]);
+        let mut arguments = Arguments(vec![("sudo", sudo.to_owned()), ("group", inventory.group.to_string())]);
         for app in [&inventory.blue, &inventory.green] {
             if let Run::Process { exe, .. } = &app.run {
                 arguments.set("script", exe);

@@ -30,7 +30,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         Side::From => SHORT_PATIENCE,
     };
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     if host.is(Role::Balancer) {
         arguments.set("nginx_file", &inventory.nginx.file);
         for file in &inventory.nginx.also {

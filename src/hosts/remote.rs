@@ -94,9 +94,9 @@ impl<F> ReadOnly<F> {
         Self(fleet)
     }
 
-    /// The hosts as something that can be changed, for the plan that was consented to; `None` for any other.
-    pub fn unlock(self, consent: &Confirmed, plan: &Plan) -> Option<F> {
-        consent.covers(plan).then_some(self.0)
+    /// The hosts as something that can be changed, for the plans that were consented to; `None` for any other.
+    pub fn unlock<'p>(self, consents: impl IntoIterator<Item = (&'p Confirmed, &'p Plan)>) -> Option<F> {
+        consents.into_iter().all(|(consent, plan)| consent.covers(plan)).then_some(self.0)
     }
 }
 

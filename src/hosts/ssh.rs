@@ -126,26 +126,34 @@ impl Ssh {
     /// # Errors
     /// When the private folder for the control sockets cannot be made.
     pub fn new(inventory: &Inventory) -> anyhow::Result<Ssh> {
+        Ssh::to(inventory.ssh.clone(), inventory.hosts.clone())
+    }
+
+    /// The same to these hosts, each named once.
+    ///
+    /// # Errors
+    /// As [`Ssh::new`].
+    pub fn to(settings: SshSettings, hosts: Vec<Host>) -> anyhow::Result<Ssh> {
         let folder = socket_folder().context("cannot make a private folder for ssh's control sockets")?;
-        make_room_for_files(inventory.hosts.len() as u64);
-        let hosts = inventory
-            .hosts
-            .iter()
+        make_room_for_files(hosts.len() as u64);
+        let hosts = hosts
+            .into_iter()
             .map(|host| {
+                let name = host.name.clone();
                 let line = Line {
-                    host: host.clone(),
+                    host,
                     open: Mutex::new(None),
                     sessions: Semaphore::new(SESSIONS_PER_HOST),
                     sent: AtomicUsize::new(0),
                 };
-                (host.name.clone(), Arc::new(line))
+                (name, Arc::new(line))
             })
             .collect();
         Ok(Ssh {
-            settings: inventory.ssh.clone(),
+            connecting: Semaphore::new(settings.at_once as usize),
+            settings,
             will_hold: false,
             hosts,
-            connecting: Semaphore::new(inventory.ssh.at_once as usize),
             folder,
             sockets: AtomicUsize::new(0),
         })

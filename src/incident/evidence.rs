@@ -202,7 +202,7 @@ pub fn keep_whole(folder: &Folder, journal: &Journal<'_>, host: Option<&HostName
         Err(err) => journal.gap(host, of, format!("{err:#}")),
         Ok(()) => journal.record(What::Captured(Captured {
             host: host.cloned(),
-            file: file.to_owned(),
+            file: folder.label(file),
             of: of.to_owned(),
             bytes: bytes.len() as u64,
             unpacked_bytes: bytes.len() as u64,
@@ -331,7 +331,7 @@ async fn archive<F: Ask>(
     let found = kept.patterns.finish(redactor);
     journal.record(What::Captured(Captured {
         host: Some(host.clone()),
-        file: wanted.file,
+        file: folder.label(&wanted.file),
         of: wanted.of,
         bytes: kept.bytes,
         unpacked_bytes: kept.unpacked_bytes,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
-use crate::nouns::names::IncidentId;
+use crate::nouns::names::{IncidentId, ServiceName};
 use crate::nouns::record::Drill;
 
 /// A line for each drill, beside the incident folders.
@@ -23,6 +23,8 @@ pub const REPORT: &str = "INCIDENT_REPORT.md";
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
+    /// Within it, where a run has several services.
+    service: Option<ServiceName>,
 }
 
 impl Folder {
@@ -39,7 +41,7 @@ impl Folder {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
                     path = incidents.join(format!("{id}-{number}"));
                 }
-                made => return made.map(|()| Folder { path }),
+                made => return made.map(|()| Folder { path, service: None }),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -47,11 +49,37 @@ impl Folder {
 
     /// An existing folder.
     pub fn open(path: PathBuf) -> Folder {
-        Folder { path }
+        Folder { path, service: None }
     }
 
+    /// The incident's path, whosever files it is for.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder in it for the files of one of several services.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn for_service(&self, name: &ServiceName) -> io::Result<Folder> {
+        let folder = Folder { path: self.path.clone(), service: Some(name.clone()) };
+        fs::DirBuilder::new().mode(0o700).create(folder.files())?;
+        Ok(folder)
+    }
+
+    /// What stands before the names of its files in the incident.
+    pub fn label(&self, name: &str) -> String {
+        match &self.service {
+            Some(service) => format!("{service}/{name}"),
+            None => name.to_owned(),
+        }
+    }
+
+    fn files(&self) -> PathBuf {
+        match &self.service {
+            Some(service) => self.path.join(service.as_str()),
+            None => self.path.clone(),
+        }
     }
 
     /// A new file of that name; `name` is one of ours, never a host's.
@@ -59,7 +87,7 @@ impl Folder {
     /// # Errors
     /// When it exists already, or cannot be made.
     pub fn new_file(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path.join(name))
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.files().join(name))
     }
 
     /// Writes a whole file, or leaves what was there: under another name first, then renamed.
@@ -68,19 +96,19 @@ impl Folder {
     /// With the file's name.
     pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let whole = || -> io::Result<()> {
-            let unfinished = self.path.join(format!(".{name}.unfinished"));
+            let unfinished = self.files().join(format!(".{name}.unfinished"));
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
             file.write_all(bytes)?;
             file.sync_data()?;
-            fs::rename(&unfinished, self.path.join(name))
+            fs::rename(&unfinished, self.files().join(name))
         };
-        whole().with_context(|| format!("cannot write {}", self.path.join(name).display()))
+        whole().with_context(|| format!("cannot write {}", self.files().join(name).display()))
     }
 
     /// Removes a file of ours that turned out to hold nothing.
     pub fn remove(&self, name: &str) {
         // It stays when it cannot be removed; an empty file harms nobody.
-        let _ = fs::remove_file(self.path.join(name));
+        let _ = fs::remove_file(self.files().join(name));
     }
 
     /// Writes `SHA256SUMS` over every file but itself and the report, in the format of sha256sum(1).
@@ -88,11 +116,8 @@ impl Folder {
     /// # Errors
     /// With the file that could not be read or written.
     pub fn write_sums(&self) -> anyhow::Result<()> {
-        let mut names: Vec<String> = fs::read_dir(&self.path)
-            .with_context(|| format!("cannot list {}", self.path.display()))?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name != SUMS && name != REPORT && !name.starts_with('.'))
-            .collect();
+        let mut names = files_in(&self.path, "")?;
+        names.retain(|name| name != SUMS && name != REPORT);
         names.sort();
         let mut sums = String::new();
         for name in names {
@@ -118,6 +143,20 @@ impl Folder {
         let fresh: String = fresh.collect();
         if fresh == sums { Ok(()) } else { self.write(SUMS, fresh.as_bytes()) }
     }
+}
+
+/// The files of a folder and of those in it, each with what stands before its name; ours have no deeper ones.
+fn files_in(folder: &Path, before: &str) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        match entry.file_type() {
+            _ if name.starts_with('.') => {}
+            Ok(kind) if kind.is_dir() => names.extend(files_in(&entry.path(), &format!("{before}{name}/"))?),
+            _ => names.push(format!("{before}{name}")),
+        }
+    }
+    Ok(names)
 }
 
 fn hash_file(path: &Path) -> io::Result<String> {

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 
 use crate::nouns::clock::Clock;
-use crate::nouns::names::HostName;
+use crate::nouns::names::{HostName, ServiceName};
 use crate::nouns::production::Production;
 use crate::nouns::record::{Entry, JOURNAL_VERSION, Status, StepWord, What};
 use crate::nouns::rules::Judgement;
@@ -40,6 +40,8 @@ pub trait Watcher: Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
     pub time: DateTime<Utc>,
+    /// Whose, where a run has several services.
+    pub service: Option<&'a ServiceName>,
     pub step: StepWord,
     pub host: &'a HostName,
     /// 0 to 100, where it is known.
@@ -47,10 +49,11 @@ pub struct Progress<'a> {
     pub words: &'a str,
 }
 
-/// Entries in memory, on disk once there is a folder, and on the screen.
+/// Entries in memory, on disk once there is a folder, and on the screen: those of one service, where a run has several.
 pub struct Journal<'a> {
     clock: Clock,
     watcher: &'a dyn Watcher,
+    service: Option<ServiceName>,
     inner: Mutex<Inner>,
 }
 
@@ -59,7 +62,15 @@ struct Inner {
     entries: Vec<Entry>,
     /// What they come to. Grows with them: nobody reads all of them again for each question.
     production: Production,
-    file: Option<File>,
+    pages: Option<Pages>,
+}
+
+/// The file that journals are written to: one, whatever services a run has.
+#[derive(Clone)]
+pub struct Pages(Arc<Mutex<Page>>);
+
+struct Page {
+    file: File,
     /// Why the disk took no more, said once.
     broken: Option<String>,
 }
@@ -71,7 +82,13 @@ impl<'a> Journal<'a> {
     }
 
     pub fn new(clock: Clock, watcher: &'a dyn Watcher) -> Journal<'a> {
-        Journal { clock, watcher, inner: Mutex::new(Inner::default()) }
+        Journal { clock, watcher, service: None, inner: Mutex::new(Inner::default()) }
+    }
+
+    /// The same of one of several services.
+    #[must_use]
+    pub fn of_service(self, name: &ServiceName) -> Journal<'a> {
+        Journal { service: Some(name.clone()), ..self }
     }
 
     pub fn clock(&self) -> Clock {
@@ -84,11 +101,10 @@ impl<'a> Journal<'a> {
     }
 
     /// From now on entries go to this file too; those that were recorded before go there first.
-    pub fn keep_in(&self, file: File) {
+    pub fn keep_in(&self, pages: &Pages) {
         let mut inner = self.inner();
-        let entries = inner.entries.clone();
-        inner.file = Some(file);
-        inner.write(&entries);
+        pages.write(&inner.entries);
+        inner.pages = Some(pages.clone());
     }
 
     /// Records entries with one sync to disk: on return they are there.
@@ -100,10 +116,13 @@ impl<'a> Journal<'a> {
                 v: JOURNAL_VERSION,
                 time: self.clock.now(),
                 at_ms: u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+                service: self.service.clone(),
                 what,
             })
             .collect();
-        inner.write(&entries);
+        if let Some(pages) = &inner.pages {
+            pages.write(&entries);
+        }
         for entry in &entries {
             inner.production.take(entry);
         }
@@ -144,6 +163,11 @@ impl<'a> Journal<'a> {
         self.record(What::Gap { host: host.cloned(), what: what.into(), why: why.into() });
     }
 
+    /// The service that it is of, where a run has several.
+    pub fn service(&self) -> Option<&ServiceName> {
+        self.service.as_ref()
+    }
+
     /// Asks whoever watches.
     pub fn ask(&self, text: &str, question: &str) -> Typed {
         self.watcher.ask(text, question)
@@ -171,26 +195,35 @@ impl<'a> Journal<'a> {
 
     /// Why the file does not hold everything, if it does not.
     pub fn trouble(&self) -> Option<String> {
-        self.inner().broken.clone()
+        self.inner().pages.as_ref()?.page().broken.clone()
     }
 }
 
-impl Inner {
-    fn write(&mut self, entries: &[Entry]) {
-        let Some(file) = &mut self.file else { return };
+impl Pages {
+    pub fn new(file: File) -> Pages {
+        Pages(Arc::new(Mutex::new(Page { file, broken: None })))
+    }
+
+    fn page(&self) -> MutexGuard<'_, Page> {
+        // What was written before a panic is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, entries: &[Entry]) {
+        let mut page = self.page();
         let mut write = || -> anyhow::Result<()> {
             let mut lines = Vec::new();
             for entry in entries {
                 serde_json::to_writer(&mut lines, entry)?;
                 lines.push(b'\n');
             }
-            file.write_all(&lines)?;
-            file.sync_data()?;
+            page.file.write_all(&lines)?;
+            page.file.sync_data()?;
             Ok(())
         };
         let written = write();
         if let Err(err) = written {
-            self.broken.get_or_insert(format!("{err:#}"));
+            page.broken.get_or_insert(format!("{err:#}"));
         }
     }
 }

@@ -9,18 +9,19 @@ use serde::Deserialize;
 use crate::incident::folder;
 use crate::incident::journal;
 use crate::nouns::change::ChangeWork;
-use crate::nouns::names::{HostName, IncidentId};
+use crate::nouns::names::{HostName, IncidentId, ServiceName};
 use crate::nouns::plan::FileChange;
 use crate::nouns::production::Production;
 use crate::nouns::record::{self, Balancer, Begun, DatabaseState, Entry, StepWord, What};
 use crate::nouns::request::{MadeChange, Undoing};
 use crate::nouns::side::Side;
 
-/// What the named incident changed, or the last one that changed anything and was not taken back.
+/// What the named incident changed, or the last one that changed anything and was not taken back: for each of its
+/// services, in the order in which they went, what of it is left to take back.
 ///
 /// # Errors
 /// What is wrong with the folder or its name, and what to type.
-pub fn find(incidents: &Path, named: Option<&str>) -> Result<Undoing, String> {
+pub fn find(incidents: &Path, named: Option<&str>) -> Result<Vec<Undoing>, String> {
     let folders = folder::newest_first(incidents);
     let taken_back = taken_back(&folders);
     match named {
@@ -31,27 +32,31 @@ pub fn find(incidents: &Path, named: Option<&str>) -> Result<Undoing, String> {
                 let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
                 return Err(format!("there is no incident {name} in {}; the last: {known}", incidents.display()));
             }
-            let undoing = read(&folder)?;
-            match taken_back.get(undoing.incident.as_str()) {
-                Some(by) => Err(format!("{} was taken back already, by {by}", undoing.incident)),
-                None => Ok(undoing),
-            }
+            left_of(&folder, &taken_back)
         }
         None => {
             for folder in &folders {
                 let Some(name) = name_of(folder) else { continue };
-                if taken_back.contains_key(&name) {
-                    continue;
-                }
-                match read(folder) {
+                match left_of(folder, &taken_back) {
                     Ok(undoing) => return Ok(undoing),
                     // One that changed nothing is not the last one that changed something.
-                    Err(_) if is_nothing(folder) => {}
+                    Err(_) if taken_back.keys().any(|(incident, _)| *incident == name) || is_nothing(folder) => {}
                     Err(why) => return Err(why),
                 }
             }
             Err(format!("no incident in {} has anything to take back", incidents.display()))
         }
+    }
+}
+
+/// What an incident changed, without what was taken back since.
+fn left_of(folder: &Path, taken_back: &TakenBack) -> Result<Vec<Undoing>, String> {
+    let all = read(folder)?;
+    let by = |undoing: &Undoing| taken_back.get(&(undoing.incident.to_string(), undoing.service.clone()));
+    let left: Vec<Undoing> = all.iter().filter(|undoing| by(undoing).is_none()).cloned().collect();
+    match all.first().and_then(by) {
+        Some(by) if left.is_empty() => Err(format!("{} was taken back already, by {by}", all[0].incident)),
+        _ => Ok(left),
     }
 }
 
@@ -63,15 +68,32 @@ fn name_of(folder: &Path) -> Option<String> {
     Some(folder.file_name()?.to_str()?.to_owned())
 }
 
-/// Incidents that were taken back, each with the run that did.
-fn taken_back(folders: &[PathBuf]) -> BTreeMap<String, String> {
-    let done = folders.iter().filter_map(|folder| {
-        let entries = journal::read(&folder.join(journal::FILE)).ok()?;
-        let undoes = begun(&entries)?.undoes.clone()?;
-        let is_done = entries.iter().any(|entry| matches!(entry.what, What::Ended { exit: 0, .. }));
-        is_done.then_some((undoes, name_of(folder)?))
+/// Of incidents and their services the run that took them back.
+type TakenBack = BTreeMap<(String, String), String>;
+
+fn taken_back(folders: &[PathBuf]) -> TakenBack {
+    let done = folders.iter().flat_map(|folder| {
+        let entries = journal::read(&folder.join(journal::FILE)).unwrap_or_default();
+        let parts = parts(&entries).into_iter().filter_map(|part| {
+            let begun = begun(&part)?;
+            let is_done = part.iter().any(|entry| matches!(entry.what, What::Ended { exit: 0, .. }));
+            is_done.then_some(((begun.undoes.clone()?, begun.service.clone()), name_of(folder)?))
+        });
+        parts.collect::<Vec<_>>()
     });
     done.collect()
+}
+
+/// The entries of each service of a run, in the order in which they began.
+fn parts(entries: &[Entry]) -> Vec<Vec<Entry>> {
+    let mut parts: Vec<(Option<&ServiceName>, Vec<Entry>)> = Vec::new();
+    for entry in entries {
+        match parts.iter_mut().find(|(name, _)| *name == entry.service.as_ref()) {
+            Some((_, part)) => part.push(entry.clone()),
+            None => parts.push((entry.service.as_ref(), vec![entry.clone()])),
+        }
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
 }
 
 fn begun(entries: &[Entry]) -> Option<&Begun> {
@@ -87,35 +109,49 @@ fn is_nothing(folder: &Path) -> bool {
         return true;
     }
     let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
-    if entries.iter().collect::<Production>().changes_made().next().is_some() {
-        return begun(&entries).is_some_and(|begun| begun.undoes.is_some());
-    }
-    begun(&entries).is_none_or(|begun| begun.undoes.is_some())
-        || (moved(&entries).is_empty() && !is_of_a_database(&entries))
-        || changes(folder, &entries).is_ok_and(|changed| changed.files.is_empty() && !is_of_a_database(&entries))
+    parts(&entries).iter().all(|part| is_nothing_of(folder, part))
 }
 
-fn read(folder: &Path) -> Result<Undoing, String> {
+fn is_nothing_of(folder: &Path, entries: &[Entry]) -> bool {
+    if entries.iter().collect::<Production>().changes_made().next().is_some() {
+        return begun(entries).is_some_and(|begun| begun.undoes.is_some());
+    }
+    begun(entries).is_none_or(|begun| begun.undoes.is_some())
+        || (moved(entries).is_empty() && !is_of_a_database(entries))
+        || changes(folder, entries).is_ok_and(|changed| changed.files.is_empty() && !is_of_a_database(entries))
+}
+
+fn read(folder: &Path) -> Result<Vec<Undoing>, String> {
     let name = name_of(folder).unwrap_or_default();
     let entries = journal::read(&folder.join(journal::FILE))
         .map_err(|err| format!("{name} cannot be read back: {err:#}; by hand: rollback-prod manual"))?;
-    let begun = begun(&entries).ok_or_else(|| format!("{name} has no beginning in its journal"))?;
+    if entries.is_empty() {
+        return Err(format!("{name} has no beginning in its journal"));
+    }
+    let read: Vec<Option<Undoing>> =
+        parts(&entries).iter().map(|part| undoing(folder, &name, part)).collect::<Result<_, String>>()?;
+    let read: Vec<Undoing> = read.into_iter().flatten().collect();
+    if read.is_empty() { Err(format!("{name} changed nothing that could be taken back")) } else { Ok(read) }
+}
+
+/// What the run changed of one service; `None` where that is nothing.
+fn undoing(folder: &Path, name: &str, entries: &[Entry]) -> Result<Option<Undoing>, String> {
+    let begun = begun(entries).ok_or_else(|| format!("{name} has no beginning in its journal"))?;
     if let Some(undoes) = &begun.undoes {
         return Err(format!(
             "{name} is itself the undo of {undoes}; to roll back once more: rollback-prod --reason '…'"
         ));
     }
     let incident = IncidentId::new(begun.id.clone()).map_err(|err| format!("{name}: {err}"))?;
-    let Changed { files, between } = changes(folder, &entries)?;
-    let database = database_of(&entries);
+    let Changed { files, between } = changes(folder, entries)?;
+    let database = database_of(entries);
     let swap = database.as_ref().and_then(|database| database.swap.clone());
     let merge = database.and_then(|database| database.merge);
-    let changes = made(folder, &entries)?;
-    let undoing = Undoing { incident, to: begun.direction.colour(Side::From), files, between, swap, merge, changes };
-    if undoing.files.is_empty() && !undoing.is_of_a_database() && undoing.changes.is_empty() {
-        return Err(format!("{name} changed nothing that could be taken back"));
-    }
-    Ok(undoing)
+    let changes = made(folder, entries)?;
+    let (service, to) = (begun.service.clone(), begun.direction.colour(Side::From));
+    let undoing = Undoing { incident, service, to, files, between, swap, merge, changes };
+    let is_nothing = undoing.files.is_empty() && !undoing.is_of_a_database() && undoing.changes.is_empty();
+    Ok((!is_nothing).then_some(undoing))
 }
 
 /// Balancers that the run moved, or may have moved.
@@ -160,7 +196,7 @@ fn changes(folder: &Path, entries: &[Entry]) -> Result<Changed, String> {
         return Ok(Changed::default());
     }
     let Changed { mut files, mut between } = Changed::default();
-    for (_, step) in &steps_of_the_plan(folder)? {
+    for (_, step) in &steps_of_the_plan(folder, entries)? {
         let change = &step["action"]["switch"]["change"];
         let (Some(host), Some(path), Some(before), Some(after)) =
             (step["host"].as_str(), change["path"].as_str(), change["before"].as_str(), change["after"].as_str())
@@ -189,8 +225,11 @@ fn changes(folder: &Path, entries: &[Entry]) -> Result<Changed, String> {
 }
 
 /// The steps of the plan that a run followed, each with the name of its stage.
-fn steps_of_the_plan(folder: &Path) -> Result<Vec<(serde_json::Value, serde_json::Value)>, String> {
-    let path = folder.join("plan.json");
+fn steps_of_the_plan(folder: &Path, entries: &[Entry]) -> Result<Vec<(serde_json::Value, serde_json::Value)>, String> {
+    let path = match entries.first().and_then(|entry| entry.service.as_ref()) {
+        Some(service) => folder.join(service.as_str()).join("plan.json"),
+        None => folder.join("plan.json"),
+    };
     let damaged = |why: String| format!("{}: {why}; by hand: rollback-prod manual", path.display());
     let text = std::fs::read_to_string(&path).map_err(|err| damaged(err.to_string()))?;
     let plan: serde_json::Value = serde_json::from_str(&text).map_err(|err| damaged(err.to_string()))?;
@@ -211,7 +250,7 @@ fn made(folder: &Path, entries: &[Entry]) -> Result<Vec<MadeChange>, String> {
         return Ok(Vec::new());
     }
     let mut made = Vec::new();
-    for (stage, step) in &steps_of_the_plan(folder)? {
+    for (stage, step) in &steps_of_the_plan(folder, entries)? {
         let work = &step["action"]["change"]["work"];
         let (Some(host), false) = (step["host"].as_str(), work.is_null()) else { continue };
         let damaged = |why: String| format!("{}: a change in its plan: {why}", folder.display());

@@ -24,6 +24,8 @@ use crate::nouns::secret::Secret;
 #[derive(Debug, Clone)]
 pub struct Inventory {
     pub service: ServiceName,
+    /// The word of the whole file: the lock's and the messages'. Where there is but one service it is that one's.
+    pub group: ServiceName,
     pub environment: Environment,
     /// The files the config was read from, the base first.
     pub sources: Vec<PathBuf>,
@@ -377,6 +379,16 @@ impl Nginx {
 }
 
 impl Inventory {
+    /// Whether the config has no other service.
+    pub fn is_alone(&self) -> bool {
+        self.service == self.group
+    }
+
+    /// What the service's files on the hosts begin with.
+    pub fn word_on_hosts(&self) -> String {
+        if self.is_alone() { self.service.to_string() } else { format!("{}.{}", self.group, self.service) }
+    }
+
     pub fn app(&self, colour: Colour) -> &App {
         match colour {
             Colour::Blue => &self.blue,

@@ -13,7 +13,7 @@ use crate::nouns::change::{ChangeWork, FilePut};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Reach, Run};
-use crate::nouns::names::{HostName, IncidentId, RemotePath, alike, listed};
+use crate::nouns::names::{HostName, IncidentId, RemotePath, ServiceName, alike, listed};
 use crate::nouns::record::{MeantChange, Merge, StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
@@ -31,6 +31,9 @@ pub struct Plan {
     pub direction: Direction,
     /// What both sides run: `green 1.4.0 → blue 1.3.2`; `None` where neither is known.
     pub releases: Option<String>,
+    /// Its place among the services of the run, where that has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub among: Option<Among>,
     /// Whether refusals that `--force` names were passed over, and guards that name it are.
     pub is_forced: bool,
     /// From whom the lock is also taken while his run lives.
@@ -55,6 +58,17 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Hosts that the config names and this plan does not touch: not reached, or left out by `--hosts`.
     pub left_out: Vec<LeftOut>,
+}
+
+/// A service's place among those of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Among {
+    /// Those whose traffic moves before its own.
+    pub before: Vec<ServiceName>,
+    /// Those that wait for it.
+    pub behind: Vec<ServiceName>,
+    /// Whether its traffic goes back where that of another one cannot be moved.
+    pub is_all_or_nothing: bool,
 }
 
 /// Whose lock a run takes although he is alive.
@@ -618,6 +632,9 @@ impl fmt::Display for Plan {
                 }
             }
         }
+        if let Some(among) = &self.among {
+            writeln!(f, "  {among}")?;
+        }
         for hook in &self.hooks {
             writeln!(f, "  hook {hook}")?;
         }
@@ -633,6 +650,20 @@ impl fmt::Display for Plan {
         }
         for (file, hosts) in alike(self.files_put()) {
             write!(f, "\n{}:\n{}", listed(&hosts), file.diff)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Among {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |names: &[ServiceName]| names.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
+        match (self.before.as_slice(), self.behind.as_slice()) {
+            ([], behind) => write!(f, "goes before {}", names(behind))?,
+            (before, _) => write!(f, "waits until traffic is safe on {}", names(before))?,
+        }
+        if self.is_all_or_nothing {
+            f.write_str("; goes back where another of them cannot be moved")?;
         }
         Ok(())
     }

@@ -704,6 +704,8 @@ impl Production {
             "prod" => "rollback-prod".to_owned(),
             other => format!("rollback-prod --env {other}"),
         };
+        let service = begun.filter(|begun| begun.group.is_some()).map(|begun| format!(" --service {}", begun.service));
+        let service = service.unwrap_or_default();
         let again = |hosts: &[&HostName]| {
             let reason = shell_words::quote(begun.map_or("", |begun| &begun.reason)).into_owned();
             let reason = if reason.contains('\n') { "'…'".to_owned() } else { reason };
@@ -719,14 +721,14 @@ impl Production {
             let to = begun.and_then(|begun| begun.to_release.as_deref());
             let to = to.map(|release| format!(" --to {}", shell_words::quote(release))).unwrap_or_default();
             if begun.is_some_and(Begun::is_partial) {
-                return format!("{program} partial {} --reason {reason}", names.join(" "));
+                return format!("{program} partial {} --reason {reason}{service}", names.join(" "));
             }
             let with = if names.is_empty() { String::new() } else { format!(" --with {}", names.join(",")) };
             match begun.and_then(|begun| begun.undoes.as_deref()) {
                 Some(incident) => format!("{program} undo {incident}"),
                 None => match gradual {
                     Some(repeat) => format!("{program} {} --reason {reason}", repeat.command),
-                    None => format!("{program} --reason {reason}{only}{restore}{to}{with}{down}"),
+                    None => format!("{program} --reason {reason}{service}{only}{restore}{to}{with}{down}"),
                 },
             }
         };

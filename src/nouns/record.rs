@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::nouns::colour::Colour;
-use crate::nouns::names::{ChangeName, HostName};
+use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::rules::Judgement;
 use crate::nouns::share::{Serving, Share};
 use crate::nouns::side::Direction;
@@ -89,6 +89,9 @@ pub struct Entry {
     pub time: DateTime<Utc>,
     /// Milliseconds since the process began.
     pub at_ms: u64,
+    /// The service that it is of, where the run has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     #[serde(flatten)]
     pub what: What,
 }
@@ -177,6 +180,9 @@ pub struct Begun {
     pub id: String,
     pub program: String,
     pub service: String,
+    /// The word of all services of the config together, where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     pub environment: String,
     pub reason: String,
     pub severity: Option<String>,

@@ -11,7 +11,7 @@ use super::change::ChangeWork;
 use super::colour::Colour;
 use super::migration::DownWish;
 use super::names::{ChangeName, HostName, IncidentId};
-use super::plan::{FileChange, RestoreWish, TakesOver};
+use super::plan::{Among, FileChange, RestoreWish, TakesOver};
 use super::record::{Merge, Swap};
 use super::share::Share;
 use super::side::Direction;
@@ -41,6 +41,8 @@ pub struct Request {
     pub to_release: Option<String>,
     /// Whether that is all: traffic stays.
     pub is_partial: bool,
+    /// Its place among the services of the run, where that has several.
+    pub among: Option<Among>,
     /// Whether the database is restored too, and from what.
     pub restore: Option<RestoreWish>,
     /// Whether migrations are taken back, and how far.
@@ -69,6 +71,8 @@ pub struct Gradual {
 #[derive(Debug, Clone, Serialize)]
 pub struct Undoing {
     pub incident: IncidentId,
+    /// Whose.
+    pub service: String,
     /// The colour that traffic came from, and goes back to.
     pub to: Colour,
     /// The nginx files that the incident changed, by host.

@@ -32,7 +32,7 @@ pub fn arm(
 ) -> Change {
     let mut arguments = Arguments::new(inventory);
     arguments.container(&inventory.nginx);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.tenure(tenure);
     if let Some(limit) = limit {
         arguments.set("seconds", limit);

@@ -34,7 +34,7 @@ const BESIDE: Duration = Duration::from_secs(30);
 /// What a change is on a host: its files, and whether it is in force.
 pub fn standing(inventory: &Inventory, change: &NamedChange, env: &[(String, String)]) -> Question {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.set("name", &change.name);
     for file in &change.files {
         arguments.set("file", format!("{}{UNIT}{}", String::from(file.put.clone()), file.into));
@@ -89,7 +89,7 @@ pub struct WorkOnHost<'w> {
 
 pub fn work(inventory: &Inventory, tenure: &Tenure, work: &WorkOnHost<'_>) -> Change {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     arguments.set("name", work.name);

@@ -1,7 +1,7 @@
 //! What every step works with, and what it gives back. Carries nothing out, and decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -36,16 +36,21 @@ pub struct Context<'a, F> {
     pub interrupts: watch::Receiver<u32>,
     /// Who we are, for the hosts.
     pub tenure: Tenure,
-    pub locks: Locks,
+    /// Shared by all services of a run.
+    pub locks: &'a Locks,
     pub seen_since: SeenSince,
     /// Why nothing new may begin any more, once there is a reason: nobody serves, or a lock was lost.
     pub stopped: OnceLock<String>,
 }
 
-/// The locks that this run holds.
+/// The locks that this run holds: one on a host, whatever services it has there.
 #[derive(Default)]
 pub struct Locks {
     held: Mutex<Vec<(HostName, Held)>>,
+    /// The number of each of them.
+    numbers: Mutex<BTreeMap<HostName, u64>>,
+    /// Whoever takes one keeps his siblings away from it until it is known whether he has it.
+    taking: Mutex<BTreeMap<HostName, Arc<tokio::sync::Mutex<()>>>>,
     /// Hosts on which the line that held it is gone.
     missed: Mutex<BTreeSet<HostName>>,
 }
@@ -68,6 +73,28 @@ impl Locks {
         gone.extend(held.iter().filter(|(_, held)| held.is_gone()).map(|(host, _)| host.clone()));
         held.retain(|(_, held)| !held.is_gone());
         gone.into_iter().collect()
+    }
+
+    pub fn is_held(&self, host: &HostName) -> bool {
+        locked(&self.held).iter().any(|(of, _)| of == host)
+    }
+
+    /// For as long as the value lives nobody else of this run takes the lock there.
+    pub async fn taking(&self, host: &HostName) -> tokio::sync::OwnedMutexGuard<()> {
+        let taking = Arc::clone(locked(&self.taking).entry(host.clone()).or_default());
+        taking.lock_owned().await
+    }
+
+    pub fn remember_number(&self, host: &HostName, number: u64) {
+        locked(&self.numbers).insert(host.clone(), number);
+    }
+
+    pub fn numbers(&self) -> BTreeMap<HostName, u64> {
+        locked(&self.numbers).clone()
+    }
+
+    fn number(&self, host: &HostName) -> Option<u64> {
+        locked(&self.numbers).get(host).copied()
     }
 
     /// It could not be taken again.
@@ -107,8 +134,6 @@ pub struct SeenSince {
     samples: Mutex<BTreeMap<HostName, Option<Sample>>>,
     /// The sessions of plain processes that this run began, as what may be stopped.
     sessions: Mutex<BTreeMap<HostName, Target>>,
-    /// The number of each lock that is held.
-    numbers: Mutex<BTreeMap<HostName, u64>>,
 }
 
 /// What became of a step, for the journal.
@@ -164,7 +189,7 @@ impl<'a, F> Context<'a, F> {
 
     /// Who we are, for a host: with the number of our lock there.
     pub fn tenure_on(&self, host: &HostName) -> Tenure {
-        self.tenure.under(self.seen_since.number(host))
+        self.tenure.under(self.locks.number(host))
     }
 
     /// The same where a lock is taken once more: whoever had one since came after us, and what he did stays.
@@ -248,17 +273,5 @@ impl SeenSince {
 
     pub fn session(&self, host: &HostName) -> Option<Target> {
         locked(&self.sessions).get(host).cloned()
-    }
-
-    pub fn remember_number(&self, host: &HostName, number: u64) {
-        locked(&self.numbers).insert(host.clone(), number);
-    }
-
-    pub fn numbers(&self) -> BTreeMap<HostName, u64> {
-        locked(&self.numbers).clone()
-    }
-
-    fn number(&self, host: &HostName) -> Option<u64> {
-        locked(&self.numbers).get(host).copied()
     }
 }

@@ -31,7 +31,7 @@ pub fn test_candidate(inventory: &Inventory, change: &FileChange) -> Question {
 /// Takes the lock, and tests the candidate where there is one.
 pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChange>) -> Change {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.set("holder", &tenure.holder);
     arguments.set("take_over", tenure.takes_over.word());
     if let Some(number) = tenure.number {
@@ -56,8 +56,12 @@ fn candidate(arguments: &mut Arguments, inventory: &Inventory, change: &FileChan
     }
 }
 
-/// Takes it, for as long as the run lasts.
+/// Takes it, for as long as the run lasts. Where another service of the run has it, only the candidate is left to test.
 pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&FileChange>) -> Outcome {
+    let _nobody_else = run.locks.taking(&step.host).await;
+    if run.locks.is_held(&step.host) {
+        return under_it(run, step, change).await;
+    }
     match run.fleet.hold(&step.host, &prepare(run.inventory, &run.tenure, change)).await {
         Ok((answer, held)) => {
             let (outcome, is_held) = outcome(run, step, &answer);
@@ -66,14 +70,28 @@ pub async fn run<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&Fi
             }
             outcome
         }
-        Err(failure) => {
-            let outcome = Outcome::unknown(failure.to_string());
-            // A host that is gone by now is not switched, and does not keep the others from it.
-            let is_switched = run.plan.shifts().any(|stage| stage.is_on(&step.host));
-            let unknown = What::Balancer { host: step.host.clone(), state: Balancer::Unknown, share: Share::ALL };
-            if is_switched { outcome.then(unknown) } else { outcome }
-        }
+        Err(failure) => lost(run, step, failure.to_string()),
     }
+}
+
+/// The candidate alone, under a lock that this run has already.
+async fn under_it<F: Apply>(run: &Context<'_, F>, step: &Step, change: Option<&FileChange>) -> Outcome {
+    let Some(change) = change.filter(|change| change.is_needed()) else { return Outcome::done("held already") };
+    match run.fleet.ask(&step.host, &test_candidate(run.inventory, change)).await {
+        Ok(answer) => match tested(run, step, &answer) {
+            Ok(details) => Outcome::done(details.map_or("held already".to_owned(), |of| format!("held already, {of}"))),
+            Err(why) => Outcome::failed(why),
+        },
+        Err(failure) => lost(run, step, failure.to_string()),
+    }
+}
+
+/// A host that is gone by now is not switched, and does not keep the others from it.
+fn lost<F>(run: &Context<'_, F>, step: &Step, why: String) -> Outcome {
+    let outcome = Outcome::unknown(why);
+    let is_switched = run.plan.shifts().any(|stage| stage.is_on(&step.host));
+    let unknown = What::Balancer { host: step.host.clone(), state: Balancer::Unknown, share: Share::ALL };
+    if is_switched { outcome.then(unknown) } else { outcome }
 }
 
 /// Takes it once more where its line has died: for as long as that is gone the host hears nothing of us. Where another run
@@ -113,7 +131,7 @@ fn outcome<F>(run: &Context<'_, F>, step: &Step, answer: &Answer) -> (Outcome, b
         return (Outcome::failed(format!("another run holds the lock: {about}")), false);
     }
     if let Some(number) = answer.text("number").and_then(|number| number.trim().parse().ok()) {
-        run.seen_since.remember_number(&step.host, number);
+        run.locks.remember_number(&step.host, number);
     }
     for note in answer.all("note") {
         run.journal.note(format!("{}: {note}", step.host));
@@ -130,22 +148,32 @@ fn outcome<F>(run: &Context<'_, F>, step: &Step, answer: &Answer) -> (Outcome, b
             is_held = false;
         }
     }
-    let tested = answer.text("candidate").unwrap_or_default();
+    match tested(run, step, answer) {
+        Ok(tested) => details.extend(tested),
+        Err(why) => return (Outcome::failed(why), false),
+    }
+    (Outcome::done(details.join(", ")), is_held)
+}
+
+/// What nginx said of the candidate, where one was tested.
+///
+/// # Errors
+/// Why it refuses it.
+fn tested<F>(run: &Context<'_, F>, step: &Step, answer: &Answer) -> Result<Option<String>, String> {
+    let said = answer.text("candidate").unwrap_or_default();
     match answer.status_of("candidate") {
-        Some(1) if is_to_be_started(run.inventory, run.plan, &step.host, &tested) => {
+        Some(1) if is_to_be_started(run.inventory, run.plan, &step.host, &said) => {
             let to = run.colour(Side::To);
             run.journal.note(format!("{}: candidate not tested beforehand: nginx finds {to} once it runs", step.host));
+            Ok(None)
         }
-        Some(1) => {
-            let why = format!("nginx refuses the new file: {}", answer.worst_line("candidate"));
-            return (Outcome::failed(why), false);
-        }
-        Some(0) => details.push("candidate accepted".to_owned()),
+        Some(1) => Err(format!("nginx refuses the new file: {}", answer.worst_line("candidate"))),
+        Some(0) => Ok(Some("candidate accepted".to_owned())),
         Some(_) => {
             let why = answer.worst_line("candidate");
             run.journal.note(format!("{}: candidate not tested beforehand: {why}", step.host));
+            Ok(None)
         }
-        None => {}
+        None => Ok(None),
     }
-    (Outcome::done(details.join(", ")), is_held)
 }

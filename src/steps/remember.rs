@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// `when`: seconds since 1970, by the clock of whoever rolls back.
 pub fn remember(inventory: &Inventory, tenure: &Tenure, releases: &[String], is_back: bool, when: i64) -> Change {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     arguments.set("when", when);

@@ -41,7 +41,7 @@ impl<'a, F: Apply> Context<'a, F> {
             run: &self.plan.id,
             is_forced: self.plan.is_forced,
             tenure: Some(&self.tenure),
-            numbers: self.seen_since.numbers(),
+            numbers: self.locks.numbers(),
         }
     }
 

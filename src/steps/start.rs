@@ -25,7 +25,6 @@ const FENCED: i32 = 93;
 pub fn start(inventory: &Inventory, tenure: &Tenure, colour: Colour, is_anew: bool) -> Change {
     let app = inventory.app(colour);
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
     arguments.tenure(tenure);
     arguments.run(&app.run);
     match &app.run {

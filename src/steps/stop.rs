@@ -56,7 +56,7 @@ impl Ended {
 pub fn stop(inventory: &Inventory, tenure: &Tenure, colour: Colour, target: &Target) -> Change {
     let app = inventory.app(colour);
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     arguments.run(&app.run);

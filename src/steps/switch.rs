@@ -109,7 +109,7 @@ pub fn switch(
     let is_in_root_shell = may_root_shell && nginx.sudo && nginx.container.is_none();
     arguments.set("root_shell", if is_in_root_shell { "yes" } else { "no" });
     arguments.container(nginx);
-    arguments.set("service", &inventory.service);
+    arguments.set("service", inventory.word_on_hosts());
     arguments.tenure(tenure);
     arguments.set("run", &tenure.run);
     if !change.also.is_empty() {

@@ -11,6 +11,7 @@ use crate::nouns::record::{Begun, plural};
 use crate::nouns::redact::{self, Redactor};
 use crate::nouns::units::duration;
 use crate::tell::render::{Name, Templates, redacted, tidy};
+use crate::tell::several;
 use crate::tell::story::{Standing, Story, begun, ending_with, service_words, title, towards, traffic_safe};
 use crate::tell::times::Clock;
 
@@ -19,6 +20,7 @@ use crate::tell::times::Clock;
 pub struct Message {
     /// The same for the same message whenever it is made: `rollback-20261120-211503.begin`.
     pub id: String,
+    /// The word of the config that it is of.
     pub service: String,
     pub environment: String,
     /// One line.
@@ -30,14 +32,14 @@ pub struct Message {
     pub webhook: Value,
 }
 
-/// The message that goes out when the work begins.
-pub fn begin_message(story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
-    message(Moment::Begin, story, templates, redactor)
+/// The message that goes out when the work begins; one, whatever services the run has.
+pub fn begin_message(stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> Message {
+    message(Moment::Begin, stories, templates, redactor)
 }
 
 /// The message that says how it ended. It goes out before the journal's last line, so the verdict comes with it.
-pub fn end_message(story: &Story<'_>, verdict: &Verdict, templates: &Templates, redactor: &Redactor) -> Message {
-    message(Moment::End(verdict), story, templates, redactor)
+pub fn end_message(stories: &[Story<'_>], verdict: &Verdict, templates: &Templates, redactor: &Redactor) -> Message {
+    message(Moment::End(verdict), stories, templates, redactor)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,8 +88,12 @@ struct Notice {
     incident: String,
 }
 
-fn message(moment: Moment<'_>, story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> Message {
-    let notice = notice(moment, story);
+fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> Message {
+    let notice = match stories {
+        [story] => notice(moment, story),
+        several => notice_of_all(moment, several),
+    };
+    let group = stories.first().and_then(|story| begun(story.entries)?.group.clone());
     let context = redacted(&notice, redactor);
     let said = |field: &str| context[field].as_str().unwrap_or_default().to_owned();
     let title = said("title");
@@ -107,12 +113,73 @@ fn message(moment: Moment<'_>, story: &Story<'_>, templates: &Templates, redacto
     };
     Message {
         id: format!("{}.{}", notice.id, moment.word()),
-        service: said("service"),
+        service: group.unwrap_or_else(|| said("service")),
         environment: said("environment"),
         slack: templates.render(Name::Slack, &context, slack, |_| serde_json::json!({ "text": title })),
         webhook: templates.render(Name::Webhook, &context, as_json, |_| context.clone()),
         subject,
         text,
+    }
+}
+
+/// What all services of a run come to, in the shape of one.
+fn notice_of_all(moment: Moment<'_>, stories: &[Story<'_>]) -> Notice {
+    let each: Vec<Notice> = stories.iter().map(|story| notice(moment, story)).collect();
+    let first = stories.first().map(|story| notice(moment, story));
+    let common = first.unwrap_or_else(|| {
+        notice(
+            moment,
+            &Story {
+                plan: None,
+                facts: None,
+                entries: &[],
+                local_offset: chrono::FixedOffset::east_opt(0).expect("UTC"),
+            },
+        )
+    });
+    let mut hosts: Vec<String> = Vec::new();
+    for host in each.iter().flat_map(|notice| &notice.hosts) {
+        if !hosts.contains(host) {
+            hosts.push(host.clone());
+        }
+    }
+    let releases = stories.iter().zip(&each).filter_map(|(story, notice)| {
+        Some(format!("{}: {}", begun(story.entries)?.service, notice.releases.as_ref()?))
+    });
+    let releases: Vec<String> = releases.collect();
+    let safe = each.iter().map(|notice| notice.traffic_safe_ms).collect::<Option<Vec<u64>>>();
+    let safe = safe.and_then(|safe| safe.into_iter().max());
+    let (group, names) = (several::group_words(stories), several::names(stories));
+    let service = stories.first().and_then(|story| begun(story.entries)?.group.clone());
+    Notice {
+        service: service.unwrap_or_else(|| common.service.clone()),
+        title: match moment {
+            Moment::Begin => {
+                format!("{group}: {names}: {}", common.title.split_once(": ").map_or("", |(_, what)| what))
+            }
+            Moment::End(verdict) => several::title(stories, verdict),
+        },
+        status: match moment {
+            Moment::Begin => common.status,
+            Moment::End(verdict) => several::standing(stories, verdict).word(),
+        },
+        production: match moment {
+            Moment::Begin => {
+                let each = stories.iter().zip(&each);
+                let each = each.map(|(story, notice)| {
+                    format!("{}: {}", begun(story.entries).map_or("", |begun| &begun.service), notice.production)
+                });
+                each.collect::<Vec<_>>().join("; ")
+            }
+            Moment::End(_) => common.production.clone(),
+        },
+        releases: (!releases.is_empty()).then(|| releases.join("; ")),
+        traffic_safe: safe.map(duration),
+        traffic_safe_ms: safe,
+        total_ms: each.iter().filter_map(|notice| notice.total_ms).max(),
+        took: each.iter().filter_map(|notice| notice.total_ms).max().map(duration),
+        hosts,
+        ..common
     }
 }
 

@@ -15,6 +15,8 @@ use crate::nouns::redact::{self, Redactor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
     Report,
+    /// What stands before the reports of several services.
+    Services,
     Postmortem,
     Slack,
     Mail,
@@ -22,12 +24,13 @@ pub enum Name {
 }
 
 impl Name {
-    pub const ALL: [Name; 5] = [Name::Report, Name::Postmortem, Name::Slack, Name::Mail, Name::Webhook];
+    pub const ALL: [Name; 6] = [Name::Report, Name::Services, Name::Postmortem, Name::Slack, Name::Mail, Name::Webhook];
 
     /// Its file, in the folder that replaces it and in ours.
     pub fn file(self) -> &'static str {
         match self {
             Name::Report => "report.md.tera",
+            Name::Services => "services.md.tera",
             Name::Postmortem => "postmortem.md.tera",
             Name::Slack => "slack.json.tera",
             Name::Mail => "mail.txt.tera",
@@ -38,6 +41,7 @@ impl Name {
     fn built_in(self) -> &'static str {
         match self {
             Name::Report => include_str!("../../templates/report.md.tera"),
+            Name::Services => include_str!("../../templates/services.md.tera"),
             Name::Postmortem => include_str!("../../templates/postmortem.md.tera"),
             Name::Slack => include_str!("../../templates/slack.json.tera"),
             Name::Mail => include_str!("../../templates/mail.txt.tera"),
@@ -48,7 +52,9 @@ impl Name {
     /// What is done to every value that no filter made safe.
     fn escape(self) -> fn(&str, &mut dyn Write) -> io::Result<()> {
         match self {
-            Name::Report | Name::Postmortem => |text, out| out.write_all(redact::markdown(text).as_bytes()),
+            Name::Report | Name::Services | Name::Postmortem => {
+                |text, out| out.write_all(redact::markdown(text).as_bytes())
+            }
             Name::Slack | Name::Webhook => |text, out| out.write_all(inside_json(text).as_bytes()),
             Name::Mail => |text, out| out.write_all(redact::printable_lines(text).as_bytes()),
         }

@@ -18,18 +18,31 @@ use crate::tell::captured::{File, Quote, captured, errors, gaps, quotes};
 use crate::tell::checklist::{Check, actions, checklist, steps};
 use crate::tell::loss::{Database, database};
 use crate::tell::render::{Name, Templates, redacted, tidy};
+use crate::tell::several;
 use crate::tell::story::{Ending, Story, begun, ending, service_words, some_of, title, towards, traffic_safe};
 use crate::tell::timeline::{Event, timeline};
 use crate::tell::times::{Clock, Measure, Time, measured};
 
-/// `INCIDENT_REPORT.md`.
-pub fn incident_report(story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> String {
-    document(Name::Report, story, templates, redactor)
+/// `INCIDENT_REPORT.md`, with a section for each service where there are several.
+pub fn incident_report(stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> String {
+    of_all(Name::Report, stories, templates, redactor)
 }
 
-/// `POSTMORTEM.md`.
-pub fn postmortem(story: &Story<'_>, templates: &Templates, redactor: &Redactor) -> String {
-    document(Name::Postmortem, story, templates, redactor)
+/// `POSTMORTEM.md`; the same.
+pub fn postmortem(stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> String {
+    of_all(Name::Postmortem, stories, templates, redactor)
+}
+
+fn of_all(name: Name, stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> String {
+    if let [story] = stories {
+        return document(name, story, templates, redactor);
+    }
+    let head = match name {
+        Name::Report => several::head(stories, templates, redactor),
+        _ => String::new(),
+    };
+    let parts = stories.iter().map(|story| several::as_section(&document(name, story, templates, redactor)));
+    tidy(&[head].into_iter().chain(parts).collect::<Vec<_>>().join("\n"))
 }
 
 /// What the report's and the postmortem's templates get. Lists that are empty and options that are none have no

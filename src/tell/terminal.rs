@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::engine::planner::Refusal;
 use crate::incident::journal::{Progress, Typed, Watcher};
 use crate::nouns::colour::Colour;
-use crate::nouns::names::IncidentId;
+use crate::nouns::names::{IncidentId, ServiceName};
 use crate::nouns::plan::Plan;
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
@@ -118,9 +118,11 @@ impl Terminal {
         self.labelled("hint", DIM, text);
     }
 
-    pub fn refusals(&self, refusals: &[Refusal]) {
+    /// Refusals of a service, which is named where there are several.
+    pub fn refusals(&self, service: Option<&ServiceName>, refusals: &[Refusal]) {
+        let of = service.map(|name| format!("{name}: ")).unwrap_or_default();
         for refusal in refusals {
-            self.error(&refusal.to_string());
+            self.error(&format!("{of}{refusal}"));
             if let Some(hint) = &refusal.hint {
                 self.hint(hint);
             }
@@ -244,11 +246,13 @@ impl Watcher for Terminal {
         match &self.mode {
             Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).progress(progress),
             Mode::Plain if is_due(PROGRESS_EVERY) => {
-                self.line(&format!("{:<9} {} {}", progress.step.as_str(), progress.host, printable(progress.words)));
+                let (whose, host) = (whose(progress.service), progress.host);
+                self.line(&format!("{:<9} {whose}{host} {}", progress.step.as_str(), printable(progress.words)));
             }
             Mode::Json if is_due(PROGRESS_EVERY_JSON) => self.json(&json!({
                 "v": 1, "time": time(progress.time), "run": self.run.as_ref().map(ToString::to_string),
-                "event": "note", "step": progress.step.as_str(), "host": progress.host.as_str(),
+                "event": "note", "service": progress.service.map(ServiceName::as_str),
+                "step": progress.step.as_str(), "host": progress.host.as_str(),
                 "percent": progress.percent, "detail": progress.words,
             })),
             Mode::Plain | Mode::Json => {}
@@ -267,6 +271,9 @@ impl Terminal {
     fn show_json(&self, entry: &Entry) {
         let mut object = json!({ "v": 1, "time": time(entry.time), "run": self.run.as_ref().map(ToString::to_string) });
         let Some(fields) = object.as_object_mut() else { return };
+        if let Some(service) = &entry.service {
+            fields.insert("service".to_owned(), service.as_str().into());
+        }
         let mut set = |key: &str, value: serde_json::Value| {
             fields.insert(key.to_owned(), value);
         };
@@ -360,9 +367,10 @@ fn safe_line(hosts: usize, to: Colour, at_ms: u64) -> String {
 
 /// An entry as one line of its own; `None` where it is nothing to look at.
 fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
+    let whose = whose(entry.service.as_ref());
     match &entry.what {
         What::TrafficSafe { hosts, to } => {
-            Some(format!("{GOOD}{}{GOOD:#}", safe_line(*hosts, to.colour(Side::To), entry.at_ms)))
+            Some(format!("{GOOD}{whose}{}{GOOD:#}", safe_line(*hosts, to.colour(Side::To), entry.at_ms)))
         }
         What::Outcome { status: Status::Started, .. } => None,
         // The answer to the first question says it too.
@@ -372,7 +380,7 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
             let host = host.as_ref().map_or(String::new(), |host| format!("{host} {of}"));
             let style = style_of(*status);
             Some(format!(
-                "{:<9} {host}{style}{}{style:#}{} {DIM}({}){DIM:#}",
+                "{:<9} {whose}{host}{style}{}{style:#}{} {DIM}({}){DIM:#}",
                 step.as_str(),
                 status.as_str(),
                 if detail.is_empty() { String::new() } else { format!(": {}", printable(detail)) },
@@ -380,12 +388,12 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
             ))
         }
         What::Intent { step, host, why, .. } if is_verbose => {
-            Some(format!("{:<9} {host} begins: {}", step.as_str(), printable(why)))
+            Some(format!("{:<9} {whose}{host} begins: {}", step.as_str(), printable(why)))
         }
-        What::Note { text } => Some(format!("{DIM}note:{DIM:#}     {}", printable(text))),
+        What::Note { text } => Some(format!("{DIM}note:{DIM:#}     {whose}{}", printable(text))),
         What::Gap { host, what, why } => {
             let host = host.as_ref().map_or(String::new(), |host| format!("{host}: "));
-            Some(format!("{WARN}gap:{WARN:#}      {host}{}: {}", printable(what), printable(why)))
+            Some(format!("{WARN}gap:{WARN:#}      {whose}{host}{}: {}", printable(what), printable(why)))
         }
         What::Captured(captured) if is_verbose => {
             Some(format!("evidence  {} ({} bytes)", captured.file, captured.bytes))
@@ -393,12 +401,12 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         What::Answer { host, colour, is_good, detail } => {
             let (label, style) = if *is_good { ("note:", DIM) } else { ("ALARM:", BAD) };
             let words = answer_words(host, *colour, *is_good, detail);
-            Some(format!("{style}{label:<9}{style:#} {}", printable(&words)))
+            Some(format!("{style}{label:<9}{style:#} {whose}{}", printable(&words)))
         }
         What::Judged(judgement) => {
             let style = style_of_opinion(judgement.opinion);
             Some(format!(
-                "{:<9} {} of {} {style}{}{style:#}: {}; {}",
+                "{:<9} {whose}{} of {} {style}{}{style:#}: {}; {}",
                 StepWord::Judge.as_str(),
                 minutes(judgement.after_s),
                 minutes(judgement.of_s),
@@ -409,7 +417,7 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         }
         What::Said { host, of, text, .. } if is_verbose => Some(
             text.lines()
-                .map(|line| format!("{DIM}{host} {of}:{DIM:#} {}", printable(line)))
+                .map(|line| format!("{DIM}{whose}{host} {of}:{DIM:#} {}", printable(line)))
                 .collect::<Vec<_>>()
                 .join("\n"),
         ),
@@ -429,6 +437,11 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Database(_)
         | What::Ended { .. } => None,
     }
+}
+
+/// Before what is of one of several services.
+fn whose(service: Option<&ServiceName>) -> String {
+    service.map(|name| format!("{name}: ")).unwrap_or_default()
 }
 
 fn style_of_opinion(opinion: Opinion) -> Style {

@@ -10,7 +10,17 @@ use crate::nouns::units::{duration, limit};
 use crate::tell::story::{Story, begun, newest_of_any_host, restored_at, towards, traffic_safe};
 
 /// The measured times against `[targets]` on one line, for the last lines of a run; `None` where nothing was measured.
-pub fn times_line(story: &Story<'_>) -> Option<String> {
+pub fn times_line(stories: &[Story<'_>]) -> Option<String> {
+    if let [story] = stories {
+        return times_of(story);
+    }
+    let each =
+        stories.iter().filter_map(|story| Some(format!("{}: {}", begun(story.entries)?.service, times_of(story)?)));
+    let each: Vec<String> = each.collect();
+    (!each.is_empty()).then(|| each.join(" | "))
+}
+
+fn times_of(story: &Story<'_>) -> Option<String> {
     let begun = begun(story.entries);
     let said: Vec<String> = measured(story.entries, begun)
         .into_iter()

@@ -18,5 +18,6 @@ pub fn inventory_of(path: &Path, text: String) -> Inventory {
         read_file: &|path: &Path| std::fs::read_to_string(path),
     };
     let said = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    read(&reading).unwrap_or_else(|problems| panic!("{}", said(problems))).inventory
+    let read = read(&reading).unwrap_or_else(|problems| panic!("{}", said(problems)));
+    read.services.into_iter().next().expect("a service").inventory
 }

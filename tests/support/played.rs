@@ -13,6 +13,7 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 use super::fleet::{Fleet, PATH};
 use config::inventory_of;
 use rollback_prod::engine::run::execute;
+use rollback_prod::engine::turns::Turn;
 use rollback_prod::engine::{planner, safety};
 use rollback_prod::hosts::program::Tenure;
 use rollback_prod::incident::folder::Folder;
@@ -143,6 +144,7 @@ pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Reque
         restore: None,
         undo,
         gradual: None,
+        among: None,
     }
 }
 
@@ -234,6 +236,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
     }
     journal.record(What::Begun(Box::new(begun(&plan, inventory, request))));
     let folder = Folder::create(incidents, &request.id).expect("a folder");
+    let locks = Locks::default();
     let context = Context {
         plan: &plan,
         inventory,
@@ -249,15 +252,17 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             takes_over: TakesOver::Nobody,
             number: None,
         },
-        locks: Locks::default(),
+        locks: &locks,
         seen_since: SeenSince::default(),
         stopped: OnceLock::new(),
     };
     let consent = Confirmed::by_reason(&plan).expect("it has a reason");
-    let engine = execute(&context, &consent).await;
+    let turn = Turn::alone();
+    let engine = execute(&context, &consent, &turn).await;
     // The report and the messages take a moment.
     engine.while_watched(tokio::time::sleep(std::time::Duration::from_millis(2500))).await;
     engine.settle().await;
+    locks.release().await;
     let was_interrupted = *interrupts.borrow() > 0;
     let production = journal.production(Clone::clone);
     let mut files: BTreeMap<HostName, FileChange> = BTreeMap::new();
@@ -304,6 +309,7 @@ fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
         id: plan.id.to_string(),
         program: "simulation".into(),
         service: plan.service.clone(),
+        group: None,
         environment: plan.environment.clone(),
         reason: request.reason.clone(),
         severity: None,

@@ -12,8 +12,9 @@ use crate::nginx::{ConfigFile, Serving, SideTexts, Site};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Host, Inventory, Layout};
+use crate::nouns::joined;
 use crate::nouns::octets::{bytes_of, text_of};
-use crate::nouns::plan::{Mark, Mounted};
+use crate::nouns::plan::{FileChange, Mark, Mounted};
 use crate::nouns::side::{Direction, Side};
 
 /// What begins a log that is no file of the host: with a path, a file in the container; alone, what the container prints.
@@ -72,6 +73,22 @@ pub struct NginxFacts {
     pub probe_origin: Origin,
     /// What an answer of the side that traffic goes to has and one of the other has not.
     pub mark: Option<Mark>,
+}
+
+impl NginxFacts {
+    /// From now on as it will be once that change is made: of its files those that are ours, too.
+    pub(super) fn follow(&mut self, change: &FileChange) {
+        let (Ok(path), Ok(text)) = (&self.path, &self.text) else { return };
+        let theirs: Vec<(&String, &str)> =
+            [&change.path].into_iter().chain(&change.also).zip(joined::parts(&change.after)).collect();
+        let ours = [path].into_iter().chain(&self.also).zip(joined::parts(text));
+        let texts: Vec<&str> = ours
+            .map(|(path, text)| theirs.iter().find(|(of, _)| *of == path).map_or(text, |(_, after)| *after))
+            .collect();
+        let text = texts.join(joined::NEXT);
+        self.sha256 = Some(sha256(&bytes_of(&text)));
+        self.text = Ok(text);
+    }
 }
 
 pub(super) fn read(

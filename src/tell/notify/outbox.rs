@@ -191,7 +191,7 @@ impl Outbox {
         let mut state = self.0.state();
         // Another environment's channels stand at the same places in its own config.
         state.items.retain(|item| {
-            item.service == inventory.service.as_str()
+            item.service == inventory.group.as_str()
                 && item.environment == inventory.environment.as_str()
                 && now - item.queued_at < TOO_OLD
         });

@@ -7,23 +7,27 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::incident::journal::Progress;
-use crate::nouns::names::HostName;
+use crate::nouns::names::{HostName, ServiceName};
 use crate::nouns::record::{Entry, Status, StepWord, What};
 use crate::nouns::redact::printable;
 use crate::nouns::rules::{Judgement, Opinion};
-use crate::tell::terminal::{BAD, DIM, GOOD, WARN, judgement_lines, plain, seconds};
+use crate::tell::terminal::{BAD, DIM, GOOD, WARN, judgement_lines, plain, seconds, whose};
 
 /// The live lines of a terminal: one for each step that has begun and not ended on all its hosts.
 pub(super) struct Live {
     bars: MultiProgress,
-    steps: BTreeMap<StepWord, StepLine>,
+    steps: BTreeMap<LineOf, StepLine>,
     /// The figures of both sides while somebody judges.
     figures: Vec<ProgressBar>,
     /// What was said last: what has not changed stands in the figures.
     said: Option<Opinion>,
 }
 
+/// Which line: of several services each has its own.
+type LineOf = (Option<ServiceName>, StepWord);
+
 struct StepLine {
+    whose: String,
     bar: ProgressBar,
     began: Instant,
     waiting: usize,
@@ -83,7 +87,9 @@ impl Live {
         match &entry.what {
             // The first question rides on the handshake: one line for both.
             What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
-            What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => self.begin(*step),
+            What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => {
+                self.begin((entry.service.clone(), *step));
+            }
             What::Outcome { step, host, status, detail, .. } => {
                 if matches!(step, StepWord::Hold | StepWord::Judge) && host.is_none() {
                     self.no_figures();
@@ -124,21 +130,22 @@ impl Live {
     }
 
     pub(super) fn progress(&mut self, progress: &Progress<'_>) {
-        let line = self.line_of(progress.step);
+        let line = self.line_of((progress.service.cloned(), progress.step));
         line.progress = format!("{} {}", progress.host, printable(progress.words));
         line.refresh();
     }
 
-    fn begin(&mut self, step: StepWord) {
-        let line = self.line_of(step);
+    fn begin(&mut self, of: LineOf) {
+        let line = self.line_of(of);
         line.waiting += 1;
         line.refresh();
     }
 
     /// The live line of a step. There may be progress to show before the step itself begins.
-    fn line_of(&mut self, step: StepWord) -> &mut StepLine {
+    fn line_of(&mut self, of: LineOf) -> &mut StepLine {
         let bars = &self.bars;
-        self.steps.entry(step).or_insert_with(|| {
+        let (whose, step) = (whose(of.0.as_ref()), of.1);
+        self.steps.entry(of).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new_spinner());
             let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {elapsed}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -147,6 +154,7 @@ impl Live {
             // Ten times a second looks alive and costs nothing.
             bar.enable_steady_tick(Duration::from_millis(100));
             StepLine {
+                whose,
                 bar,
                 began: Instant::now(),
                 waiting: 0,
@@ -167,7 +175,8 @@ impl Live {
         is_verbose: bool,
     ) {
         let is_good = matches!(status, Status::Done);
-        let Some(line) = self.steps.get_mut(&step) else {
+        let of = (entry.service.clone(), step);
+        let Some(line) = self.steps.get_mut(&of) else {
             if let Some(text) = plain(entry, is_verbose) {
                 self.println(&text);
             }
@@ -186,7 +195,9 @@ impl Live {
             let details = line.details.join("; ");
             let colon = if details.is_empty() || line.done.is_empty() { "" } else { ": " };
             let (hosts, spent) = (line.done.join(" "), seconds(line.began.elapsed()));
-            format!("{GOOD}✔{GOOD:#} {:<9} {hosts}{colon}{} {DIM}({spent}){DIM:#}", step.as_str(), printable(&details))
+            let whose = &line.whose;
+            let (step, details) = (step.as_str(), printable(&details));
+            format!("{GOOD}✔{GOOD:#} {step:<9} {whose}{hosts}{colon}{details} {DIM}({spent}){DIM:#}")
         });
         if !is_good && let Some(text) = plain(entry, is_verbose) {
             let mark =
@@ -196,7 +207,7 @@ impl Live {
         if let Some(summary) = summary {
             self.println(&summary);
         }
-        if is_over && let Some(line) = self.steps.remove(&step) {
+        if is_over && let Some(line) = self.steps.remove(&of) {
             line.bar.finish_and_clear();
             self.bars.remove(&line.bar);
         }
@@ -215,9 +226,10 @@ impl StepLine {
     fn refresh(&self) {
         let total = self.waiting + self.done.len();
         if self.progress.is_empty() {
-            self.bar.set_message(format!("{} of {total} {}", self.done.len(), self.done.join(" ")));
+            let (whose, done) = (&self.whose, &self.done);
+            self.bar.set_message(format!("{whose}{} of {total} {}", done.len(), done.join(" ")));
         } else {
-            self.bar.set_message(self.progress.clone());
+            self.bar.set_message(format!("{}{}", self.whose, self.progress));
         }
     }
 }

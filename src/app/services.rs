@@ -1,0 +1,232 @@
+//! The services of a run: which ones, what is asked of which, and what they come to together. Mostly it is one.
+
+use futures_util::future::join_all;
+
+use super::load::Opened;
+use super::switch;
+use super::{Run, Session, refusal_of};
+use crate::engine::planner::{self, Refusal};
+use crate::engine::safety;
+use crate::hosts::facts::Facts;
+use crate::hosts::remote::Ask;
+use crate::incident::journal::Journal;
+use crate::nouns::change::NamedChange;
+use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::names::{ChangeName, HostName, ServiceName};
+use crate::nouns::plan::{Among, Plan};
+use crate::nouns::production::Verdict;
+use crate::nouns::request::Request;
+use crate::nouns::together::together;
+
+/// What was seen for a service, and its plan or every reason against one.
+pub(super) type Prepared = (Facts, Result<Plan, Vec<Refusal>>);
+
+/// Those that were asked for, in the order of the config's rollback: all where none is named.
+///
+/// # Errors
+/// A name that the config does not have.
+pub(super) fn chosen(services: Vec<Opened>, names: &[String]) -> Result<Vec<Opened>, String> {
+    let names: Vec<&str> = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+    for name in &names {
+        if !services.iter().any(|opened| opened.inventory.service.as_str() == *name) {
+            let known = listed(&services);
+            return Err(format!("--service names {name:?}, which the config does not; it has {known}"));
+        }
+    }
+    let is_chosen = |opened: &Opened| names.is_empty() || names.contains(&opened.inventory.service.as_str());
+    Ok(once_each(services.into_iter().filter(is_chosen).collect()))
+}
+
+/// What services have in common is done once, with the one that goes last: a database that all of them use, and changes
+/// that stand at the top of the file.
+fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
+    for place in 0..services.len() {
+        let (here, later) = services.split_at_mut(place + 1);
+        let Some(opened) = here.last_mut() else { continue };
+        if later.iter().any(|other| is_same_database(&opened.inventory, &other.inventory)) {
+            (opened.inventory.database, opened.inventory.migrations) = (None, None);
+        }
+        let is_later = |change: &NamedChange| {
+            let has = |other: &Opened| other.shared.contains(&change.name);
+            opened.shared.contains(&change.name) && later.iter().any(has)
+        };
+        let kept = opened.inventory.changes.iter().filter(|change| !is_later(change)).cloned().collect();
+        opened.inventory.changes = kept;
+    }
+    services
+}
+
+fn is_same_database(a: &Inventory, b: &Inventory) -> bool {
+    let hosts = |inventory: &Inventory| -> Vec<HostName> {
+        inventory.with_role(Role::Database).map(|host| host.name.clone()).collect()
+    };
+    match (&a.database, &b.database) {
+        (Some(of_a), Some(of_b)) => {
+            of_a.name == of_b.name
+                && of_a.container == of_b.container
+                && hosts(a).iter().any(|host| hosts(b).contains(host))
+        }
+        _ => false,
+    }
+}
+
+/// Of several services the only one that has what a flag is about.
+///
+/// # Errors
+/// That several have it.
+pub(super) fn only_one(
+    flag: &str,
+    services: &[Opened],
+    has: impl Fn(&Inventory) -> bool,
+) -> Result<Option<usize>, String> {
+    let having: Vec<usize> = (0..services.len()).filter(|place| has(&services[*place].inventory)).collect();
+    match having.as_slice() {
+        [] => Ok(None),
+        [place] => Ok(Some(*place)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|place| services[*place].inventory.service.as_str()).collect();
+            Err(format!("{flag} is of one service, and {} could be meant: name it with --service", names.join(", ")))
+        }
+    }
+}
+
+/// The one service that a command is about.
+///
+/// # Errors
+/// That there are several.
+pub(super) fn the_one(command: &str, services: Vec<Opened>) -> Result<Vec<Opened>, String> {
+    match services.len() {
+        1 => Ok(services),
+        _ => Err(format!(
+            "{command} is about one service, and the config has several: name it with --service; there is {}",
+            listed(&services)
+        )),
+    }
+}
+
+/// All hosts of the services, each once.
+pub(super) fn hosts_of<'o>(services: impl Iterator<Item = &'o Opened>) -> Vec<Host> {
+    let mut hosts: Vec<Host> = Vec::new();
+    for host in services.flat_map(|opened| &opened.inventory.hosts) {
+        if !hosts.iter().any(|known| known.name == host.name) {
+            hosts.push(host.clone());
+        }
+    }
+    hosts
+}
+
+/// Names and what a rollback of each is asked for, in a row.
+fn listed(services: &[Opened]) -> String {
+    services.iter().map(|opened| opened.inventory.service.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The names that a flag or a command gives, for each service its own.
+///
+/// # Errors
+/// A name that none of them has.
+pub(super) fn changes_named(by: &str, names: &[String], services: &[Opened]) -> Result<Vec<Vec<ChangeName>>, String> {
+    let mut found: Vec<Vec<ChangeName>> = vec![Vec::new(); services.len()];
+    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        let mut is_known = false;
+        for (opened, found) in services.iter().zip(&mut found) {
+            let change = opened.inventory.changes.iter().find(|change| change.name.as_str() == name);
+            is_known |= change.is_some();
+            found.extend(change.map(|change| change.name.clone()).filter(|name| !found.contains(name)));
+        }
+        if !is_known {
+            let known: Vec<&str> = services
+                .iter()
+                .flat_map(|opened| &opened.inventory.changes)
+                .map(|change| change.name.as_str())
+                .collect();
+            let known = match known.is_empty() {
+                true => "it has no [change.NAME] at all".to_owned(),
+                false => format!("it has {}", known.join(", ")),
+            };
+            return Err(format!("{by} names the change {name:?}, which the config does not have; {known}"));
+        }
+    }
+    Ok(found)
+}
+
+/// The same requests, each with its place among the others.
+pub(super) fn in_turn(requests: Vec<(Opened, Request)>, is_all_or_nothing: bool) -> Vec<(Opened, Request)> {
+    let names: Vec<ServiceName> = requests.iter().map(|(opened, _)| opened.inventory.service.clone()).collect();
+    if names.len() < 2 {
+        return requests;
+    }
+    let among = |place: usize| Among {
+        before: names[..place].to_vec(),
+        behind: names[place + 1..].to_vec(),
+        is_all_or_nothing,
+    };
+    let requests = requests.into_iter().enumerate();
+    requests.map(|(place, (opened, request))| (opened, Request { among: Some(among(place)), ..request })).collect()
+}
+
+impl Run<'_> {
+    /// The first half of a run, and of a dry run: what is, what shall be, and whether that is safe.
+    pub(super) async fn prepare(&mut self, fleet: &impl Ask, journals: &[Journal<'_>]) -> Vec<Prepared> {
+        let looks = self.sessions.iter().zip(journals).map(|(session, journal)| session.observe(fleet, journal));
+        let seen = join_all(looks).await;
+        self.plans(fleet, seen).await
+    }
+
+    /// The plans of services that were looked at. Where two change one file, the later one finds what the earlier one made
+    /// of it.
+    pub(super) async fn plans(&mut self, fleet: &impl Ask, seen: Vec<Facts>) -> Vec<Prepared> {
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for (session, mut facts) in self.sessions.iter_mut().zip(seen) {
+            session.leave_out_hosts(&facts);
+            for plan in prepared.iter().filter_map(|(_, plan)| plan.as_ref().ok()) {
+                facts.follow(plan);
+            }
+            let plan = session.plan(fleet, &facts).await;
+            prepared.push((facts, plan));
+        }
+        prepared
+    }
+
+    /// The last lines of a command that only looked, for each service what it says.
+    pub(super) fn end(&self, verdicts: Vec<Verdict>) -> u8 {
+        self.first().end(&self.together(verdicts), None, None, None)
+    }
+
+    /// What the verdicts of the services come to.
+    pub(super) fn together(&self, verdicts: Vec<Verdict>) -> Verdict {
+        let names = self.sessions.iter().map(|session| session.inventory().service.as_str());
+        together(names.zip(verdicts).collect())
+    }
+}
+
+impl Session<'_> {
+    async fn plan(&self, fleet: &impl Ask, facts: &Facts) -> Result<Plan, Vec<Refusal>> {
+        let inventory = self.inventory();
+        let plan = planner::plan(&self.request, inventory, facts, &self.opened.template)?;
+        let plan = match plan.is_gradual {
+            true => switch::can_be_judged(fleet, inventory, facts, plan).await?,
+            false => plan,
+        };
+        let violations = safety::check(&plan, inventory, facts);
+        if violations.is_empty() { Ok(plan) } else { Err(violations.iter().map(refusal_of).collect()) }
+    }
+
+    /// Of several services each has to do with the hosts that its servers can be on.
+    pub(super) fn leave_out_hosts(&mut self, facts: &Facts) {
+        if self.inventory().is_alone() {
+            return;
+        }
+        let inventory = &self.opened.inventory;
+        let is_elsewhere = |host: &Host| facts.seen(&host.name).is_some_and(|seen| seen.runs_none_of(inventory, host));
+        let elsewhere: Vec<HostName> =
+            inventory.with_role(Role::App).filter(|host| is_elsewhere(host)).map(|host| host.name.clone()).collect();
+        // Where it would be nowhere the addresses are not what we think, and why will be told.
+        if elsewhere.len() == inventory.with_role(Role::App).count() {
+            return;
+        }
+        for host in self.opened.inventory.hosts.iter_mut().filter(|host| elsewhere.contains(&host.name)) {
+            host.roles.retain(|role| *role != Role::App);
+        }
+        self.opened.inventory.hosts.retain(|host| !host.roles.is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! Whose turn it is where a run has several services: nothing is changed before the locks of all are held, no traffic moves
+//! before what all of them go to is proven, and then it moves for one after the other. Moves nothing itself.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// How far a service is, in the order in which it comes there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Point {
+    Begun,
+    /// The locks are held, and nginx accepts what it is to read.
+    Locked,
+    /// What traffic goes to is proven.
+    Ready,
+    /// Traffic is where it should be, proven.
+    Safe,
+    Over,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stand {
+    point: Point,
+    is_well: bool,
+}
+
+/// A service's place among those of a run; most runs have one.
+pub struct Turn {
+    stands: Arc<[watch::Sender<Stand>]>,
+    place: usize,
+    is_all_or_nothing: bool,
+}
+
+/// The turns of so many services, in the order in which they go.
+pub fn turns(count: usize, is_all_or_nothing: bool) -> Vec<Turn> {
+    let begun = || watch::channel(Stand { point: Point::Begun, is_well: true }).0;
+    let stands: Arc<[watch::Sender<Stand>]> = (0..count).map(|_| begun()).collect();
+    (0..count).map(|place| Turn { stands: Arc::clone(&stands), place, is_all_or_nothing }).collect()
+}
+
+impl Turn {
+    /// The turn of a service that is alone in its run.
+    pub fn alone() -> Turn {
+        let stands = [watch::channel(Stand { point: Point::Begun, is_well: true }).0];
+        Turn { stands: Arc::new(stands), place: 0, is_all_or_nothing: false }
+    }
+
+    /// Says that this service has come there, or that it never will.
+    pub(super) fn reach(&self, point: Point, is_well: bool) {
+        self.stands[self.place].send_modify(|stand| {
+            stand.point = stand.point.max(point);
+            stand.is_well &= is_well;
+        });
+    }
+
+    /// Whether all services have come there: the answer is no as soon as one never will.
+    pub(super) async fn all(&self, point: Point) -> bool {
+        for stand in self.stands.iter() {
+            if !has_come(stand, point).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for the services that go before this one; whether their traffic is where it should be.
+    pub(super) async fn mine(&self) -> bool {
+        for stand in &self.stands[..self.place] {
+            if !has_come(stand, Point::Safe).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether what this service has come to stays: where all or nothing is asked for, that is known once all have come there.
+    /// Those that went after it are over then, and have nothing left that came of theirs.
+    pub(super) async fn stays(&self) -> bool {
+        if !self.is_all_or_nothing || self.all(Point::Safe).await {
+            return true;
+        }
+        for stand in &self.stands[self.place + 1..] {
+            // The sender lives in the same value: there is always an answer.
+            let _ = stand.subscribe().wait_for(|stand| stand.point == Point::Over).await;
+        }
+        false
+    }
+
+    /// When the value is dropped this service is over, however that came.
+    pub(super) fn until_over(&self) -> UntilOver<'_> {
+        UntilOver(self)
+    }
+}
+
+async fn has_come(stand: &watch::Sender<Stand>, point: Point) -> bool {
+    let mut stands = stand.subscribe();
+    // The sender lives longer than this: there is always an answer.
+    let stand = stands.wait_for(|stand| !stand.is_well || stand.point >= point).await;
+    stand.is_ok_and(|stand| stand.is_well)
+}
+
+pub(super) struct UntilOver<'t>(&'t Turn);
+
+impl Drop for UntilOver<'_> {
+    fn drop(&mut self) {
+        let is_safe = self.0.stands[self.0.place].borrow().point >= Point::Safe;
+        self.0.reach(Point::Over, is_safe);
+    }
+}
