@@ -414,8 +414,13 @@ fn some_change() -> NamedChange {
 
 fn programs_of(inventory: &Inventory) -> Vec<Program> {
     let run = IncidentId::new("rollback-20260101-000000").expect("an id");
-    let tenure =
-        Tenure { run: run.clone(), holder: "somebody".into(), takes_over: TakesOver::Anybody, number: Some(1) };
+    let tenure = Tenure {
+        run: run.clone(),
+        services: vec!["listings".into()],
+        holder: "somebody".into(),
+        takes_over: TakesOver::Anybody,
+        number: Some(1),
+    };
     let path = RemotePath::new("/etc/nginx/sites-available/listings").expect("a path");
     let mounted = Some(Mounted { inside: "/etc/nginx/conf.d/listings.conf".into(), alone: true });
     let change = FileChange {

@@ -679,6 +679,7 @@ fn a_line_that_died_before_the_lock_is_made_again_and_one_that_dies_with_it_is_s
     let host = &inventory.hosts[0];
     let tenure = |run: &str| Tenure {
         run: IncidentId::new(run).expect("an id"),
+        services: vec![inventory.word_on_hosts()],
         holder: run.to_owned(),
         takes_over: TakesOver::Nobody,
         number: None,

@@ -105,7 +105,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "load", "services", "undo", "switch", "partial", "look", "releases", "rollback", "backups", "watch",
+            "load", "switch", "services", "undo", "partial", "look", "releases", "rollback", "backups", "watch",
             "assess",
         ],
     ),

@@ -1,6 +1,7 @@
 # Takes the config's lock on this host and tests the candidate. The lock lives as long as this channel: while the
 # laptop is there it sends a beat every other second; when it dies, the channel ends and the lock is gone with it.
-# Takes: service holder live test text source held_before
+# Takes: service... holder live test text source held_before
+# service are all that the run has: there is one lock for them.
 # live, test and text are of a file that will change. held_before is the number of a lock that this very run had, and whose line is
 #   gone: where anybody had one since, it is not taken again.
 # Sections: lock (held | stale HOLDER | taken HOLDER | busy HOLDER | none WHY), number (of the lock that was taken), note
@@ -10,8 +11,21 @@
 # goes on, finds its input at the end, and gives the lock back.
 trap '' HUP INT TERM PIPE
 
+# over_in SERVICE PLACE
 over_in() {
-  if is_ours "$1/$service.dead-man" && [ -e "$1/$service.dead-man/over" ]; then rm -rf "$1/$service.dead-man"; fi
+  if is_ours "$2/$1.dead-man" && [ -e "$2/$1.dead-man/over" ]; then rm -rf "$2/$1.dead-man"; fi
+}
+# forget SERVICE: what is over of it.
+forget() {
+  # Steps of earlier runs that nobody asked for again: they have ended, and what they left was read as it is.
+  records "$1" | while IFS= read -r rp_job; do
+    if [ -e "$rp_job/status" ]; then
+      rm -rf "$rp_job"
+      rmdir "${rp_job%/*}" 2>/dev/null
+    fi
+  done
+  # A dead man who has done what he was for was read, too.
+  [ -n "$held_before" ] || each_place over_in "$1"
 }
 
 # What somebody else has put where a place of ours would be.
@@ -82,12 +96,7 @@ if [ -n "$live" ]; then
 fi
 case $verdict in none*) return 0 ;; esac
 
-# Steps of earlier runs that nobody asked for again: they have ended, and what they left was read as it is.
-records "$service" | while IFS= read -r rp_job; do
-  if [ -e "$rp_job/status" ]; then rm -rf "$rp_job"; fi
-done
-# A dead man who has done what he was for was read, too.
-[ -n "$held_before" ] || each_place over_in
+with_service each forget
 answered 0
 # From here on nothing is printed but "lost": the answer has been given, the channel only holds the lock.
 while IFS= read -r beat <&3; do

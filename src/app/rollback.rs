@@ -129,6 +129,7 @@ impl Run<'_> {
             return refuse(terminal, clock, "the consent is to another plan");
         };
         let locks = Locks::default();
+        let services: Vec<String> = self.sessions.iter().map(|session| session.inventory().word_on_hosts()).collect();
         let contexts: Vec<Context<'_, Ssh>> = done
             .parts
             .iter()
@@ -144,6 +145,7 @@ impl Run<'_> {
                 interrupts: interrupts.clone(),
                 tenure: Tenure {
                     run: part.session.request.id.clone(),
+                    services: services.clone(),
                     holder: holder(&part.session.request),
                     takes_over: part.plan.takes_over,
                     number: None,

@@ -11,6 +11,7 @@ use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
 use crate::nouns::change::NamedChange;
+use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::plan::{Among, Plan};
@@ -175,13 +176,19 @@ impl Run<'_> {
     /// The plans of services that were looked at. Where two change one file, the later one finds what the earlier one made
     /// of it.
     pub(super) async fn plans(&mut self, fleet: &impl Ask, seen: Vec<Facts>) -> Vec<Prepared> {
+        for (session, facts) in self.sessions.iter_mut().zip(&seen) {
+            session.leave_out_hosts(facts);
+        }
         let mut prepared: Vec<Prepared> = Vec::new();
-        for (session, mut facts) in self.sessions.iter_mut().zip(seen) {
-            session.leave_out_hosts(&facts);
+        for ((place, session), mut facts) in self.sessions.iter().enumerate().zip(seen) {
             for plan in prepared.iter().filter_map(|(_, plan)| plan.as_ref().ok()) {
                 facts.follow(plan);
             }
-            let plan = session.plan(fleet, &facts).await;
+            let plan =
+                match self.sessions[..place].iter().flat_map(|other| same_runs(other, session)).collect::<Vec<_>>() {
+                    same if same.is_empty() => session.plan(fleet, &facts).await,
+                    same => Err(same),
+                };
             prepared.push((facts, plan));
         }
         prepared
@@ -197,6 +204,21 @@ impl Run<'_> {
         let names = self.sessions.iter().map(|session| session.inventory().service.as_str());
         together(names.zip(verdicts).collect())
     }
+}
+
+/// Where two services are one and the same on a host: to stop one would stop the other.
+fn same_runs(one: &Session<'_>, other: &Session<'_>) -> Vec<Refusal> {
+    let (a, b) = (one.inventory(), other.inventory());
+    let is_common = |host: &&Host| b.host(&host.name).is_some_and(|host| host.is(Role::App));
+    let pairs = || Colour::BOTH.into_iter().flat_map(|of_a| Colour::BOTH.map(|of_b| (a.app(of_a), b.app(of_b))));
+    let on = |host: &Host| {
+        let same = pairs().find(|(theirs, ours)| theirs.run == ours.run)?;
+        let why =
+            format!("{} is {}, and so is {}'s {}", same.1.colour, same.1.run.describe(), a.service, same.0.colour);
+        let hint = Some(format!("[services.{}] hosts = […], where it does not run there", b.service));
+        Some(Refusal { host: Some(host.name.clone()), why, hint, can_be_forced: false })
+    };
+    a.with_role(Role::App).filter(is_common).filter_map(on).collect()
 }
 
 impl Session<'_> {

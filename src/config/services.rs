@@ -249,11 +249,15 @@ fn same_words(a: &Nginx, b: &Nginx) -> bool {
     }
 }
 
-/// Whether a host may run both: where the addresses of their servers are known to be others', none does.
+/// Whether a host runs both for all that the file says: what is known only of the hosts is looked at there.
 fn may_be_on_one_host(a: &App, b: &App) -> bool {
-    let is_elsewhere = |app: &App| app.reach == Reach::AnyBalancer;
-    let share_a_host = || a.servers.iter().any(|server| b.servers.iter().any(|other| other.host() == server.host()));
-    !(is_elsewhere(a) && is_elsewhere(b)) || share_a_host()
+    match (a.reach, b.reach) {
+        (Reach::OwnHost, Reach::OwnHost) => true,
+        (Reach::AnyBalancer, Reach::AnyBalancer) => {
+            a.servers.iter().any(|server| b.servers.iter().any(|other| other.host() == server.host()))
+        }
+        (Reach::OwnHost, Reach::AnyBalancer) | (Reach::AnyBalancer, Reach::OwnHost) => false,
+    }
 }
 
 fn may_be_in_one_place(a: &NamedChange, b: &NamedChange) -> bool {

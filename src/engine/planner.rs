@@ -970,13 +970,16 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The lock on every other host that something is changed on.
+    /// The lock on every other host that something is changed on, or where a step of an earlier run left its record:
+    /// whoever holds the lock takes that away.
     fn lock_the_rest(&self, stages: &mut Stages, databases: &[InScope<'a>]) {
         let locked: BTreeSet<HostName> = stages.hosts(StageName::Lock);
         let mut changed = stages.hosts(StageName::Start);
         changed.extend(stages.stopped());
         changed.extend(stages.changed());
         changed.extend(databases.iter().map(|(host, _)| host.name.clone()));
+        let left = self.apps.iter().filter(|(_, seen)| !seen.begun.is_empty());
+        changed.extend(left.map(|(host, _)| host.name.clone()));
         for host in
             self.inventory.hosts.iter().filter(|host| changed.contains(&host.name) && !locked.contains(&host.name))
         {

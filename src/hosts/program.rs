@@ -93,6 +93,8 @@ pub const SHORT_PATIENCE: u64 = 1;
 #[derive(Debug, Clone)]
 pub struct Tenure {
     pub run: IncidentId,
+    /// What the files of the run's services begin with on hosts: all of them are under one lock.
+    pub services: Vec<String>,
     /// Who holds the lock and why, on one line.
     pub holder: String,
     /// From whom the lock is also taken while his run lives.

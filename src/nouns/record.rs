@@ -89,8 +89,8 @@ pub struct Entry {
     pub time: DateTime<Utc>,
     /// Milliseconds since the process began.
     pub at_ms: u64,
-    /// The service that it is of, where the run has several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The service that it is of, where the run has several. Not `service`, which the first line says of itself.
+    #[serde(rename = "of_service", default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
     #[serde(flatten)]
     pub what: What,

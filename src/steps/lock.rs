@@ -31,7 +31,9 @@ pub fn test_candidate(inventory: &Inventory, change: &FileChange) -> Question {
 /// Takes the lock, and tests the candidate where there is one.
 pub fn prepare(inventory: &Inventory, tenure: &Tenure, change: Option<&FileChange>) -> Change {
     let mut arguments = Arguments::new(inventory);
-    arguments.set("service", inventory.word_on_hosts());
+    for service in &tenure.services {
+        arguments.set("service", service);
+    }
     arguments.set("holder", &tenure.holder);
     arguments.set("take_over", tenure.takes_over.word());
     if let Some(number) = tenure.number {

@@ -248,6 +248,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
         interrupts: interrupts.clone(),
         tenure: Tenure {
             run: request.id.clone(),
+            services: vec![inventory.word_on_hosts()],
             holder: format!("op ({})", request.id),
             takes_over: TakesOver::Nobody,
             number: None,
