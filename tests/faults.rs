@@ -45,11 +45,13 @@ enum Moment {
     Judge,
     /// While a change is made, with all traffic on blue.
     Change,
+    /// While blue is put to the release before, which has no traffic yet.
+    Release,
 }
 
-use Moment::{Change, Drain, Evidence, Hold, Judge, Observe, Report, Stop, Switch, Verify};
+use Moment::{Change, Drain, Evidence, Hold, Judge, Observe, Release, Report, Stop, Switch, Verify};
 
-const ALL: [Moment; 10] = [Observe, Switch, Change, Drain, Stop, Verify, Evidence, Report, Hold, Judge];
+const ALL: [Moment; 11] = [Observe, Switch, Change, Release, Drain, Stop, Verify, Evidence, Report, Hold, Judge];
 
 /// Whom a fault may hurt by its own nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -526,6 +528,10 @@ run   = ["sleep", "2"]
 undo  = ["true"]
 "#;
 
+/// What blue is put to.
+const EARLIER: &str = r#"release = "/opt/listings/release"
+earlier = { files = [{ put = "/opt/listings/release.old", in = "/opt/listings/release" }] }"#;
+
 /// What one cell came to.
 struct Cell {
     fault: &'static str,
@@ -547,10 +553,18 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
             .replace("[evidence]\n", "[evidence]\nmax_bytes = \"64MB\"\n")
             + "[judge]\np99 = \"off\"\nslower = \"off\"\n"
             + CHANGE;
+        let text = if moment == Release { text.replace("[blue]\n", &format!("[blue]\n{EARLIER}\n")) } else { text };
         (fault.prepare)(lab, text)
     });
     drop(config);
-    lab.sh(HOST, "echo new >/opt/listings/word; echo old >/opt/listings/word.old");
+    for file in ["word", "release"] {
+        lab.sh(
+            HOST,
+            &format!("cd /opt/listings; echo new >{file}; echo old >{file}.old; chown deploy {file} {file}.old"),
+        );
+    }
+    // A blue that takes as long to come up as the file that it is asked about is looked at.
+    drop_in(lab, HOST, "listings-blue", if moment == Release { "ExecStartPre=/bin/sleep 0.7" } else { "" });
     if moment == Evidence {
         lab.sh(HOST, "head -c 12000000 /dev/urandom | base64 >>/opt/listings/logs/green.log");
     }
@@ -578,6 +592,7 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
         Hold => begin_command(lab, &SWITCH),
         Judge => begin(lab, &["--bake", "6s"]),
         Change => begin(lab, &["--with", "word"]),
+        Release => begin(lab, &["--to", "earlier"]),
         _ => begin(lab, &[]),
     };
     await_moment(lab, &mut running, known, moment);
@@ -656,7 +671,17 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     }
 
     (fault.mend)(lab);
-    let second = rollback(lab, if moment == Change { &["--with", "word"] } else { &[] });
+    let release = lab.sh(HOST, "cat /opt/listings/release");
+    holds(moment != Release || code != 0 || release.trim() == "old", "0: blue is the release before");
+    holds(
+        moment != Release || !matches!(code, 1 | 3) || release.trim() == "new",
+        "nothing was changed: blue is what it was",
+    );
+    let second = match moment {
+        Change => rollback(lab, &["--with", "word"]),
+        Release => rollback(lab, &["--to", "earlier"]),
+        _ => rollback(lab, &[]),
+    };
     second.holds(
         second.status.code() == Some(0),
         &format!("{name}: the second run finishes; the first ended with {code}:\n{said}"),
@@ -666,6 +691,9 @@ fn play(lab: &Lab, file: &str, fault: &Fault, moment: Moment) -> Cell {
     second.holds(unit(lab, HOST, "listings-green") != "active", &format!("{name}: green is stopped"));
     let word = lab.sh(HOST, "cat /opt/listings/word");
     second.holds(moment != Change || word.trim() == "old", &format!("{name}: the change is made: {word}"));
+    let release = lab.sh(HOST, "cat /opt/listings/release");
+    second
+        .holds(moment != Release || release.trim() == "old", &format!("{name}: blue is the release before: {release}"));
     let mut left = leftovers(lab, HOST);
     if moment == Hold {
         // Who was armed ends once he has seen for a while that it is not his any more: a minute and a half where the share that
@@ -708,7 +736,7 @@ fn await_moment(lab: &Lab, running: &mut Running, known: usize, moment: Moment) 
                 Evidence => has("outcome", "evidence", "started"),
                 Report => has("outcome", "verify", "done"),
                 Hold | Judge => running.said().contains("judge "),
-                Change => has("intent", "change", ""),
+                Change | Release => has("intent", "change", ""),
             }
     });
 }
