@@ -157,6 +157,40 @@ fn migrations_of_alembic_go_down_once_green_is_stopped_and_the_word_is_typed() {
     assert_eq!((applied(&lab), columns(&lab)), ("2f00".into(), "id,mail".into()));
     serves(&lab, "web1", "green", &undo);
 
+    // Struck while it goes down: what had begun ends on its host, and the same line finishes or has nothing left to do.
+    lab.sh(
+        "web1",
+        "cd /opt/listings && sed -i '1i import sys, time\\nif \"downgrade\" in sys.argv: time.sleep(2)' alembic/env.py",
+    );
+    type Strike = (&'static str, &'static [i32], fn(&Lab, &Asked));
+    let strikes: [Strike; 3] = [
+        ("the laptop is killed", &[-1], |_, asked| asked.signal(rustix::process::Signal::KILL)),
+        ("the line is cut for a moment", &[0], |lab, _| {
+            lab.cut("web1");
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            lab.mend("web1");
+        }),
+        ("somebody presses Ctrl-C", &[130], |_, asked| asked.signal(rustix::process::Signal::INT)),
+    ];
+    for (name, exits, strike) in strikes {
+        let mut asked = begin(&lab, &["--migrate-down"]);
+        asked.type_line("DOWNGRADE");
+        site::until(&format!("{name}: it goes down"), || {
+            asked.is_over() || lab.exec("web1", &["pgrep", "-f", "alembic.* [d]owngrade"]).status.success()
+        });
+        assert!(!asked.is_over(), "{name}: it is over\n{}", asked.said());
+        strike(&lab, &asked);
+        let (exit, said) = asked.ended();
+        assert!(exits.contains(&exit), "{name}: {exit}\n{said}");
+        assert_eq!(said.contains("alembic is at 1f00"), exit != -1, "{name}\n{said}");
+        let (exit, said) = begin(&lab, &["--migrate-down"]).answer("DOWNGRADE");
+        assert!(exit != 0 || said.contains("alembic is at 1f00"), "{name}\n{said}");
+        assert_eq!(exit, 0, "{name}, and the line once more\n{said}");
+        assert_eq!((applied(&lab), columns(&lab)), ("1f00".into(), "id".into()), "{name}\n{said}");
+        alembic(&lab, "upgrade 2f00");
+        back_to_green(&lab, "web1", &before);
+    }
+
     // One that goes down half-way is told with the state that it left: alembic takes each by itself.
     alembic(&lab, "upgrade 3f00");
     let (exit, said) = begin(&lab, &["--migrate-down", "1f00"]).answer("DOWNGRADE");

@@ -4,10 +4,10 @@
 use super::run::Engine;
 use crate::hosts::remote::Apply;
 use crate::nouns::change::HookAt;
-use crate::nouns::migration;
-use crate::nouns::plan::{Stage, Step};
+use crate::nouns::plan::{Stage, StageName, Step};
 use crate::nouns::production::Production;
 use crate::nouns::record::ChangeState;
+use crate::steps::downgrade::Goes;
 use crate::steps::hook;
 
 impl<'a, F: Apply> Engine<'_, 'a, F> {
@@ -76,7 +76,8 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             Err(why) => Err(why.unwrap_or_default()),
         };
         match may_begin {
-            Ok(kept) => {
+            Ok(Goes::IsThere(words)) => self.run.is_down(&step.host, work, &words),
+            Ok(Goes::From(kept)) => {
                 self.watched.goes_down(true);
                 let is_done = self.stage(stage).await;
                 self.watched.goes_down(false);
@@ -91,11 +92,15 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
 
     /// Whether migrations were taken back, or may have been: what they were made for cannot serve any more.
     pub(super) fn is_database_down(&self) -> bool {
-        let down = self
-            .changes_begun()
-            .into_iter()
-            .find(|step| step.changes().is_some_and(|work| work.name.as_str() == migration::CHANGE));
-        down.is_some_and(|step| self.state_of(step) != Some(ChangeState::AsItWas))
+        let down = self.run.plan.stage(StageName::Downgrade).and_then(|stage| stage.steps.first());
+        down.is_some_and(|step| {
+            let is_begun = self.begun_on(&step.host, |action| *action == step.action).is_some();
+            match self.state_of(step) {
+                // What an earlier run began is there, too.
+                Some(state) => state != ChangeState::AsItWas,
+                None => is_begun,
+            }
+        })
     }
 
     fn state_of(&self, step: &Step) -> Option<ChangeState> {

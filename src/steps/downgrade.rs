@@ -42,19 +42,22 @@ impl<'a, F: Apply> Context<'a, F> {
     }
 
     /// Whether migrations may be taken back now: the database is where it was when it was looked at, a dump of it is kept, and
-    /// the word was typed. The dump's path; none where `--force` went past it.
+    /// the word was typed.
     ///
     /// # Errors
     /// Why not. The database is as it was.
-    pub async fn may_downgrade(&self, work: &ChangeWork) -> Result<Option<String>, String> {
+    pub async fn may_downgrade(&self, work: &ChangeWork) -> Result<Goes, String> {
         let (database, down) = self.down().ok_or("there is nothing to take back")?;
         let tools = self.work(database);
         let server = tools.server_awake().await.map_err(|problem| problem.why)?;
-        let is_as_it_was = async || match tools.migrations_live(&server).await? {
-            live if down.is_at(&live) == Some(false) => Ok(()),
+        let state = async || match tools.migrations_live(&server).await? {
+            live if down.is_at(&live) == Some(true) => Ok(Some(migrations::state_words(&live))),
+            live if down.is_at(&live) == Some(false) => Ok(None),
             live => Err(format!("{}, and was at {} when it was looked at", migrations::state_words(&live), down.from)),
         };
-        is_as_it_was().await?;
+        if let Some(words) = state().await? {
+            return Ok(Goes::IsThere(words));
+        }
         let kept = match tools.keep(&server).await {
             Ok(kept) => {
                 self.journal.note(format!("{}: a dump of {} as it was is {kept}", server.host, database.name));
@@ -72,18 +75,20 @@ impl<'a, F: Apply> Context<'a, F> {
         let text = question(database, down, work, kept.as_deref());
         let may_begin = match self.typed(Word::Downgrade, (&text, &last_line(Word::Downgrade)), ()).await {
             // Between the first look and the word there may be an hour.
-            Ok(_) => is_as_it_was().await,
+            Ok(_) => state().await,
             Err(why) => Err(why),
         };
-        match may_begin {
-            Ok(()) => Ok(kept),
-            Err(why) => {
-                if kept.is_some() {
-                    tools.forget_kept(&server).await;
-                }
-                Err(why)
-            }
+        if !matches!(may_begin, Ok(None)) && kept.is_some() {
+            tools.forget_kept(&server).await;
         }
+        may_begin.map(|words| words.map_or(Goes::From(kept), Goes::IsThere))
+    }
+
+    /// The database is there: what an earlier run began, whose laptop died, has ended since it was looked at.
+    pub fn is_down(&self, host: &HostName, work: &ChangeWork, words: &str) {
+        let timed = self.journal.timed_of(StepWord::Migrate, host, work.name.as_str());
+        let now = What::Change { host: host.clone(), name: work.name.clone(), state: ChangeState::Made };
+        timed.end_with(Status::Done, format!("{words} by now: what an earlier run began has ended"), [now]);
     }
 
     /// What the database says, once the command has ended, well or not.
@@ -127,6 +132,14 @@ impl<'a, F: Apply> Context<'a, F> {
         let now = What::Change { host: host.clone(), name: work.name.clone(), state: ChangeState::AsItWas };
         timed.end_with(Status::Failed, format!("the database stays as it was: {why}"), [now]);
     }
+}
+
+/// What is to be done about migrations that are to be taken back.
+pub enum Goes {
+    /// They are taken back now. The path of the dump of before; none where `--force` went past it.
+    From(Option<String>),
+    /// They are back already; the state in words.
+    IsThere(String),
 }
 
 fn question(database: &Database, down: &Down, work: &ChangeWork, kept: Option<&str>) -> String {
