@@ -14,7 +14,7 @@ mod undo;
 mod watch;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use clap::CommandFactory;
 
@@ -81,6 +81,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     for warning in &loaded.warnings {
         terminal.warning(warning);
     }
+    let count = loaded.services.len();
     let asked = match asked(&cli, loaded.services, id, clock) {
         Ok(asked) => asked,
         Err(NotAsked::Wrong(problem)) => return usage(&terminal, clock, &[problem], None),
@@ -92,12 +93,16 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         Ok(ssh) => ssh,
         Err(err) => return refuse(&terminal, clock, &format!("{err:#}")),
     };
-    let redactor = Arc::new(OnceLock::new());
+    let is_part = !cli.everywhere.service.is_empty() && asked.len() < count;
+    let names: Vec<&str> = asked.iter().map(|(opened, _)| opened.inventory.service.as_str()).collect();
+    let picks = if is_part { format!(" --service {}", names.join(",")) } else { String::new() };
+    let redactor = services::redactor_of_all(asked.iter().map(|(opened, _)| &opened.inventory));
     let sessions = asked.into_iter().map(|(opened, request)| Session {
         terminal: &terminal,
         clock,
         opened,
         request,
+        picks: picks.clone(),
         redactor: Arc::clone(&redactor),
     });
     let run = Run { sessions: sessions.collect() };
@@ -149,6 +154,8 @@ impl From<String> for NotAsked {
 /// What is asked of which service, in the order in which they go.
 fn asked(cli: &Cli, all: Vec<Opened>, id: IncidentId, clock: Clock) -> Result<Vec<(Opened, Request)>, NotAsked> {
     let chosen = services::chosen(all, &cli.everywhere.service)?;
+    // Whoever made what they have in common takes it back.
+    let chosen = if matches!(cli.command, Some(Command::Undo { .. })) { chosen } else { services::once_each(chosen) };
     let chosen = match &cli.command {
         Some(Command::Switch { .. }) => services::the_one("switch", chosen)?,
         Some(Command::Watch { .. }) => services::the_one("watch", chosen)?,
@@ -196,8 +203,10 @@ struct Session<'a> {
     clock: Clock,
     opened: Opened,
     request: Request,
+    /// The flag that picks the services of the run, where they are not all of the config.
+    picks: String,
     /// The same for all services of a run: nobody's secret stands in what another one printed.
-    redactor: Arc<OnceLock<Arc<Redactor>>>,
+    redactor: Arc<services::OfAll>,
 }
 
 /// The services of a run in the order in which they go; never empty.
@@ -221,6 +230,11 @@ impl<'a> Session<'a> {
     fn journal(&self) -> Journal<'a> {
         let journal = Journal::new(self.clock, self.terminal);
         if self.request.among.is_some() { journal.of_service(&self.inventory().service) } else { journal }
+    }
+
+    /// Its rules are compiled once, beside the handshake, and not when the first message waits for them.
+    fn redactor(&self) -> Arc<Redactor> {
+        Arc::clone(&**self.redactor)
     }
 
     /// Everything that is true of the hosts, and how the changes stand that were asked for.
@@ -265,10 +279,10 @@ impl<'a> Session<'a> {
     }
 
     fn command(&self, words: &str) -> String {
-        let inventory = self.inventory();
-        match inventory.environment.as_str() {
-            "prod" => format!("rollback-prod {words}"),
-            other => format!("rollback-prod --env {other} {words}"),
+        let picks = &self.picks;
+        match self.inventory().environment.as_str() {
+            "prod" => format!("rollback-prod {words}{picks}"),
+            other => format!("rollback-prod --env {other} {words}{picks}"),
         }
     }
 

@@ -165,8 +165,12 @@ fn give_to_services(schema: &mut Value) {
 fn remove_required(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            object.shift_remove("required");
-            object.shift_remove("anyOf");
+            // A hook has a key of that name, which is none of the schema's words.
+            for word in ["required", "anyOf"] {
+                if object.get(word).is_some_and(Value::is_array) {
+                    object.shift_remove(word);
+                }
+            }
             object.values_mut().for_each(remove_required);
         }
         Value::Array(items) => items.iter_mut().for_each(remove_required),

@@ -19,6 +19,7 @@ pub mod names;
 pub mod octets;
 pub mod plan;
 pub mod production;
+pub mod rebase;
 pub mod record;
 pub mod redact;
 pub mod release;

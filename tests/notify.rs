@@ -456,6 +456,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         prometheus: None,
         service: ServiceName::new("listings").expect("a service"),
         group: ServiceName::new("listings").expect("a service"),
+        is_alone: true,
         environment: Environment::new("prod").expect("an environment"),
         sources: vec![],
         incidents,

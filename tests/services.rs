@@ -187,6 +187,9 @@ fn they_go_back_one_after_the_other_in_one_incident_and_nobody_notices() {
     run(lab, &["undo"]).exits(1).says("nothing was changed");
 
     // One of them alone, and what is about one says so.
+    run(lab, &["--dry-run", "--service", "portal"])
+        .exits(0)
+        .says("next:       rollback-prod --reason '…' --service portal");
     let scene = rollback(lab, &["--service", "portal"]);
     scene.exits(0).says("production: traffic on blue on 1 of 1 host");
     shop.is(&scene, "blue", "green");
@@ -254,6 +257,27 @@ fn what_stops_one_of_them_leaves_the_others_as_is_said() {
     shop.is(&scene, "green", "green");
     scene.holds(read(lab, "web1", FILE) == shop.before, "byte for byte");
 
+    // What the first one goes to dies when both are moved, and will not live: its traffic goes back, in the same file, and the
+    // other one's stays.
+    shop.anew();
+    let mut running = begin(lab, &["--bake", "8s"]);
+    until("both are moved and looked after", || running.is_over() || running.said().contains("judge     "));
+    drop_in(lab, "app1", "listings-blue", "ExecStart=\nExecStart=/bin/sh -c 'exit 7'");
+    lab.sh("app1", "systemctl daemon-reload; systemctl kill -s KILL listings-blue; systemctl stop listings-blue");
+    let code = running.exit();
+    let said = running.said();
+    assert_eq!(code, 5, "{said}");
+    assert!(
+        said.contains("production: portal: traffic of web1 put back") && said.contains("api: traffic on blue"),
+        "{said}"
+    );
+    assert_eq!(shop.serve(), ("green".to_owned(), "blue".to_owned()), "{said}");
+    lab.sh("app1", "rm -r /etc/systemd/system/listings-blue.service.d; systemctl daemon-reload");
+    let undo = run(lab, &["undo"]);
+    undo.exits(0);
+    shop.is(&undo, "green", "green");
+    undo.holds(read(lab, "web1", FILE) == shop.before, "byte for byte");
+
     // One that runs where another one does is seen on the hosts.
     shop.config("", "hosts = [\"web1\"]");
     run(lab, &["--dry-run"]).exits(1).says("api: web1: blue is unit listings-blue, and so is portal's blue");
@@ -262,7 +286,7 @@ fn what_stops_one_of_them_leaves_the_others_as_is_said() {
 /// What is done once for all, by the service that goes last, and what each has of its own.
 const CHANGES: &str = r#"
 [change.flag]
-on    = ["web1"]
+on    = "app"
 run   = ["sh", "-c", "echo off >/opt/listings/flag; echo flag >>/opt/listings/calls"]
 undo  = ["sh", "-c", "echo on >/opt/listings/flag"]
 check = ["grep", "-qx", "off", "/opt/listings/flag"]
@@ -305,7 +329,7 @@ fn killed_at_any_moment_the_next_run_finishes_and_each_change_is_made_once() {
     assert_eq!(read(lab, "web1", "/opt/listings/hooks"), "portal\napi\n");
     assert_eq!(
         (read(lab, "web1", "/opt/listings/calls"), read(lab, "app1", "/opt/listings/calls")),
-        ("flag\n".into(), "page\n".into())
+        ("flag\n".into(), "page\nflag\n".into())
     );
     let undo = run(lab, &["undo"]);
     undo.exits(0);
@@ -332,7 +356,8 @@ fn killed_at_any_moment_the_next_run_finishes_and_each_change_is_made_once() {
         second.holds(second.status.code() == Some(0), &name);
         shop.is(&second, "blue", "blue");
         let calls = (read(lab, "web1", "/opt/listings/calls"), read(lab, "app1", "/opt/listings/calls"));
-        second.holds(calls == ("flag\n".into(), "page\n".into()), &format!("each is made once: {calls:?}; {name}"));
+        second
+            .holds(calls == ("flag\n".into(), "page\nflag\n".into()), &format!("each is made once: {calls:?}; {name}"));
         for host in ["web1", "app1"] {
             second.holds(leftovers(lab, host).is_empty(), &format!("{}{name}", leftovers(lab, host)));
         }

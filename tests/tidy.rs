@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "digest",
             "octets",
             "joined",
+            "rebase",
             "colour",
             "side",
             "share",

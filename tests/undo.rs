@@ -99,7 +99,7 @@ fn a_file_that_somebody_changed_meanwhile_keeps_what_they_changed() {
     let after = read(&lab, "web1", FILE);
     scene.holds(after.contains("keepalive 32;"), &after);
     scene.holds(after.contains("server 127.0.0.1:8080 down"), &after);
-    scene.holds(after.contains("server 127.0.0.1:8081 weight=100 max_fails=0;"), &after);
+    scene.holds(after.contains("server 127.0.0.1:8081 weight=100;"), &after);
     scene.holds(served_by(&lab, "web1") == "green", "green serves");
 }
 

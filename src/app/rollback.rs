@@ -2,7 +2,7 @@
 //! itself.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use crate::incident::folder::{self, Folder};
 use crate::incident::journal::{self, Journal, Pages};
 use crate::nouns::change::{HookAt, HookPhase};
 use crate::nouns::consent::Confirmed;
-use crate::nouns::inventory::{Inventory, Role};
+use crate::nouns::inventory::Role;
 use crate::nouns::migration::DownWish;
 use crate::nouns::plan::{Plan, SWITCH_BY};
 use crate::nouns::production::{Production, Verdict};
@@ -28,12 +28,11 @@ use crate::nouns::record::{self, Begun, Repeat, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::request::{Gradual, Request};
 use crate::nouns::rules::{Judgement, Opinion};
-use crate::nouns::secret::Secret;
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 use crate::nouns::together::together;
 use crate::steps::about::AboutRun;
-use crate::steps::context::{Context, Locks, SeenSince};
+use crate::steps::context::{Context, Files, Locks, SeenSince};
 use crate::steps::hook::{self, HooksHere};
 use crate::tell::message;
 use crate::tell::notify::{self, Outbox};
@@ -73,7 +72,7 @@ impl Run<'_> {
             Some((judgement, interrupts)) => (Some(judgement), interrupts),
             None => (None, watch_signals(terminal.is_json())),
         };
-        let redactor = self.redactor();
+        let redactor = self.first().redactor();
         let mut first_interrupt = interrupts.clone();
         let observed = self.observed(&fleet, &journals, &redactor);
         let observed = tokio::select! {
@@ -128,7 +127,7 @@ impl Run<'_> {
         let Some(fleet) = fleet.unlock(consents.iter().zip(prepared.iter().map(|(_, plan)| plan))) else {
             return refuse(terminal, clock, "the consent is to another plan");
         };
-        let locks = Locks::default();
+        let (locks, files) = (Locks::default(), Files::default());
         let services: Vec<String> = self.sessions.iter().map(|session| session.inventory().word_on_hosts()).collect();
         let contexts: Vec<Context<'_, Ssh>> = done
             .parts
@@ -151,13 +150,20 @@ impl Run<'_> {
                     number: None,
                 },
                 locks: &locks,
+                files: &files,
                 seen_since: SeenSince::default(),
                 stopped: OnceLock::new(),
             })
             .collect();
         let turns = turns(contexts.len(), self.is_all_or_nothing());
         let runs = contexts.iter().zip(&consents).zip(&turns);
-        let engines = join_all(runs.map(|((context, consent), turn)| execute(context, consent, turn))).await;
+        let engines = join_all(runs.map(|((context, consent), turn)| async move {
+            let engine = execute(context, consent, turn).await;
+            // Somebody serves of each service, however long another one takes.
+            engine.while_watched(turn.until_all_are_over()).await;
+            engine
+        }))
+        .await;
         for part in &done.parts {
             part.session.note_round_trips(&fleet, part.plan, part.journal);
         }
@@ -266,24 +272,6 @@ impl Run<'_> {
         }
         Ok((folder, folders))
     }
-
-    /// Its rules are compiled here, once, beside the handshake, and not when the first message waits for them.
-    fn redactor(&self) -> Arc<Redactor> {
-        let first = self.first();
-        let made = || {
-            let inventories = || self.sessions.iter().map(Session::inventory);
-            let rules: Vec<_> = inventories().flat_map(|of| &of.evidence.redact).cloned().collect();
-            redactor_of(&rules, inventories().flat_map(Inventory::secrets).map(Secret::reveal))
-        };
-        Arc::clone(first.redactor.get_or_init(made))
-    }
-}
-
-fn redactor_of<'s>(rules: &[regex::Regex], secrets: impl Iterator<Item = &'s str>) -> Arc<Redactor> {
-    let redactor = Arc::new(Redactor::new(rules, secrets));
-    let warmed = Arc::clone(&redactor);
-    std::thread::spawn(move || warmed.text(""));
-    redactor
 }
 
 /// Works, and looks meanwhile that somebody serves, of each service.
@@ -309,7 +297,7 @@ impl Session<'_> {
             id: plan.id.to_string(),
             program: format!("rollback-prod {}", env!("CARGO_PKG_VERSION")),
             service: plan.service.clone(),
-            group: (!inventory.is_alone()).then(|| inventory.group.to_string()),
+            group: (!inventory.is_alone).then(|| inventory.group.to_string()),
             environment: plan.environment.clone(),
             reason: plan.reason.clone(),
             severity: self.request.severity.map(|severity| severity.to_string()),
@@ -356,13 +344,6 @@ impl Session<'_> {
             let host = host.clone();
             journal.note(format!("{host}: {} round trips in all", fleet.round_trips(&host)));
         }
-    }
-
-    /// Its rules are compiled once, whoever asks first.
-    pub(super) fn redactor(&self) -> Arc<Redactor> {
-        let inventory = self.inventory();
-        let made = || redactor_of(&inventory.evidence.redact, inventory.secrets().map(Secret::reveal));
-        Arc::clone(self.redactor.get_or_init(made))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The services of a run: which ones, what is asked of which, and what they come to together. Mostly it is one.
 
+use std::sync::{Arc, LazyLock};
+
 use futures_util::future::join_all;
+use regex::Regex;
 
 use super::load::Opened;
 use super::switch;
@@ -12,11 +15,13 @@ use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
 use crate::nouns::change::NamedChange;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Host, Inventory, Role};
+use crate::nouns::inventory::{Host, Inventory, Reach, Role};
 use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::plan::{Among, Plan};
 use crate::nouns::production::Verdict;
+use crate::nouns::redact::Redactor;
 use crate::nouns::request::Request;
+use crate::nouns::secret::Secret;
 use crate::nouns::together::together;
 
 /// What was seen for a service, and its plan or every reason against one.
@@ -35,12 +40,12 @@ pub(super) fn chosen(services: Vec<Opened>, names: &[String]) -> Result<Vec<Open
         }
     }
     let is_chosen = |opened: &Opened| names.is_empty() || names.contains(&opened.inventory.service.as_str());
-    Ok(once_each(services.into_iter().filter(is_chosen).collect()))
+    Ok(services.into_iter().filter(is_chosen).collect())
 }
 
 /// What services have in common is done once, with the one that goes last: a database that all of them use, and changes
 /// that stand at the top of the file.
-fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
+pub(super) fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
     for place in 0..services.len() {
         let (here, later) = services.split_at_mut(place + 1);
         let Some(opened) = here.last_mut() else { continue };
@@ -57,7 +62,11 @@ fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
     services
 }
 
+/// Whose migrations differ have one database and two ways to go down in it: then it is to be said which.
 fn is_same_database(a: &Inventory, b: &Inventory) -> bool {
+    if format!("{:?}", a.migrations) != format!("{:?}", b.migrations) {
+        return false;
+    }
     let hosts = |inventory: &Inventory| -> Vec<HostName> {
         inventory.with_role(Role::Database).map(|host| host.name.clone()).collect()
     };
@@ -103,6 +112,22 @@ pub(super) fn the_one(command: &str, services: Vec<Opened>) -> Result<Vec<Opened
             listed(&services)
         )),
     }
+}
+
+/// A redactor that is made when it is first needed.
+pub(super) type OfAll = LazyLock<Arc<Redactor>, Box<dyn FnOnce() -> Arc<Redactor> + Send>>;
+
+/// What keeps the secrets of all services out of everything.
+pub(super) fn redactor_of_all<'o>(inventories: impl Iterator<Item = &'o Inventory> + Clone) -> Arc<OfAll> {
+    let rules: Vec<Regex> = inventories.clone().flat_map(|of| &of.evidence.redact).cloned().collect();
+    let secrets: Vec<Secret> = inventories.flat_map(Inventory::secrets).cloned().collect();
+    let make = move || {
+        let redactor = Arc::new(Redactor::new(&rules, secrets.iter().map(Secret::reveal)));
+        let warmed = Arc::clone(&redactor);
+        std::thread::spawn(move || warmed.text(""));
+        redactor
+    };
+    Arc::new(LazyLock::new(Box::new(make)))
 }
 
 /// All hosts of the services, each once.
@@ -184,11 +209,14 @@ impl Run<'_> {
             for plan in prepared.iter().filter_map(|(_, plan)| plan.as_ref().ok()) {
                 facts.follow(plan);
             }
-            let plan =
-                match self.sessions[..place].iter().flat_map(|other| same_runs(other, session)).collect::<Vec<_>>() {
-                    same if same.is_empty() => session.plan(fleet, &facts).await,
-                    same => Err(same),
-                };
+            let plan = match self.sessions[..place]
+                .iter()
+                .flat_map(|other| same_runs(other, session, &facts))
+                .collect::<Vec<_>>()
+            {
+                same if same.is_empty() => session.plan(fleet, &facts).await,
+                same => Err(same),
+            };
             prepared.push((facts, plan));
         }
         prepared
@@ -196,7 +224,9 @@ impl Run<'_> {
 
     /// The last lines of a command that only looked, for each service what it says.
     pub(super) fn end(&self, verdicts: Vec<Verdict>) -> u8 {
-        self.first().end(&self.together(verdicts), None, None, None)
+        // Nothing was changed: the worst of them, and not that they differ.
+        let exit = verdicts.iter().map(|verdict| verdict.exit).max().unwrap_or(1);
+        self.first().end(&Verdict { exit, ..self.together(verdicts) }, None, None, None)
     }
 
     /// What the verdicts of the services come to.
@@ -207,9 +237,10 @@ impl Run<'_> {
 }
 
 /// Where two services are one and the same on a host: to stop one would stop the other.
-fn same_runs(one: &Session<'_>, other: &Session<'_>) -> Vec<Refusal> {
+fn same_runs(one: &Session<'_>, other: &Session<'_>, facts: &Facts) -> Vec<Refusal> {
     let (a, b) = (one.inventory(), other.inventory());
-    let is_common = |host: &&Host| b.host(&host.name).is_some_and(|host| host.is(Role::App));
+    let is_common =
+        |host: &&Host| facts.seen(&host.name).is_some() && b.host(&host.name).is_some_and(|host| host.is(Role::App));
     let pairs = || Colour::BOTH.into_iter().flat_map(|of_a| Colour::BOTH.map(|of_b| (a.app(of_a), b.app(of_b))));
     let on = |host: &Host| {
         let same = pairs().find(|(theirs, ours)| theirs.run == ours.run)?;
@@ -235,20 +266,24 @@ impl Session<'_> {
 
     /// Of several services each has to do with the hosts that its servers can be on.
     pub(super) fn leave_out_hosts(&mut self, facts: &Facts) {
-        if self.inventory().is_alone() {
+        if self.inventory().is_alone {
             return;
         }
         let inventory = &self.opened.inventory;
-        let is_elsewhere = |host: &Host| facts.seen(&host.name).is_some_and(|seen| seen.runs_none_of(inventory, host));
+        let is_elsewhere = |host: &Host| match facts.seen(&host.name) {
+            Some(seen) => seen.runs_none_of(inventory, host),
+            // Nobody sends to what is local on a host without a balancer, reached or not.
+            None => {
+                !host.is(Role::Balancer)
+                    && [&inventory.blue, &inventory.green].into_iter().all(|app| app.reach == Reach::OwnHost)
+            }
+        };
         let elsewhere: Vec<HostName> =
             inventory.with_role(Role::App).filter(|host| is_elsewhere(host)).map(|host| host.name.clone()).collect();
         // Where it would be nowhere the addresses are not what we think, and why will be told.
-        if elsewhere.len() == inventory.with_role(Role::App).count() {
-            return;
+        if elsewhere.len() < inventory.with_role(Role::App).count() {
+            let Opened { inventory, shared, .. } = &mut self.opened;
+            inventory.leave_out(&elsewhere, &[Role::App], shared);
         }
-        for host in self.opened.inventory.hosts.iter_mut().filter(|host| elsewhere.contains(&host.name)) {
-            host.roles.retain(|role| *role != Role::App);
-        }
-        self.opened.inventory.hosts.retain(|host| !host.roles.is_empty());
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn requests(
 ) -> Result<Vec<(Opened, Request)>, String> {
     let incidents = asked.first().map(|(opened, _)| opened.inventory.incidents.clone()).unwrap_or_default();
     let found = past::find(&incidents, named)?;
-    let is_single = found.len() == 1 && asked.iter().all(|(opened, _)| opened.inventory.is_alone());
+    let is_single = found.len() == 1 && asked.iter().all(|(opened, _)| opened.inventory.is_alone);
     let incident = found.first().map(|undoing| undoing.incident.to_string()).unwrap_or_default();
     let changed: Vec<String> = found.iter().map(|undoing| undoing.service.clone()).collect();
     let mut asked = asked;

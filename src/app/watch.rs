@@ -100,6 +100,7 @@ impl Session<'_> {
             clock,
             opened: self.opened.clone(),
             request,
+            picks: self.picks.clone(),
             redactor: Arc::clone(&self.redactor),
         };
         Run { sessions: vec![session] }.rollback(fleet, Some((judgement, interrupts))).await

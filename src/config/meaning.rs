@@ -85,6 +85,7 @@ pub(super) fn inventory(
     let service = service?;
     Some(Inventory {
         group: service.clone(),
+        is_alone: true,
         service,
         environment: reading.environment.clone(),
         sources: [&reading.base].into_iter().chain(&reading.overlay).map(|document| document.path.clone()).collect(),

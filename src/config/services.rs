@@ -11,7 +11,7 @@ use super::{Problem, Reading};
 use crate::nouns::change::{ChangePlace, NamedChange};
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Nginx, Reach, Role, WordStands};
-use crate::nouns::names::{ChangeName, ServiceName};
+use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::service::{Service, in_order};
 
 /// Where they stand.
@@ -85,13 +85,12 @@ fn service(
     if let Kind::Table(entries) = &mut own.kind {
         entries.retain(|entry| !matches!(entry.key.as_str(), "after" | "hosts"));
     }
-    let top = on_hosts(part, top.clone(), findings);
-    let shared =
-        names_of_changes(top.as_ref()?).filter(|name| part.entry.node.get(&format!("change.{name}")).is_none());
+    let shared = names_of_changes(top).filter(|name| part.entry.node.get(&format!("change.{name}")).is_none());
     let shared: Vec<ChangeName> = shared.filter_map(|name| ChangeName::new(name).ok()).collect();
-    let tree = whole(merge(top?, own), schema, reading, findings);
-    let inventory = meaning::inventory(&written(&tree, findings)?, &tree, reading, findings)?;
-    Some(Service { inventory: Inventory { service: name?, ..inventory }, after: after?, shared })
+    let tree = whole(merge(top.clone(), own), schema, reading, findings);
+    let mut inventory = meaning::inventory(&written(&tree, findings)?, &tree, reading, findings)?;
+    hosts_named(part, &mut inventory, &shared, findings)?;
+    Some(Service { inventory: Inventory { service: name?, is_alone: false, ..inventory }, after: after?, shared })
 }
 
 fn names_of_changes(top: &Node) -> impl Iterator<Item = String> {
@@ -142,39 +141,28 @@ fn said_with(problem: &mut Problem, word: &str, known: &[&str]) {
     };
 }
 
-/// The top of the file with the hosts that the service names; `None` where it names one that is not there.
-fn on_hosts(part: &Part, mut top: Node, findings: &mut Findings) -> Option<Node> {
+/// The hosts that the service names: nothing of it is on the others. `None` where it names one that is not there, or too few.
+fn hosts_named(part: &Part, inventory: &mut Inventory, shared: &[ChangeName], findings: &mut Findings) -> Option<()> {
+    let Some(named) = part.entry.node.get("hosts") else { return Some(()) };
     let wanted = words(part, "hosts");
-    let Some(named) = part.entry.node.get("hosts") else { return Some(top) };
-    let Kind::Table(entries) = &mut top.kind else { return Some(top) };
-    let Some(hosts) = entries.iter_mut().find(|entry| entry.key == "host") else { return Some(top) };
-    let Kind::List(hosts) = &mut hosts.node.kind else { return Some(top) };
-    let name_of = |host: &Node| match host.get("name").map(|name| &name.kind) {
-        Some(Kind::Text(name)) => Some(name.clone()),
-        _ => None,
-    };
-    let known: Vec<String> = hosts.iter().filter_map(name_of).collect();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let known: Vec<&str> = inventory.hosts.iter().map(|host| host.name.as_str()).collect();
     let mut is_right = true;
-    for (word, node) in &wanted {
-        if !known.contains(word) {
-            let what = format!("{TABLE}.{}.hosts: there is no host {word:?}", part.name);
-            said_with(findings.problem(node.place, readable(&what)), word, &known);
+    for (word, node) in wanted.iter().filter(|(word, _)| !known.contains(word)) {
+        let what = format!("{TABLE}.{}.hosts: there is no host {word:?}", part.name);
+        said_with(findings.problem(node.place, readable(&what)), word, &known);
+        is_right = false;
+    }
+    let is_named = |host: &Host| wanted.iter().any(|(word, _)| *word == host.name.as_str());
+    for (role, word) in [(Role::Balancer, "balancer"), (Role::App, "app")] {
+        if is_right && !inventory.with_role(role).any(is_named) {
+            findings.problem(named.place, format!("{TABLE}.{}.hosts: none of them has the role {word:?}", part.name));
             is_right = false;
         }
     }
-    hosts.retain(|host| name_of(host).is_some_and(|name| wanted.iter().any(|(word, _)| *word == name)));
-    for role in ["balancer", "app"] {
-        let has = |host: &Node| match host.get("roles").map(|roles| &roles.kind) {
-            Some(Kind::List(roles)) => roles.iter().any(|word| matches!(&word.kind, Kind::Text(word) if word == role)),
-            _ => true,
-        };
-        if is_right && !hosts.iter().any(has) {
-            findings.problem(named.place, format!("{TABLE}.{}.hosts: none of them has the role {role:?}", part.name));
-            is_right = false;
-        }
-    }
-    is_right.then_some(top)
+    let others: Vec<HostName> =
+        inventory.hosts.iter().filter(|host| !is_named(host)).map(|host| host.name.clone()).collect();
+    inventory.leave_out(&others, &[Role::Balancer, Role::App], shared);
+    is_right.then_some(())
 }
 
 /// Why two services cannot both be what the file says, each in words.
@@ -195,9 +183,9 @@ fn in_each_others_way(one: &Service, other: &Service) -> Vec<String> {
             }
         }
     }
-    let own = |service: &'_ Service, change: &NamedChange| !service.shared.contains(&change.name);
-    for ours in b.changes.iter().filter(|change| own(other, change)) {
-        for theirs in a.changes.iter().filter(|change| own(one, change)) {
+    let is_shared = |change: &NamedChange| one.shared.contains(&change.name) && other.shared.contains(&change.name);
+    for ours in &b.changes {
+        for theirs in a.changes.iter().filter(|theirs| theirs.name != ours.name || !is_shared(theirs)) {
             let file = ours.files.iter().find(|file| theirs.files.iter().any(|of| of.into == file.into));
             if let Some(file) = file.filter(|_| may_be_in_one_place(ours, theirs)) {
                 why.push(format!("change {} writes {}, and so does {name}'s {}", ours.name, file.into, theirs.name));

@@ -22,6 +22,7 @@ use crate::nouns::plan::{
     Action, DEAD_MAN_OF, FileChange, Gate, Guard, LeftAs, LeftOut, Plan, Proof, Stage, StageName, Step, Target, Undo,
     Word,
 };
+use crate::nouns::rebase::rebased;
 use crate::nouns::request::{Request, Undoing};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
@@ -752,6 +753,13 @@ impl<'a> Planner<'a> {
         let is_between = between.is_some_and(|texts| texts.iter().any(|other| other == text));
         if change.after == text || change.before == text || is_between {
             return Some(change.before.clone());
+        }
+        if let Some(before) = rebased(&change.after, &change.before, text) {
+            self.notes.push(format!(
+                "{}: {} is not what the incident left any more; what was changed elsewhere in it stays as it is now",
+                host.name, change.path
+            ));
+            return Some(before);
         }
         self.notes.push(format!(
             "{}: {} is not what the incident left any more; only the shares are changed, the rest stays as it is now",

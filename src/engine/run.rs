@@ -94,7 +94,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             return;
         }
         for stage in stages.iter().filter(|stage| stage.name == StageName::TakeBack) {
-            if !self.is_my_turn().await || !self.passes(stage) || !self.stage(stage).await {
+            if !self.is_ready_and_my_turn().await || !self.passes(stage) || !self.stage(stage).await {
                 return;
             }
         }
@@ -176,9 +176,10 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             let hosts = self.run.plan.balancers.len();
             self.run.journal.record(What::TrafficSafe { hosts, to: self.who_serves() });
         }
-        self.turn.reach(Point::Safe, is_all);
-        if is_all && !self.turn.stays().await {
-            self.run.stop("another service of this run was not moved, and all or nothing was asked for".to_owned());
+        // Of a balancer that this run leaves alone nobody waits for anything.
+        self.turn.reach(Point::Safe, self.is_all_moved());
+        if !self.turn.stays().await {
+            self.run.stop("not all services of this run were moved, and all or nothing was asked for".to_owned());
             return Box::pin(self.all_back()).await;
         }
         is_safe.send_replace(Some(is_all));
@@ -195,7 +196,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     async fn are_all(&self, point: Point, otherwise: &str) -> bool {
         self.turn.reach(point, self.run.stopped.get().is_none());
         let are_all = self.turn.all(point).await;
-        if !are_all {
+        if !are_all && self.run.stopped.get().is_none() {
             self.run.journal.note(otherwise);
         }
         are_all
@@ -523,6 +524,12 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
 
     fn is_all_there(&self) -> bool {
         self.run.journal.production(|production| self.run.plan.balancers.iter().all(|host| production.is_shifted(host)))
+    }
+
+    /// Whether every balancer whose traffic the plan moves is proven where it goes.
+    fn is_all_moved(&self) -> bool {
+        let mut moved = self.run.plan.shifts().flat_map(|stage| &stage.steps);
+        moved.all(|step| self.run.is_shifted(&step.host))
     }
 
     /// Where traffic goes: an undo of a run that found everything where it should be already leaves it there.

@@ -80,16 +80,27 @@ impl Turn {
             return true;
         }
         for stand in &self.stands[self.place + 1..] {
-            // The sender lives in the same value: there is always an answer.
-            let _ = stand.subscribe().wait_for(|stand| stand.point == Point::Over).await;
+            until_over(stand).await;
         }
         false
+    }
+
+    /// Returns once every service of the run is over, well or not.
+    pub async fn until_all_are_over(&self) {
+        for stand in self.stands.iter() {
+            until_over(stand).await;
+        }
     }
 
     /// When the value is dropped this service is over, however that came.
     pub(super) fn until_over(&self) -> UntilOver<'_> {
         UntilOver(self)
     }
+}
+
+async fn until_over(stand: &watch::Sender<Stand>) {
+    // The sender lives longer than this: there is always an answer.
+    let _ = stand.subscribe().wait_for(|stand| stand.point == Point::Over).await;
 }
 
 async fn has_come(stand: &watch::Sender<Stand>, point: Point) -> bool {

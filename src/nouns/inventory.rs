@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use regex::Regex;
 use serde::Serialize;
 
-use crate::nouns::change::{EnvVar, Hook, NamedChange};
+use crate::nouns::change::{ChangePlace, EnvVar, Hook, NamedChange};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::earlier::Earlier;
 use crate::nouns::migration::Migrations;
@@ -26,6 +26,8 @@ pub struct Inventory {
     pub service: ServiceName,
     /// The word of the whole file: the lock's and the messages'. Where there is but one service it is that one's.
     pub group: ServiceName,
+    /// Whether the config has no other service.
+    pub is_alone: bool,
     pub environment: Environment,
     /// The files the config was read from, the base first.
     pub sources: Vec<PathBuf>,
@@ -63,7 +65,7 @@ pub struct Inventory {
 pub struct Host {
     pub name: HostName,
     pub ssh: SshDestination,
-    /// Without duplicates; never empty.
+    /// Without duplicates. Empty where, of several services, this one only changes something there.
     pub roles: Vec<Role>,
 }
 
@@ -379,14 +381,39 @@ impl Nginx {
 }
 
 impl Inventory {
-    /// Whether the config has no other service.
-    pub fn is_alone(&self) -> bool {
-        self.service == self.group
+    /// Nothing of the service is on these hosts, as far as the roles go: what is done on all app hosts is not done there. What is
+    /// shared with other services is done where it is said.
+    pub fn leave_out(&mut self, names: &[HostName], roles: &[Role], shared: &[ChangeName]) {
+        let apps: Vec<HostName> = self.with_role(Role::App).map(|host| host.name.clone()).collect();
+        for host in self.hosts.iter_mut().filter(|host| names.contains(&host.name)) {
+            host.roles.retain(|role| !roles.contains(role));
+        }
+        let own =
+            self.changes.iter_mut().filter(|change| !shared.contains(&change.name)).map(|change| &mut change.manner);
+        let earlier = self.earlier.iter_mut().map(|earlier| &mut earlier.change.manner);
+        let migrations = self.migrations.iter_mut().map(|migrations| &mut migrations.change.manner);
+        let hooks = self.hooks.iter_mut().map(|hook| &mut hook.manner);
+        let mut named: Vec<HostName> = Vec::new();
+        for manner in own.chain(earlier).chain(migrations).chain(hooks) {
+            if let ChangePlace::On(places) = &mut manner.on {
+                // All of them is whom the role names.
+                if *places == apps {
+                    places.retain(|name| !names.contains(name));
+                }
+                named.extend(places.iter().cloned());
+            }
+        }
+        for change in self.changes.iter().filter(|change| shared.contains(&change.name)) {
+            if let ChangePlace::On(places) = &change.manner.on {
+                named.extend(places.iter().cloned());
+            }
+        }
+        self.hosts.retain(|host| !host.roles.is_empty() || named.contains(&host.name));
     }
 
     /// What the service's files on the hosts begin with.
     pub fn word_on_hosts(&self) -> String {
-        if self.is_alone() { self.service.to_string() } else { format!("{}.{}", self.group, self.service) }
+        if self.is_alone { self.service.to_string() } else { format!("{}.{}", self.group, self.service) }
     }
 
     pub fn app(&self, colour: Colour) -> &App {

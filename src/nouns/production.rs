@@ -727,7 +727,7 @@ impl Production {
             match begun.and_then(|begun| begun.undoes.as_deref()) {
                 Some(incident) => format!("{program} undo {incident}"),
                 None => match gradual {
-                    Some(repeat) => format!("{program} {} --reason {reason}", repeat.command),
+                    Some(repeat) => format!("{program} {} --reason {reason}{service}", repeat.command),
                     None => format!("{program} --reason {reason}{service}{only}{restore}{to}{with}{down}"),
                 },
             }
@@ -755,7 +755,7 @@ impl Production {
                     _ => format!("{program} check"),
                 }
             }
-            8 => format!("{program} watch"),
+            8 => format!("{program} watch{service}"),
             // What was asked for is done: only the judgement of it was not waited for, or is bad.
             4 | 130 if all_shifted && self.outcome(StepWord::Judge, None).is_some() => format!("{program} status"),
             4 | 6 | 130 if all_shifted => again(&[]),

@@ -14,8 +14,10 @@ use crate::incident::folder::Folder;
 use crate::incident::journal::Journal;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Inventory};
+use crate::nouns::joined;
 use crate::nouns::names::HostName;
-use crate::nouns::plan::{Plan, TakesOver, Target};
+use crate::nouns::plan::{FileChange, Plan, TakesOver, Target};
+use crate::nouns::rebase::rebased;
 use crate::nouns::record::{Status, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::side::Side;
@@ -38,6 +40,8 @@ pub struct Context<'a, F> {
     pub tenure: Tenure,
     /// Shared by all services of a run.
     pub locks: &'a Locks,
+    /// Shared by them, too.
+    pub files: &'a Files,
     pub seen_since: SeenSince,
     /// Why nothing new may begin any more, once there is a reason: nobody serves, or a lock was lost.
     pub stopped: OnceLock<String>,
@@ -106,6 +110,65 @@ impl Locks {
         let held = std::mem::take(&mut *locked(&self.held));
         join_all(held.into_iter().map(|(_, held)| held.release())).await;
     }
+}
+
+/// What this run's services have made of nginx's files: two of them may change one, and take it back in any order.
+#[derive(Default)]
+pub struct Files {
+    texts: Mutex<BTreeMap<(HostName, String), String>>,
+    writing: Mutex<BTreeMap<HostName, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Files {
+    /// For as long as the value lives nobody else of this run writes there.
+    pub async fn writing(&self, host: &HostName) -> tokio::sync::OwnedMutexGuard<()> {
+        let writing = Arc::clone(locked(&self.writing).entry(host.clone()).or_default());
+        writing.lock_owned().await
+    }
+
+    /// The same change of the files as this run has left them. Where both touch the same lines it stays what it was, and the
+    /// host finds that the file is another.
+    pub fn as_they_are(&self, host: &HostName, change: &FileChange) -> FileChange {
+        let texts = locked(&self.texts);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (path, was, shall) in parts_of(change) {
+            let now = texts.get(&(host.clone(), path.clone())).map_or(was, String::as_str);
+            match (now == was).then(|| shall.to_owned()).or_else(|| rebased(was, shall, now)) {
+                Some(shall) => {
+                    before.push(now.to_owned());
+                    after.push(shall);
+                }
+                None => {
+                    before.push(was.to_owned());
+                    after.push(shall.to_owned());
+                }
+            }
+        }
+        FileChange { before: before.join(joined::NEXT), after: after.join(joined::NEXT), ..change.clone() }
+    }
+
+    /// Nobody here knows any more what they are: the plan's own texts count again.
+    pub fn forget(&self, host: &HostName, change: &FileChange) {
+        let mut texts = locked(&self.texts);
+        for (path, _, _) in parts_of(change) {
+            texts.remove(&(host.clone(), path.clone()));
+        }
+    }
+
+    /// From now on the files are as the change has them after it, or before.
+    pub fn remember(&self, host: &HostName, change: &FileChange, is_made: bool) {
+        let mut texts = locked(&self.texts);
+        for (path, was, shall) in parts_of(change) {
+            texts.insert((host.clone(), path.clone()), if is_made { shall } else { was }.to_owned());
+        }
+    }
+}
+
+/// Of each file what it said, and what it shall say.
+fn parts_of(change: &FileChange) -> impl Iterator<Item = (&String, &str, &str)> {
+    let paths = [&change.path].into_iter().chain(&change.also);
+    let texts = joined::parts(&change.before).zip(joined::parts(&change.after));
+    paths.zip(texts).map(|(path, (was, shall))| (path, was, shall))
 }
 
 /// One look at what still reaches a colour from or on a host.

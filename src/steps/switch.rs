@@ -16,7 +16,7 @@ use crate::nouns::inventory::Inventory;
 use crate::nouns::joined;
 use crate::nouns::names::HostName;
 use crate::nouns::plan::{FileChange, Proof, StandsIn};
-use crate::nouns::record::{Balancer, What};
+use crate::nouns::record::{Balancer, Status, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
 
@@ -163,6 +163,7 @@ pub(super) fn written_and_proven(arguments: &mut Arguments, inventory: &Inventor
 }
 
 /// A switch of one balancer.
+#[derive(Clone, Copy)]
 pub struct Switch<'s> {
     pub host: &'s HostName,
     pub change: &'s FileChange,
@@ -175,8 +176,20 @@ pub struct Switch<'s> {
 }
 
 impl Switch<'_> {
-    /// Carries it out.
+    /// Carries it out, on the files as this run has left them.
     pub async fn run<F: Apply>(&self, run: &Context<'_, F>) -> Outcome {
+        let _nobody_else = run.files.writing(self.host).await;
+        let change = run.files.as_they_are(self.host, self.change);
+        let outcome = Switch { change: &change, ..*self }.carry_out(run).await;
+        match outcome.status {
+            Status::Done => run.files.remember(self.host, &change, true),
+            Status::Failed => run.files.remember(self.host, &change, false),
+            Status::Started | Status::Skipped | Status::Unknown => run.files.forget(self.host, &change),
+        }
+        outcome
+    }
+
+    async fn carry_out<F: Apply>(&self, run: &Context<'_, F>) -> Outcome {
         match self.apply(run).await {
             Ok(answer) => self.judged(run, &answer).await,
             Err(failure @ Failure::NotSent { .. }) => self.unknown(format!("{failure}; nothing was sent")),

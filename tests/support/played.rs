@@ -36,7 +36,7 @@ use rollback_prod::nouns::share::Share;
 use rollback_prod::nouns::side::{Direction, Side};
 use rollback_prod::steps::about::AboutRun;
 use rollback_prod::steps::change;
-use rollback_prod::steps::context::{Context, Locks, SeenSince};
+use rollback_prod::steps::context::{Context, Files, Locks, SeenSince};
 use rollback_prod::steps::observe::observe;
 
 const FILE: &str = "upstream listings_backend {\n    server SERVER:8080 down;\n    server SERVER:8081 weight=100;\n}\nserver {\n    listen 80;\n    location / { proxy_pass http://listings_backend; }\n}\n";
@@ -236,7 +236,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
     }
     journal.record(What::Begun(Box::new(begun(&plan, inventory, request))));
     let folder = Folder::create(incidents, &request.id).expect("a folder");
-    let locks = Locks::default();
+    let (locks, files) = (Locks::default(), Files::default());
     let context = Context {
         plan: &plan,
         inventory,
@@ -254,6 +254,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             number: None,
         },
         locks: &locks,
+        files: &files,
         seen_since: SeenSince::default(),
         stopped: OnceLock::new(),
     };
