@@ -2,7 +2,7 @@
 //! production is after it, and holds: users were served, nothing is half-written, the exit code and the last words are
 //! true, and a second run, when the fault is mended, finishes. The table is printed at the end.
 //!
-//! Every fault is played, at about a sixth of the moments that it has: `FAULTS=all cargo test --test faults` plays all cells, and
+//! Every fault is played, at about an eighth of the moments that it has: `FAULTS=all cargo test --test faults` plays all cells, and
 //! `ROW=power cargo test --test faults` those of the rows whose names hold that word, `MOMENT=hold` those of a moment.
 //!
 //! What has no row here: a pid that was given to another process (`scripts.rs`, where a pid can be chosen).
@@ -772,7 +772,7 @@ fn whatever_goes_wrong_at_whatever_step_the_truth_is_told_and_the_next_run_finis
         .flat_map(|(row, fault)| {
             // In turn, so that each moment has as many; the switch, where most is at stake, with every fault.
             let is_played = move |(place, moment): &(usize, &Moment)| {
-                is_whole || (row + place) % 6 == 0 || **moment == Switch || fault.moments.len() == 1
+                is_whole || (row + place) % 8 == 0 || **moment == Switch || fault.moments.len() == 1
             };
             fault.moments.iter().enumerate().filter(is_played).map(move |(_, moment)| (fault, *moment))
         })

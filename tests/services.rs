@@ -316,7 +316,7 @@ fn changes_anew(shop: &Shop) {
 
 #[test]
 fn killed_at_any_moment_the_next_run_finishes_and_each_change_is_made_once() {
-    let kills: u32 = std::env::var("KILLS").map_or(5, |kills| kills.parse().expect("KILLS is a number"));
+    let kills: u32 = std::env::var("KILLS").map_or(3, |kills| kills.parse().expect("KILLS is a number"));
     let shop = Shop::up();
     let lab = &shop.lab;
     shop.config(CHANGES, OF_THE_PORTAL);

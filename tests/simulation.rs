@@ -23,7 +23,7 @@ use rollback_prod::nouns::record::{Balancer, ChangeState};
 use rollback_prod::nouns::request::{Request, Undoing};
 use rollback_prod::nouns::share::Share;
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 /// Two for each core of the machine that runs the gate: a run waits for its disk now and then.
 const THREADS: u64 = 4;
 
