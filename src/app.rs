@@ -395,14 +395,14 @@ fn requests(flags: &RollbackFlags, services: &[Opened], id: IncidentId, clock: C
     };
     let restored = match restored {
         None => None,
-        Some(flag) => match services::only_one(flag, services, |inventory| inventory.database.is_some())? {
+        Some(flag) => match services::only_one(flag, services, Opened::restores)? {
             None => return Err(format!("{flag}: the config has no [database]")),
             Some(place) => Some((flag, place)),
         },
     };
     let earlier = match flags.to {
         None => None,
-        Some(_) => match services::only_one("--to", services, |inventory| inventory.earlier.is_some())? {
+        Some(_) => match services::only_one("--to", services, |of| of.inventory.earlier.is_some())? {
             Some(place) => Some(place),
             None => {
                 let why = "--to: the config says of no releases that blue could be put back to ([blue] earlier)";
@@ -412,7 +412,7 @@ fn requests(flags: &RollbackFlags, services: &[Opened], id: IncidentId, clock: C
     };
     let down = match down_wish(flags)? {
         None => None,
-        Some(wish) => match services::only_one("--migrate-down", services, |of| of.migrations.is_some())? {
+        Some(wish) => match services::only_one("--migrate-down", services, |of| of.inventory.migrations.is_some())? {
             Some(place) => Some((wish, place)),
             None => {
                 let why = "--migrate-down: the config does not say how migrations go down ([migrations] down)";

@@ -534,3 +534,69 @@ fn killed_at_any_moment_the_next_run_finishes_and_each_change_is_made_once() {
         second.holds(leftovers(&lab, "web1").is_empty(), &format!("{}{name}", leftovers(&lab, "web1")));
     }
 }
+
+/// The block of the page about changes that begins so.
+fn documented(begins: &str) -> String {
+    let page = include_str!("../docs/changes.md");
+    let lines = page.lines().map(str::trim).skip_while(|line| !line.starts_with(begins));
+    let block: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+    assert!(!block.is_empty(), "the page has {begins}");
+    block.join("\n")
+}
+
+/// A server of flags on this machine: what it was told, in order.
+fn flag_server() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it has one").port();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let all = told.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+            let request = lines.next().and_then(Result::ok).unwrap_or_default();
+            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            all.lock().expect("nobody panics in there").push(request.replace(" HTTP/1.1", ""));
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn the_pages_own_config_does_what_the_page_says() {
+    let lab = Lab::up(&["web1"]);
+    let (port, told) = flag_server();
+    let blocks = ["[change.env]", "[change.flag-checkout]", "[[hook]]"].map(documented).join("\n");
+    let page = blocks.replace("127.0.0.1:5000", &format!("127.0.0.1:{port}"));
+    lab.config(&page);
+    std::fs::write(lab.folder().join(".env.deploy"), "ADMIN_TOKEN=tok-5f1e7c4b9a\n").expect("write .env.deploy");
+    let freeze = lab.folder().join("scripts/freeze-deploys.sh");
+    std::fs::create_dir_all(freeze.parent().expect("a folder")).expect("make it");
+    std::fs::write(&freeze, "#!/bin/sh\necho \"$ROLLBACK_STEP of $ROLLBACK_SERVICE\" >>frozen\n").expect("write it");
+    std::fs::set_permissions(&freeze, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("make it a program");
+    write(&lab, "web1", "/opt/listings/.env.blue", "CHECKOUT=v2\n");
+    write(&lab, "web1", "/opt/listings/.env.blue.old", "CHECKOUT=v1\n");
+    let env = || read(&lab, "web1", "/opt/listings/.env.blue");
+    let asked = || told.lock().expect("nobody panics in there").clone();
+
+    run(&lab, &["partial", "env", "flag-checkout", "--reason", "checkout of 1.4"]).exits(0).says("traffic on green");
+    assert_eq!((env().as_str(), asked()), ("CHECKOUT=v1\n", vec!["POST /flags/checkout/off".to_owned()]));
+    run(&lab, &["undo"]).exits(0);
+    assert_eq!((env().as_str(), asked().len()), ("CHECKOUT=v2\n", 2));
+    assert_eq!(asked()[1], "POST /flags/checkout/on");
+    assert!(!lab.folder().join("frozen").exists(), "no traffic was switched");
+
+    let scene = rollback(&lab, &["--with", "env"]);
+    scene.exits(0);
+    assert_eq!((env().as_str(), asked().len()), ("CHECKOUT=v1\n", 2));
+    let frozen = std::fs::read_to_string(lab.folder().join("frozen")).unwrap_or_default();
+    scene.holds(frozen == "before switch of listings\n", &frozen);
+    serves(&lab, "web1", "blue", &scene);
+    // Before and after each step.
+    let undo = run(&lab, &["undo"]);
+    undo.exits(0);
+    assert_eq!(env(), "CHECKOUT=v2\n");
+    serves(&lab, "web1", "green", &undo);
+}

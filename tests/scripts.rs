@@ -398,6 +398,7 @@ fn some_change() -> NamedChange {
         name: ChangeName::new("env").expect("a name"),
         manner: Manner {
             on: ChangePlace::Here,
+            named_by: Vec::new(),
             cwd: Some("/opt".into()),
             env: Vec::new(),
             timeout: Duration::from_secs(1),

@@ -31,7 +31,7 @@ use crate::nouns::units::{bytes, contents, span};
 /// # Errors
 /// That several have one each.
 pub(super) fn of_the_one(mut services: Vec<Opened>) -> Result<Vec<Opened>, String> {
-    let place = only_one("backups", &services, |inventory| inventory.database.is_some())?;
+    let place = only_one("backups", &services, Opened::restores)?;
     Ok(vec![services.swap_remove(place.unwrap_or_default())])
 }
 

@@ -19,6 +19,15 @@ pub struct Opened {
     pub template: Template,
     /// Changes that it has as all the others have them.
     pub shared: Vec<ChangeName>,
+    /// Whether it is another service that restores its database.
+    pub shares_database: bool,
+}
+
+impl Opened {
+    /// Whether it is this service that restores its database, where it has one.
+    pub fn restores(&self) -> bool {
+        self.inventory.database.is_some() && !self.shares_database
+    }
 }
 
 /// What the config means, in the order of a rollback, and what should be said about it.
@@ -74,7 +83,7 @@ fn opened(service: Service) -> Result<Opened, String> {
             Template::parse(&path.display().to_string(), text).map_err(|err| format!("{}: {err}", path.display()))?
         }
     };
-    Ok(Opened { inventory, template, shared })
+    Ok(Opened { inventory, template, shared, shares_database: false })
 }
 
 fn find(named: Option<&Path>) -> Result<PathBuf, Vec<String>> {

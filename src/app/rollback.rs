@@ -160,7 +160,7 @@ impl Run<'_> {
         let engines = join_all(runs.map(|((context, consent), turn)| async move {
             let engine = execute(context, consent, turn).await;
             // Somebody serves of each service, however long another one takes.
-            engine.while_watched(turn.until_all_are_over()).await;
+            engine.unless_given_up(engine.while_watched(turn.until_all_are_over())).await;
             engine
         }))
         .await;

@@ -49,8 +49,13 @@ pub(super) fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
     for place in 0..services.len() {
         let (here, later) = services.split_at_mut(place + 1);
         let Some(opened) = here.last_mut() else { continue };
-        if later.iter().any(|other| is_same_database(&opened.inventory, &other.inventory)) {
-            (opened.inventory.database, opened.inventory.migrations) = (None, None);
+        let has_it = |other: &&Opened| is_same_database(&opened.inventory, &other.inventory);
+        if let Some(other) = later.iter().find(has_it) {
+            match go_down_alike(&opened.inventory, &other.inventory) {
+                true => (opened.inventory.database, opened.inventory.migrations) = (None, None),
+                // Its own way down needs it; to restore it is the other's.
+                false => opened.shares_database = true,
+            }
         }
         let is_later = |change: &NamedChange| {
             let has = |other: &Opened| other.shared.contains(&change.name);
@@ -62,11 +67,16 @@ pub(super) fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
     services
 }
 
-/// Whose migrations differ have one database and two ways to go down in it: then it is to be said which.
+/// Whether the first one's migrations go down as the other's do, or nobody said how.
+fn go_down_alike(a: &Inventory, b: &Inventory) -> bool {
+    let how = |inventory: &Inventory| {
+        let change = inventory.migrations.as_ref().map(|migrations| migrations.change.clone())?;
+        Some((change.run, change.undo, change.manner.cwd, change.manner.named_by))
+    };
+    a.migrations.is_none() || how(a) == how(b)
+}
+
 fn is_same_database(a: &Inventory, b: &Inventory) -> bool {
-    if format!("{:?}", a.migrations) != format!("{:?}", b.migrations) {
-        return false;
-    }
     let hosts = |inventory: &Inventory| -> Vec<HostName> {
         inventory.with_role(Role::Database).map(|host| host.name.clone()).collect()
     };
@@ -87,9 +97,9 @@ fn is_same_database(a: &Inventory, b: &Inventory) -> bool {
 pub(super) fn only_one(
     flag: &str,
     services: &[Opened],
-    has: impl Fn(&Inventory) -> bool,
+    has: impl Fn(&Opened) -> bool,
 ) -> Result<Option<usize>, String> {
-    let having: Vec<usize> = (0..services.len()).filter(|place| has(&services[*place].inventory)).collect();
+    let having: Vec<usize> = (0..services.len()).filter(|place| has(&services[*place])).collect();
     match having.as_slice() {
         [] => Ok(None),
         [place] => Ok(Some(*place)),

@@ -85,7 +85,11 @@ fn service(
     if let Kind::Table(entries) = &mut own.kind {
         entries.retain(|entry| !matches!(entry.key.as_str(), "after" | "hosts"));
     }
-    let shared = names_of_changes(top).filter(|name| part.entry.node.get(&format!("change.{name}")).is_none());
+    // What restarts a colour is each one's own: whose colour that is differs.
+    let is_shared = |name: &String| {
+        part.entry.node.get(&format!("change.{name}")).is_none() && top.get(&format!("change.{name}.restart")).is_none()
+    };
+    let shared = names_of_changes(top).filter(is_shared);
     let shared: Vec<ChangeName> = shared.filter_map(|name| ChangeName::new(name).ok()).collect();
     let tree = whole(merge(top.clone(), own), schema, reading, findings);
     let mut inventory = meaning::inventory(&written(&tree, findings)?, &tree, reading, findings)?;
@@ -185,9 +189,12 @@ fn in_each_others_way(one: &Service, other: &Service) -> Vec<String> {
     }
     let is_shared = |change: &NamedChange| one.shared.contains(&change.name) && other.shared.contains(&change.name);
     for ours in &b.changes {
-        for theirs in a.changes.iter().filter(|theirs| theirs.name != ours.name || !is_shared(theirs)) {
+        for theirs in a.changes.iter().filter(|theirs| !(is_shared(ours) && is_shared(theirs))) {
             let file = ours.files.iter().find(|file| theirs.files.iter().any(|of| of.into == file.into));
-            if let Some(file) = file.filter(|_| may_be_in_one_place(ours, theirs)) {
+            // Both have it from the top, each for its own colour: on hosts of their own they are two.
+            let is_one = ours.name == theirs.name && ours.restart.is_some() && ours.restart == theirs.restart;
+            let is_apart = is_one && !may_be_on_one_host(&a.blue, &b.blue) && !may_be_on_one_host(&a.green, &b.green);
+            if let Some(file) = file.filter(|_| !is_apart && may_be_in_one_place(ours, theirs)) {
                 why.push(format!("change {} writes {}, and so does {name}'s {}", ours.name, file.into, theirs.name));
             }
         }

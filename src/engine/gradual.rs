@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::hold::{Hold, Shifted};
 use super::run::Engine;
+use super::turns::Point;
 use crate::hosts::facts::Seen;
 use crate::hosts::remote::Apply;
 use crate::judge::shifted::SHARE;
@@ -275,6 +276,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             self.run.journal.note(format!("{host}: {from} does not answer either; its traffic stays where it is"));
         }
         join_all(go.into_iter().map(|host| self.back(host))).await;
+        self.turn.reach(Point::Back, true);
         self.keep_nginx_files();
         join(self.logs_of(Side::To), self.pictures_of(Side::To)).await;
     }

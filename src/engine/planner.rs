@@ -651,7 +651,8 @@ impl<'a> Planner<'a> {
             after,
             mounted: nginx.mounted.clone(),
         };
-        if let Some(before) = self.before_the_incident(host, text) {
+        let before = self.before_the_incident(host, nginx, text, rewritten.strangers.is_empty());
+        if let Some(before) = before {
             // What stood there before may be any share; nobody else than its own text says which.
             let Some(share) = self.share_of(nginx, &before) else {
                 let why =
@@ -746,15 +747,26 @@ impl<'a> Planner<'a> {
         !self.request.is_partial && self.request.undo.as_ref().is_none_or(|undo| !undo.files.is_empty())
     }
 
-    /// In an undo, the file as it was before the incident, where it is still what the incident made of it.
-    fn before_the_incident(&mut self, host: &Host, text: &str) -> Option<String> {
+    /// In an undo, the file as it was before the incident, where it is still what the incident made of it, or was changed
+    /// elsewhere alone and has only our servers.
+    fn before_the_incident(
+        &mut self,
+        host: &Host,
+        nginx: &NginxFacts,
+        text: &str,
+        is_all_ours: bool,
+    ) -> Option<String> {
         let change = self.request.undo.as_ref()?.files.get(&host.name)?;
         let between = self.request.undo.as_ref().and_then(|undo| undo.between.get(&host.name));
         let is_between = between.is_some_and(|texts| texts.iter().any(|other| other == text));
         if change.after == text || change.before == text || is_between {
             return Some(change.before.clone());
         }
-        if let Some(before) = rebased(&change.after, &change.before, text) {
+        let is_a_copy = matches!(self.inventory.nginx.layout, Layout::Copy(_));
+        let share = self.share_of(nginx, &change.before);
+        let elsewhere = rebased(&change.after, &change.before, text)
+            .filter(|before| !is_a_copy && is_all_ours && share.is_some() && self.share_of(nginx, before) == share);
+        if let Some(before) = elsewhere {
             self.notes.push(format!(
                 "{}: {} is not what the incident left any more; what was changed elsewhere in it stays as it is now",
                 host.name, change.path

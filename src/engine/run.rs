@@ -39,7 +39,7 @@ pub struct Engine<'r, 'a, F> {
     /// Changes that were begun, in order.
     begun: Mutex<Vec<&'a Step>>,
     pub(super) watched: Watched,
-    turn: &'r Turn,
+    pub(super) turn: &'r Turn,
 }
 
 /// Carries the plan out, when it is its turn. What became of it is in the journal; the locks are still held, and
@@ -61,7 +61,7 @@ pub async fn execute<'r, 'a, F: Apply>(
 
 impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
     /// Works until it is done, or until the operator no longer wants to wait.
-    async fn unless_given_up(&self, work: impl Future<Output = ()>) {
+    pub async fn unless_given_up(&self, work: impl Future<Output = ()>) {
         let mut interrupts = self.run.interrupts.clone();
         tokio::select! {
             () = work => {}
@@ -111,6 +111,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             }
             self.take_back_starts().await;
             Box::pin(self.take_back_changes_for_nothing()).await;
+            self.turn.reach(Point::Back, true);
             // Where traffic never came to be safe, the database need not wait for it.
             is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
             self.watched.lane_is_over();

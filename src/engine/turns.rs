@@ -15,6 +15,8 @@ pub(super) enum Point {
     Ready,
     /// Traffic is where it should be, proven.
     Safe,
+    /// What it moved is back, where that was to be; only what nobody waits for is left to do.
+    Back,
     Over,
 }
 
@@ -74,13 +76,13 @@ impl Turn {
     }
 
     /// Whether what this service has come to stays: where all or nothing is asked for, that is known once all have come there.
-    /// Those that went after it are over then, and have nothing left that came of theirs.
+    /// Those that went after it have put back by then what they moved.
     pub(super) async fn stays(&self) -> bool {
         if !self.is_all_or_nothing || self.all(Point::Safe).await {
             return true;
         }
         for stand in &self.stands[self.place + 1..] {
-            until_over(stand).await;
+            until(stand, Point::Back).await;
         }
         false
     }
@@ -88,7 +90,7 @@ impl Turn {
     /// Returns once every service of the run is over, well or not.
     pub async fn until_all_are_over(&self) {
         for stand in self.stands.iter() {
-            until_over(stand).await;
+            until(stand, Point::Over).await;
         }
     }
 
@@ -98,9 +100,9 @@ impl Turn {
     }
 }
 
-async fn until_over(stand: &watch::Sender<Stand>) {
+async fn until(stand: &watch::Sender<Stand>, point: Point) {
     // The sender lives longer than this: there is always an answer.
-    let _ = stand.subscribe().wait_for(|stand| stand.point == Point::Over).await;
+    let _ = stand.subscribe().wait_for(|stand| stand.point >= point).await;
 }
 
 async fn has_come(stand: &watch::Sender<Stand>, point: Point) -> bool {

@@ -92,6 +92,8 @@ impl fmt::Display for Put {
 #[derive(Debug, Clone)]
 pub struct Manner {
     pub on: ChangePlace,
+    /// The roles and hosts by whose names that was said.
+    pub named_by: Vec<String>,
     /// The folder; `None` is the account's own on a host, and the config's here.
     pub cwd: Option<String>,
     pub env: Vec<EnvVar>,

@@ -76,6 +76,22 @@ pub enum Role {
     Database,
 }
 
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Balancer, Role::App, Role::Database];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Balancer => "balancer",
+            Role::App => "app",
+            Role::Database => "database",
+        }
+    }
+
+    pub fn of_word(word: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.word() == word)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct SshSettings {
     /// `ssh -F`; `None` leaves ssh to its own files.
@@ -381,10 +397,9 @@ impl Nginx {
 }
 
 impl Inventory {
-    /// Nothing of the service is on these hosts, as far as the roles go: what is done on all app hosts is not done there. What is
-    /// shared with other services is done where it is said.
+    /// Nothing of the service is on these hosts, as far as the roles go: what is done on all hosts of a role is not done there.
+    /// What is shared with other services is done where it is said.
     pub fn leave_out(&mut self, names: &[HostName], roles: &[Role], shared: &[ChangeName]) {
-        let apps: Vec<HostName> = self.with_role(Role::App).map(|host| host.name.clone()).collect();
         for host in self.hosts.iter_mut().filter(|host| names.contains(&host.name)) {
             host.roles.retain(|role| !roles.contains(role));
         }
@@ -393,13 +408,18 @@ impl Inventory {
         let earlier = self.earlier.iter_mut().map(|earlier| &mut earlier.change.manner);
         let migrations = self.migrations.iter_mut().map(|migrations| &mut migrations.change.manner);
         let hooks = self.hooks.iter_mut().map(|hook| &mut hook.manner);
+        let hosts = &self.hosts;
+        let is_meant = |name: &HostName, words: &[String]| {
+            let host = hosts.iter().find(|host| host.name == *name);
+            words.iter().any(|word| match Role::of_word(word) {
+                Some(role) => host.is_some_and(|host| host.is(role)),
+                None => word == name.as_str(),
+            })
+        };
         let mut named: Vec<HostName> = Vec::new();
         for manner in own.chain(earlier).chain(migrations).chain(hooks) {
             if let ChangePlace::On(places) = &mut manner.on {
-                // All of them is whom the role names.
-                if *places == apps {
-                    places.retain(|name| !names.contains(name));
-                }
+                places.retain(|name| is_meant(name, &manner.named_by));
                 named.extend(places.iter().cloned());
             }
         }

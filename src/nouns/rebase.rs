@@ -4,9 +4,10 @@ use similar::{ChangeTag, TextDiff};
 
 /// What makes `after` of `before`, made of `now`, which is `before` with other edits. `None` where both touch the same lines.
 pub fn rebased(before: &str, after: &str, now: &str) -> Option<String> {
-    let theirs = TextDiff::from_lines(before, now);
+    let (was, wanted, mut lines) = (lines_of(before), lines_of(after), lines_of(now));
+    let theirs = TextDiff::from_slices(&was, &lines);
     // Where each line of before stands now; one that they changed stands nowhere.
-    let mut places: Vec<Option<usize>> = vec![None; before.split_inclusive('\n').count()];
+    let mut places: Vec<Option<usize>> = vec![None; was.len()];
     for change in theirs.iter_all_changes().filter(|change| change.tag() == ChangeTag::Equal) {
         if let (Some(old), Some(new)) = (change.old_index(), change.new_index())
             && let Some(place) = places.get_mut(old)
@@ -14,13 +15,11 @@ pub fn rebased(before: &str, after: &str, now: &str) -> Option<String> {
             *place = Some(new);
         }
     }
-    let ours = TextDiff::from_lines(before, after);
-    let wanted: Vec<&str> = after.split_inclusive('\n').collect();
-    let mut lines: Vec<&str> = now.split_inclusive('\n').collect();
+    let ours = TextDiff::from_slices(&was, &wanted);
     // From the end, so that the places before an edit stay what they are.
     for op in ours.ops().iter().rev() {
         let (old, new) = (op.old_range(), op.new_range());
-        if old.len() == new.len() && before_is(before, &old, &wanted[new.clone()]) {
+        if was[old.clone()] == wanted[new.clone()] {
             continue;
         }
         let begin = match (old.is_empty(), old.start) {
@@ -38,8 +37,9 @@ pub fn rebased(before: &str, after: &str, now: &str) -> Option<String> {
     Some(lines.concat())
 }
 
-fn before_is(before: &str, range: &std::ops::Range<usize>, lines: &[&str]) -> bool {
-    before.split_inclusive('\n').skip(range.start).take(range.len()).eq(lines.iter().copied())
+/// As nginx and people count them.
+fn lines_of(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n').collect()
 }
 
 #[cfg(test)]
@@ -57,6 +57,8 @@ mod tests {
         assert_eq!(rebased(first, both, was).as_deref(), Some(second));
         assert_eq!(rebased(both, first, second).as_deref(), Some(was));
         assert_eq!(rebased(was, "x\n", was).as_deref(), Some("x\n"));
+        // A line ends where nginx ends one.
+        assert_eq!(rebased("a\rb\nc\n", "a\rb\nd\n", "x\na\rb\nc\n").as_deref(), Some("x\na\rb\nd\n"));
     }
 
     #[test]

@@ -21,15 +21,26 @@ pub fn together(mut verdicts: Vec<(&str, Verdict)>) -> Verdict {
     // Who stopped the others says what to do, for all of which that is to be done.
     let bad: Vec<&str> = verdicts.iter().filter(|(_, verdict)| verdict.exit != 0).map(|(name, _)| *name).collect();
     let first_bad = verdicts.iter().find(|(_, verdict)| verdict.exit != 0);
-    let next = first_bad.or(worst).or(verdicts.first()).map(|(name, verdict)| {
-        verdict.next.replace(&format!(" --service {name}"), &format!(" --service {}", bad.join(",")))
-    });
-    let next = next.unwrap_or_default();
+    let next = first_bad.or(worst).or(verdicts.first());
+    let next = next.map(|(name, verdict)| for_all(&verdict.next, name, &bad)).unwrap_or_default();
     let production: Vec<String> =
         verdicts.iter().map(|(name, verdict)| format!("{name}: {}", verdict.production)).collect();
     let left =
         verdicts.iter().flat_map(|(name, verdict)| verdict.left.iter().map(move |left| format!("{name}: {left}")));
     Verdict { exit, production: production.join("; "), next, left: left.collect() }
+}
+
+/// The same line for all services that are not done, where it asks for nothing that is of one service.
+fn for_all(line: &str, name: &str, bad: &[&str]) -> String {
+    const OF_ONE: [&str; 5] = [" --hosts ", " --with ", " --restore-", " --to ", " --migrate-down"];
+    let is_plain = line.contains(" --reason ") && !OF_ONE.iter().any(|flag| line.contains(flag));
+    let own = format!(" --service {name}");
+    match line.split_once(&own) {
+        Some((before, after)) if bad.len() > 1 && is_plain && (after.is_empty() || after.starts_with(' ')) => {
+            format!("{before} --service {}{after}", bad.join(","))
+        }
+        _ => line.to_owned(),
+    }
 }
 
 fn exit_of(exits: &[u8]) -> u8 {
@@ -57,6 +68,26 @@ fn nothing() -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_for_several_is_one_that_several_can_be_asked_for() {
+        let of = |line: &str, bad: &[&str]| for_all(line, "a", bad);
+        assert_eq!(of("rollback-prod --reason x --service a", &["a", "b"]), "rollback-prod --reason x --service a,b");
+        for stays in [
+            "rollback-prod --reason x --service a,c",
+            "rollback-prod --reason x --service a --hosts web2",
+            "rollback-prod --reason x --service a --with flag",
+            "rollback-prod watch --service a",
+            "rollback-prod check",
+        ] {
+            assert_eq!(of(stays, &["a", "b"]), stays);
+        }
+        assert_eq!(of("rollback-prod --reason x --service a", &["a"]), "rollback-prod --reason x --service a");
+        assert_eq!(
+            of("rollback-prod --dry-run --reason x --service a", &[]),
+            "rollback-prod --dry-run --reason x --service a"
+        );
+    }
 
     #[test]
     fn a_code_is_never_better_than_that_of_any_service() {

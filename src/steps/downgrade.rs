@@ -78,7 +78,7 @@ impl<'a, F: Apply> Context<'a, F> {
             Ok(_) => state().await,
             Err(why) => Err(why),
         };
-        if !matches!(may_begin, Ok(None)) && kept.is_some() {
+        if may_begin.is_err() && kept.is_some() {
             tools.forget_kept(&server).await;
         }
         may_begin.map(|words| words.map_or(Goes::From(kept), Goes::IsThere))

@@ -20,7 +20,12 @@ use crate::nouns::secret::Secret;
 const OF_THE_RUNBOOK: [(&str, HookAt); 2] =
     [("PRE_ROLLBACK_HOOK", HookAt::Before(HookPhase::Lock)), ("POST_ROLLBACK_HOOK", HookAt::After(HookPhase::Report))];
 
-const ROLES: [(&str, Role); 3] = [("balancer", Role::Balancer), ("app", Role::App), ("database", Role::Database)];
+fn words_of(on: &OneOrMore) -> Vec<String> {
+    match on {
+        OneOrMore::One(word) => vec![word.clone()],
+        OneOrMore::More(words) => words.clone(),
+    }
+}
 
 impl Meaning<'_, '_, '_> {
     pub(super) fn changes(
@@ -38,7 +43,8 @@ impl Meaning<'_, '_, '_> {
         let at = |key: &str| format!("{path}.{key}");
         let named = self.word(&path, name, ChangeName::new);
         let on = table.on.as_ref().and_then(|on| self.change_place(&at("on"), on, hosts));
-        let manner = self.manner(&path, on.clone(), &table.cwd, &table.env, &table.timeout);
+        let said = (on.clone(), table.on.as_ref().map(words_of).unwrap_or_default());
+        let manner = self.manner(&path, said, &table.cwd, &table.env, &table.timeout);
         let run = self.words(&at("run"), &table.run);
         let undo = self.words(&at("undo"), &table.undo);
         let check = self.words(&at("check"), &table.check);
@@ -114,7 +120,8 @@ impl Meaning<'_, '_, '_> {
             return None;
         }
         let on = self.change_place(&at("on"), &table.on, hosts);
-        let manner = self.manner("migrations", on, &table.cwd, &table.env, &table.timeout);
+        let said = (on, words_of(&table.on));
+        let manner = self.manner("migrations", said, &table.cwd, &table.env, &table.timeout);
         let down = self.words(&at("down"), &table.down);
         let up = self.words(&at("up"), &table.up);
         if table.down.is_empty() {
@@ -142,7 +149,8 @@ impl Meaning<'_, '_, '_> {
         let timeout = self.wait("hook", file::default::WORDS_TIMEOUT)?;
         for (name, at) in OF_THE_RUNBOOK {
             let Ok(line) = look_up(self.reading.variable, name) else { continue };
-            let manner = Manner { on: ChangePlace::Here, cwd: None, env: Vec::new(), timeout };
+            let named_by = vec![HERE.to_owned()];
+            let manner = Manner { on: ChangePlace::Here, named_by, cwd: None, env: Vec::new(), timeout };
             let run = ["sh", "-c", &line].map(str::to_owned).to_vec();
             hooks.push(Hook { at, manner, run, called: format!("${name}"), is_required: false });
         }
@@ -164,7 +172,8 @@ impl Meaning<'_, '_, '_> {
             self.wrong(&at("run"), "names no command");
             return None;
         }
-        let manner = self.manner(path, on, &table.cwd, &table.env, &table.timeout);
+        let said = (on, words_of(&table.on));
+        let manner = self.manner(path, said, &table.cwd, &table.env, &table.timeout);
         let run = run?;
         Some(Hook { at: when?, manner: manner?, called: shell_words::join(&run), run, is_required: table.required })
     }
@@ -187,26 +196,20 @@ impl Meaning<'_, '_, '_> {
     }
 
     fn change_place(&mut self, path: &str, on: &OneOrMore, hosts: &[Host]) -> Option<ChangePlace> {
-        let words: Vec<&str> = match on {
-            OneOrMore::One(word) => vec![word],
-            OneOrMore::More(words) => words.iter().map(String::as_str).collect(),
-        };
+        let words = words_of(on);
         if words == [HERE] {
             return Some(ChangePlace::Here);
         }
         let is_meant = |host: &&Host| {
-            words.iter().any(|word| {
-                let role = ROLES.iter().find(|(name, _)| name == word).map(|(_, role)| *role);
-                role.map_or(host.name.as_str() == *word, |role| host.is(role))
-            })
+            words.iter().any(|word| Role::of_word(word).map_or(host.name.as_str() == word, |role| host.is(role)))
         };
         let meant: Vec<HostName> = hosts.iter().filter(is_meant).map(|host| host.name.clone()).collect();
-        let is_known = |word: &&&str| {
-            ROLES.iter().any(|(name, _)| name == *word) || hosts.iter().any(|host| host.name.as_str() == **word)
+        let is_known = |word: &&String| {
+            Role::of_word(word).is_some() || hosts.iter().any(|host| host.name.as_str() == word.as_str())
         };
         // What is wrong with the hosts was said with them.
         if let Some(unknown) = words.iter().find(|word| !is_known(word)).filter(|_| !hosts.is_empty()) {
-            let what = match *unknown == HERE {
+            let what = match unknown == HERE {
                 true => format!("{HERE:?} stands alone"),
                 false => format!("{unknown:?} is neither a role nor a host"),
             };
@@ -226,7 +229,7 @@ impl Meaning<'_, '_, '_> {
     fn manner(
         &mut self,
         path: &str,
-        on: Option<ChangePlace>,
+        (on, named_by): (Option<ChangePlace>, Vec<String>),
         cwd: &Option<String>,
         env: &BTreeMap<String, String>,
         timeout: &str,
@@ -240,7 +243,7 @@ impl Meaning<'_, '_, '_> {
         let env: Vec<Option<EnvVar>> =
             env.iter().map(|(name, text)| self.env_var(&at(&format!("env.{name}")), name, text)).collect();
         let env: Option<Vec<EnvVar>> = env.into_iter().collect();
-        Some(Manner { on: on?, cwd: cwd.ok()?, env: env?, timeout: timeout? })
+        Some(Manner { on: on?, named_by, cwd: cwd.ok()?, env: env?, timeout: timeout? })
     }
 
     fn env_var(&mut self, path: &str, name: &str, text: &str) -> Option<EnvVar> {

@@ -44,6 +44,7 @@ impl Meaning<'_, '_, '_> {
         let kept = self.kept(path, table, run);
         let manner = Manner {
             on: ChangePlace::On(hosts.iter().filter(|host| host.is(Role::App)).map(|host| host.name.clone()).collect()),
+            named_by: vec![Role::App.word().to_owned()],
             cwd: None,
             env: Vec::new(),
             timeout: timeout?,

@@ -67,8 +67,7 @@ impl Meaning<'_, '_, '_> {
     }
 
     fn role(&mut self, path: &str, word: &str) -> Option<Role> {
-        let known = [("balancer", Role::Balancer), ("app", Role::App), ("database", Role::Database)];
-        self.one_of(path, "role", word, &known)
+        self.one_of(path, "role", word, &Role::ALL.map(|role| (role.word(), role)))
     }
 
     pub(super) fn ssh(&mut self, ssh: &file::SshTable) -> Option<SshSettings> {
