@@ -276,7 +276,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
             self.run.journal.note(format!("{host}: {from} does not answer either; its traffic stays where it is"));
         }
         join_all(go.into_iter().map(|host| self.back(host))).await;
-        self.turn.reach(Point::Back, true);
+        self.turn.rest(Point::Back);
         self.keep_nginx_files();
         join(self.logs_of(Side::To), self.pictures_of(Side::To)).await;
     }

@@ -111,7 +111,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
             }
             self.take_back_starts().await;
             Box::pin(self.take_back_changes_for_nothing()).await;
-            self.turn.reach(Point::Back, true);
+            self.turn.rest(Point::Back);
             // Where traffic never came to be safe, the database need not wait for it.
             is_safe.send_if_modified(|safe| safe.replace(safe.unwrap_or(false)).is_none());
             self.watched.lane_is_over();

@@ -55,6 +55,12 @@ impl Turn {
         });
     }
 
+    /// Says that this service moves nothing any more. Where it was never safe it never will be.
+    pub(super) fn rest(&self, point: Point) {
+        let is_safe = self.stands[self.place].borrow().point >= Point::Safe;
+        self.reach(point, is_safe);
+    }
+
     /// Whether all services have come there: the answer is no as soon as one never will.
     pub(super) async fn all(&self, point: Point) -> bool {
         for stand in self.stands.iter() {
@@ -116,7 +122,25 @@ pub(super) struct UntilOver<'t>(&'t Turn);
 
 impl Drop for UntilOver<'_> {
     fn drop(&mut self) {
-        let is_safe = self.0.stands[self.0.place].borrow().point >= Point::Safe;
-        self.0.reach(Point::Over, is_safe);
+        self.0.rest(Point::Over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_rests_without_having_come_there_is_never_taken_for_ready() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let all = turns(2, false);
+        all[0].reach(Point::Ready, true);
+        all[1].reach(Point::Locked, true);
+        assert!(runtime.block_on(all[0].all(Point::Locked)));
+        all[1].rest(Point::Back);
+        assert!(!runtime.block_on(all[0].all(Point::Ready)), "it is back, and was never ready");
+        all[0].reach(Point::Safe, true);
+        all[0].rest(Point::Back);
+        assert!(runtime.block_on(all[1].mine()), "it was safe before it rested");
     }
 }
