@@ -581,7 +581,9 @@ fn the_pages_own_config_does_what_the_page_says() {
     let env = || read(&lab, "web1", "/opt/listings/.env.blue");
     let asked = || told.lock().expect("nobody panics in there").clone();
 
-    run(&lab, &["partial", "env", "flag-checkout", "--reason", "checkout of 1.4"]).exits(0).says("traffic on green");
+    run(&lab, &["partial", "env", "flag-checkout", "--reason", "checkout of 1.4"])
+        .exits(0)
+        .says("on green on 1 of 1 host");
     assert_eq!((env().as_str(), asked()), ("CHECKOUT=v1\n", vec!["POST /flags/checkout/off".to_owned()]));
     run(&lab, &["undo"]).exits(0);
     assert_eq!((env().as_str(), asked().len()), ("CHECKOUT=v2\n", 2));
