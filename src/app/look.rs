@@ -50,19 +50,23 @@ impl Run<'_> {
 
     /// Who serves now. Only asks.
     pub(super) async fn status(mut self, fleet: ReadOnly<Ssh>) -> u8 {
+        let resent = notify::resend_beside(self.first().inventory());
         let mut verdicts = Vec::new();
         for session in &mut self.sessions {
             verdicts.push(session.status(&fleet).await);
         }
+        self.first().say_resent(notify::wait_for(resent).await);
         self.end(verdicts)
     }
 
     /// Every problem on the hosts at once. Only asks.
     pub(super) async fn check(mut self, fleet: ReadOnly<Ssh>) -> u8 {
+        let resent = notify::resend_beside(self.first().inventory());
         let mut verdicts = Vec::new();
         for session in &mut self.sessions {
             verdicts.push(session.check(&fleet).await);
         }
+        self.first().say_resent(notify::wait_for(resent).await);
         self.end(verdicts)
     }
 
@@ -120,7 +124,6 @@ impl Session<'_> {
 
     async fn status(&mut self, fleet: &ReadOnly<Ssh>) -> Verdict {
         let journal = self.journal();
-        let resent = notify::resend_beside(self.inventory());
         let facts = observe(fleet, self.inventory(), self.request.direction, &journal).await;
         self.leave_out_hosts(&facts);
         let last = folder::newest_first(&self.inventory().incidents).into_iter().next();
@@ -131,7 +134,6 @@ impl Session<'_> {
             }
         }
         self.terminal.text(&table);
-        self.say_resent(&journal, notify::wait_for(resent).await);
         let is_known = facts.hosts.iter().all(|host| host.seen.is_ok());
         Verdict {
             exit: if is_known { 0 } else { 1 },
@@ -143,7 +145,6 @@ impl Session<'_> {
 
     async fn check(&mut self, fleet: &ReadOnly<Ssh>) -> Verdict {
         let journal = self.journal();
-        let resent = notify::resend_beside(self.inventory());
         let facts = self.observe(fleet, &journal).await;
         self.leave_out_hosts(&facts);
         let (mut refusals, notes) = planner::check(&self.request, self.inventory(), &facts, &self.opened.template);
@@ -178,7 +179,6 @@ impl Session<'_> {
         let unjudged = self.unjudged(fleet, &facts).await;
         journal.record_all(notes.into_iter().chain(wanted).chain(unjudged).map(|text| What::Note { text }));
         self.show_refusals(&refusals);
-        self.say_resent(&journal, notify::wait_for(resent).await);
         let found = match refusals.len() {
             0 => "nothing stands in the way".to_owned(),
             n => format!("{} in the way", record::plural(n, "problem")),
@@ -225,10 +225,11 @@ impl Session<'_> {
     }
 
     /// Messages of earlier runs that got through now, or still do not.
-    fn say_resent(&self, journal: &Journal<'_>, deliveries: Vec<notify::Delivery>) {
+    fn say_resent(&self, deliveries: Vec<notify::Delivery>) {
         if deliveries.is_empty() {
             return;
         }
+        let journal = Journal::new(self.clock, self.terminal);
         for delivery in deliveries {
             match delivery.outcome {
                 Ok(()) => journal.note(format!("{}: a message of an earlier run was sent now", delivery.channel)),

@@ -3,7 +3,6 @@
 use super::load::Opened;
 use super::services::changes_named;
 use crate::cli::Command;
-use crate::nouns::plan::TakesOver;
 use crate::nouns::request::Request;
 
 /// The requests of a partial rollback, of the services that have any of the changes.
@@ -15,7 +14,6 @@ pub(super) fn requests(
     command: &Option<Command>,
 ) -> Result<Vec<(Opened, Request)>, String> {
     let Some(Command::Partial { changes, reason, insistence, .. }) = command else { return Ok(asked) };
-    let takes_over = if insistence.take_over { TakesOver::Anybody } else { TakesOver::Nobody };
     let (services, requests): (Vec<Opened>, Vec<Request>) = asked.into_iter().unzip();
     let named = changes_named("partial", changes, &services)?;
     let all = services.into_iter().zip(requests).zip(named).filter(|(_, changes)| !changes.is_empty());
@@ -24,7 +22,7 @@ pub(super) fn requests(
             reason: reason.clone().unwrap_or_default(),
             from_is_kept: true,
             is_forced: insistence.force,
-            takes_over,
+            takes_over: insistence.takes_over(),
             bake: None,
             changes,
             to_release: None,

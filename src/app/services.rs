@@ -14,8 +14,7 @@ use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
 use crate::incident::journal::Journal;
 use crate::nouns::change::NamedChange;
-use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Host, Inventory, Reach, Role};
+use crate::nouns::inventory::{Host, Inventory, Role};
 use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::plan::{Among, Plan};
 use crate::nouns::production::Verdict;
@@ -70,8 +69,8 @@ pub(super) fn once_each(mut services: Vec<Opened>) -> Vec<Opened> {
 /// Whether the first one's migrations go down as the other's do, or nobody said how.
 fn go_down_alike(a: &Inventory, b: &Inventory) -> bool {
     let how = |inventory: &Inventory| {
-        let change = inventory.migrations.as_ref().map(|migrations| migrations.change.clone())?;
-        Some((change.run, change.undo, change.manner.cwd, change.manner.named_by))
+        let change = &inventory.migrations.as_ref()?.change;
+        Some((change.run.clone(), change.undo.clone(), change.manner.cwd.clone(), change.manner.named_by.clone()))
     };
     a.migrations.is_none() || how(a) == how(b)
 }
@@ -151,7 +150,7 @@ pub(super) fn hosts_of<'o>(services: impl Iterator<Item = &'o Opened>) -> Vec<Ho
     hosts
 }
 
-/// Names and what a rollback of each is asked for, in a row.
+/// Their names, in a row.
 fn listed(services: &[Opened]) -> String {
     services.iter().map(|opened| opened.inventory.service.as_str()).collect::<Vec<_>>().join(", ")
 }
@@ -201,16 +200,11 @@ pub(super) fn in_turn(requests: Vec<(Opened, Request)>, is_all_or_nothing: bool)
 }
 
 impl Run<'_> {
-    /// The first half of a run, and of a dry run: what is, what shall be, and whether that is safe.
+    /// The first half of a run, and of a dry run: what is, what shall be, and whether that is safe. Where two services change
+    /// one file, the later one finds what the earlier one made of it.
     pub(super) async fn prepare(&mut self, fleet: &impl Ask, journals: &[Journal<'_>]) -> Vec<Prepared> {
         let looks = self.sessions.iter().zip(journals).map(|(session, journal)| session.observe(fleet, journal));
         let seen = join_all(looks).await;
-        self.plans(fleet, seen).await
-    }
-
-    /// The plans of services that were looked at. Where two change one file, the later one finds what the earlier one made
-    /// of it.
-    pub(super) async fn plans(&mut self, fleet: &impl Ask, seen: Vec<Facts>) -> Vec<Prepared> {
         for (session, facts) in self.sessions.iter_mut().zip(&seen) {
             session.leave_out_hosts(facts);
         }
@@ -251,11 +245,9 @@ fn same_runs(one: &Session<'_>, other: &Session<'_>, facts: &Facts) -> Vec<Refus
     let (a, b) = (one.inventory(), other.inventory());
     let is_common =
         |host: &&Host| facts.seen(&host.name).is_some() && b.host(&host.name).is_some_and(|host| host.is(Role::App));
-    let pairs = || Colour::BOTH.into_iter().flat_map(|of_a| Colour::BOTH.map(|of_b| (a.app(of_a), b.app(of_b))));
     let on = |host: &Host| {
-        let same = pairs().find(|(theirs, ours)| theirs.run == ours.run)?;
-        let why =
-            format!("{} is {}, and so is {}'s {}", same.1.colour, same.1.run.describe(), a.service, same.0.colour);
+        let (theirs, ours) = a.apps_beside(b).find(|(theirs, ours)| theirs.run == ours.run)?;
+        let why = ours.runs_as(a, theirs);
         let hint = Some(format!("[services.{}] hosts = […], where it does not run there", b.service));
         Some(Refusal { host: Some(host.name.clone()), why, hint, can_be_forced: false })
     };
@@ -280,16 +272,8 @@ impl Session<'_> {
             return;
         }
         let inventory = &self.opened.inventory;
-        let is_elsewhere = |host: &Host| match facts.seen(&host.name) {
-            Some(seen) => seen.runs_none_of(inventory, host),
-            // Nobody sends to what is local on a host without a balancer, reached or not.
-            None => {
-                !host.is(Role::Balancer)
-                    && [&inventory.blue, &inventory.green].into_iter().all(|app| app.reach == Reach::OwnHost)
-            }
-        };
-        let elsewhere: Vec<HostName> =
-            inventory.with_role(Role::App).filter(|host| is_elsewhere(host)).map(|host| host.name.clone()).collect();
+        let elsewhere = inventory.with_role(Role::App).filter(|host| facts.rule_out(inventory, host));
+        let elsewhere: Vec<HostName> = elsewhere.map(|host| host.name.clone()).collect();
         // Where it would be nowhere the addresses are not what we think, and why will be told.
         if elsewhere.len() < inventory.with_role(Role::App).count() {
             let Opened { inventory, shared, .. } = &mut self.opened;

@@ -9,7 +9,6 @@ use super::meaning;
 use super::tree::{Entry, Kind, Node, merge};
 use super::{Problem, Reading};
 use crate::nouns::change::{ChangePlace, NamedChange};
-use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Nginx, Reach, Role, WordStands};
 use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::service::{Service, in_order};
@@ -28,8 +27,7 @@ struct Part {
 pub(super) fn services(tree: Node, schema: &Value, reading: &Reading, findings: &mut Findings) -> Option<Vec<Service>> {
     let (top, parts) = take_apart(tree);
     let Some(parts) = parts else {
-        let tree = whole(top, schema, reading, findings);
-        let inventory = meaning::inventory(&written(&tree, findings)?, &tree, reading, findings)?;
+        let inventory = inventory(top, schema, reading, findings)?;
         return Some(vec![Service { inventory, after: Vec::new(), shared: Vec::new() }]);
     };
     let read: Vec<Option<Service>> =
@@ -57,6 +55,12 @@ pub(super) fn services(tree: Node, schema: &Value, reading: &Reading, findings: 
     }
 }
 
+/// What a service's tree comes to.
+fn inventory(tree: Node, schema: &Value, reading: &Reading, findings: &mut Findings) -> Option<Inventory> {
+    let tree = whole(tree, schema, reading, findings);
+    meaning::inventory(&written(&tree, findings)?, &tree, reading, findings)
+}
+
 /// The top of the file, and its services in the order in which they stand there.
 fn take_apart(mut tree: Node) -> (Node, Option<Vec<Part>>) {
     let Kind::Table(entries) = &mut tree.kind else { return (tree, None) };
@@ -78,31 +82,34 @@ fn service(
     findings: &mut Findings,
 ) -> Option<Service> {
     findings.begin_service(&part.name);
-    let name = ServiceName::new(part.name.clone());
-    let name = name.map_err(|err| findings.problem(part.entry.place, readable(&format!("{TABLE}: {err}"))).line).ok();
+    let name = match ServiceName::new(part.name.clone()) {
+        Ok(name) => Some(name),
+        Err(err) => {
+            findings.problem(part.entry.place, readable(&format!("{TABLE}: {err}")));
+            None
+        }
+    };
     let after = after(part, parts, findings);
     let mut own = part.entry.node.clone();
     if let Kind::Table(entries) = &mut own.kind {
         entries.retain(|entry| !matches!(entry.key.as_str(), "after" | "hosts"));
     }
     // What restarts a colour is each one's own: whose colour that is differs.
-    let is_shared = |name: &String| {
+    let is_shared = |name: &&str| {
         part.entry.node.get(&format!("change.{name}")).is_none() && top.get(&format!("change.{name}.restart")).is_none()
     };
-    let shared = names_of_changes(top).filter(is_shared);
+    let shared = names_of_changes(top).into_iter().filter(is_shared);
     let shared: Vec<ChangeName> = shared.filter_map(|name| ChangeName::new(name).ok()).collect();
-    let tree = whole(merge(top.clone(), own), schema, reading, findings);
-    let mut inventory = meaning::inventory(&written(&tree, findings)?, &tree, reading, findings)?;
+    let mut inventory = inventory(merge(top.clone(), own), schema, reading, findings)?;
     hosts_named(part, &mut inventory, &shared, findings)?;
     Some(Service { inventory: Inventory { service: name?, is_alone: false, ..inventory }, after: after?, shared })
 }
 
-fn names_of_changes(top: &Node) -> impl Iterator<Item = String> {
-    let changes = match top.get("change").map(|node| &node.kind) {
-        Some(Kind::Table(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
+fn names_of_changes(top: &Node) -> Vec<&str> {
+    match top.get("change").map(|node| &node.kind) {
+        Some(Kind::Table(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
         _ => Vec::new(),
-    };
-    changes.into_iter()
+    }
 }
 
 /// The words of a list of the service's own table, each with its node.
@@ -157,8 +164,9 @@ fn hosts_named(part: &Part, inventory: &mut Inventory, shared: &[ChangeName], fi
         is_right = false;
     }
     let is_named = |host: &Host| wanted.iter().any(|(word, _)| *word == host.name.as_str());
-    for (role, word) in [(Role::Balancer, "balancer"), (Role::App, "app")] {
+    for role in [Role::Balancer, Role::App] {
         if is_right && !inventory.with_role(role).any(is_named) {
+            let word = role.word();
             findings.problem(named.place, format!("{TABLE}.{}.hosts: none of them has the role {word:?}", part.name));
             is_right = false;
         }
@@ -178,10 +186,9 @@ fn in_each_others_way(one: &Service, other: &Service) -> Vec<String> {
         why.push(format!("{what} is what {name} is switched by, too"));
     }
     if common(a, b, |host| host.is(Role::App)) {
-        let apps = Colour::BOTH.into_iter().flat_map(|of_a| Colour::BOTH.map(|of_b| (a.app(of_a), b.app(of_b))));
-        for (theirs, ours) in apps.filter(|(theirs, ours)| may_be_on_one_host(theirs, ours)) {
+        for (theirs, ours) in a.apps_beside(b).filter(|(theirs, ours)| may_be_on_one_host(theirs, ours)) {
             if theirs.run == ours.run {
-                why.push(format!("{} is {}, and so is {name}'s {}", ours.colour, ours.run.describe(), theirs.colour));
+                why.push(ours.runs_as(a, theirs));
             } else if let Some(server) = ours.servers.iter().find(|server| theirs.servers.contains(server)) {
                 why.push(format!("{} is at {server}, and so is {name}'s {}", ours.colour, theirs.colour));
             }

@@ -81,7 +81,7 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
                 self.watched.goes_down(true);
                 let is_done = self.stage(stage).await;
                 self.watched.goes_down(false);
-                match self.begun_on(&step.host, |action| *action == step.action).is_some() {
+                match self.is_begun(step) {
                     true => self.run.say_state_after(&step.host, work, is_done, kept.as_deref()).await,
                     false => self.run.stays_up(&step.host, work, "what it waits for is not so any more"),
                 }
@@ -94,13 +94,16 @@ impl<'a, F: Apply> Engine<'_, 'a, F> {
     pub(super) fn is_database_down(&self) -> bool {
         let down = self.run.plan.stage(StageName::Downgrade).and_then(|stage| stage.steps.first());
         down.is_some_and(|step| {
-            let is_begun = self.begun_on(&step.host, |action| *action == step.action).is_some();
             match self.state_of(step) {
                 // What an earlier run began is there, too.
                 Some(state) => state != ChangeState::AsItWas,
-                None => is_begun,
+                None => self.is_begun(step),
             }
         })
+    }
+
+    fn is_begun(&self, step: &Step) -> bool {
+        self.begun_on(&step.host, |action| *action == step.action).is_some()
     }
 
     fn state_of(&self, step: &Step) -> Option<ChangeState> {

@@ -148,6 +148,7 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
         verdict: oneshot::Receiver<()>,
     ) {
         if !self.run.plan.moves_traffic() {
+            self.turn.reach(Point::Ready, true);
             if self.is_my_turn().await {
                 Box::pin(self.changes_alone(stages)).await;
                 let is_well = self.run.journal.production(|production| production.verdict(false).exit == 0);
@@ -211,8 +212,6 @@ impl<'r, 'a, F: Apply> Engine<'r, 'a, F> {
 
     /// Waits for the services that go before this one. Whether it may go.
     async fn is_my_turn(&self) -> bool {
-        // An undo has its database's turn before anything else is ready.
-        self.turn.reach(Point::Ready, true);
         let is_mine = self.turn.mine().await;
         if !is_mine {
             self.run.journal.note("nothing is moved: a service that goes before this one was not");

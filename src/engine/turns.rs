@@ -41,12 +41,6 @@ pub fn turns(count: usize, is_all_or_nothing: bool) -> Vec<Turn> {
 }
 
 impl Turn {
-    /// The turn of a service that is alone in its run.
-    pub fn alone() -> Turn {
-        let stands = [watch::channel(Stand { point: Point::Begun, is_well: true }).0];
-        Turn { stands: Arc::new(stands), place: 0, is_all_or_nothing: false }
-    }
-
     /// Says that this service has come there, or that it never will.
     pub(super) fn reach(&self, point: Point, is_well: bool) {
         self.stands[self.place].send_modify(|stand| {

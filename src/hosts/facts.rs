@@ -151,6 +151,19 @@ impl Facts {
         self.host(name)?.seen.as_ref().ok()
     }
 
+    /// Whether no server of either colour can be on that host, reached or not: nothing sends there, wherever the config has it.
+    pub fn rule_out(&self, inventory: &Inventory, host: &Host) -> bool {
+        let addresses = self.seen(&host.name).map(|seen| seen.addresses.as_slice()).unwrap_or_default();
+        let is_of_another = |server: &ServerAddress| {
+            let address: Result<IpAddr, _> = server.host().parse();
+            address.is_ok_and(|address| !address.is_loopback() && !addresses.contains(&address.to_string()))
+        };
+        [&inventory.blue, &inventory.green].into_iter().all(|app| match app.reach {
+            Reach::OwnHost => !host.is(Role::Balancer),
+            Reach::AnyBalancer => !addresses.is_empty() && app.servers.iter().all(is_of_another),
+        })
+    }
+
     /// From now on as it will be once that plan is carried out, as far as its nginx files go.
     pub fn follow(&mut self, plan: &Plan) {
         for (host, change) in plan.file_changes() {
@@ -168,18 +181,6 @@ impl Seen {
             Colour::Blue => &self.blue,
             Colour::Green => &self.green,
         }
-    }
-
-    /// Whether no server of either colour can be on this host: nothing sends there, wherever the config has it.
-    pub fn runs_none_of(&self, inventory: &Inventory, host: &Host) -> bool {
-        let is_of_another = |server: &ServerAddress| {
-            let address: Result<IpAddr, _> = server.host().parse();
-            address.is_ok_and(|address| !address.is_loopback() && !self.addresses.contains(&address.to_string()))
-        };
-        [&inventory.blue, &inventory.green].into_iter().all(|app| match app.reach {
-            Reach::OwnHost => !host.is(Role::Balancer),
-            Reach::AnyBalancer => !self.addresses.is_empty() && app.servers.iter().all(is_of_another),
-        })
     }
 
     pub fn has_tool(&self, name: &str) -> bool {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::incident::folder;
 use crate::incident::journal;
 use crate::nouns::change::ChangeWork;
-use crate::nouns::names::{HostName, IncidentId, ServiceName};
+use crate::nouns::names::{HostName, IncidentId};
 use crate::nouns::plan::FileChange;
 use crate::nouns::production::Production;
 use crate::nouns::record::{self, Balancer, Begun, DatabaseState, Entry, StepWord, What};
@@ -74,7 +74,7 @@ type TakenBack = BTreeMap<(String, String), String>;
 fn taken_back(folders: &[PathBuf]) -> TakenBack {
     let done = folders.iter().flat_map(|folder| {
         let entries = journal::read(&folder.join(journal::FILE)).unwrap_or_default();
-        let parts = parts(&entries).into_iter().filter_map(|part| {
+        let parts = parts(entries).into_iter().filter_map(|part| {
             let begun = begun(&part)?;
             let is_done = part.iter().any(|entry| matches!(entry.what, What::Ended { exit: 0, .. }));
             is_done.then_some(((begun.undoes.clone()?, begun.service.clone()), name_of(folder)?))
@@ -85,15 +85,15 @@ fn taken_back(folders: &[PathBuf]) -> TakenBack {
 }
 
 /// The entries of each service of a run, in the order in which they began.
-fn parts(entries: &[Entry]) -> Vec<Vec<Entry>> {
-    let mut parts: Vec<(Option<&ServiceName>, Vec<Entry>)> = Vec::new();
+fn parts(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut parts: Vec<Vec<Entry>> = Vec::new();
     for entry in entries {
-        match parts.iter_mut().find(|(name, _)| *name == entry.service.as_ref()) {
-            Some((_, part)) => part.push(entry.clone()),
-            None => parts.push((entry.service.as_ref(), vec![entry.clone()])),
+        match parts.iter_mut().find(|part| part.first().is_some_and(|first| first.service == entry.service)) {
+            Some(part) => part.push(entry),
+            None => parts.push(vec![entry]),
         }
     }
-    parts.into_iter().map(|(_, part)| part).collect()
+    parts
 }
 
 fn begun(entries: &[Entry]) -> Option<&Begun> {
@@ -109,7 +109,7 @@ fn is_nothing(folder: &Path) -> bool {
         return true;
     }
     let Ok(entries) = journal::read(&folder.join(journal::FILE)) else { return false };
-    parts(&entries).iter().all(|part| is_nothing_of(folder, part))
+    parts(entries).iter().all(|part| is_nothing_of(folder, part))
 }
 
 fn is_nothing_of(folder: &Path, entries: &[Entry]) -> bool {
@@ -129,7 +129,7 @@ fn read(folder: &Path) -> Result<Vec<Undoing>, String> {
         return Err(format!("{name} has no beginning in its journal"));
     }
     let read: Vec<Option<Undoing>> =
-        parts(&entries).iter().map(|part| undoing(folder, &name, part)).collect::<Result<_, String>>()?;
+        parts(entries).iter().map(|part| undoing(folder, &name, part)).collect::<Result<_, String>>()?;
     let read: Vec<Undoing> = read.into_iter().flatten().collect();
     if read.is_empty() { Err(format!("{name} changed nothing that could be taken back")) } else { Ok(read) }
 }

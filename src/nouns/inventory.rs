@@ -443,6 +443,12 @@ impl Inventory {
         }
     }
 
+    /// Each of its colours beside each of another service's: its own first.
+    pub fn apps_beside<'i>(&'i self, other: &'i Inventory) -> impl Iterator<Item = (&'i App, &'i App)> {
+        let beside = |own: Colour| Colour::BOTH.map(|theirs| (self.app(own), other.app(theirs)));
+        Colour::BOTH.into_iter().flat_map(beside)
+    }
+
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(move |host| host.is(role))
     }
@@ -489,6 +495,11 @@ impl HealthWith {
 }
 
 impl App {
+    /// That it is run as another service's colour is, in words.
+    pub fn runs_as(&self, of: &Inventory, theirs: &App) -> String {
+        format!("{} is {}, and so is {}'s {}", self.colour, self.run.describe(), of.service, theirs.colour)
+    }
+
     /// Its servers as nginx's file writes them.
     pub fn addresses(&self) -> Vec<String> {
         self.servers.iter().map(ToString::to_string).collect()

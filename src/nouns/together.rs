@@ -17,11 +17,10 @@ pub fn together(mut verdicts: Vec<(&str, Verdict)>) -> Verdict {
     }
     let exits: Vec<u8> = verdicts.iter().map(|(_, verdict)| verdict.exit).collect();
     let exit = exit_of(&exits);
-    let worst = verdicts.iter().find(|(_, verdict)| verdict.exit == exit);
     // Who stopped the others says what to do, for all of which that is to be done.
     let bad: Vec<&str> = verdicts.iter().filter(|(_, verdict)| verdict.exit != 0).map(|(name, _)| *name).collect();
     let first_bad = verdicts.iter().find(|(_, verdict)| verdict.exit != 0);
-    let next = first_bad.or(worst).or(verdicts.first());
+    let next = first_bad.or(verdicts.first());
     let next = next.map(|(name, verdict)| for_all(&verdict.next, name, &bad)).unwrap_or_default();
     let production: Vec<String> =
         verdicts.iter().map(|(name, verdict)| format!("{name}: {}", verdict.production)).collect();

@@ -54,7 +54,7 @@ pub struct Locks {
     /// The number of each of them.
     numbers: Mutex<BTreeMap<HostName, u64>>,
     /// Whoever takes one keeps his siblings away from it until it is known whether he has it.
-    taking: Mutex<BTreeMap<HostName, Arc<tokio::sync::Mutex<()>>>>,
+    taking: OneOnEach,
     /// Hosts on which the line that held it is gone.
     missed: Mutex<BTreeSet<HostName>>,
 }
@@ -85,8 +85,7 @@ impl Locks {
 
     /// For as long as the value lives nobody else of this run takes the lock there.
     pub async fn taking(&self, host: &HostName) -> tokio::sync::OwnedMutexGuard<()> {
-        let taking = Arc::clone(locked(&self.taking).entry(host.clone()).or_default());
-        taking.lock_owned().await
+        self.taking.on(host).await
     }
 
     pub fn remember_number(&self, host: &HostName, number: u64) {
@@ -112,18 +111,28 @@ impl Locks {
     }
 }
 
+/// On each host one of this run's services at a time.
+#[derive(Default)]
+struct OneOnEach(Mutex<BTreeMap<HostName, Arc<tokio::sync::Mutex<()>>>>);
+
+impl OneOnEach {
+    async fn on(&self, host: &HostName) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = Arc::clone(locked(&self.0).entry(host.clone()).or_default());
+        turn.lock_owned().await
+    }
+}
+
 /// What this run's services have made of nginx's files: two of them may change one, and take it back in any order.
 #[derive(Default)]
 pub struct Files {
     texts: Mutex<BTreeMap<(HostName, String), String>>,
-    writing: Mutex<BTreeMap<HostName, Arc<tokio::sync::Mutex<()>>>>,
+    writing: OneOnEach,
 }
 
 impl Files {
     /// For as long as the value lives nobody else of this run writes there.
     pub async fn writing(&self, host: &HostName) -> tokio::sync::OwnedMutexGuard<()> {
-        let writing = Arc::clone(locked(&self.writing).entry(host.clone()).or_default());
-        writing.lock_owned().await
+        self.writing.on(host).await
     }
 
     /// The same change of the files as this run has left them. Where both touch the same lines it stays what it was, and the

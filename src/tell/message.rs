@@ -58,7 +58,7 @@ impl Moment<'_> {
 }
 
 /// What the messages' templates get.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 struct Notice {
     id: String,
     event: &'static str,
@@ -93,7 +93,6 @@ fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, red
         [story] => notice(moment, story),
         several => notice_of_all(moment, several),
     };
-    let group = stories.first().and_then(|story| begun(story.entries)?.group.clone());
     let context = redacted(&notice, redactor);
     let said = |field: &str| context[field].as_str().unwrap_or_default().to_owned();
     let title = said("title");
@@ -113,7 +112,7 @@ fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, red
     };
     Message {
         id: format!("{}.{}", notice.id, moment.word()),
-        service: group.unwrap_or_else(|| said("service")),
+        service: group_of(stories).unwrap_or_else(|| said("service")),
         environment: said("environment"),
         slack: templates.render(Name::Slack, &context, slack, |_| serde_json::json!({ "text": title })),
         webhook: templates.render(Name::Webhook, &context, as_json, |_| context.clone()),
@@ -122,37 +121,31 @@ fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, red
     }
 }
 
+/// The word of the config that has several services.
+fn group_of(stories: &[Story<'_>]) -> Option<String> {
+    begun(stories.first()?.entries)?.group.clone()
+}
+
 /// What all services of a run come to, in the shape of one.
 fn notice_of_all(moment: Moment<'_>, stories: &[Story<'_>]) -> Notice {
     let each: Vec<Notice> = stories.iter().map(|story| notice(moment, story)).collect();
-    let first = stories.first().map(|story| notice(moment, story));
-    let common = first.unwrap_or_else(|| {
-        notice(
-            moment,
-            &Story {
-                plan: None,
-                facts: None,
-                entries: &[],
-                local_offset: chrono::FixedOffset::east_opt(0).expect("UTC"),
-            },
-        )
-    });
+    // What is of none of them in particular is any one's; there is one.
+    let common = each.first().cloned().unwrap_or_default();
     let mut hosts: Vec<String> = Vec::new();
     for host in each.iter().flat_map(|notice| &notice.hosts) {
         if !hosts.contains(host) {
             hosts.push(host.clone());
         }
     }
-    let releases = stories.iter().zip(&each).filter_map(|(story, notice)| {
-        Some(format!("{}: {}", begun(story.entries)?.service, notice.releases.as_ref()?))
-    });
+    let named = || stories.iter().map(several::name).zip(&each);
+    let releases = named().filter_map(|(name, notice)| Some(format!("{name}: {}", notice.releases.as_ref()?)));
     let releases: Vec<String> = releases.collect();
     let safe = each.iter().map(|notice| notice.traffic_safe_ms).collect::<Option<Vec<u64>>>();
     let safe = safe.and_then(|safe| safe.into_iter().max());
+    let total_ms = each.iter().filter_map(|notice| notice.total_ms).max();
     let (group, names) = (several::group_words(stories), several::names(stories));
-    let service = stories.first().and_then(|story| begun(story.entries)?.group.clone());
     Notice {
-        service: service.unwrap_or_else(|| common.service.clone()),
+        service: group_of(stories).unwrap_or_else(|| common.service.clone()),
         title: match moment {
             Moment::Begin => {
                 format!("{group}: {names}: {}", common.title.split_once(": ").map_or("", |(_, what)| what))
@@ -165,10 +158,7 @@ fn notice_of_all(moment: Moment<'_>, stories: &[Story<'_>]) -> Notice {
         },
         production: match moment {
             Moment::Begin => {
-                let each = stories.iter().zip(&each);
-                let each = each.map(|(story, notice)| {
-                    format!("{}: {}", begun(story.entries).map_or("", |begun| &begun.service), notice.production)
-                });
+                let each = named().map(|(name, notice)| format!("{name}: {}", notice.production));
                 each.collect::<Vec<_>>().join("; ")
             }
             Moment::End(_) => common.production.clone(),
@@ -176,8 +166,8 @@ fn notice_of_all(moment: Moment<'_>, stories: &[Story<'_>]) -> Notice {
         releases: (!releases.is_empty()).then(|| releases.join("; ")),
         traffic_safe: safe.map(duration),
         traffic_safe_ms: safe,
-        total_ms: each.iter().filter_map(|notice| notice.total_ms).max(),
-        took: each.iter().filter_map(|notice| notice.total_ms).max().map(duration),
+        total_ms,
+        took: total_ms.map(duration),
         hosts,
         ..common
     }

@@ -193,29 +193,35 @@ pub(super) fn redacted(context: &impl Serialize, redactor: &Redactor) -> serde_j
     value
 }
 
+/// The lines of a document, each with whether it is what somebody wrote, from the opening of a fence to before its end.
+pub(super) fn with_fences(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut fence: Option<usize> = None;
+    text.lines().map(move |line| {
+        let ticks = line.bytes().take_while(|b| *b == b'`').count();
+        match fence {
+            Some(length) if ticks >= length && line.trim_end().len() == ticks => fence = None,
+            None if ticks >= 3 => fence = Some(ticks),
+            Some(_) | None => {}
+        }
+        (line, fence.is_some())
+    })
+}
+
 /// Sections that were left out leave blank lines behind. One is enough, except within a fence, where every line is
 /// what somebody wrote.
 pub(super) fn tidy(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut fence: Option<usize> = None;
     let mut is_blank = true;
-    for line in text.lines() {
-        let ticks = line.bytes().take_while(|b| *b == b'`').count();
-        match fence {
-            Some(length) if ticks >= length && line.trim_end().len() == ticks => fence = None,
-            Some(_) => {}
-            None if ticks >= 3 => fence = Some(ticks),
-            None if line.trim().is_empty() => {
-                if !is_blank {
-                    out.push('\n');
-                }
-                is_blank = true;
-                continue;
+    for (line, is_verbatim) in with_fences(text) {
+        if !is_verbatim && line.trim().is_empty() {
+            if !is_blank {
+                out.push('\n');
             }
-            None => {}
+            is_blank = true;
+            continue;
         }
         is_blank = false;
-        out.push_str(if fence.is_some() { line } else { line.trim_end() });
+        out.push_str(if is_verbatim { line } else { line.trim_end() });
         out.push('\n');
     }
     format!("{}\n", out.trim_end_matches('\n'))

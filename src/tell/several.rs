@@ -8,7 +8,7 @@ use crate::nouns::record::Begun;
 use crate::nouns::redact::Redactor;
 use crate::nouns::together::together;
 use crate::nouns::units::duration;
-use crate::tell::render::{Name, Templates, redacted, tidy};
+use crate::tell::render::{Name, Templates, redacted, tidy, with_fences};
 use crate::tell::story::{Standing, Story, begun, ending, ending_with, traffic_safe};
 
 /// What the head's template gets.
@@ -73,7 +73,8 @@ fn row(story: &Story<'_>) -> Row {
     }
 }
 
-fn name<'s>(story: &Story<'s>) -> &'s str {
+/// The service that a story is of.
+pub(super) fn name<'s>(story: &Story<'s>) -> &'s str {
     begun(story.entries).map_or("not known", |begun| &begun.service)
 }
 
@@ -143,15 +144,9 @@ pub(super) fn standing(stories: &[Story<'_>], verdict: &Verdict) -> Standing {
 /// A document as a section of another one: every heading one step lower, except what somebody wrote within a fence.
 pub(super) fn as_section(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut fence: Option<usize> = None;
-    for line in text.lines() {
-        let ticks = line.bytes().take_while(|byte| *byte == b'`').count();
-        match fence {
-            Some(length) if ticks >= length && line.trim_end().len() == ticks => fence = None,
-            Some(_) => {}
-            None if ticks >= 3 => fence = Some(ticks),
-            None if line.starts_with('#') => out.push('#'),
-            None => {}
+    for (line, is_verbatim) in with_fences(text) {
+        if !is_verbatim && line.starts_with('#') {
+            out.push('#');
         }
         out.push_str(line);
         out.push('\n');

@@ -120,9 +120,9 @@ impl Terminal {
 
     /// Refusals of a service, which is named where there are several.
     pub fn refusals(&self, service: Option<&ServiceName>, refusals: &[Refusal]) {
-        let of = service.map(|name| format!("{name}: ")).unwrap_or_default();
+        let whose = whose(service);
         for refusal in refusals {
-            self.error(&format!("{of}{refusal}"));
+            self.error(&format!("{whose}{refusal}"));
             if let Some(hint) = &refusal.hint {
                 self.hint(hint);
             }

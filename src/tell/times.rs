@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::nouns::colour::Colour;
 use crate::nouns::record::{Begun, Entry, Status, StepWord, What};
 use crate::nouns::units::{duration, limit};
+use crate::tell::several;
 use crate::tell::story::{Story, begun, newest_of_any_host, restored_at, towards, traffic_safe};
 
 /// The measured times against `[targets]` on one line, for the last lines of a run; `None` where nothing was measured.
@@ -14,8 +15,7 @@ pub fn times_line(stories: &[Story<'_>]) -> Option<String> {
     if let [story] = stories {
         return times_of(story);
     }
-    let each =
-        stories.iter().filter_map(|story| Some(format!("{}: {}", begun(story.entries)?.service, times_of(story)?)));
+    let each = stories.iter().filter_map(|story| Some(format!("{}: {}", several::name(story), times_of(story)?)));
     let each: Vec<String> = each.collect();
     (!each.is_empty()).then(|| each.join(" | "))
 }

@@ -13,7 +13,7 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 use super::fleet::{Fleet, PATH};
 use config::inventory_of;
 use rollback_prod::engine::run::execute;
-use rollback_prod::engine::turns::Turn;
+use rollback_prod::engine::turns::turns;
 use rollback_prod::engine::{planner, safety};
 use rollback_prod::hosts::program::Tenure;
 use rollback_prod::incident::folder::Folder;
@@ -259,8 +259,8 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
         stopped: OnceLock::new(),
     };
     let consent = Confirmed::by_reason(&plan).expect("it has a reason");
-    let turn = Turn::alone();
-    let engine = execute(&context, &consent, &turn).await;
+    let turns = turns(1, false);
+    let engine = execute(&context, &consent, &turns[0]).await;
     // The report and the messages take a moment.
     engine.while_watched(tokio::time::sleep(std::time::Duration::from_millis(2500))).await;
     engine.settle().await;
