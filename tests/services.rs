@@ -1,6 +1,8 @@
 //! Several services in one file, on two hosts behind one nginx: all are proven before one moves, they go one after the other,
 //! and whatever stops one of them leaves the others as the last lines say.
 
+#[path = "support/database.rs"]
+mod database;
 #[path = "support/page.rs"]
 mod page;
 #[path = "support/site.rs"]
@@ -51,7 +53,10 @@ struct Shop {
 
 impl Shop {
     fn up() -> Shop {
-        let lab = Lab::up(&["web1", "app1"]);
+        Shop::on(Lab::up(&["web1", "app1"]))
+    }
+
+    fn on(lab: Lab) -> Shop {
         let app = lab.ip("app1");
         let before = both_in(&app);
         install(&lab, "web1", "/usr/local/sbin/reload", "#!/bin/sh\nexec systemctl reload nginx\n");
@@ -362,4 +367,31 @@ fn killed_at_any_moment_the_next_run_finishes_and_each_change_is_made_once() {
             second.holds(leftovers(lab, host).is_empty(), &format!("{}{name}", leftovers(lab, host)));
         }
     }
+}
+
+/// Everybody's database is restored once, when the traffic of all is safe, and taken back before any traffic is.
+#[test]
+fn a_database_at_the_top_is_restored_once_and_an_undo_begins_with_it() {
+    let lab = Lab::up(&["web1+postgres", "app1"]);
+    lab.postgres("web1");
+    database::filled(&lab);
+    database::dump(&lab, database::NAME, "listings_1.sql.gz", 30);
+    let shop = Shop::on(lab);
+    let lab = &shop.lab;
+    shop.config(database::CONFIG, "");
+    database::sql(lab, "UPDATE listings SET title = 'spoilt'");
+    let spoilt = || database::sql(lab, "SELECT count(*) FROM listings WHERE title = 'spoilt'") != "0";
+    let typed = |words: &[&str], word: &str| Scene::of_typing(&mut program(lab, words), lab.folder(), word);
+
+    let scene = typed(&["--reason", "spoilt", "--restore-db"], "RESTORE\n");
+    scene.exits(0);
+    scene.holds(scene.stdout.matches("Type 'RESTORE' to confirm").count() == 1, "it is asked once");
+    scene.holds(!spoilt(), "the dump is live");
+    shop.is(&scene, "blue", "blue");
+
+    let undo = typed(&["undo"], "UNDO\n");
+    undo.exits(0);
+    undo.holds(spoilt(), "what was live before is live again");
+    shop.is(&undo, "green", "green");
+    undo.holds(read(lab, "web1", FILE) == shop.before, "byte for byte");
 }
