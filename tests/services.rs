@@ -395,3 +395,40 @@ fn a_database_at_the_top_is_restored_once_and_an_undo_begins_with_it() {
     shop.is(&undo, "green", "green");
     undo.holds(read(lab, "web1", FILE) == shop.before, "byte for byte");
 }
+
+/// On more than one balancer: a part of them moves all services, and all or nothing takes back what was moved on some.
+#[test]
+fn on_several_balancers_all_services_move_or_none_does() {
+    let shop = Shop::on(Lab::up(&["web1", "web2", "app1"]));
+    let lab = &shop.lab;
+    shop.config("[[host]]\nname = \"web2\"\nssh = \"web2\"\n", "");
+    let reload = "/usr/local/sbin/reload";
+    install(lab, "web2", reload, "#!/bin/sh\nexec systemctl reload nginx\n");
+    let web2_anew = || {
+        write(lab, "web2", FILE, &shop.before);
+        lab.sh("web2", "systemctl start listings-blue listings-green; nginx -t 2>/dev/null && systemctl reload nginx");
+    };
+    web2_anew();
+
+    // Only one of them: every service is moved there, and the other is as it was.
+    let scene = rollback(lab, &["--hosts", "web1"]);
+    shop.is(&scene, "blue", "blue");
+    scene.holds(read(lab, "web2", FILE) == shop.before, "left out");
+    run(lab, &["undo"]).exits(0);
+    shop.is(&scene, "green", "green");
+
+    // The second one's reload fails on one balancer: under all or nothing nothing stays moved on any.
+    install(
+        lab,
+        "web2",
+        reload,
+        "#!/bin/sh\necho . >>/run/reloads\n[ \"$(wc -l </run/reloads)\" != 2 ] || exit 1\nexec systemctl reload nginx\n",
+    );
+    let scene = rollback(lab, &["--all-or-nothing"]);
+    scene.exits(3);
+    shop.is(&scene, "green", "green");
+    for host in ["web1", "web2"] {
+        scene.holds(read(lab, host, FILE) == shop.before, &format!("{host}: byte for byte"));
+        scene.holds(unit(lab, host, "listings-green") == "active", "green was not stopped");
+    }
+}
