@@ -7,10 +7,13 @@
 
 mod captured;
 mod checklist;
+pub mod known;
 mod loss;
 pub mod manual;
 pub mod message;
 pub mod notify;
+pub mod page;
+mod picture;
 pub mod releases;
 pub mod render;
 pub mod report;

@@ -85,6 +85,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "tell",
         &[
+            "known",
             "render",
             "story",
             "several",
@@ -94,6 +95,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "captured",
             "checklist",
             "report",
+            "picture",
+            "page",
             "message",
             "manual",
             "status",

@@ -2,7 +2,8 @@
 # Takes: log... since
 # Before that moment only lines of the last `since` seconds count: a log that nobody writes to any more tells of other times.
 # A log is PATH US SIZE: where it ended at the switch (read_end in nginx.sh); lines behind that are "after".
-# Section access: for each log "PATH before TOTAL ERRORS after TOTAL ERRORS", or "PATH unreadable".
+# Section access: for each log "PATH before TOTAL ERRORS SECONDS after TOTAL ERRORS SECONDS", or "PATH unreadable"; SECONDS are
+# AT:TOTAL:ERRORS of each second, by the host's clock since 1970, with commas between them, or "-" where no line tells a time.
 count() {
   # The status is the field after the quoted request, in `combined` and all formats that begin like it; in JSON it has a name.
   # The time is nginx's $time_local or $time_iso8601; a line without one counts.
@@ -17,17 +18,30 @@ count() {
       return (365 * y + int(y / 4) - int(y / 100) + int(y / 400) + int((153 * m - 457) / 5) + d - 719469) * 86400 \
         + t[1] * 3600 + t[2] * 60 + t[3] - z
     }
-    oldest && match($0, /[0-3][0-9]\/[A-Z][a-z][a-z]\/[0-9][0-9][0-9][0-9]:[0-9][0-9]:[0-9][0-9]:[0-9][0-9] [+-][0-9][0-9][0-9][0-9]/) {
+    { at = "" }
+    match($0, /[0-3][0-9]\/[A-Z][a-z][a-z]\/[0-9][0-9][0-9][0-9]:[0-9][0-9]:[0-9][0-9]:[0-9][0-9] [+-][0-9][0-9][0-9][0-9]/) {
       at = substr($0, RSTART, RLENGTH)
-      if (seconds(substr(at, 8, 4), month[substr(at, 4, 3)], substr(at, 1, 2), substr(at, 13, 8), substr(at, 22)) < oldest) next
+      if (!(at in when)) when[at] = seconds(substr(at, 8, 4), month[substr(at, 4, 3)], substr(at, 1, 2), substr(at, 13, 8), substr(at, 22))
     }
-    oldest && match($0, /[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9][+-][0-9][0-9]:?[0-9][0-9]/) {
+    at == "" && match($0, /[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9][+-][0-9][0-9]:?[0-9][0-9]/) {
       at = substr($0, RSTART, RLENGTH)
-      if (seconds(substr(at, 1, 4), substr(at, 6, 2) + 0, substr(at, 9, 2), substr(at, 12, 8), substr(at, 20)) < oldest) next
+      if (!(at in when)) when[at] = seconds(substr(at, 1, 4), substr(at, 6, 2) + 0, substr(at, 9, 2), substr(at, 12, 8), substr(at, 20))
     }
-    match($0, /" [1-5][0-9][0-9] /) { n++; if (substr($0, RSTART + 2, 1) == "5") e++; next }
-    match($0, /"(http_|response_)?(status|code)" *: *"?[1-5][0-9][0-9]/) { n++; if (substr($0, RSTART + RLENGTH - 3, 1) == "5") e++ }
-    END { printf "%d %d", n, e }'
+    oldest && at != "" && when[at] < oldest { next }
+    function counted(status) {
+      n++
+      # Whoever writes the lines does not say how long the answer gets.
+      if (at != "" && !(when[at] in total) && ++told > 3000) at = ""
+      if (at != "") total[when[at]]++
+      if (substr(status, 1, 1) == "5") { e++; if (at != "") errors[when[at]]++ }
+    }
+    match($0, /" [1-5][0-9][0-9] /) { counted(substr($0, RSTART + 2, 1)); next }
+    match($0, /"(http_|response_)?(status|code)" *: *"?[1-5][0-9][0-9]/) { counted(substr($0, RSTART + RLENGTH - 3, 1)) }
+    END {
+      printf "%d %d ", n, e
+      for (s in total) { printf "%s%d:%d:%d", comma, s, total[s], errors[s]; comma = "," }
+      if (comma == "") printf "-"
+    }'
 }
 compared() {
   path=${1%%"$rp_unit"*} size=${1#*"$rp_unit"}

@@ -34,8 +34,10 @@ use crate::nouns::together::together;
 use crate::steps::about::AboutRun;
 use crate::steps::context::{Context, Files, Locks, SeenSince};
 use crate::steps::hook::{self, HooksHere};
+use crate::tell::known::{KNOWN, Known};
 use crate::tell::message;
 use crate::tell::notify::{self, Outbox};
+use crate::tell::page;
 use crate::tell::render::Templates;
 use crate::tell::report;
 use crate::tell::story::Story;
@@ -47,6 +49,7 @@ struct Part<'r, 'a> {
     journal: &'r Journal<'a>,
     facts: &'r Facts,
     plan: &'r Plan,
+    known: &'r Known,
 }
 
 /// What the end of a run needs to know of it.
@@ -89,9 +92,11 @@ impl Run<'_> {
         }
         let prepared: Vec<(Facts, Plan)> =
             prepared.into_iter().filter_map(|(facts, plan)| Some((facts, plan.ok()?))).collect();
+        let known: Vec<Known> = prepared.iter().map(|(facts, plan)| Known::of(plan, facts)).collect();
         let parts = || -> Vec<Part<'_, '_>> {
-            let all = self.sessions.iter().zip(&journals).zip(&prepared);
-            all.map(|((session, journal), (facts, plan))| Part { session, journal, facts, plan }).collect()
+            let all = self.sessions.iter().zip(&journals).zip(&prepared).zip(&known);
+            all.map(|(((session, journal), (facts, plan)), known)| Part { session, journal, facts, plan, known })
+                .collect()
         };
         let (folder, folders) = match self.open_incident(&parts()) {
             Ok(opened) => opened,
@@ -249,7 +254,7 @@ impl Run<'_> {
         };
         let pages = Pages::new(folder.new_file(journal::FILE)?);
         let mut folders = Vec::new();
-        for Part { session, journal, facts, plan } in parts {
+        for Part { session, journal, facts, plan, known } in parts {
             let folder = match session.request.among {
                 Some(_) => folder.for_service(&session.inventory().service)?,
                 None => folder.clone(),
@@ -257,8 +262,11 @@ impl Run<'_> {
             journal.keep_in(&pages);
             journal.record(What::Begun(Box::new(session.begun(plan))));
             journal.record_all(plan.notes.iter().map(|note| What::Note { text: note.clone() }));
-            let kept =
-                [("facts.json", serde_json::to_vec_pretty(facts)?), ("plan.json", serde_json::to_vec_pretty(plan)?)];
+            let kept = [
+                ("facts.json", serde_json::to_vec_pretty(facts)?),
+                ("plan.json", serde_json::to_vec_pretty(plan)?),
+                (KNOWN, serde_json::to_vec_pretty(known)?),
+            ];
             for (name, bytes) in kept {
                 if let Err(err) = folder.write(name, &bytes) {
                     journal.gap(None, name, format!("{err:#}"));
@@ -393,9 +401,7 @@ impl Finished<'_, '_> {
     fn stories<'s>(&'s self, entries: &'s [Vec<record::Entry>]) -> Vec<Story<'s>> {
         let local_offset = *chrono::Local::now().offset();
         let parts = self.parts.iter().zip(entries);
-        parts
-            .map(|(part, entries)| Story { plan: Some(part.plan), facts: Some(part.facts), entries, local_offset })
-            .collect()
+        parts.map(|(part, entries)| Story { known: part.known, entries, local_offset }).collect()
     }
 
     fn was_interrupted(&self) -> bool {
@@ -490,8 +496,10 @@ impl Finished<'_, '_> {
             part.session.terminal.text(&report);
         }
         written?;
+        let page = page::incident_page(&stories, self.templates, self.redactor);
+        self.folder.write(folder::PAGE, page.as_bytes())?;
         let postmortem = report::postmortem(&stories, self.templates, self.redactor);
-        self.folder.write("POSTMORTEM.md", postmortem.as_bytes())
+        self.folder.write(folder::POSTMORTEM, postmortem.as_bytes())
     }
 
     /// The last message, and those before it that did not get through. Bounded by `[notify] timeout`.

@@ -16,8 +16,12 @@ use crate::nouns::record::Drill;
 pub const DRILLS: &str = "drills.jsonl";
 /// The file that lists the others' hashes.
 pub const SUMS: &str = "SHA256SUMS";
-/// The file that is not among them: it is written last, and may be written again.
+/// Not among them: it is written last, and may be written again.
 pub const REPORT: &str = "INCIDENT_REPORT.md";
+/// The same with pictures.
+pub const PAGE: &str = "INCIDENT_REPORT.html";
+/// What is asked of people afterwards.
+pub const POSTMORTEM: &str = "POSTMORTEM.md";
 
 /// One incident's folder.
 #[derive(Debug, Clone)]
@@ -111,13 +115,13 @@ impl Folder {
         let _ = fs::remove_file(self.files().join(name));
     }
 
-    /// Writes `SHA256SUMS` over every file but itself and the report, in the format of sha256sum(1).
+    /// Writes `SHA256SUMS` over every file but itself and the report in both its forms, in the format of sha256sum(1).
     ///
     /// # Errors
     /// With the file that could not be read or written.
     pub fn write_sums(&self) -> anyhow::Result<()> {
         let mut names = files_in(&self.path, "")?;
-        names.retain(|name| name != SUMS && name != REPORT);
+        names.retain(|name| ![SUMS, REPORT, PAGE].contains(&name.as_str()));
         names.sort();
         let mut sums = String::new();
         for name in names {

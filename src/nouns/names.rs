@@ -1,6 +1,7 @@
 //! Validated words. A value of one of these types has been checked once, when it was made; whoever
 //! holds it need not check again. Never does I/O, and never repairs a bad word: it refuses it.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::Serialize;
@@ -233,6 +234,15 @@ pub fn alike<'h, T: PartialEq>(each: impl Iterator<Item = (&'h HostName, T)>) ->
 /// `web1, web2`
 pub fn listed(hosts: &[&HostName]) -> String {
     hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// All names, or the first eight and how many more: a fleet's list is no line.
+pub fn some_of(hosts: &[impl Borrow<HostName>]) -> String {
+    let shown: Vec<&str> = hosts.iter().take(8).map(|host| host.borrow().as_str()).collect();
+    match hosts.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 fn plain_word(word: &str) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use dumps::migrations::Down;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::nouns::change::{ChangeWork, FilePut};
 use crate::nouns::colour::Colour;
@@ -107,7 +107,7 @@ pub const DEAD_MAN_OF: &str = "dead man of ";
 pub const SWITCH_BY: &str = "switch by ";
 
 /// A host that the plan does not touch.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     pub host: HostName,
     pub why: String,

@@ -179,6 +179,8 @@ impl Production {
             | What::Errors { .. }
             | What::Judged(_)
             | What::Loss(_)
+            | What::Noted { .. }
+            | What::Resolved { .. }
             | What::Ended { .. } => {}
         }
     }

@@ -162,7 +162,14 @@ pub enum What {
     /// A file of the incident folder.
     Captured(Captured),
     /// Shares of server errors as nginx logged them.
-    Errors { host: HostName, before: ErrorShare, after: ErrorShare },
+    Errors {
+        host: HostName,
+        before: ErrorShare,
+        after: ErrorShare,
+        /// The same second by second, where the log tells the time; only those that have a request.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        seconds: Vec<Second>,
+    },
     /// What the rules say of a side, every ten seconds and when that changes.
     Judged(Box<Judgement>),
     /// The dump that is restored, or why none is.
@@ -171,7 +178,11 @@ pub enum What {
     Loss(Loss),
     /// What the database is from now on.
     Database(DatabaseNow),
-    /// The last line.
+    /// A line that a person added, during the run or after it.
+    Noted { by: String, text: String },
+    /// A person calls the incident over.
+    Resolved { by: String, text: String },
+    /// The last line of the run itself.
     Ended { exit: u8, production: String, next: String },
 }
 
@@ -590,6 +601,28 @@ impl ErrorShare {
     /// The share in percent, where there is enough to tell.
     pub fn percent(self) -> Option<f64> {
         (self.requests >= Self::ENOUGH).then(|| 100.0 * self.errors as f64 / self.requests as f64)
+    }
+}
+
+/// What a balancer answered in one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(i64, u64, u64)", into = "(i64, u64, u64)")]
+pub struct Second {
+    /// Since 1970, by this machine's clock.
+    pub at: i64,
+    pub requests: u64,
+    pub errors: u64,
+}
+
+impl From<(i64, u64, u64)> for Second {
+    fn from((at, requests, errors): (i64, u64, u64)) -> Second {
+        Second { at, requests, errors }
+    }
+}
+
+impl From<Second> for (i64, u64, u64) {
+    fn from(second: Second) -> (i64, u64, u64) {
+        (second.at, second.requests, second.errors)
     }
 }
 

@@ -270,6 +270,23 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
+/// The text as words of an HTML page, also within an attribute; lines stay.
+pub fn html(text: &str) -> String {
+    let text = printable_lines(text);
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// The text as code within a line; in a table's cell, too. What no code span can hold becomes [`markdown`].
 pub fn code(text: &str) -> String {
     let text = printable(text);

@@ -18,7 +18,7 @@ use crate::hosts::remote::Ask;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Role, Run};
 use crate::nouns::names::{HostName, HttpUrl};
-use crate::nouns::record::{ErrorShare, Status, StepWord, What};
+use crate::nouns::record::{ErrorShare, Second, Status, StepWord, What};
 use crate::nouns::side::Side;
 
 pub(super) const HEALTH: Script = script!("health", LIB, NGINX);
@@ -272,13 +272,14 @@ pub async fn run<F: Ask>(run: &Context<'_, F>, name: &HostName, sides: &[Side]) 
 async fn compare_errors<F: Ask>(run: &Context<'_, F>, name: &HostName, good: &mut Vec<String>) {
     match errors(run, name, &run.seen_since.access_sizes(name)).await {
         // The probe itself was one.
-        Ok(Some((_, after))) if after.requests == 0 => {
+        Ok(Some(Counts { after, .. })) if after.requests == 0 => {
             let why = "no access log of nginx that can be read there has a request since the switch: they are off, held back \
                        in memory, or say no status";
             run.journal.gap(Some(name), "error share", why);
         }
-        Ok(Some((before, after))) => {
-            run.journal.record(What::Errors { host: name.clone(), before, after });
+        Ok(Some(Counts { before, after, seconds })) => {
+            let seconds = seconds.into_values().collect();
+            run.journal.record(What::Errors { host: name.clone(), before, after, seconds });
             if after.percent() > before.percent() && after.percent().is_some_and(|percent| percent > 1.0) {
                 let (before, after) = (before.describe(), after.describe());
                 run.journal.note(format!("{name}: more server errors than before: {after}, was {before}"));
@@ -295,25 +296,68 @@ async fn errors<F: Ask>(
     run: &Context<'_, F>,
     host: &HostName,
     sizes: &BTreeMap<String, u64>,
-) -> Result<Option<(ErrorShare, ErrorShare)>, Failure> {
+) -> Result<Option<Counts>, Failure> {
     let sizes: Vec<(String, u64)> = sizes.iter().map(|(path, size)| (path.clone(), *size)).collect();
     if sizes.is_empty() {
         return Ok(None);
     }
     let answer = run.fleet.ask(host, &access(run.inventory, &sizes)).await?;
-    let (mut before, mut after) = (ErrorShare::default(), ErrorShare::default());
-    let mut any = false;
-    for line in answer.text("access").unwrap_or_default().lines() {
+    let offset = run.facts.seen(host).and_then(|seen| seen.clock_offset_ms.as_ref().ok()).map_or(0, |ms| ms / 1000);
+    let counted: Vec<Counts> =
+        answer.text("access").unwrap_or_default().lines().filter_map(|line| Counts::read(line, offset)).collect();
+    Ok((!counted.is_empty()).then(|| counted.into_iter().fold(Counts::default(), Counts::and)))
+}
+
+/// What access logs say of both sides of the switch.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    before: ErrorShare,
+    after: ErrorShare,
+    seconds: BTreeMap<i64, Second>,
+}
+
+/// A log tells so many seconds at most; what is older is of another time, and a host may say anything.
+const MOST_SECONDS: usize = 900;
+
+impl Counts {
+    /// `PATH before TOTAL ERRORS SECONDS after TOTAL ERRORS SECONDS`, by a clock that is so many seconds ahead of ours.
+    fn read(line: &str, offset_seconds: i64) -> Option<Counts> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
-        // PATH before TOTAL ERRORS after TOTAL ERRORS
-        if let (Some(b), Some(be), Some(a), Some(ae)) = (number(2), number(3), number(5), number(6)) {
-            any = true;
-            before = ErrorShare { requests: before.requests + b, errors: before.errors + be };
-            after = ErrorShare { requests: after.requests + a, errors: after.errors + ae };
+        let (before, after) = (
+            ErrorShare { requests: number(2)?, errors: number(3)? },
+            ErrorShare { requests: number(6)?, errors: number(7)? },
+        );
+        let mut counts = Counts { before, after, seconds: BTreeMap::new() };
+        for said in [4, 8].into_iter().filter_map(|at| words.get(at)).flat_map(|words| words.split(',')) {
+            let mut parts = said.split(':');
+            let mut part = || parts.next()?.parse::<i64>().ok();
+            if let (Some(at), Some(requests), Some(errors)) = (part(), part(), part()) {
+                let at = at.saturating_sub(offset_seconds);
+                counts.add(Second { at, requests: requests.unsigned_abs(), errors: errors.unsigned_abs() });
+            }
+        }
+        Some(counts)
+    }
+
+    fn add(&mut self, second: Second) {
+        let sum = self.seconds.entry(second.at).or_insert(Second { at: second.at, requests: 0, errors: 0 });
+        sum.requests = sum.requests.saturating_add(second.requests);
+        sum.errors = sum.errors.saturating_add(second.errors);
+        if self.seconds.len() > MOST_SECONDS {
+            self.seconds.pop_first();
         }
     }
-    Ok(any.then_some((before, after)))
+
+    fn and(mut self, other: Counts) -> Counts {
+        let sum = |a: ErrorShare, b: ErrorShare| ErrorShare {
+            requests: a.requests + b.requests,
+            errors: a.errors + b.errors,
+        };
+        (self.before, self.after) = (sum(self.before, other.before), sum(self.after, other.after));
+        other.seconds.into_values().for_each(|second| self.add(second));
+        self
+    }
 }
 
 /// Public URLs and the smoke command, from this machine.

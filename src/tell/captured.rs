@@ -90,7 +90,7 @@ pub(super) fn errors(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
         .filter_map(|entry| {
-            let What::Errors { host, before, after } = &entry.what else { return None };
+            let What::Errors { host, before, after, .. } = &entry.what else { return None };
             Some(format!("{host}: server errors {} before, {} after", before.describe(), after.describe()))
         })
         .collect()

@@ -15,37 +15,54 @@ use crate::nouns::redact::{self, Redactor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
     Report,
+    /// The same with pictures.
+    Page,
     /// What stands before the reports of several services.
     Services,
     Postmortem,
     Slack,
     Mail,
     Webhook,
+    /// The page over all incidents.
+    Incidents,
 }
 
 impl Name {
-    pub const ALL: [Name; 6] = [Name::Report, Name::Services, Name::Postmortem, Name::Slack, Name::Mail, Name::Webhook];
+    pub const ALL: [Name; 8] = [
+        Name::Report,
+        Name::Page,
+        Name::Services,
+        Name::Postmortem,
+        Name::Slack,
+        Name::Mail,
+        Name::Webhook,
+        Name::Incidents,
+    ];
 
     /// Its file, in the folder that replaces it and in ours.
     pub fn file(self) -> &'static str {
         match self {
             Name::Report => "report.md.tera",
+            Name::Page => "report.html.tera",
             Name::Services => "services.md.tera",
             Name::Postmortem => "postmortem.md.tera",
             Name::Slack => "slack.json.tera",
             Name::Mail => "mail.txt.tera",
             Name::Webhook => "webhook.json.tera",
+            Name::Incidents => "incidents.html.tera",
         }
     }
 
     fn built_in(self) -> &'static str {
         match self {
             Name::Report => include_str!("../../templates/report.md.tera"),
+            Name::Page => include_str!("../../templates/report.html.tera"),
             Name::Services => include_str!("../../templates/services.md.tera"),
             Name::Postmortem => include_str!("../../templates/postmortem.md.tera"),
             Name::Slack => include_str!("../../templates/slack.json.tera"),
             Name::Mail => include_str!("../../templates/mail.txt.tera"),
             Name::Webhook => include_str!("../../templates/webhook.json.tera"),
+            Name::Incidents => include_str!("../../templates/incidents.html.tera"),
         }
     }
 
@@ -55,6 +72,7 @@ impl Name {
             Name::Report | Name::Services | Name::Postmortem => {
                 |text, out| out.write_all(redact::markdown(text).as_bytes())
             }
+            Name::Page | Name::Incidents => |text, out| out.write_all(redact::html(text).as_bytes()),
             Name::Slack | Name::Webhook => |text, out| out.write_all(inside_json(text).as_bytes()),
             Name::Mail => |text, out| out.write_all(redact::printable_lines(text).as_bytes()),
         }
@@ -72,6 +90,7 @@ impl Name {
             let language: String = language.chars().filter(char::is_ascii_alphanumeric).collect();
             Ok(safe(value, |text| redact::fence_as(text, &language)))
         });
+        tera.register_filter("spans", |value: &Value, _: Kwargs, _: &State<'_>| safe(value, spans));
         tera.register_filter("json", |value: &Value, _: Kwargs, _: &State<'_>| safe(value, inside_json));
         // Not safe by itself: it still has to get through JSON.
         tera.register_filter("mrkdwn", |value: &Value, kwargs: Kwargs, _: &State<'_>| -> tera::TeraResult<Value> {
@@ -249,6 +268,15 @@ pub fn mrkdwn(text: &str, limit: usize) -> String {
         if entity.is_empty() { out.push(c) } else { out.push_str(entity) }
     }
     out
+}
+
+/// Our own words for a page: what stands in backticks is code.
+fn spans(text: &str) -> String {
+    let parts = text.split('`').enumerate().map(|(n, part)| match n % 2 {
+        0 => redact::html(part),
+        _ => format!("<code>{}</code>", redact::html(part)),
+    });
+    parts.collect()
 }
 
 /// What stands between the quotes of a JSON string.

@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::hosts::facts::Facts;
-use crate::nouns::colour::Colour;
-use crate::nouns::names::{HostName, alike};
-use crate::nouns::plan::{LeftOut, Plan};
+use crate::nouns::names::HostName;
+use crate::nouns::plan::LeftOut;
 use crate::nouns::record::{AppState, Balancer, Begun, Entry, What, plural};
 use crate::nouns::redact::{self, Redactor};
 use crate::nouns::rules::{Judgement, Opinion};
@@ -16,10 +14,11 @@ use crate::nouns::side::Side;
 use crate::nouns::units::duration;
 use crate::tell::captured::{File, Quote, captured, errors, gaps, quotes};
 use crate::tell::checklist::{Check, actions, checklist, steps};
+use crate::tell::known::ChangedFile;
 use crate::tell::loss::{Database, database};
 use crate::tell::render::{Name, Templates, redacted, tidy};
 use crate::tell::several;
-use crate::tell::story::{Ending, Story, begun, ending, service_words, some_of, title, towards, traffic_safe};
+use crate::tell::story::{Ending, Story, begun, ending, resolved, service_words, title, towards, traffic_safe};
 use crate::tell::timeline::{Event, timeline};
 use crate::tell::times::{Clock, Measure, Time, measured};
 
@@ -48,13 +47,15 @@ fn of_all(name: Name, stories: &[Story<'_>], templates: &Templates, redactor: &R
 /// What the report's and the postmortem's templates get. Lists that are empty and options that are none have no
 /// section.
 #[derive(Debug, Clone, Serialize)]
-struct Report {
+pub(super) struct Report {
     id: String,
     /// `listings`, or `listings (staging)`.
     service: String,
     environment: String,
     title: String,
     status: &'static str,
+    /// `good`, `warn` or `bad`.
+    tone: &'static str,
     /// What production is now.
     production: String,
     /// One sentence or two: when, what, how fast.
@@ -72,6 +73,7 @@ struct Report {
     program: String,
     began: Time,
     ended: Option<Time>,
+    resolved: Option<Over>,
     traffic_safe: Option<Time>,
     exit: Option<u8>,
     /// The journal has no end: the run was killed.
@@ -86,7 +88,7 @@ struct Report {
     key_exchange: Option<String>,
     database: Option<Database>,
     timeline: Vec<Event>,
-    changes: Vec<Change>,
+    changes: Vec<ChangedFile>,
     /// What changes and hooks printed.
     said: Vec<SaidBy>,
     patterns: Vec<Quote>,
@@ -102,6 +104,14 @@ struct Report {
     actions: Vec<String>,
 }
 
+/// When somebody called it over.
+#[derive(Debug, Clone, Serialize)]
+struct Over {
+    at: Time,
+    by: String,
+    text: String,
+}
+
 #[derive(Debug, Clone, Serialize)]
 struct HostRow {
     host: String,
@@ -110,13 +120,6 @@ struct HostRow {
     /// `12.1 % of 1200 requests → 0.1 % of 900 requests`
     errors: Option<String>,
     is_bad: bool,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Change {
-    path: String,
-    hosts: String,
-    diff: String,
 }
 
 /// What words that were run printed.
@@ -187,7 +190,14 @@ fn document(name: Name, story: &Story<'_>, templates: &Templates, redactor: &Red
     )
 }
 
-fn report(story: &Story<'_>) -> Report {
+impl Report {
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+}
+
+/// What is known of a run, in the words of a report.
+pub(super) fn report(story: &Story<'_>) -> Report {
     let entries = story.entries;
     let ending = ending(entries);
     let clock = Clock::of(story);
@@ -197,13 +207,14 @@ fn report(story: &Story<'_>) -> Report {
     let service = service_words(begun);
     let reason = said(|begun| &begun.reason);
     let gaps = gaps(entries);
-    let notes = notes(story);
+    let notes = story.known.notes.clone();
     Report {
         id: said(|begun| &begun.id),
         environment: said(|begun| &begun.environment),
         title: title(&service, &ending, begun),
         service,
         status: ending.standing.word(),
+        tone: ending.standing.tone(),
         production: ending.verdict.production.clone(),
         summary: summary(story, &ending, &clock),
         reason_verbatim: (redact::markdown(&reason) != reason).then(|| reason.clone()),
@@ -217,6 +228,11 @@ fn report(story: &Story<'_>) -> Report {
         program: said(|begun| &begun.program),
         began: clock.time(0),
         ended: (!ending.is_cut_off).then(|| clock.time(ending.at_ms)),
+        resolved: resolved(entries).map(|(entry, by, text)| Over {
+            at: clock.time(entry.at_ms),
+            by: by.to_owned(),
+            text: text.to_owned(),
+        }),
         traffic_safe: safe.map(|safe| clock.time(safe.at_ms)),
         exit: (!ending.is_cut_off).then_some(ending.verdict.exit),
         is_cut_off: ending.is_cut_off,
@@ -227,13 +243,13 @@ fn report(story: &Story<'_>) -> Report {
         hosts: hosts(story, &ending),
         database: database(entries, begun.and_then(|begun| begun.restores.as_deref())),
         timeline: timeline(entries, &clock, &ending),
-        changes: changes(story.plan),
+        changes: story.known.changes.clone(),
         said: self::said(entries),
         patterns: quotes(entries),
         judgements: judgements(entries, &clock),
         captured: captured(entries),
-        before: before(story.facts, towards(entries)),
-        key_exchange: key_exchange(story.facts),
+        before: story.known.before.clone(),
+        key_exchange: story.known.key_exchange.clone(),
         errors: errors(entries),
         checklist: checklist(story, &ending),
         steps: steps(&ending, !quotes(entries).is_empty(), entries),
@@ -292,11 +308,10 @@ fn hosts(story: &Story<'_>, ending: &Ending) -> Vec<HostRow> {
     }
     let balancers: BTreeSet<&HostName> = begun.balancers.iter().collect();
     let apps: BTreeSet<&HostName> = begun.apps.iter().collect();
-    let left_out: BTreeMap<&HostName, &LeftOut> =
-        story.plan.into_iter().flat_map(|plan| &plan.left_out).map(|left| (&left.host, left)).collect();
+    let left_out: BTreeMap<&HostName, &LeftOut> = story.known.left_out.iter().map(|left| (&left.host, left)).collect();
     let mut errors: BTreeMap<&HostName, String> = BTreeMap::new();
     for entry in story.entries {
-        if let What::Errors { host, before, after } = &entry.what {
+        if let What::Errors { host, before, after, .. } = &entry.what {
             errors.insert(host, format!("{} → {}", before.describe(), after.describe()));
         }
     }
@@ -344,82 +359,4 @@ fn from_cell(host: &HostName, ending: &Ending) -> (String, bool) {
         Some(AppState::Unknown) => ("NOT KNOWN", true),
     };
     (words.to_owned(), is_bad)
-}
-
-fn changes(plan: Option<&Plan>) -> Vec<Change> {
-    let needed = plan.into_iter().flat_map(Plan::file_changes).filter(|(_, change)| change.is_needed());
-    let switched = alike(needed).into_iter().map(|(change, hosts)| Change {
-        path: change.path.clone(),
-        hosts: some_of(&hosts),
-        diff: change.diff(),
-    });
-    let put = alike(plan.into_iter().flat_map(Plan::files_put)).into_iter().map(|(file, hosts)| Change {
-        path: file.into.clone(),
-        hosts: some_of(&hosts),
-        diff: file.diff.clone(),
-    });
-    switched.chain(put).collect()
-}
-
-/// What an operator was told before, which explains what came after: the plan's notes, and clocks that differ.
-fn notes(story: &Story<'_>) -> Vec<String> {
-    let mut notes: Vec<String> = story.plan.map(|plan| plan.notes.clone()).unwrap_or_default();
-    for facts in story.facts.iter().flat_map(|facts| &facts.hosts) {
-        match &facts.seen {
-            Err(unknown) => notes.push(format!("{} was not reached: {unknown}", facts.host)),
-            // Below two seconds nobody is misled by a log's times.
-            Ok(seen) => match seen.clock_offset_ms {
-                Ok(offset) if offset.abs() >= 2000 => {
-                    let direction = if offset > 0 { "ahead of" } else { "behind" };
-                    let apart = duration(offset.unsigned_abs());
-                    notes.push(format!(
-                        "{}: its clock is {apart} {direction} this machine's, and so are the times in its logs",
-                        facts.host
-                    ));
-                }
-                Ok(_) | Err(_) => {}
-            },
-        }
-    }
-    let mut kept: Vec<String> = Vec::new();
-    for note in notes {
-        if !kept.contains(&note) {
-            kept.push(note);
-        }
-    }
-    kept
-}
-
-fn before(facts: Option<&Facts>, to: Colour) -> Option<String> {
-    let of = |wanted: Colour| -> Vec<HostName> {
-        let hosts = facts.into_iter().flat_map(|facts| &facts.hosts);
-        hosts
-            .filter(|facts| {
-                let nginx = facts.seen.as_ref().ok().and_then(|seen| seen.nginx.as_ref());
-                nginx.is_some_and(|nginx| nginx.probe_answered_by == Some(wanted))
-            })
-            .map(|facts| facts.host.clone())
-            .collect()
-    };
-    let said: Vec<String> = [(of(Colour::Green), to.other()), (of(Colour::Blue), to)]
-        .into_iter()
-        .filter(|(hosts, _)| !hosts.is_empty())
-        .map(|(hosts, colour)| format!("{colour} answered on {}", some_of(&hosts)))
-        .collect();
-    (!said.is_empty()).then(|| said.join("; "))
-}
-
-/// What each connection was encrypted by: it is most of a connection's time, and a matter of policy.
-fn key_exchange(facts: Option<&Facts>) -> Option<String> {
-    let mut hosts: BTreeMap<&str, Vec<HostName>> = BTreeMap::new();
-    for facts in facts.into_iter().flat_map(|facts| &facts.hosts) {
-        if let Some(name) = facts.seen.as_ref().ok().and_then(|seen| seen.key_exchange.as_deref()) {
-            hosts.entry(name).or_default().push(facts.host.clone());
-        }
-    }
-    let said: Vec<String> = match hosts.len() {
-        1 => hosts.into_keys().map(str::to_owned).collect(),
-        _ => hosts.into_iter().map(|(name, hosts)| format!("{name} ({})", some_of(&hosts))).collect(),
-    };
-    (!said.is_empty()).then(|| said.join("; "))
 }

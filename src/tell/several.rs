@@ -13,10 +13,11 @@ use crate::tell::story::{Standing, Story, begun, ending, ending_with, traffic_sa
 
 /// What the head's template gets.
 #[derive(Debug, Clone, Serialize)]
-struct Head {
+pub(super) struct Head {
     id: String,
     title: String,
     status: &'static str,
+    tone: &'static str,
     production: String,
     exit: u8,
     next: String,
@@ -40,13 +41,23 @@ struct Row {
 
 /// What stands in the report before the sections.
 pub(super) fn head(stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> String {
+    let head = head_of(stories);
+    let context = redacted(&head, redactor);
+    let bare = |_| format!("# {}\n", crate::nouns::redact::markdown(&head.title));
+    templates.render(Name::Services, &context, |text| Ok(tidy(&text)), bare)
+}
+
+/// What all services come to.
+pub(super) fn head_of(stories: &[Story<'_>]) -> Head {
     let verdict = verdict(stories);
+    let standing = standing(stories, &verdict);
     let first = stories.first().and_then(|story| begun(story.entries));
     let said = |pick: fn(&Begun) -> &str| first.map_or("not known", pick).to_owned();
-    let head = Head {
+    Head {
         id: said(|begun| &begun.id),
         title: title(stories, &verdict),
-        status: standing(stories, &verdict).word(),
+        status: standing.word(),
+        tone: standing.tone(),
         exit: verdict.exit,
         next: verdict.next,
         reason: said(|begun| &begun.reason),
@@ -55,10 +66,13 @@ pub(super) fn head(stories: &[Story<'_>], templates: &Templates, redactor: &Reda
         services: stories.iter().map(row).collect(),
         production: verdict.production,
         left: verdict.left,
-    };
-    let context = redacted(&head, redactor);
-    let bare = |_| format!("# {}\n", crate::nouns::redact::markdown(&head.title));
-    templates.render(Name::Services, &context, |text| Ok(tidy(&text)), bare)
+    }
+}
+
+impl Head {
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
 }
 
 fn row(story: &Story<'_>) -> Row {

@@ -3,25 +3,21 @@
 //! here, and the documents read it. Pure, so that a journal that ends in the middle tells as much as was known then.
 //! Never guesses: a change whose outcome is not in the journal is not known.
 
-use std::borrow::Borrow;
-
 use chrono::{DateTime, FixedOffset, Utc};
 use serde::Serialize;
 
-use crate::hosts::facts::Facts;
 use crate::nouns::colour::Colour;
 use crate::nouns::names::HostName;
-use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{AppState, Balancer, Begun, DatabaseNow, DatabaseState, Entry, Status, StepWord, What};
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
+use crate::tell::known::Known;
 
-/// Everything that is known of one run. The journal is enough: plan and facts make the report richer.
+/// Everything that is known of one run. The journal is enough: what plan and facts said makes the report richer.
 #[derive(Debug, Clone, Copy)]
 pub struct Story<'a> {
-    pub plan: Option<&'a Plan>,
-    pub facts: Option<&'a Facts>,
+    pub known: &'a Known,
     /// With [`What::Ended`] among them, unless the run was killed.
     pub entries: &'a [Entry],
     /// Of the operator's clock, for the column of local times.
@@ -46,6 +42,15 @@ impl Standing {
             Standing::Resolved => "Resolved",
             Standing::Failed => "Failed",
             Standing::Unknown => "Unknown",
+        }
+    }
+
+    /// How much it should worry whoever sees it: `good`, `warn` or `bad`.
+    pub(super) fn tone(self) -> &'static str {
+        match self {
+            Standing::Resolved => "good",
+            Standing::Mitigating => "warn",
+            Standing::Failed | Standing::Unknown => "bad",
         }
     }
 }
@@ -114,15 +119,28 @@ pub(super) fn ending(entries: &[Entry]) -> Ending {
             let left = production.verdict(false).left;
             (Verdict { exit, production: words.clone(), next: next.clone(), left }, at_ms)
         }
-        None => (production.verdict(true), entries.last().map_or(0, |entry| entry.at_ms)),
+        None => (production.verdict(true), last_of_the_run(entries).map_or(0, |entry| entry.at_ms)),
     };
     rated(verdict, production, ended.is_none(), at_ms)
 }
 
 /// The same for a run whose last line is still to be written.
 pub(super) fn ending_with(verdict: &Verdict, entries: &[Entry]) -> Ending {
-    let at_ms = entries.last().map_or(0, |entry| entry.at_ms);
+    let at_ms = last_of_the_run(entries).map_or(0, |entry| entry.at_ms);
     rated(verdict.clone(), entries.iter().collect(), false, at_ms)
+}
+
+/// What people add, they add hours later.
+fn last_of_the_run(entries: &[Entry]) -> Option<&Entry> {
+    entries.iter().rev().find(|entry| !matches!(entry.what, What::Noted { .. } | What::Resolved { .. }))
+}
+
+/// Who called it over, when, and with what words; `None` where nobody did.
+pub(super) fn resolved(entries: &[Entry]) -> Option<(&Entry, &str, &str)> {
+    entries.iter().rev().find_map(|entry| {
+        let What::Resolved { by, text } = &entry.what else { return None };
+        Some((entry, by.as_str(), text.as_str()))
+    })
 }
 
 /// A verdict in the word of status pages.
@@ -176,6 +194,8 @@ pub(super) fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
             | What::Dump(_)
             | What::Loss(_)
             | What::Database(_)
+            | What::Noted { .. }
+            | What::Resolved { .. }
             | What::Ended { .. } => {}
         }
     }
@@ -319,13 +339,4 @@ pub(super) fn title(service: &str, ending: &Ending, begun: Option<&Begun>) -> St
         (Standing::Failed, _) => "rollback not done: NOT mitigated",
     };
     format!("{service}: {what}")
-}
-
-/// All names, or the first eight and how many more: a fleet's list is no line.
-pub(super) fn some_of(hosts: &[impl Borrow<HostName>]) -> String {
-    let shown: Vec<&str> = hosts.iter().take(8).map(|host| host.borrow().as_str()).collect();
-    match hosts.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }

@@ -350,6 +350,8 @@ impl Terminal {
             | What::Dump(_)
             | What::Loss(_)
             | What::Database(_)
+            | What::Noted { .. }
+            | What::Resolved { .. }
             | What::Ended { .. } => return,
         }
         self.json(&object);
@@ -435,6 +437,8 @@ fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Dump(_)
         | What::Loss(_)
         | What::Database(_)
+        | What::Noted { .. }
+        | What::Resolved { .. }
         | What::Ended { .. } => None,
     }
 }

@@ -4,11 +4,11 @@
 use serde::Serialize;
 
 use crate::nouns::colour::Colour;
-use crate::nouns::names::HostName;
+use crate::nouns::names::{HostName, some_of};
 use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
 use crate::nouns::side::Side;
 use crate::nouns::units::duration;
-use crate::tell::story::{Ending, open_intents, some_of};
+use crate::tell::story::{Ending, open_intents};
 use crate::tell::times::{Clock, Time};
 
 #[derive(Debug, Clone, Serialize)]
@@ -82,6 +82,9 @@ fn words(entry: &Entry) -> Option<Words> {
             Some(Words::Plain(answer_words(host, *colour, *is_good, detail)))
         }
         What::Note { text } if !is_the_plan(text) => Some(Words::Plain(text.trim().to_owned())),
+        What::Noted { by, text } => Some(Words::Plain(format!("{by}: {}", text.trim()))),
+        What::Resolved { by, text } if text.trim().is_empty() => Some(Words::Plain(format!("{by} calls it over"))),
+        What::Resolved { by, text } => Some(Words::Plain(format!("{by} calls it over: {}", text.trim()))),
         What::Ended { exit, .. } => Some(Words::Ended(*exit)),
         // an intent is the outcome's beginning; states follow from outcomes; the rest has sections of its own
         What::Note { .. }

@@ -39,7 +39,7 @@ pub(super) struct Time {
     pub(super) utc: String,
     /// `22:15:03`
     local: String,
-    /// Since the run began: `+00:00.4`
+    /// Since the run began: `+00:00.4`, after an hour `+26:03:10`.
     offset: String,
 }
 
@@ -72,7 +72,10 @@ impl Clock {
         Time {
             utc: utc.format("%Y-%m-%d %H:%M:%S").to_string(),
             local: utc.with_timezone(&self.offset).format("%H:%M:%S").to_string(),
-            offset: format!("+{:02}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10),
+            offset: match tenths / 36_000 {
+                0 => format!("+{:02}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10),
+                hours => format!("+{hours}:{:02}:{:02}", tenths / 600 % 60, tenths / 10 % 60),
+            },
         }
     }
 

@@ -121,6 +121,8 @@ impl Live {
             | What::Dump(_)
             | What::Loss(_)
             | What::Database(_)
+            | What::Noted { .. }
+            | What::Resolved { .. }
             | What::Ended { .. } => {
                 if let Some(line) = plain(entry, is_verbose) {
                     self.println(&line);
