@@ -1,6 +1,7 @@
 //! The story of each command on one screen. The only place that opens the config, makes the connection and reads who
 //! and where we are. Loops over no steps, parses nothing, formats nothing.
 
+mod afterwards;
 mod assess;
 mod backups;
 mod load;
@@ -126,6 +127,10 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
             run.first().watch(ReadOnly::new(ssh), *lasts, *rollback).await
         }
+        Some(Command::History) => run.history(),
+        Some(Command::Report { incident, ticket }) => run.report(incident.as_deref(), *ticket),
+        Some(Command::Note { text, incident }) => run.note(text, incident.as_deref()),
+        Some(Command::Resolve { incident, because }) => run.resolve(incident.as_deref(), because).await,
         Some(Command::Manual) => {
             for session in &run.sessions {
                 terminal.text(&manual::manual(session.inventory()));
@@ -189,6 +194,10 @@ fn asked(cli: &Cli, all: Vec<Opened>, id: IncidentId, clock: Clock) -> Result<Ve
             | Command::Assess
             | Command::Backups { .. }
             | Command::Releases
+            | Command::History
+            | Command::Report { .. }
+            | Command::Note { .. }
+            | Command::Resolve { .. }
             | Command::Manual
             | Command::Completions { .. }
             | Command::Man,
@@ -332,6 +341,10 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             | Command::Undo { .. }
             | Command::Backups { .. }
             | Command::Releases
+            | Command::History
+            | Command::Report { .. }
+            | Command::Note { .. }
+            | Command::Resolve { .. }
             | Command::Manual,
         )
         | None => None,

@@ -9,6 +9,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::plan::TakesOver;
 use crate::nouns::request::Severity;
 use crate::nouns::share::Share;
+use crate::tell::ticket::Tracker;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
 #[derive(Debug, Parser)]
@@ -190,6 +191,33 @@ pub enum Command {
         incident: Option<String>,
         #[command(flatten)]
         insistence: Insistence,
+    },
+    /// Every incident and drill, newest first, with its times beside the targets; connects to nobody
+    History,
+    /// Makes an incident's report and page again from its journal; connects to nobody
+    Report {
+        /// The incident; the newest one when left out
+        #[arg(id = "report_incident", value_name = "INCIDENT")]
+        incident: Option<String>,
+        /// Instead, the text of a ticket on standard output, to paste
+        #[arg(long, value_name = "github|jira", value_enum)]
+        ticket: Option<Tracker>,
+    },
+    /// A line for an incident's timeline, by you; connects to nobody
+    Note {
+        text: String,
+        /// The incident; the newest one when left out
+        #[arg(long = "incident", id = "note_incident", value_name = "ID")]
+        incident: Option<String>,
+    },
+    /// An incident is over: says so in its timeline, and to everybody who was told of it; connects to no host
+    Resolve {
+        /// The incident; the newest one when left out
+        #[arg(id = "resolve_incident", value_name = "INCIDENT")]
+        incident: Option<String>,
+        /// What ended it, for the timeline and the messages
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        because: String,
     },
     /// The same rollback as commands to type by hand, for each host; connects to nobody
     Manual,

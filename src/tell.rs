@@ -7,6 +7,7 @@
 
 mod captured;
 mod checklist;
+pub mod history;
 pub mod known;
 mod loss;
 pub mod manual;
@@ -21,5 +22,6 @@ mod several;
 pub mod status;
 pub mod story;
 pub mod terminal;
+pub mod ticket;
 mod timeline;
 pub mod times;

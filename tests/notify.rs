@@ -1,13 +1,17 @@
 //! Messages over real sockets: a small HTTP server and a small mail server, each with a temper. Every port is one that
 //! the system gave.
 
-use std::io::{BufRead, BufReader, Read, Write};
+#[path = "support/http.rs"]
+mod http;
+
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use http::{Server, Temper};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{
     App, Channel, Contacts, Evidence, HealthWith, Host, Inventory, Layout, Nginx, Notify, Reach, ReleaseSaid, Role,
@@ -19,97 +23,6 @@ use rollback_prod::nouns::secret::Secret;
 use rollback_prod::tell::message::Message;
 use rollback_prod::tell::notify::{self, Delivery, Outbox};
 use serde_json::{Value, json};
-
-/// How a server behaves.
-#[derive(Debug, Clone)]
-enum Temper {
-    /// Status, more head lines, body.
-    Says(u16, &'static str, &'static str),
-    /// Takes the request and never answers.
-    Hangs,
-    /// Closes without a word.
-    Closes,
-}
-
-/// One request as it came.
-#[derive(Debug, Clone, Default)]
-struct Request {
-    head: String,
-    body: String,
-}
-
-/// An HTTP server for one test; its temper can change.
-struct Server {
-    port: u16,
-    temper: Arc<Mutex<Temper>>,
-    seen: Arc<Mutex<Vec<Request>>>,
-}
-
-impl Server {
-    fn start(temper: Temper) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let server = Server { port, temper: Arc::new(Mutex::new(temper)), seen: Arc::default() };
-        let (temper, seen) = (Arc::clone(&server.temper), Arc::clone(&server.seen));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (temper, seen) = (Arc::clone(&temper), Arc::clone(&seen));
-                std::thread::spawn(move || answer(stream.expect("a connection"), &temper, &seen));
-            }
-        });
-        server
-    }
-
-    fn url(&self, path: &str) -> Secret {
-        Secret::new(format!("http://127.0.0.1:{}{path}", self.port))
-    }
-
-    fn becomes(&self, temper: Temper) {
-        *self.temper.lock().expect("the server's temper") = temper;
-    }
-
-    fn seen(&self) -> Vec<Request> {
-        self.seen.lock().expect("the server's requests").clone()
-    }
-}
-
-fn answer(stream: TcpStream, temper: &Mutex<Temper>, seen: &Mutex<Vec<Request>>) {
-    let mut reader = BufReader::new(stream.try_clone().expect("the same socket"));
-    let mut request = Request::default();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
-            break;
-        }
-        request.head.push_str(&line.to_lowercase());
-    }
-    let length = request
-        .head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"))
-        .and_then(|length| length.trim().parse().ok())
-        .unwrap_or(0);
-    let mut body = vec![0; length];
-    if reader.read_exact(&mut body).is_err() {
-        return;
-    }
-    request.body = String::from_utf8(body).expect("JSON is UTF-8");
-    seen.lock().expect("the server's requests").push(request);
-    let temper = temper.lock().expect("the server's temper").clone();
-    let mut stream = stream;
-    match temper {
-        Temper::Says(status, head, body) => {
-            let text = format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{head}connection: close\r\n\r\n{body}",
-                body.len()
-            );
-            // The client may be gone.
-            let _ = stream.write_all(text.as_bytes());
-        }
-        Temper::Hangs => std::thread::sleep(Duration::from_secs(60)),
-        Temper::Closes => {}
-    }
-}
 
 /// One mail as the server took it.
 #[derive(Debug, Clone, Default)]

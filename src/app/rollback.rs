@@ -469,11 +469,18 @@ impl Finished<'_, '_> {
             let verdict = part.verdict(self.was_interrupted());
             part.journal.record(What::Ended { exit: verdict.exit, production: verdict.production, next: verdict.next });
         }
+        for part in &self.parts {
+            part.journal.hear_people(&self.folder.path().join(journal::FILE));
+        }
         // Once more, now that it is known what became of the report and the messages, and over the whole journal.
         let sealed = self.write_reports().and_then(|()| self.folder.write_sums());
         let Some(session) = self.parts.first().map(|part| part.session) else { return 1 };
         if let Err(err) = sealed {
             session.terminal.warning(&format!("{err:#}"));
+        }
+        let incidents = &session.inventory().incidents;
+        if self.folder.path().starts_with(incidents) {
+            super::afterwards::write_index(incidents, session, self.templates);
         }
         let safe = self
             .parts
@@ -513,21 +520,11 @@ impl Finished<'_, '_> {
         let message = message::end_message(&self.stories(&entries), &self.verdict(), self.templates, self.redactor);
         let step = part.journal.begin(StepWord::Notify, None);
         self.outbox.post(notify, &message);
-        let failed: Vec<String> = self
-            .outbox
-            .deliver(notify)
-            .await
-            .into_iter()
-            .filter_map(|delivery| Some(format!("{}: {}", delivery.channel, delivery.outcome.err()?)))
-            .collect();
+        let failed = notify::failures(self.outbox.deliver(notify).await);
         if let Some(trouble) = self.outbox.trouble() {
             part.journal.gap(None, "outbox", trouble);
         }
-        if failed.is_empty() {
-            step.end(Status::Done, "all messages were taken");
-        } else {
-            step.end(Status::Failed, format!("{}; the next command sends them again", failed.join("; ")));
-        }
+        notify::end_step(step, &failed);
     }
 }
 

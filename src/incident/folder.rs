@@ -91,7 +91,8 @@ impl Folder {
     /// # Errors
     /// When it exists already, or cannot be made.
     pub fn new_file(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.files().join(name))
+        // At its end, whoever else adds a line to it.
+        OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.files().join(name))
     }
 
     /// Writes a whole file, or leaves what was there: under another name first, then renamed.
@@ -130,6 +131,18 @@ impl Folder {
             sums.push_str(&format!("{hash}  {name}\n"));
         }
         self.write(SUMS, sums.as_bytes())
+    }
+
+    /// Whether a file is still what was sealed; a person may have gone on with it.
+    pub fn is_as_sealed(&self, name: &str) -> bool {
+        let sums = fs::read_to_string(self.path.join(SUMS)).unwrap_or_default();
+        let sealed = sums.lines().filter_map(|line| line.split_once("  ")).find(|(_, of)| *of == name);
+        match (sealed, hash_file(&self.path.join(name))) {
+            (Some((sealed, _)), Ok(hash)) => sealed == hash,
+            // Nobody goes on with what is not there.
+            (None, Err(_)) => true,
+            (None, Ok(_)) | (Some(_), Err(_)) => false,
+        }
     }
 
     /// Corrects the line of one file that grew after the others were sealed: an outbox whose message was sent later.
@@ -176,11 +189,23 @@ fn hash_file(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Earlier drills of a database, oldest first. A line that cannot be read is none.
+/// Writes a file beside the incident folders, whole or not at all.
+///
+/// # Errors
+/// With the file's name.
+pub fn write_beside(incidents: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    Folder::open(incidents.to_owned()).write(name, bytes)
+}
+
+/// Earlier drills of a database, oldest first.
 pub fn drills(incidents: &Path, database: &str) -> Vec<Drill> {
+    all_drills(incidents).into_iter().filter(|drill| drill.database == database).collect()
+}
+
+/// Earlier drills of all databases, oldest first. A line that cannot be read is none.
+pub fn all_drills(incidents: &Path) -> Vec<Drill> {
     let text = fs::read_to_string(incidents.join(DRILLS)).unwrap_or_default();
-    let read = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-    read.filter(|drill: &Drill| drill.database == database).collect()
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// Adds a line to the record of drills, beside the incident folders.

@@ -1,8 +1,8 @@
 //! The journal: what is about to be done, and what came of it, synced to disk line by line and shown as it is
 //! written. One writer. It never decides; a full disk makes it say so once, not stop the run.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -193,6 +193,15 @@ impl<'a> Journal<'a> {
         read(&mut self.inner().entries.iter().rev())
     }
 
+    /// Takes the lines that people added to the file meanwhile, which are there already.
+    pub fn hear_people(&self, path: &Path) {
+        let mut inner = self.inner();
+        let known = inner.entries.iter().filter(|entry| is_of_a_person(entry)).count();
+        let of_people = read(path).unwrap_or_default().into_iter();
+        let of_people = of_people.filter(|entry| is_of_a_person(entry) && entry.service == self.service);
+        inner.entries.extend(of_people.skip(known));
+    }
+
     /// Why the file does not hold everything, if it does not.
     pub fn trouble(&self) -> Option<String> {
         self.inner().pages.as_ref()?.page().broken.clone()
@@ -257,20 +266,61 @@ impl Timed<'_, '_> {
     }
 }
 
-/// Reads a journal back. A last line that was cut by a crash is left out.
+/// Reads a journal back. A last line of the run that was cut by a crash is left out.
 ///
 /// # Errors
-/// When the file cannot be read, or a line other than the last is not an entry.
+/// When the file cannot be read, or another line is not an entry.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines: Vec<String> = BufReader::new(file).lines().collect::<Result<_, _>>()?;
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut damaged = None;
     for (number, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
-            Ok(entry) => entries.push(entry),
-            Err(_) if number + 1 == lines.len() => {}
-            Err(err) => return Err(err).with_context(|| format!("{}: line {}", path.display(), number + 1)),
+        match (serde_json::from_str::<Entry>(line), damaged.take()) {
+            // People add lines behind the last one of a run, also of one that was killed while it wrote.
+            (Ok(entry), Some((number, err))) if !is_of_a_person(&entry) => {
+                return Err(err).with_context(|| format!("{}: line {number}", path.display()));
+            }
+            (Ok(entry), _) => entries.push(entry),
+            (Err(err), None) => damaged = Some((number + 1, err)),
+            (Err(_), Some((number, err))) => {
+                return Err(err).with_context(|| format!("{}: line {number}", path.display()));
+            }
         }
     }
     Ok(entries)
+}
+
+fn is_of_a_person(entry: &Entry) -> bool {
+    matches!(entry.what, What::Noted { .. } | What::Resolved { .. })
+}
+
+/// Adds a line of a person to the journal of a run that is over, or still goes on. Its time is counted from the run's
+/// beginning, as all of them are.
+///
+/// # Errors
+/// When the journal cannot be read or written, or does not even begin.
+pub fn add(path: &Path, now: DateTime<Utc>, what: What) -> anyhow::Result<()> {
+    let entries = read(path)?;
+    let first = entries.first().with_context(|| format!("{} is empty", path.display()))?;
+    let since_first = (now - first.time).num_milliseconds();
+    let at_ms = first.at_ms.saturating_add_signed(since_first);
+    let entry = Entry { v: JOURNAL_VERSION, time: now, at_ms, service: first.service.clone(), what };
+    let write = || -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(&entry)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        // A line that was cut stays by itself.
+        if last != [b'\n'] {
+            line.insert(0, b'\n');
+        }
+        file.write_all(&line)?;
+        Ok(file.sync_data()?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }

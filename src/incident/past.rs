@@ -25,15 +25,7 @@ pub fn find(incidents: &Path, named: Option<&str>) -> Result<Vec<Undoing>, Strin
     let folders = folder::newest_first(incidents);
     let taken_back = taken_back(&folders);
     match named {
-        Some(name) => {
-            let folder = folder_of(incidents, name);
-            if !folder.is_dir() {
-                let known: Vec<String> = folders.iter().take(5).filter_map(|path| name_of(path)).collect();
-                let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
-                return Err(format!("there is no incident {name} in {}; the last: {known}", incidents.display()));
-            }
-            left_of(&folder, &taken_back)
-        }
+        Some(name) => left_of(&named_one(incidents, name)?, &taken_back),
         None => {
             for folder in &folders {
                 let Some(name) = name_of(folder) else { continue };
@@ -49,6 +41,39 @@ pub fn find(incidents: &Path, named: Option<&str>) -> Result<Vec<Undoing>, Strin
     }
 }
 
+/// The folder of an incident, or of the newest one that has a journal.
+///
+/// # Errors
+/// That there is none, and which there are.
+pub fn folder_of(incidents: &Path, named: Option<&str>) -> Result<PathBuf, String> {
+    match named {
+        Some(name) => named_one(incidents, name),
+        None => {
+            let newest = folder::newest_first(incidents).into_iter().find(|folder| folder.join(journal::FILE).exists());
+            newest.ok_or_else(|| format!("there is no incident in {}", incidents.display()))
+        }
+    }
+}
+
+fn named_one(incidents: &Path, name: &str) -> Result<PathBuf, String> {
+    let folder = if name.contains('/') { PathBuf::from(name) } else { incidents.join(name) };
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let newest = folder::newest_first(incidents);
+    let known: Vec<String> = newest.iter().take(5).filter_map(|path| name_of(path)).collect();
+    let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+    Err(format!("there is no incident {name} in {}; the last: {known}", incidents.display()))
+}
+
+/// The entries of each service of an incident, in the order in which they began.
+///
+/// # Errors
+/// When its journal cannot be read back.
+pub fn journals(folder: &Path) -> anyhow::Result<Vec<Vec<Entry>>> {
+    Ok(parts(journal::read(&folder.join(journal::FILE))?))
+}
+
 /// What an incident changed, without what was taken back since.
 fn left_of(folder: &Path, taken_back: &TakenBack) -> Result<Vec<Undoing>, String> {
     let all = read(folder)?;
@@ -58,10 +83,6 @@ fn left_of(folder: &Path, taken_back: &TakenBack) -> Result<Vec<Undoing>, String
         Some(by) if left.is_empty() => Err(format!("{} was taken back already, by {by}", all[0].incident)),
         _ => Ok(left),
     }
-}
-
-fn folder_of(incidents: &Path, name: &str) -> PathBuf {
-    if name.contains('/') { PathBuf::from(name) } else { incidents.join(name) }
 }
 
 fn name_of(folder: &Path) -> Option<String> {

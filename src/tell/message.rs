@@ -12,7 +12,7 @@ use crate::nouns::redact::{self, Redactor};
 use crate::nouns::units::duration;
 use crate::tell::render::{Name, Templates, redacted, tidy};
 use crate::tell::several;
-use crate::tell::story::{Standing, Story, begun, ending_with, service_words, title, towards, traffic_safe};
+use crate::tell::story::{Standing, Story, begun, ending_with, resolved, service_words, title, towards, traffic_safe};
 use crate::tell::times::Clock;
 
 /// One message, in the form of every channel.
@@ -42,10 +42,16 @@ pub fn end_message(stories: &[Story<'_>], verdict: &Verdict, templates: &Templat
     message(Moment::End(verdict), stories, templates, redactor)
 }
 
+/// The message that somebody calls it over: the last one of an incident.
+pub fn resolved_message(stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> Message {
+    message(Moment::Resolved, stories, templates, redactor)
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Moment<'a> {
     Begin,
     End(&'a Verdict),
+    Resolved,
 }
 
 impl Moment<'_> {
@@ -53,6 +59,7 @@ impl Moment<'_> {
         match self {
             Moment::Begin => "begin",
             Moment::End(_) => "end",
+            Moment::Resolved => "resolved",
         }
     }
 }
@@ -151,17 +158,19 @@ fn notice_of_all(moment: Moment<'_>, stories: &[Story<'_>]) -> Notice {
                 format!("{group}: {names}: {}", common.title.split_once(": ").map_or("", |(_, what)| what))
             }
             Moment::End(verdict) => several::title(stories, verdict),
+            Moment::Resolved => format!("{group}: {} is over", common.id),
         },
         status: match moment {
             Moment::Begin => common.status,
             Moment::End(verdict) => several::standing(stories, verdict).word(),
+            Moment::Resolved => common.status,
         },
         production: match moment {
             Moment::Begin => {
                 let each = named().map(|(name, notice)| format!("{name}: {}", notice.production));
                 each.collect::<Vec<_>>().join("; ")
             }
-            Moment::End(_) => common.production.clone(),
+            Moment::End(_) | Moment::Resolved => common.production.clone(),
         },
         releases: (!releases.is_empty()).then(|| releases.join("; ")),
         traffic_safe: safe.map(duration),
@@ -225,6 +234,19 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
     };
     match moment {
         Moment::Begin => common,
+        Moment::Resolved => {
+            let safe = traffic_safe(entries).map(|safe| safe.at_ms);
+            let (by, text) = resolved(entries).map_or(("somebody", ""), |(_, by, text)| (by, text.trim()));
+            let colon = if text.is_empty() { "" } else { ": " };
+            Notice {
+                title: format!("{service}: {} is over", common.id),
+                status: Standing::Resolved.word(),
+                production: format!("{by} calls it over{colon}{text}"),
+                traffic_safe: safe.map(duration),
+                traffic_safe_ms: safe,
+                ..common
+            }
+        }
         Moment::End(verdict) => {
             let ending = ending_with(verdict, entries);
             let safe = traffic_safe(entries).map(|safe| safe.at_ms);

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 
 use crate::incident::folder;
+use crate::incident::journal::Timed;
 use crate::nouns::inventory::{Channel, Inventory, Notify};
+use crate::nouns::record::Status;
 use crate::nouns::redact::{self, Redactor};
 use crate::tell::notify::outbox::{Item, keys, kind};
 use crate::tell::notify::send::send;
@@ -103,6 +105,21 @@ pub fn resend_beside(inventory: &Inventory) -> Beside {
     let inventory = inventory.clone();
     let deadline = Instant::now() + inventory.notify.timeout;
     beside(move || resend_until(&inventory, deadline))
+}
+
+/// What did not get through, in words.
+pub fn failures(deliveries: Vec<Delivery>) -> Vec<String> {
+    let failed = deliveries.into_iter().filter_map(|delivery| Some((delivery.channel, delivery.outcome.err()?)));
+    failed.map(|(channel, why)| format!("{channel}: {why}")).collect()
+}
+
+/// Ends the step of sending.
+pub fn end_step(step: Timed<'_, '_>, failures: &[String]) {
+    if failures.is_empty() {
+        step.end(Status::Done, "all messages were taken");
+    } else {
+        step.end(Status::Failed, format!("{}; the next command sends them again", failures.join("; ")));
+    }
 }
 
 /// Waits for deliveries that go on beside; no longer than they themselves do.

@@ -33,6 +33,8 @@ struct Part {
     pictures: Pictures,
     /// ` of api` where there are several: what has a name of its own on the page needs one that no other has.
     of: String,
+    /// How many hosts are as they should be, where there are too many to be shown one by one.
+    many_hosts: Option<usize>,
     diffs: Vec<Diff>,
 }
 
@@ -100,8 +102,13 @@ fn part(story: &Story<'_>, of: String) -> Part {
         lines: change.diff.lines().map(diff_line).collect(),
     });
     let pictures = pictures(story.entries, &ending(story.entries));
-    Part { report: report(story), pictures, of, diffs: diffs.collect() }
+    let report = report(story);
+    let many_hosts = Some(report.good_hosts()).filter(|good| *good > HOSTS_SHOWN);
+    Part { report, pictures, of, many_hosts, diffs: diffs.collect() }
 }
+
+/// More hosts that are as they should be are folded.
+const HOSTS_SHOWN: usize = 12;
 
 fn diff_line(line: &str) -> DiffLine {
     let kind = match line.as_bytes() {

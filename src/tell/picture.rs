@@ -350,7 +350,7 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 712.0;
 const PANEL: f64 = 96.0;
 const FIRST_TOP: f64 = 26.0;
-const BETWEEN: f64 = 34.0;
+const BETWEEN: f64 = 46.0;
 const BELOW: f64 = 26.0;
 /// More steps than that are wider than what is drawn of them.
 const MOST_BUCKETS: i64 = 330;
@@ -494,8 +494,10 @@ fn share_y(percent: f64) -> f64 {
 
 /// Steps from the first moment to the last one.
 fn share_path(meant: &[(i64, f64)], scale: &Scale) -> String {
-    let Some((_, first)) = meant.first() else { return String::new() };
-    let mut path = format!("M{} {}", scale.x(scale.from_ms), share_y(*first));
+    let Some((at, first)) = meant.first() else { return String::new() };
+    // What was found at the beginning was so before it; nobody knows what was before anything else.
+    let from = if *at == 0 { scale.from_ms } else { *at };
+    let mut path = format!("M{} {}", scale.x(from), share_y(*first));
     for (at, share) in meant {
         path.push_str(&format!("H{}V{}", scale.x(*at), share_y(*share)));
     }

@@ -194,6 +194,11 @@ impl Report {
     pub(super) fn title(&self) -> &str {
         &self.title
     }
+
+    /// How many hosts are as they should be.
+    pub(super) fn good_hosts(&self) -> usize {
+        self.hosts.iter().filter(|row| !row.is_bad).count()
+    }
 }
 
 /// What is known of a run, in the words of a report.
@@ -257,6 +262,11 @@ pub(super) fn report(story: &Story<'_>) -> Report {
         gaps,
         notes,
     }
+}
+
+/// One sentence or two: when, what, how fast.
+pub(super) fn summary_of(story: &Story<'_>) -> String {
+    summary(story, &ending(story.entries), &Clock::of(story))
 }
 
 fn summary(story: &Story<'_>, ending: &Ending, clock: &Clock) -> String {

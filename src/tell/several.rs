@@ -93,7 +93,7 @@ pub(super) fn name<'s>(story: &Story<'s>) -> &'s str {
 }
 
 /// How all of it ended, by the journals.
-fn verdict(stories: &[Story<'_>]) -> Verdict {
+pub(super) fn verdict(stories: &[Story<'_>]) -> Verdict {
     together(stories.iter().map(|story| (name(story), ending(story.entries).verdict)).collect())
 }
 

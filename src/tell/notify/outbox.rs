@@ -2,7 +2,7 @@
 //! before anything else happens. Never sends one, and never writes what a channel's address is.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -127,6 +127,12 @@ impl Outbox {
         let file = OpenOptions::new().read(true).append(true).open(folder.join(OUTBOX)).ok()?;
         file.try_lock().ok()?;
         Some(Outbox::read(file))
+    }
+
+    /// Whether a process is at it that may still send from it.
+    pub fn is_held(folder: &Path) -> bool {
+        let Ok(file) = OpenOptions::new().read(true).open(folder.join(OUTBOX)) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     fn read(mut file: File) -> Outbox {

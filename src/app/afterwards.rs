@@ -1,0 +1,261 @@
+//! What is done about an incident when its run is over, or from beside it: a note, its end, its report once more, and the
+//! history of all of them. Reads and writes the folders of this machine; asks no host.
+
+use std::path::{Path, PathBuf};
+
+use super::Run;
+use crate::incident::folder::{self, Folder};
+use crate::incident::journal::{self, Journal};
+use crate::incident::past;
+use crate::nouns::production::Verdict;
+use crate::nouns::record::{Entry, StepWord, What};
+use crate::nouns::redact::Redactor;
+use crate::tell::history::{self, INDEX, Past};
+use crate::tell::known::{KNOWN, Known};
+use crate::tell::message;
+use crate::tell::notify::{self, Outbox};
+use crate::tell::page;
+use crate::tell::render::Templates;
+use crate::tell::report;
+use crate::tell::story::Story;
+use crate::tell::ticket::{self, Tracker};
+
+/// An incident, read back.
+struct ReadBack {
+    folder: Folder,
+    journals: Vec<Vec<Entry>>,
+    known: Vec<Known>,
+}
+
+impl ReadBack {
+    fn open(path: PathBuf) -> Result<ReadBack, String> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let journals = past::journals(&path).map_err(|err| format!("{name} cannot be read back: {err:#}"))?;
+        if journals.is_empty() {
+            return Err(format!("{name} has no beginning in its journal"));
+        }
+        let known = journals.iter().map(|entries| {
+            let part = entries.first().and_then(|entry| entry.service.as_ref());
+            let file = part.map_or_else(|| path.join(KNOWN), |service| path.join(service.as_str()).join(KNOWN));
+            // Where it cannot be had, as in a folder of the first edition, the journal is enough.
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            serde_json::from_str(&text).unwrap_or_default()
+        });
+        let known = known.collect();
+        Ok(ReadBack { folder: Folder::open(path), journals, known })
+    }
+
+    fn stories(&self) -> Vec<Story<'_>> {
+        let local_offset = *chrono::Local::now().offset();
+        let parts = self.journals.iter().zip(&self.known);
+        parts.map(|(entries, known)| Story { known, entries, local_offset }).collect()
+    }
+
+    fn name(&self) -> String {
+        self.folder.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Who called it over, and when.
+    fn resolved(&self) -> Option<String> {
+        self.journals.iter().flatten().find_map(|entry| {
+            let What::Resolved { by, .. } = &entry.what else { return None };
+            Some(format!("{by} at {} UTC", entry.time.format("%Y-%m-%d %H:%M")))
+        })
+    }
+
+    /// Report, page and postmortem once more; the last one only where nobody has gone on with it. What was written.
+    fn write(&self, templates: &Templates, redactor: &Redactor) -> anyhow::Result<Vec<&'static str>> {
+        let stories = self.stories();
+        self.folder.write(folder::REPORT, report::incident_report(&stories, templates, redactor).as_bytes())?;
+        self.folder.write(folder::PAGE, page::incident_page(&stories, templates, redactor).as_bytes())?;
+        let mut written = vec![folder::REPORT, folder::PAGE];
+        if self.folder.is_as_sealed(folder::POSTMORTEM) {
+            self.folder.write(folder::POSTMORTEM, report::postmortem(&stories, templates, redactor).as_bytes())?;
+            self.folder.refresh_sum(folder::POSTMORTEM)?;
+            written.push(folder::POSTMORTEM);
+        }
+        self.folder.refresh_sum(journal::FILE)?;
+        Ok(written)
+    }
+}
+
+impl Run<'_> {
+    fn templates(&self) -> Templates {
+        Templates::beside(self.first().inventory().sources.first().map(|path| path.as_path()))
+    }
+
+    fn incidents(&self) -> &Path {
+        &self.first().inventory().incidents
+    }
+
+    /// A line for the timeline, by a person.
+    pub(super) fn note(&self, text: &str, incident: Option<&str>) -> u8 {
+        let what = What::Noted { by: self.first().request.operator.clone(), text: text.trim().to_owned() };
+        match self.add(incident, what) {
+            Ok(added) => self.end_of(&added.read, &format!("the note is in its timeline{}", added.later())),
+            Err(why) => self.nothing_done(&why),
+        }
+    }
+
+    /// The incident is over: said in its timeline, and to everybody who was told of it.
+    pub(super) async fn resolve(&self, incident: Option<&str>, text: &str) -> u8 {
+        let before = past::folder_of(self.incidents(), incident).and_then(ReadBack::open);
+        match before.as_ref().map(ReadBack::resolved) {
+            Ok(Some(by)) => {
+                let words = format!("it was called over before, by {by}; nothing is sent again");
+                return match &before {
+                    Ok(read) => self.end_of(read, &words),
+                    Err(why) => self.nothing_done(why),
+                };
+            }
+            Ok(None) => {}
+            Err(why) => return self.nothing_done(why),
+        }
+        let what = What::Resolved { by: self.first().request.operator.clone(), text: text.trim().to_owned() };
+        let added = match self.add(incident, what) {
+            Ok(added) => added,
+            Err(why) => return self.nothing_done(&why),
+        };
+        let told = self.tell_that_it_is_over(&added.read).await;
+        self.end_of(&added.read, &format!("it is over{told}{}", added.later()))
+    }
+
+    /// What became of telling it.
+    async fn tell_that_it_is_over(&self, read: &ReadBack) -> String {
+        let session = self.first();
+        let notify = &session.inventory().notify;
+        if notify.channels.is_empty() {
+            return String::new();
+        }
+        let message = message::resolved_message(&read.stories(), &self.templates(), &session.redactor());
+        let outbox = Outbox::open(read.folder.path());
+        outbox.post(notify, &message);
+        let journal = Journal::new(session.clock, session.terminal);
+        let step = journal.begin(StepWord::Notify, None);
+        let failed = notify::failures(outbox.deliver(notify).await);
+        notify::end_step(step, &failed);
+        if let Err(err) = read.folder.refresh_sum(notify::OUTBOX) {
+            session.terminal.warning(&format!("{err:#}"));
+        }
+        if failed.is_empty() {
+            ", and everybody who was told of it knows".to_owned()
+        } else {
+            "; not everybody knows yet".to_owned()
+        }
+    }
+
+    /// Report and page once more, from the journal; with a ticket, its text on standard output.
+    pub(super) fn report(&self, incident: Option<&str>, as_ticket: Option<Tracker>) -> u8 {
+        let read = match past::folder_of(self.incidents(), incident).and_then(ReadBack::open) {
+            Ok(read) => read,
+            Err(why) => return self.nothing_done(&why),
+        };
+        let (templates, redactor) = (self.templates(), self.first().redactor());
+        if let Some(kind) = as_ticket {
+            let ticket = ticket::ticket(&read.stories(), kind, &redactor);
+            self.first().terminal.text(&ticket);
+            return 0;
+        }
+        if Outbox::is_held(read.folder.path()) {
+            return self
+                .nothing_done(&format!("the run of {} still goes on, and writes its report itself", read.name()));
+        }
+        match read.write(&templates, &redactor) {
+            Ok(written) => {
+                let kept = if written.contains(&folder::POSTMORTEM) {
+                    ""
+                } else {
+                    "; POSTMORTEM.md was gone on with, and stays as it is"
+                };
+                self.end_of(&read, &format!("{} written again from its journal{kept}", written.join(", ")))
+            }
+            Err(err) => self.nothing_done(&format!("{err:#}")),
+        }
+    }
+
+    /// Every incident and drill, newest first.
+    pub(super) fn history(&self) -> u8 {
+        let session = self.first();
+        let pasts = pasts(self.incidents());
+        if session.terminal.is_json() {
+            for past in &pasts {
+                session.terminal.json(&serde_json::json!({ "v": 1, "event": "note", "incident": past }));
+            }
+        }
+        session.terminal.printable(&history::table(&pasts, session.clock.now()));
+        self.write_index();
+        let production = "not asked: this is what is on record here".to_owned();
+        let verdict = Verdict { exit: 0, production, next: session.command("status"), left: Vec::new() };
+        session.end(&verdict, None, None, None)
+    }
+
+    /// The page over all incidents. Where it cannot be written, a warning: nobody's rollback fails for it.
+    pub(super) fn write_index(&self) {
+        let session = self.first();
+        write_index(self.incidents(), session, &self.templates());
+    }
+
+    /// Adds a person's line, and makes the report again where no run is still at it.
+    fn add(&self, incident: Option<&str>, what: What) -> Result<Added, String> {
+        let path = past::folder_of(self.incidents(), incident)?;
+        journal::add(&path.join(journal::FILE), self.first().clock.now(), what).map_err(|err| format!("{err:#}"))?;
+        let is_running = Outbox::is_held(&path);
+        let read = ReadBack::open(path)?;
+        if !is_running {
+            read.write(&self.templates(), &self.first().redactor()).map_err(|err| format!("{err:#}"))?;
+            self.write_index();
+        }
+        Ok(Added { read, is_running })
+    }
+
+    fn end_of(&self, read: &ReadBack, words: &str) -> u8 {
+        let session = self.first();
+        let production = format!("not asked; {}: {words}", read.name());
+        let verdict = Verdict { exit: 0, production, next: session.command("status"), left: Vec::new() };
+        session.end(&verdict, None, Some(read.folder.path()), None)
+    }
+
+    fn nothing_done(&self, why: &str) -> u8 {
+        let session = self.first();
+        session.terminal.error(why);
+        let production = "nothing was changed, here or there".to_owned();
+        let next = session.command("history");
+        session.end(&Verdict { exit: 1, production, next, left: Vec::new() }, None, None, None)
+    }
+}
+
+/// An incident that has one line more.
+struct Added {
+    read: ReadBack,
+    /// Its run still goes on.
+    is_running: bool,
+}
+
+impl Added {
+    /// What becomes of the line.
+    fn later(&self) -> &'static str {
+        if self.is_running { "; its run still goes on, and takes it into its report" } else { "" }
+    }
+}
+
+/// More are nobody's reading; they stay on disk.
+const MOST_PASTS: usize = 1_000;
+
+fn pasts(incidents: &Path) -> Vec<Past> {
+    let of_folders = folder::newest_first(incidents).into_iter().take(MOST_PASTS).filter_map(|path| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        history::of_incident(&name, &past::journals(&path).ok()?)
+    });
+    let mut pasts: Vec<Past> = of_folders.chain(folder::all_drills(incidents).iter().map(history::of_drill)).collect();
+    pasts.sort_by_key(|past| std::cmp::Reverse(past.began));
+    pasts
+}
+
+/// As [`Run::write_index`].
+pub(super) fn write_index(incidents: &Path, session: &super::Session<'_>, templates: &Templates) {
+    let pasts = pasts(incidents);
+    let text = history::index_page(&pasts, session.clock.now(), templates, &session.redactor());
+    if let Err(err) = folder::write_beside(incidents, INDEX, text.as_bytes()) {
+        session.terminal.warning(&format!("{err:#}"));
+    }
+}

@@ -1,0 +1,246 @@
+//! When a run is over: a note, the end, the report once more, tickets and the history. The program itself, on folders as runs
+//! leave them; no host is asked, and the config names one that is not there.
+
+#[path = "support/http.rs"]
+mod http;
+mod support;
+#[path = "support/told.rs"]
+mod told;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use http::{Server, Temper};
+use rollback_prod::nouns::record::{Drill, Entry};
+use support::{Scene, rollback_prod};
+use told::{Told, full_run, killed_run, put_back_run};
+
+/// A folder with a config and incidents in it.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new(more: &str) -> Desk {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            r#"service = "listings"
+incidents = "incidents"
+[[host]]
+name = "web1"
+ssh = "nobody@host.invalid"
+[nginx]
+file = "/etc/nginx/sites-available/listings"
+upstream = "listings_backend"
+[blue]
+servers = ["127.0.0.1:8080"]
+health = ["http://127.0.0.1:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["127.0.0.1:8081"]
+health = ["http://127.0.0.1:8081/health"]
+run.systemd = "listings-green.service"
+{more}
+"#
+        );
+        std::fs::write(folder.path().join("rollback.toml"), config).expect("a config");
+        Desk { folder }
+    }
+
+    fn incidents(&self) -> PathBuf {
+        self.folder.path().join("incidents")
+    }
+
+    /// An incident as a run left it; its first line is of `began`, if that is another time than the told one.
+    fn keep(&self, id: &str, told: &Told) -> PathBuf {
+        let folder = self.incidents().join(id);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut text = String::new();
+        for entry in &told.0 {
+            let mut value = serde_json::to_value(entry).expect("JSON");
+            if value["event"] == "begun" {
+                value["id"] = id.into();
+            }
+            text.push_str(&format!("{value}\n"));
+        }
+        std::fs::write(folder.join("journal.jsonl"), text).expect("a journal");
+        folder
+    }
+
+    fn run(&self, arguments: &[&str]) -> Scene {
+        let mut command = rollback_prod();
+        command
+            .current_dir(self.folder.path())
+            .env_remove("ROLLBACK_CONFIG")
+            .env("LOGNAME", "carol")
+            .env_remove("SUDO_USER");
+        command.args(arguments);
+        Scene::of(&mut command, self.folder.path())
+    }
+}
+
+const ID: &str = "rollback-20261120-211503";
+
+fn entries(folder: &Path) -> Vec<Entry> {
+    rollback_prod::incident::journal::read(&folder.join("journal.jsonl")).expect("a journal")
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+}
+
+/// The folder's own sums hold.
+fn sums_hold(folder: &Path) {
+    let said =
+        std::process::Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(folder).output();
+    let said = said.expect("sha256sum is there");
+    assert!(
+        said.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
+}
+
+#[test]
+fn a_note_stands_in_the_timeline_of_report_and_page() {
+    let desk = Desk::new("");
+    let folder = desk.keep(ID, &full_run());
+    desk.run(&["report"]).exits(0).says("INCIDENT_REPORT.html");
+    desk.run(&["note", "db <b>team</b> says: index rebuilt | done"]).exits(0).says("the note is in its timeline");
+    assert!(
+        text(&folder.join("INCIDENT_REPORT.md"))
+            .contains("carol: db &lt;b&gt;team&lt;/b&gt; says: index rebuilt \\| done")
+    );
+    assert!(text(&folder.join("INCIDENT_REPORT.html")).contains("carol: db &lt;b&gt;team&lt;/b&gt; says"));
+    // What the run came to is what it was.
+    assert!(text(&folder.join("INCIDENT_REPORT.md")).contains("# listings: rolled back to blue"));
+    assert!(text(&folder.join("INCIDENT_REPORT.md")).contains("The run ended after 9.0 s."));
+    desk.run(&["note", "x", "--incident", "rollback-19990101-000000"]).exits(1).says("there is no incident").says(ID);
+    desk.run(&["note", "to the named one", "--incident", ID]).exits(0);
+    assert_eq!(entries(&folder).len(), full_run().0.len() + 2);
+}
+
+#[test]
+fn a_killed_run_takes_notes_behind_its_cut_line() {
+    let desk = Desk::new("");
+    let folder = desk.keep(ID, &killed_run());
+    let whole = entries(&folder).len();
+    let mut journal = std::fs::OpenOptions::new().append(true).open(folder.join("journal.jsonl")).expect("a journal");
+    journal.write_all(b"{\"v\":1,\"time\":\"2026").expect("a cut line");
+    desk.run(&["note", "the laptop's battery died"]).exits(0);
+    desk.run(&["note", "it was charged"]).exits(0);
+    assert_eq!(entries(&folder).len(), whole + 2);
+    let report = text(&folder.join("INCIDENT_REPORT.md"));
+    assert!(report.contains("the journal ends here") && report.contains("carol: it was charged"), "{report}");
+    // Hours later a note is added; the run was cut when it was.
+    assert!(report.contains("The journal ends in the middle, 0.39 s after the start"), "{report}");
+}
+
+#[test]
+fn a_line_that_is_damaged_in_the_middle_is_no_line_of_a_crash() {
+    let desk = Desk::new("");
+    let folder = desk.keep(ID, &full_run());
+    let journal = text(&folder.join("journal.jsonl"));
+    std::fs::write(folder.join("journal.jsonl"), journal.replacen("\"event\":\"intent\"", "\"event\":\"in", 1))
+        .expect("a journal");
+    desk.run(&["note", "x"]).exits(1).says("line");
+    assert_eq!(text(&folder.join("journal.jsonl")).lines().count(), full_run().0.len(), "nothing was added");
+}
+
+#[test]
+fn it_is_over_once_and_everybody_who_was_told_of_it_knows() {
+    let server = Server::start(Temper::Says(200, "", "ok"));
+    let desk = Desk::new(&format!("[notify]\nwebhook = [{{ url = \"http://127.0.0.1:{}/status\" }}]", server.port));
+    let folder = desk.keep(ID, &full_run());
+    desk.run(&["resolve", "--because", "release 1.4.1 is out"])
+        .exits(0)
+        .says("it is over, and everybody who was told of it knows");
+    let seen = server.seen();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let body: serde_json::Value = serde_json::from_str(&seen[0].body).expect("JSON");
+    assert_eq!(body["event"], "rollback.resolved");
+    assert_eq!(body["status"], "Resolved");
+    assert_eq!(body["production"], "carol calls it over: release 1.4.1 is out");
+    desk.run(&["resolve"]).exits(0).says("it was called over before, by carol at").says("nothing is sent again");
+    assert_eq!(server.seen().len(), 1, "twice typed is once told");
+    assert!(text(&folder.join("INCIDENT_REPORT.md")).contains("| Over | "), "the report says so");
+    desk.run(&["history"]).exits(0).says(ID);
+}
+
+#[test]
+fn a_server_that_is_down_costs_no_end_and_gets_it_later() {
+    let server = Server::start(Temper::Says(503, "", "later"));
+    let desk = Desk::new(&format!("[notify]\nwebhook = [{{ url = \"http://127.0.0.1:{}/status\" }}]", server.port));
+    let folder = desk.keep(ID, &full_run());
+    desk.run(&["resolve"]).exits(0).says("it is over; not everybody knows yet").says("answers 503");
+    server.becomes(Temper::Says(200, "", "ok"));
+    // The next command that asks hosts sends it; that none answers is another matter.
+    desk.run(&["status"]).says("a message of an earlier run was sent now");
+    assert!(text(&folder.join("outbox.jsonl")).contains("\"state\":\"sent\""));
+}
+
+#[test]
+fn a_report_is_made_again_and_a_persons_postmortem_stays() {
+    let desk = Desk::new("");
+    let folder = desk.keep(ID, &full_run());
+    desk.run(&["report"]).exits(0).says("POSTMORTEM.md written again");
+    std::fs::write(folder.join("POSTMORTEM.md"), "# ours\n").expect("a file");
+    desk.run(&["report", ID]).exits(0).says("POSTMORTEM.md was gone on with, and stays as it is");
+    assert_eq!(text(&folder.join("POSTMORTEM.md")), "# ours\n");
+    let mode =
+        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.join("INCIDENT_REPORT.html")).expect("a page"));
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_ticket_is_text_to_paste_in_the_trackers_markup() {
+    let desk = Desk::new("");
+    desk.keep(ID, &put_back_run());
+    let github = desk.run(&["report", "--ticket", "github"]);
+    github
+        .exits(0)
+        .says("listings: rollback failed and put back: NOT mitigated")
+        .says("### To do")
+        .says("- [ ] Not done in the run");
+    let jira = desk.run(&["report", ID, "--ticket", "jira"]);
+    jira.exits(0).says("h3. To do").says("* Production: ");
+    jira.holds(!jira.stdout.contains("###"), "no Markdown in wiki markup");
+}
+
+#[test]
+fn the_history_has_times_beside_targets_newest_first() {
+    let desk = Desk::new("");
+    desk.run(&["history"]).exits(0).says("no incident and no drill is on record here");
+    desk.keep(ID, &full_run());
+    desk.keep("rollback-20261119-101500", &put_back_run());
+    let mut drill = Drill::begun("2026-11-21T06:00:00Z".parse().expect("a time"), "listings_prod");
+    drill.dump = Some("/opt/listings/backups/20.sql.gz".into());
+    let line = serde_json::to_string(&drill).expect("JSON");
+    std::fs::write(desk.incidents().join("drills.jsonl"), format!("{line}\nnot a line of ours\n")).expect("a file");
+    let scene = desk.run(&["history"]);
+    scene.exits(0).says("safe after 0.41 s (target 60 s: met)");
+    let at = |word: &str| scene.stdout.find(word).unwrap_or_else(|| panic!("{word} in {}", scene.stdout));
+    assert!(at("2026-11-21") < at(ID), "{}", scene.stdout);
+    let json = desk.run(&["history", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        json.stdout.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    assert_eq!(lines.last().expect("a last line")["event"], "end");
+    let of_it = lines.iter().find(|line| line["incident"]["id"] == ID).expect("the incident");
+    assert_eq!((&of_it["incident"]["traffic_safe_ms"], &of_it["incident"]["target_ms"]), (&412.into(), &60_000.into()));
+    let index = text(&desk.incidents().join("index.html"));
+    assert!(index.contains(&format!("href=\"{ID}/INCIDENT_REPORT.html\"")), "{index}");
+    assert!(index.contains("drill: listings_prod: /opt/listings/backups/20.sql.gz would have served"), "{index}");
+}
+
+#[test]
+fn sums_hold_after_all_of_it() {
+    let desk = Desk::new("");
+    let folder = desk.keep(ID, &full_run());
+    desk.run(&["report"]).exits(0);
+    rollback_prod::incident::folder::Folder::open(folder.clone()).write_sums().expect("sums");
+    sums_hold(&folder);
+    desk.run(&["note", "one more"]).exits(0);
+    desk.run(&["resolve"]).exits(0);
+    sums_hold(&folder);
+}
