@@ -724,7 +724,38 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
         "[notify]\nslack = { webhook = \"$A\", webhook_env = \"A\" }",
         &["rollback.toml:15:27: notify.slack: webhook and webhook_env exclude each other"],
     ),
-    ("", "[notify]\nslack = {}", &["rollback.toml:15:9: notify.slack: one of webhook_env or webhook is needed"]),
+    (
+        "",
+        "[notify]\nslack = { token_env = \"A\" }",
+        &[
+            "rollback.toml:15:9: notify.slack: a token needs the channel that it writes into: for example channel = \"C0INCIDENTS\"",
+        ],
+    ),
+    (
+        "",
+        "[notify]\nslack = { webhook_env = \"A\", channel = \"C0\" }",
+        &["rollback.toml:15:9: notify.slack: channel and url go with token_env"],
+    ),
+    (
+        "",
+        "[notify]\nstatuspage = { page = \"a/b\", token_env = \"$A\" }",
+        &[
+            "rollback.toml:15:23: notify.statuspage.page: \"a/b\" is no ID; it is letters and digits",
+            "rollback.toml:15:42: notify.statuspage.token_env: is not the name of a variable: for example \"PAGERDUTY_ROUTING_KEY\", without the $",
+        ],
+    ),
+    (
+        "",
+        "[notify]\nalertmanager = { url = \"http://a:9093\", silence = '{team=~\".*\"}' }",
+        &[
+            "rollback.toml:15:51: notify.alertmanager.silence: would silence alerts of others, too: for example '{service=\"listings\"}'",
+        ],
+    ),
+    (
+        "",
+        "[notify]\nslack = {}",
+        &["rollback.toml:15:9: notify.slack: one of webhook_env, webhook or token_env is needed"],
+    ),
     (
         "",
         "[notify]\nslack = { webhook_env = \"$A\" }",
@@ -1036,7 +1067,7 @@ fn what_services_cannot_be_together_is_said_at_once() {
     );
     assert_eq!(
         Config::least_and("after = [\"x\"]\n").problems(),
-        ["rollback.toml:14:1: unknown key \"after\": it belongs to [services.NAME]"]
+        ["rollback.toml:14:1: unknown key \"after\": it belongs to [contacts.escalate] or [services.NAME]"]
     );
 }
 
@@ -1418,10 +1449,13 @@ fn the_example_is_taken_as_it_stands() {
     assert!(EXAMPLE.starts_with("#:schema ./rollback.schema.json\n"));
     let config = Config::new(EXAMPLE)
         .set("SLACK_WEBHOOK_URL", "https://hooks.slack.example.com/T0/B0")
-        .set("STATUS_WEBHOOK_URL", "https://status.example.com/hook");
+        .set("STATUS_WEBHOOK_URL", "https://status.example.com/hook")
+        .set("PAGERDUTY_ROUTING_KEY", "0123456789abcdef0123456789abcdef")
+        .set("STATUSPAGE_TOKEN", "89a229ce1a8dbcf9ff30430fbe35eb4c")
+        .set("GRAFANA_TOKEN", "glsa_0123456789");
     assert_eq!(config.warnings(), Vec::<String>::new());
     let inventory = config.holds();
-    assert_eq!(inventory.notify.channels.len(), 3);
+    assert_eq!(inventory.notify.channels.len(), 7);
     assert!(inventory.database.is_some());
 }
 

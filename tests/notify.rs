@@ -20,7 +20,7 @@ use rollback_prod::nouns::inventory::{
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
 use rollback_prod::nouns::rules::{Bake, Judging, Rules};
 use rollback_prod::nouns::secret::Secret;
-use rollback_prod::tell::message::Message;
+use rollback_prod::tell::message::{Event, Gist, Message};
 use rollback_prod::tell::notify::{self, Delivery, Outbox};
 use serde_json::{Value, json};
 
@@ -105,8 +105,31 @@ fn converse(mut stream: TcpStream, refuses: &str, taken: &Mutex<Vec<Mail>>) {
     }
 }
 
+fn gist(moment: &str) -> Gist {
+    Gist {
+        event: if moment == "begin" { Event::Begin } else { Event::End },
+        incident: "rollback-20261120-211503".into(),
+        service: "listings".into(),
+        environment: "prod".into(),
+        title: "listings: rolled back to blue".into(),
+        status: "Resolved".into(),
+        production: "traffic on blue".into(),
+        next: None,
+        severity: None,
+        reason: "High error rate".into(),
+        operator: "alice".into(),
+        laptop: "alice-laptop".into(),
+        hosts: vec!["web1".into()],
+        escalate: vec![],
+        began_ms: 0,
+        is_rollback: true,
+        is_safe: true,
+    }
+}
+
 fn message(moment: &str) -> Message {
     Message {
+        gist: gist(moment),
         id: format!("rollback-20261120-211503.{moment}"),
         service: "listings".into(),
         environment: "prod".into(),
@@ -329,6 +352,27 @@ async fn one_address_that_is_gone_costs_the_others_nothing() {
     assert_eq!(mails.lock().expect("mails").len(), 1);
     assert_eq!(states(&folder), ["0-email queued", "0-email sent"]);
     assert!(outbox.deliver(&notify).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_page_goes_with_the_mail_that_says_how_it_ended() {
+    let (port, mails) = smtp_server("nobody@example.com");
+    let notify = notify(vec![Channel::Email {
+        smtp: Secret::new(format!("smtp://127.0.0.1:{port}")),
+        from: "rollback@example.com".into(),
+        to: vec!["oncall@example.com".into()],
+    }]);
+    let folder = folder("page");
+    std::fs::write(folder.join("INCIDENT_REPORT.html"), "<!doctype html><title>the page</title>").expect("a page");
+    let outbox = Outbox::open(&folder);
+    outbox.post(&notify, &message("begin"));
+    outbox.post(&notify, &message("end"));
+    assert!(outbox.deliver(&notify).await.iter().all(|delivery| delivery.outcome.is_ok()));
+    let mails = mails.lock().expect("the server's mails").clone();
+    assert_eq!(mails.len(), 2);
+    assert!(!mails[0].data.contains("INCIDENT_REPORT.html"), "{mails:#?}");
+    assert!(mails[1].data.contains("Content-Disposition: attachment; filename=\"INCIDENT_REPORT.html\""), "{mails:#?}");
+    assert!(mails[1].data.contains("<title>the page</title>"), "{mails:#?}");
 }
 
 #[tokio::test]

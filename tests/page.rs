@@ -17,6 +17,7 @@ use rollback_prod::nouns::record::{
 };
 use rollback_prod::nouns::rules::{Judgement, Opinion, SideFigures};
 use rollback_prod::nouns::share::{Serving, Share};
+use rollback_prod::tell::history::{self, Past};
 use rollback_prod::tell::page;
 use rollback_prod::tell::render::Templates;
 use told::{Told, began, facts, full_run, host, killed_run, known, no_secrets, plan, put_back_run};
@@ -437,12 +438,19 @@ fn a_browser_shows_it_without_a_word_and_a_checker_finds_nothing() {
     let many = plan("High error rate", &names.iter().map(String::as_str).collect::<Vec<_>>());
     let two = plan("High error rate", &["web1", "web2"]);
     let known_of_two = known(Some(&two), Some(&facts(&["web1", "web2"], &[])));
-    let (first, second) = (full_run(), put_back_run());
+    let (first, mut second) = (full_run(), put_back_run());
+    if let What::Begun(begun) = &mut second.0[0].what {
+        begun.service = "portal".into();
+    }
     let several = page::incident_page(
         &[first.story(&known_of_two), second.story(&known_of_two)],
         &Templates::built_in(),
         &no_secrets(),
     );
+    let pasts: Vec<Past> = [full_run(), put_back_run(), killed_run()]
+        .iter()
+        .filter_map(|told| history::of_incident("rollback-20261120-211503", &[told.0.clone()]))
+        .collect();
     let pages = [
         ("full", page_of(&full_run(), Some(&two))),
         ("put-back", page_of(&put_back_run(), Some(&two))),
@@ -451,6 +459,7 @@ fn a_browser_shows_it_without_a_word_and_a_checker_finds_nothing() {
         ("restore", page_of(&restore_run(), None)),
         ("many", page_of(&many_hosts(32), Some(&many))),
         ("several", several),
+        ("index", history::index_page(&pasts, began(), &Templates::built_in(), &no_secrets())),
     ];
     browser::holds_all(&pages);
 }

@@ -331,6 +331,7 @@ impl Session<'_> {
             down_flag: self.request.migrate_down.as_ref().map(DownWish::flag),
             oncall: inventory.contacts.oncall.clone(),
             commander: inventory.contacts.commander.clone(),
+            escalate: inventory.contacts.escalate.iter().map(ToString::to_string).collect(),
             targets_ms: targets
                 .into_iter()
                 .filter_map(|(name, target)| Some((name.to_owned(), u64::try_from(target?.as_millis()).ok()?)))

@@ -978,6 +978,14 @@ pub struct NotifyTable {
     pub timeout: String,
     /// A Slack channel.
     pub slack: Option<SlackTable>,
+    /// A pager: a page for each incident.
+    pub pagerduty: Option<PagerdutyTable>,
+    /// A public status page.
+    pub statuspage: Option<StatuspageTable>,
+    /// Alerts that everybody knows of while a run is at it.
+    pub alertmanager: Option<AlertmanagerTable>,
+    /// A mark on every graph.
+    pub grafana: Option<GrafanaTable>,
     /// Mail.
     pub email: Option<EmailTable>,
     /// JSON sent with POST, to each.
@@ -986,14 +994,23 @@ pub struct NotifyTable {
 
 impl Default for NotifyTable {
     fn default() -> Self {
-        Self { timeout: default::NOTIFY_TIMEOUT.into(), slack: None, email: None, webhook: Vec::new() }
+        Self {
+            timeout: default::NOTIFY_TIMEOUT.into(),
+            slack: None,
+            pagerduty: None,
+            statuspage: None,
+            alertmanager: None,
+            grafana: None,
+            email: None,
+            webhook: Vec::new(),
+        }
     }
 }
 
-/// A Slack channel, by its incoming webhook: exactly one of these.
+/// A Slack channel: by its incoming webhook, or by a token and its name. With a token an incident is one thread.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1))]
 pub struct SlackTable {
     /// The variable that holds the address.
     #[schemars(example = &"SLACK_WEBHOOK_URL")]
@@ -1001,6 +1018,73 @@ pub struct SlackTable {
     /// The address itself, as `$NAME`. It is a secret: do not write it here.
     #[schemars(example = &"$SLACK_WEBHOOK_URL")]
     pub webhook: Option<String>,
+    /// The variable that holds a bot's token (chat:write).
+    #[schemars(example = &"SLACK_BOT_TOKEN")]
+    pub token_env: Option<String>,
+    /// The channel that the bot writes into; its ID is surer than its name.
+    #[schemars(example = &"C0INCIDENTS")]
+    pub channel: Option<String>,
+    /// Where the API is, where that is not Slack's own address.
+    #[schemars(example = &"https://slack.com/api")]
+    pub url: Option<String>,
+}
+
+/// A pager, by PagerDuty's Events API v2: trigger, acknowledge and resolve of one incident are one page.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["routing_key_env"]))]
+pub struct PagerdutyTable {
+    /// The variable that holds the integration's key.
+    #[schemars(example = &"PAGERDUTY_ROUTING_KEY")]
+    pub routing_key_env: Option<String>,
+    /// Where events go, where that is not PagerDuty's own address.
+    #[schemars(example = &"https://events.pagerduty.com/v2/enqueue")]
+    pub url: Option<String>,
+}
+
+/// A public page, by Statuspage's API: investigating, monitoring, resolved.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["page", "token_env"]))]
+pub struct StatuspageTable {
+    /// The page's ID.
+    #[schemars(example = &"kctbh9vrtdwd")]
+    pub page: Option<String>,
+    /// The ID of the component that has the problem.
+    #[schemars(example = &"8kbf7d35c070")]
+    pub component: Option<String>,
+    /// The variable that holds the API's key.
+    #[schemars(example = &"STATUSPAGE_TOKEN")]
+    pub token_env: Option<String>,
+    /// Where the API is, where that is not Statuspage's own address.
+    #[schemars(example = &"https://api.statuspage.io")]
+    pub url: Option<String>,
+}
+
+/// Alerts that are silenced while a run is at it, and an hour at most.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["url"]))]
+pub struct AlertmanagerTable {
+    /// Where it is.
+    #[schemars(example = &"http://alertmanager:9093")]
+    pub url: Option<String>,
+    /// Their labels; left out, those with the service's name as `service`.
+    #[schemars(example = &"{service=\"listings\"}")]
+    pub silence: Option<String>,
+}
+
+/// A mark on every graph from a run's beginning to its end.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["url", "token_env"]))]
+pub struct GrafanaTable {
+    /// Where it is.
+    #[schemars(example = &"http://grafana:3000")]
+    pub url: Option<String>,
+    /// The variable that holds a service account's token.
+    #[schemars(example = &"GRAFANA_TOKEN")]
+    pub token_env: Option<String>,
 }
 
 /// Mail.
@@ -1068,4 +1152,19 @@ pub struct ContactsTable {
     /// The incident commander.
     #[schemars(example = &"$INCIDENT_COMMANDER")]
     pub commander: Option<String>,
+    /// Whom to call when it lasts, in this order; named in the messages.
+    pub escalate: Vec<EscalateTable>,
+}
+
+/// Whom to call, and after how long.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["after", "name"]))]
+pub struct EscalateTable {
+    /// After so long.
+    #[schemars(example = &"15m")]
+    pub after: Option<String>,
+    /// Whom.
+    #[schemars(example = &"team lead")]
+    pub name: Option<String>,
 }

@@ -75,12 +75,10 @@ pub(super) fn inventory(
     let migrations = meaning.migrations(written, hosts.as_deref().unwrap_or_default());
     let hooks = meaning.hooks(&written.hook, hosts.as_deref().unwrap_or_default());
     let evidence = meaning.evidence(written.evidence.as_ref().unwrap_or(&default_evidence), runs);
-    let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify));
+    let named = service.as_ref().map(|service| service.as_str());
+    let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify), named.unwrap_or_default());
     let targets = meaning.targets(written.targets.as_ref().unwrap_or(&default_targets));
-    let contacts = written.contacts.as_ref().map_or_else(Contacts::default, |contacts| Contacts {
-        oncall: contacts.oncall.clone(),
-        commander: contacts.commander.clone(),
-    });
+    let contacts = written.contacts.as_ref().map_or(Some(Contacts::default()), |contacts| meaning.contacts(contacts));
 
     let service = service?;
     Some(Inventory {
@@ -111,7 +109,7 @@ pub(super) fn inventory(
         evidence: evidence?,
         notify: notify?,
         targets: targets?,
-        contacts,
+        contacts: contacts?,
     })
 }
 

@@ -12,7 +12,7 @@ use super::findings::{Findings, Place, SourceIndex, readable};
 /// Keys of one table that exclude each other. An overlay that names one takes the others away.
 pub(super) const ALTERNATIVES: [&[&str]; 7] = [
     &["systemd", "docker", "compose", "process", "command"],
-    &["webhook_env", "webhook"],
+    &["webhook_env", "webhook", "token_env"],
     &["smtp_env", "smtp"],
     &["url_env", "url"],
     &["file", "files"],

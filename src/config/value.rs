@@ -1,6 +1,8 @@
 //! What one text means by itself: URLs, sizes, options of ssh. Each answer is the end of a sentence that
 //! begins with the text. Never says where the text stands.
 
+use crate::nouns::inventory::Matcher;
+
 /// A host, and a port that can be: what no URL can be asked without.
 pub(super) fn host_of_url(url: &str) -> Result<(), &'static str> {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -28,6 +30,44 @@ pub(super) fn check_smtp(url: &str) -> Result<(), &'static str> {
         return Err("has white space or a control character in it");
     }
     host_of_url(url)
+}
+
+/// `{service="listings", env=~"prod.*"}`, as Alertmanager and Prometheus write it.
+pub(super) fn matchers(text: &str) -> Result<Vec<Matcher>, &'static str> {
+    const NOT: &str = "is not labels in braces";
+    let mut rest = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or(NOT)?.trim();
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let name = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let (label, after) = rest.split_at(name);
+        let after = after.trim_start();
+        let operators = [("=~", true, true), ("!~", true, false), ("!=", false, false), ("=", false, true)];
+        let (operator, is_regex, is_equal) =
+            operators.into_iter().find(|(operator, _, _)| after.starts_with(operator)).ok_or(NOT)?;
+        let quoted = after[operator.len()..].trim_start().strip_prefix('"').ok_or(NOT)?;
+        let mut value = String::new();
+        let mut chars = quoted.char_indices();
+        let end = loop {
+            match chars.next().ok_or(NOT)? {
+                (at, '"') => break at,
+                (_, '\\') => value.push(chars.next().ok_or(NOT)?.1),
+                (_, c) => value.push(c),
+            }
+        };
+        if label.is_empty() || label.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(NOT);
+        }
+        found.push(Matcher { name: label.to_owned(), value, is_regex, is_equal });
+        rest = quoted[end + 1..].trim_start();
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more.trim_start(),
+            None if rest.is_empty() => {}
+            None => return Err(NOT),
+        }
+    }
+    // Without any it would silence everything.
+    let says_something = found.iter().any(|of| of.is_equal && !of.value.is_empty() && of.value != ".*");
+    if says_something { Ok(found) } else { Err("would silence alerts of others, too") }
 }
 
 /// `256MB` in bytes.

@@ -67,6 +67,9 @@ pub(super) fn left_out(channel: &str) -> String {
         "slack" => "no message goes to Slack".into(),
         "email" => "no message goes out by email".into(),
         "webhook" => "no message goes to this webhook".into(),
+        "pagerduty" => "nobody is paged".into(),
+        "statuspage" => "the status page is told nothing".into(),
+        "grafana" => "no graph gets a mark".into(),
         other => format!("the default of {other} is used"),
     }
 }

@@ -292,9 +292,67 @@ pub struct Notify {
 /// Where messages go. Addresses that carry a secret are [`Secret`]s: they are never printed.
 #[derive(Debug, Clone)]
 pub enum Channel {
-    Slack { webhook: Secret },
-    Email { smtp: Secret, from: String, to: Vec<String> },
-    Webhook { url: Secret },
+    Slack {
+        webhook: Secret,
+    },
+    /// A channel by Slack's own API: one incident, one thread.
+    SlackThread {
+        token: Secret,
+        channel: String,
+        url: String,
+    },
+    Email {
+        smtp: Secret,
+        from: String,
+        to: Vec<String>,
+    },
+    Webhook {
+        url: Secret,
+    },
+    PagerDuty {
+        key: Secret,
+        url: String,
+    },
+    Statuspage {
+        page: String,
+        component: Option<String>,
+        token: Secret,
+        url: String,
+    },
+    /// Alerts with such labels are silenced while a run is at it.
+    Alertmanager {
+        url: String,
+        matchers: Vec<Matcher>,
+    },
+    Grafana {
+        url: String,
+        token: Secret,
+    },
+}
+
+impl Channel {
+    /// What must not be read anywhere.
+    pub fn secret(&self) -> Option<&Secret> {
+        match self {
+            Channel::Slack { webhook: secret }
+            | Channel::SlackThread { token: secret, .. }
+            | Channel::Email { smtp: secret, .. }
+            | Channel::Webhook { url: secret }
+            | Channel::PagerDuty { key: secret, .. }
+            | Channel::Statuspage { token: secret, .. }
+            | Channel::Grafana { token: secret, .. } => Some(secret),
+            Channel::Alertmanager { .. } => None,
+        }
+    }
+}
+
+/// Which alerts: `service="listings"`, `env=~"prod.*"`, `team!="dba"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matcher {
+    pub name: String,
+    pub value: String,
+    pub is_regex: bool,
+    pub is_equal: bool,
 }
 
 /// A server that has counted, too, and knows of alerts.
@@ -344,6 +402,21 @@ pub struct Targets {
 pub struct Contacts {
     pub oncall: Option<String>,
     pub commander: Option<String>,
+    /// Who is to be told when it lasts that long, the first one first.
+    pub escalate: Vec<Escalation>,
+}
+
+/// Whom to call, and after how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escalation {
+    pub after: Duration,
+    pub name: String,
+}
+
+impl std::fmt::Display for Escalation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} after {}", self.name, humantime::format_duration(self.after))
+    }
 }
 
 /// Which balancers can send to a colour on a host.
@@ -465,11 +538,7 @@ impl Inventory {
 
     /// Every secret that the config or its variables named, so that it can be kept out of all text.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let addresses = self.notify.channels.iter().map(|channel| match channel {
-            Channel::Slack { webhook } => webhook,
-            Channel::Email { smtp, .. } => smtp,
-            Channel::Webhook { url } => url,
-        });
+        let addresses = self.notify.channels.iter().filter_map(Channel::secret);
         let login = self.prometheus.iter().filter_map(|prometheus| match prometheus.login.as_ref()? {
             Login::Token(secret) | Login::Password { password: secret, .. } => Some(secret),
         });

@@ -235,6 +235,9 @@ pub struct Begun {
     pub releases: Option<String>,
     pub oncall: Option<String>,
     pub commander: Option<String>,
+    /// Whom to call when it lasts: `team lead after 15m`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalate: Vec<String>,
     pub targets_ms: Vec<(String, u64)>,
 }
 

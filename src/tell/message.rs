@@ -30,6 +30,45 @@ pub struct Message {
     pub slack: Value,
     /// What any other webhook gets.
     pub webhook: Value,
+    /// The same in its parts, for services that keep something of it.
+    pub gist: Gist,
+}
+
+/// A message in its parts, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gist {
+    pub event: Event,
+    /// The incident's name.
+    pub incident: String,
+    pub service: String,
+    pub environment: String,
+    pub title: String,
+    /// In the word of status pages.
+    pub status: String,
+    pub production: String,
+    pub next: Option<String>,
+    pub severity: Option<String>,
+    pub reason: String,
+    pub operator: String,
+    pub laptop: String,
+    pub hosts: Vec<String>,
+    /// `team lead after 15m`
+    pub escalate: Vec<String>,
+    /// When the run began, in milliseconds since 1970.
+    pub began_ms: i64,
+    /// Whether a bad release was to be taken out, and not one brought in, or an incident taken back.
+    pub is_rollback: bool,
+    /// Whether traffic is where it should be, and answered.
+    pub is_safe: bool,
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    Begin,
+    End,
+    Resolved,
 }
 
 /// The message that goes out when the work begins; one, whatever services the run has.
@@ -62,6 +101,14 @@ impl Moment<'_> {
             Moment::Resolved => "resolved",
         }
     }
+
+    fn event(self) -> Event {
+        match self {
+            Moment::Begin => Event::Begin,
+            Moment::End(_) => Event::End,
+            Moment::Resolved => Event::Resolved,
+        }
+    }
 }
 
 /// What the messages' templates get.
@@ -73,6 +120,8 @@ struct Notice {
     environment: String,
     title: String,
     status: &'static str,
+    /// In the words of public pages: `investigating`, `identified`, `monitoring`, `resolved`.
+    state: &'static str,
     severity: Option<String>,
     reason: String,
     releases: Option<String>,
@@ -91,6 +140,8 @@ struct Notice {
     oncall: Option<String>,
     commander: Option<String>,
     hosts: Vec<String>,
+    /// Who is to be told when it lasts: `team lead after 15m`.
+    escalate: Vec<String>,
     /// Where the report is.
     incident: String,
 }
@@ -121,10 +172,57 @@ fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, red
         id: format!("{}.{}", notice.id, moment.word()),
         service: group_of(stories).unwrap_or_else(|| said("service")),
         environment: said("environment"),
+        gist: gist(moment, stories, &context),
         slack: templates.render(Name::Slack, &context, slack, |_| serde_json::json!({ "text": title })),
         webhook: templates.render(Name::Webhook, &context, as_json, |_| context.clone()),
         subject,
         text,
+    }
+}
+
+/// The parts of what the templates get, which has no secrets any more.
+fn gist(moment: Moment<'_>, stories: &[Story<'_>], context: &Value) -> Gist {
+    let text = |field: &str| context[field].as_str().unwrap_or_default().to_owned();
+    let maybe = |field: &str| context[field].as_str().map(str::to_owned);
+    let texts = |field: &str| {
+        let each = context[field].as_array().into_iter().flatten();
+        each.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let first = stories.first();
+    let begun = first.and_then(|story| begun(story.entries));
+    let began_ms = first.and_then(|story| story.entries.first()).map_or(0, |first| first.time.timestamp_millis());
+    Gist {
+        event: moment.event(),
+        incident: text("id"),
+        service: group_of(stories).unwrap_or_else(|| text("service")),
+        environment: text("environment"),
+        title: text("title"),
+        status: text("status"),
+        production: text("production"),
+        next: maybe("next"),
+        severity: maybe("severity"),
+        reason: text("reason"),
+        operator: text("owner"),
+        laptop: text("laptop"),
+        hosts: texts("hosts"),
+        escalate: texts("escalate"),
+        began_ms,
+        is_rollback: begun.is_none_or(|begun| begun.undoes.is_none() && begun.gradual.is_none() && !begun.is_partial()),
+        is_safe: match moment {
+            Moment::Begin => false,
+            Moment::End(verdict) => stories.iter().all(|story| {
+                matches!(ending_with(verdict, story.entries).standing, Standing::Resolved | Standing::Mitigating)
+            }),
+            Moment::Resolved => true,
+        },
+    }
+}
+
+/// A run that is over has not ended an incident: a person does that.
+fn state_of(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Resolved | Standing::Mitigating => "monitoring",
+        Standing::Failed | Standing::Unknown => "identified",
     }
 }
 
@@ -165,6 +263,10 @@ fn notice_of_all(moment: Moment<'_>, stories: &[Story<'_>]) -> Notice {
             Moment::End(verdict) => several::standing(stories, verdict).word(),
             Moment::Resolved => common.status,
         },
+        state: match moment {
+            Moment::Begin | Moment::Resolved => common.state,
+            Moment::End(verdict) => state_of(several::standing(stories, verdict)),
+        },
         production: match moment {
             Moment::Begin => {
                 let each = named().map(|(name, notice)| format!("{name}: {}", notice.production));
@@ -203,6 +305,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
             Some((None, None)) | None => format!("{service}: rolling back to blue"),
         },
         status: Standing::Mitigating.word(),
+        state: "investigating",
         severity: begun.and_then(|begun| begun.severity.clone()),
         reason: said(|begun| &begun.reason),
         releases: begun.and_then(|begun| begun.releases.clone()),
@@ -229,6 +332,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
         oncall: begun.and_then(|begun| begun.oncall.clone()),
         commander: begun.and_then(|begun| begun.commander.clone()),
         hosts: hosts.iter().map(ToString::to_string).collect(),
+        escalate: begun.map(|begun| begun.escalate.clone()).unwrap_or_default(),
         incident: format!("{id} on {}", said(|begun| &begun.laptop)),
         id,
     };
@@ -241,6 +345,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
             Notice {
                 title: format!("{service}: {} is over", common.id),
                 status: Standing::Resolved.word(),
+                state: "resolved",
                 production: format!("{by} calls it over{colon}{text}"),
                 traffic_safe: safe.map(duration),
                 traffic_safe_ms: safe,
@@ -259,6 +364,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
             Notice {
                 title: title(&service, &ending, begun),
                 status: ending.standing.word(),
+                state: state_of(ending.standing),
                 production: ending.verdict.production.clone(),
                 next: Some(ending.verdict.next.clone()),
                 left,

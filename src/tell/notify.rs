@@ -2,8 +2,9 @@
 //! own, a call waits at most `[notify] timeout`, and what did not get through is sent by the next command.
 //!
 //! `outbox` keeps what is to be sent in the incident folder, and what became of it; `send` carries one message to one
-//! channel, `mail` where that is a mail server. Never writes what a channel's address is: that is where the secrets are.
+//! channel, `mail` where that is a mail server, `api` where it is a service that keeps something between two messages. Never writes what a channel's address is: that is where the secrets are.
 
+mod api;
 mod mail;
 mod outbox;
 mod send;
@@ -18,6 +19,7 @@ use crate::incident::journal::Timed;
 use crate::nouns::inventory::{Channel, Inventory, Notify};
 use crate::nouns::record::Status;
 use crate::nouns::redact::{self, Redactor};
+use crate::tell::notify::api::Taken;
 use crate::tell::notify::outbox::{Item, keys, kind};
 use crate::tell::notify::send::send;
 
@@ -182,18 +184,19 @@ impl Sending {
                 return;
             }
             let outcome = match self.outbox.is_sent_by_now(item) {
-                true => Ok(None),
+                true => Ok(Taken::default()),
                 false => {
-                    let outcome = send(&self.channel, item, left)
-                        .map(|note| note.map(|note| self.plain(&note)))
+                    let receipt = self.outbox.receipt(&self.key);
+                    let outcome = send(&self.channel, item, receipt.as_deref(), self.outbox.folder(), left)
+                        .map(|taken| Taken { note: taken.note.map(|note| self.plain(&note)), ..taken })
                         .map_err(|why| self.plain(&why));
                     self.outbox.settle(item, &outcome);
                     outcome
                 }
             };
             let said = match outcome {
-                Ok(None) => Ok(()),
-                Ok(Some(note)) => Err(note),
+                Ok(Taken { note: None, .. }) => Ok(()),
+                Ok(Taken { note: Some(note), .. }) => Err(note),
                 Err(why) => Err(why),
             };
             // Nobody listens any more when it was too late.
@@ -219,10 +222,6 @@ fn label(notify: &Notify, key: &str) -> String {
 
 /// What must not be in the words of an error.
 fn secrets_of(notify: &Notify) -> Redactor {
-    let addresses = notify.channels.iter().map(|channel| match channel {
-        Channel::Slack { webhook } => webhook.reveal(),
-        Channel::Email { smtp, .. } => smtp.reveal(),
-        Channel::Webhook { url } => url.reveal(),
-    });
-    Redactor::new(&[], addresses)
+    let secrets = notify.channels.iter().filter_map(|channel| Some(channel.secret()?.reveal()));
+    Redactor::new(&[], secrets)
 }

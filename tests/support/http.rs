@@ -18,6 +18,8 @@ pub enum Temper {
     Hangs,
     /// Closes without a word.
     Closes,
+    /// Answers as a service would, which knows what it was asked before.
+    Plays(fn(&[Request], &Request) -> (u16, String)),
 }
 
 /// One request as it came.
@@ -83,7 +85,12 @@ fn answer(stream: TcpStream, temper: &Mutex<Temper>, seen: &Mutex<Vec<Request>>)
         return;
     }
     request.body = String::from_utf8(body).expect("JSON is UTF-8");
-    seen.lock().expect("the server's requests").push(request);
+    let before = {
+        let mut seen = seen.lock().expect("the server's requests");
+        let before = seen.clone();
+        seen.push(request.clone());
+        before
+    };
     let temper = temper.lock().expect("the server's temper").clone();
     let mut stream = stream;
     match temper {
@@ -97,5 +104,11 @@ fn answer(stream: TcpStream, temper: &Mutex<Temper>, seen: &Mutex<Vec<Request>>)
         }
         Temper::Hangs => std::thread::sleep(Duration::from_secs(60)),
         Temper::Closes => {}
+        Temper::Plays(play) => {
+            let (status, body) = play(&before, &request);
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(text.as_bytes());
+        }
     }
 }

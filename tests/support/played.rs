@@ -328,6 +328,7 @@ fn begun(plan: &Plan, inventory: &Inventory, request: &Request) -> Begun {
         restores: None,
         oncall: None,
         commander: None,
+        escalate: Vec::new(),
         targets_ms: Default::default(),
     }
 }

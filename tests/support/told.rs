@@ -63,6 +63,7 @@ impl Told {
             gradual: None,
             oncall: Some("bob".into()),
             commander: None,
+            escalate: Vec::new(),
             targets_ms: vec![
                 ("traffic".into(), 60_000),
                 ("rollback".into(), 120_000),

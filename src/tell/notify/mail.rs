@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lettre::message::{Mailbox, header};
+use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart, header};
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{SmtpTransport, Transport};
 use ureq::http::Uri;
 
+use crate::incident::folder;
 use crate::tell::notify::send::is_loopback;
 
 pub(super) struct Letterhead<'a> {
@@ -16,6 +17,8 @@ pub(super) struct Letterhead<'a> {
     pub(super) subject: &'a str,
     pub(super) text: &'a str,
     pub(super) date: DateTime<Utc>,
+    /// The incident's page, to be looked at.
+    pub(super) page: Option<&'a str>,
 }
 
 /// One mail to all recipients; when the server refuses it for one of them, to each by itself.
@@ -40,16 +43,25 @@ pub(super) fn mail(
         .subject(head.subject)
         .date(head.date.into())
         // The same whenever it is sent: a mail that arrives twice is shown once.
-        .message_id(Some(message_id(head.id)))
-        .header(header::ContentType::TEXT_PLAIN);
-    if let Some(incident) = head.id.trim_end_matches("-2").strip_suffix(".end") {
+        .message_id(Some(message_id(head.id)));
+    let id = head.id.trim_end_matches("-2");
+    if let Some(incident) = id.strip_suffix(".end").or_else(|| id.strip_suffix(".resolved")) {
         let begin = message_id(&format!("{incident}.begin"));
         builder = builder.in_reply_to(begin.clone()).references(begin);
     }
     for address in &to {
         builder = builder.to(address.clone());
     }
-    let mail = builder.body(head.text.to_owned()).map_err(|err| err.to_string())?;
+    let mail = match head.page {
+        None => builder.header(header::ContentType::TEXT_PLAIN).body(head.text.to_owned()),
+        Some(page) => {
+            let attached =
+                Attachment::new(folder::PAGE.to_owned()).body(page.to_owned(), header::ContentType::TEXT_HTML);
+            builder
+                .multipart(MultiPart::mixed().singlepart(SinglePart::plain(head.text.to_owned())).singlepart(attached))
+        }
+    };
+    let mail = mail.map_err(|err| err.to_string())?;
     let bytes = mail.formatted();
     let transport = |left: Duration| transport(smtp, left).map_err(|err| chain(&err));
     let refused = match transport(limit)?.send_raw(mail.envelope(), &bytes) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::nouns::inventory::{Channel, Inventory, Notify};
-use crate::tell::message::Message;
+use crate::tell::message::{Event, Gist, Message};
+use crate::tell::notify::api::{self, Taken};
 
 /// The outbox's file in the incident folder. It grows when a message is sent later, so it has no place in SHA256SUMS.
 pub const OUTBOX: &str = "outbox.jsonl";
@@ -30,6 +31,7 @@ const LARGEST_OUTBOX: u64 = 4 * 1024 * 1024;
 pub struct Outbox(Arc<Shared>);
 
 struct Shared {
+    folder: PathBuf,
     /// Locked as long as this process may send, so that no other sends the same; `None` where it cannot be written.
     file: Option<File>,
     state: Mutex<State>,
@@ -57,6 +59,8 @@ pub(super) struct Item {
     pub(super) payload: Payload,
     attempts: u32,
     is_sent: bool,
+    /// What the service calls what it keeps.
+    receipt: Option<String>,
 }
 
 /// A message that was told already, told once more.
@@ -68,9 +72,24 @@ fn again(id: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Payload {
-    Slack { body: Value },
-    Email { subject: String, text: String },
-    Webhook { body: Value },
+    Slack {
+        body: Value,
+    },
+    Email {
+        subject: String,
+        text: String,
+        /// Whether the incident's page goes with it, as it is by then.
+        #[serde(default)]
+        has_page: bool,
+    },
+    Webhook {
+        body: Value,
+    },
+    /// For a service that keeps something of it.
+    Kept {
+        gist: Gist,
+        slack: Value,
+    },
 }
 
 /// One line of the file. The newest line of a message on a channel is the truth.
@@ -85,6 +104,8 @@ struct Line {
     attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     letter: Option<Letter>,
 }
@@ -113,11 +134,12 @@ impl Outbox {
             Ok(file) => {
                 // Nobody else sends what is in a new folder; were somebody to look in just now, it is empty.
                 let _ = file.try_lock();
-                Outbox::read(file)
+                Outbox::read(folder, file)
             }
             Err(err) => {
                 let state = State { trouble: Some(format!("{OUTBOX}: {err}")), ..State::default() };
-                Outbox(Arc::new(Shared { file: None, state: Mutex::new(state), freed: Condvar::new() }))
+                let folder = folder.to_owned();
+                Outbox(Arc::new(Shared { folder, file: None, state: Mutex::new(state), freed: Condvar::new() }))
             }
         }
     }
@@ -126,7 +148,7 @@ impl Outbox {
     pub(super) fn left_behind(folder: &Path) -> Option<Outbox> {
         let file = OpenOptions::new().read(true).append(true).open(folder.join(OUTBOX)).ok()?;
         file.try_lock().ok()?;
-        Some(Outbox::read(file))
+        Some(Outbox::read(folder, file))
     }
 
     /// Whether a process is at it that may still send from it.
@@ -135,7 +157,7 @@ impl Outbox {
         matches!(file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    fn read(mut file: File) -> Outbox {
+    fn read(folder: &Path, mut file: File) -> Outbox {
         let mut text = Vec::new();
         let read = (&mut file).take(LARGEST_OUTBOX).read_to_end(&mut text);
         if text.last().is_some_and(|last| *last != b'\n') {
@@ -147,7 +169,8 @@ impl Outbox {
             trouble: read.err().map(|err| format!("{OUTBOX}: {err}")),
             ..State::default()
         };
-        Outbox(Arc::new(Shared { file: Some(file), state: Mutex::new(state), freed: Condvar::new() }))
+        let folder = folder.to_owned();
+        Outbox(Arc::new(Shared { folder, file: Some(file), state: Mutex::new(state), freed: Condvar::new() }))
     }
 
     /// Why the file does not say what happened, if so; a gap in the report.
@@ -157,13 +180,19 @@ impl Outbox {
 
     /// Puts a message in for every channel. The same message is never put in twice; one that says something else by now is, once.
     pub fn post(&self, notify: &Notify, message: &Message) {
-        for (key, channel) in keys(notify) {
+        for (key, channel) in keys(notify).filter(|(_, channel)| api::is_told(channel, &message.gist)) {
             let payload = match channel {
                 Channel::Slack { .. } => Payload::Slack { body: message.slack.clone() },
                 Channel::Email { .. } => {
-                    Payload::Email { subject: message.subject.clone(), text: message.text.clone() }
+                    let has_page = message.gist.event != Event::Begin;
+                    Payload::Email { subject: message.subject.clone(), text: message.text.clone(), has_page }
                 }
                 Channel::Webhook { .. } => Payload::Webhook { body: message.webhook.clone() },
+                Channel::SlackThread { .. }
+                | Channel::PagerDuty { .. }
+                | Channel::Statuspage { .. }
+                | Channel::Alertmanager { .. }
+                | Channel::Grafana { .. } => Payload::Kept { gist: message.gist.clone(), slack: message.slack.clone() },
             };
             let mut state = self.0.state();
             let of_it = |item: &&Item| item.channel == key && (item.id == message.id || item.id == again(&message.id));
@@ -181,6 +210,7 @@ impl Outbox {
                 payload,
                 attempts: 0,
                 is_sent: false,
+                receipt: None,
             };
             self.0.write(&mut state, &item, Stage::Queued, None);
             state.items.push(item);
@@ -204,6 +234,16 @@ impl Outbox {
         state.items.iter().any(|item| !item.is_sent)
     }
 
+    /// What an earlier message of the incident got on a channel.
+    pub(super) fn receipt(&self, key: &str) -> Option<String> {
+        self.0.state().items.iter().filter(|item| item.channel == key).find_map(|item| item.receipt.clone())
+    }
+
+    /// Where it is kept.
+    pub(super) fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
     /// Somebody else may have got it through meanwhile.
     pub(super) fn is_sent_by_now(&self, item: &Item) -> bool {
         self.0.state().items.iter().any(|known| known.is(item) && known.is_sent)
@@ -225,15 +265,18 @@ impl Outbox {
     }
 
     /// Notes what an attempt came to.
-    pub(super) fn settle(&self, item: &Item, outcome: &Result<Option<String>, String>) {
+    pub(super) fn settle(&self, item: &Item, outcome: &Result<Taken, String>) {
         let mut state = self.0.state();
         let found = state.items.iter_mut().find(|known| known.is(item));
         let Some(known) = found else { return };
         known.attempts += 1;
         known.is_sent = known.is_sent || outcome.is_ok();
+        if let Ok(Taken { receipt: Some(receipt), .. }) = outcome {
+            known.receipt.get_or_insert_with(|| receipt.clone());
+        }
         let known = known.clone();
         let (stage, error) = match outcome {
-            Ok(note) => (Stage::Sent, note.clone()),
+            Ok(taken) => (Stage::Sent, taken.note.clone()),
             Err(why) => (Stage::Failed, Some(why.clone())),
         };
         self.0.write(&mut state, &known, stage, error);
@@ -281,6 +324,7 @@ impl Shared {
             state: stage,
             attempts: item.attempts,
             error,
+            receipt: item.receipt.clone(),
             letter,
         };
         let Some(mut file) = self.file.as_ref() else { return };
@@ -317,6 +361,7 @@ fn items(text: &str) -> Vec<Item> {
             (Some(item), _) => {
                 item.attempts = line.attempts;
                 item.is_sent = item.is_sent || line.state == Stage::Sent;
+                item.receipt = item.receipt.take().or(line.receipt);
             }
             (None, Some(letter)) => items.push(Item {
                 id: line.id,
@@ -327,6 +372,7 @@ fn items(text: &str) -> Vec<Item> {
                 payload: letter.payload,
                 attempts: line.attempts,
                 is_sent: line.state == Stage::Sent,
+                receipt: line.receipt,
             }),
             (None, None) => {}
         }
@@ -339,6 +385,11 @@ pub(super) fn kind(channel: &Channel) -> &'static str {
         Channel::Slack { .. } => "slack",
         Channel::Email { .. } => "email",
         Channel::Webhook { .. } => "webhook",
+        Channel::SlackThread { .. } => "slack thread",
+        Channel::PagerDuty { .. } => "pagerduty",
+        Channel::Statuspage { .. } => "statuspage",
+        Channel::Alertmanager { .. } => "alertmanager",
+        Channel::Grafana { .. } => "grafana",
     }
 }
 

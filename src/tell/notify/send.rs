@@ -1,76 +1,148 @@
-//! Carries one message to one channel and says how it was taken: Slack, a webhook, or mail. Waits no longer than it
-//! is told. Never tries twice, and keeps nothing.
+//! Carries one message to one channel and says how it was taken: a Slack webhook, any webhook, or mail; services that keep
+//! something are `api`'s. Waits no longer than it is told. Never tries twice, and keeps nothing.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Uri;
+use ureq::http::{Request, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
+use crate::incident::folder;
 use crate::nouns::inventory::Channel;
+use crate::nouns::secret::Secret;
+use crate::tell::notify::api::{self, Taken};
 use crate::tell::notify::mail::{Letterhead, mail};
 use crate::tell::notify::outbox::{Item, Payload};
 
-/// What is read of an answer: enough for `ok`, or for the reason why not.
-const LONGEST_ANSWER: u64 = 2048;
+/// What is read of an answer: enough for what a service calls what it keeps, or for the reason why not.
+const LONGEST_ANSWER: u64 = 256 << 10;
+/// A page that is larger stays where it is.
+const LARGEST_PAGE: u64 = 2 << 20;
 
-/// Sends one message, and says what is odd about it although it was taken.
-pub(super) fn send(channel: &Channel, item: &Item, limit: Duration) -> Result<Option<String>, String> {
+/// Sends one message, and says what is odd about it although it was taken. `receipt` is what an earlier message of the
+/// incident got on that channel.
+pub(super) fn send(
+    channel: &Channel,
+    item: &Item,
+    receipt: Option<&str>,
+    folder: &Path,
+    limit: Duration,
+) -> Result<Taken, String> {
+    let post = |url: &str, body: &Value| Call { method: "POST", url, id: &item.id, limit }.plain(Some(body));
     match (channel, &item.payload) {
         (Channel::Slack { webhook }, Payload::Slack { body }) => {
-            let (status, said) = post_json(webhook.reveal(), body, &item.id, limit)?;
+            let (status, said) = post(webhook.reveal(), body)?;
             match (status, said.trim()) {
-                (200, "ok") => Ok(None),
+                (200, "ok") => Ok(Taken::default()),
                 (status, said) => Err(refusal(status, said)),
             }
         }
         (Channel::Webhook { url }, Payload::Webhook { body }) => {
-            let (status, said) = post_json(url.reveal(), body, &item.id, limit)?;
+            let (status, said) = post(url.reveal(), body)?;
             match status {
-                200..=299 => Ok(None),
+                200..=299 => Ok(Taken::default()),
                 status => Err(refusal(status, &said)),
             }
         }
-        (Channel::Email { smtp, from, to }, Payload::Email { subject, text }) => {
-            mail(smtp.reveal(), from, to, &Letterhead { id: &item.id, subject, text, date: item.queued_at }, limit)
+        (Channel::Email { smtp, from, to }, Payload::Email { subject, text, has_page }) => {
+            let page = has_page.then(|| page_in(folder)).flatten();
+            let head = Letterhead { id: &item.id, subject, text, date: item.queued_at, page: page.as_deref() };
+            let note = mail(smtp.reveal(), from, to, &head, limit)?;
+            Ok(Taken { note, receipt: None })
         }
-        (Channel::Slack { .. } | Channel::Webhook { .. } | Channel::Email { .. }, _) => {
-            Err("the config has another kind of channel in its place now".to_owned())
-        }
+        (
+            Channel::SlackThread { .. }
+            | Channel::PagerDuty { .. }
+            | Channel::Statuspage { .. }
+            | Channel::Alertmanager { .. }
+            | Channel::Grafana { .. },
+            Payload::Kept { gist, slack },
+        ) => api::tell(channel, gist, slack, (item.queued_at, &item.id), receipt, limit),
+        (
+            Channel::Slack { .. }
+            | Channel::Webhook { .. }
+            | Channel::Email { .. }
+            | Channel::SlackThread { .. }
+            | Channel::PagerDuty { .. }
+            | Channel::Statuspage { .. }
+            | Channel::Alertmanager { .. }
+            | Channel::Grafana { .. },
+            _,
+        ) => Err("the config has another kind of channel in its place now".to_owned()),
     }
 }
 
-fn post_json(url: &str, body: &Value, id: &str, limit: Duration) -> Result<(u16, String), String> {
-    let uri: Uri = url.trim().parse().map_err(|_| "its URL is not one".to_owned())?;
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(limit))
-        .http_status_as_error(false)
-        // The URL is the secret: it is not carried anywhere else.
-        .max_redirects(0)
-        .user_agent(concat!("rollback-prod/", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-    // What listens on this machine is not behind a proxy, whatever the environment says.
-    let config = if uri.host().is_some_and(is_loopback) { config.proxy(None) } else { config };
-    let agent = config.build().new_agent();
-    let request = agent.post(uri).header("Idempotency-Key", id).content_type("application/json");
-    let sent = request.send(body.to_string()).map_err(|err| match err {
-        ureq::Error::Timeout(_) => format!("no answer within {:.1} s; it may have arrived", limit.as_secs_f64()),
-        ureq::Error::BadUri(_) => "its URL is not one".to_owned(),
-        other => other.to_string(),
-    });
-    let mut answer = sent?;
-    let status = answer.status().as_u16();
-    let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    // A status without its body is an answer all the same.
-    let mut said =
-        answer.body_mut().with_config().limit(LONGEST_ANSWER).lossy_utf8(true).read_to_string().unwrap_or_default();
-    if let Some(seconds) = retry_after.filter(|_| !(200..300).contains(&status)) {
-        said = format!("{} (Retry-After: {seconds})", said.trim());
-    }
-    Ok((status, said))
+/// The incident's page, where it is there and no larger than a mail should be.
+fn page_in(folder: &Path) -> Option<String> {
+    let path = folder.join(folder::PAGE);
+    let is_small = std::fs::metadata(&path).is_ok_and(|found| found.len() <= LARGEST_PAGE);
+    is_small.then(|| std::fs::read_to_string(path).ok()).flatten()
 }
 
-fn refusal(status: u16, said: &str) -> String {
+/// One request, once.
+pub(super) struct Call<'a> {
+    pub(super) method: &'a str,
+    pub(super) url: &'a str,
+    /// The message's: whoever gets it twice can tell.
+    pub(super) id: &'a str,
+    pub(super) limit: Duration,
+}
+
+impl Call<'_> {
+    pub(super) fn plain(&self, body: Option<&Value>) -> Result<(u16, String), String> {
+        self.with_login(None, body)
+    }
+
+    pub(super) fn bearer(&self, token: &Secret, body: Option<&Value>) -> Result<(u16, String), String> {
+        self.with_login(Some(&format!("Bearer {}", token.reveal())), body)
+    }
+
+    /// Status and body of the answer.
+    pub(super) fn with_login(&self, login: Option<&str>, body: Option<&Value>) -> Result<(u16, String), String> {
+        let uri: Uri = self.url.trim().parse().map_err(|_| "its URL is not one".to_owned())?;
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(self.limit))
+            .http_status_as_error(false)
+            // The URL is the secret: it is not carried anywhere else.
+            .max_redirects(0)
+            .user_agent(concat!("rollback-prod/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
+        // What listens on this machine is not behind a proxy, whatever the environment says.
+        let config = if uri.host().is_some_and(is_loopback) { config.proxy(None) } else { config };
+        let agent = config.build().new_agent();
+        let mut request = Request::builder().method(self.method).uri(uri).header("Idempotency-Key", self.id);
+        if let Some(login) = login {
+            request = request.header("Authorization", login);
+        }
+        let odd = |_| "a header of it cannot be sent".to_owned();
+        let sent = match body {
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json; charset=utf-8");
+                agent.run(request.body(body.to_string()).map_err(odd)?)
+            }
+            None => agent.run(request.body(()).map_err(odd)?),
+        };
+        let mut answer = sent.map_err(|err| match err {
+            ureq::Error::Timeout(_) => {
+                format!("no answer within {:.1} s; it may have arrived", self.limit.as_secs_f64())
+            }
+            ureq::Error::BadUri(_) => "its URL is not one".to_owned(),
+            other => other.to_string(),
+        })?;
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // A status without its body is an answer all the same.
+        let mut said =
+            answer.body_mut().with_config().limit(LONGEST_ANSWER).lossy_utf8(true).read_to_string().unwrap_or_default();
+        if let Some(seconds) = retry_after.filter(|_| !(200..300).contains(&status)) {
+            said = format!("{} (Retry-After: {seconds})", said.trim());
+        }
+        Ok((status, said))
+    }
+}
+
+pub(super) fn refusal(status: u16, said: &str) -> String {
     match said.trim() {
         "" => format!("answers {status}"),
         said => format!("answers {status}: {said}"),
