@@ -4,6 +4,7 @@
 mod afterwards;
 mod assess;
 mod backups;
+mod drill;
 mod load;
 mod look;
 mod partial;
@@ -127,6 +128,8 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
             run.first().watch(ReadOnly::new(ssh), *lasts, *rollback).await
         }
+        Some(Command::Drill { ics: true }) => run.drill_calendar(),
+        Some(Command::Drill { ics: false }) => run.drill().await,
         Some(Command::History) => run.history(),
         Some(Command::Report { incident, ticket }) => run.report(incident.as_deref(), *ticket),
         Some(Command::Note { text, incident }) => run.note(text, incident.as_deref()),
@@ -194,6 +197,7 @@ fn asked(cli: &Cli, all: Vec<Opened>, id: IncidentId, clock: Clock) -> Result<Ve
             | Command::Assess
             | Command::Backups { .. }
             | Command::Releases
+            | Command::Drill { .. }
             | Command::History
             | Command::Report { .. }
             | Command::Note { .. }
@@ -341,6 +345,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             | Command::Undo { .. }
             | Command::Backups { .. }
             | Command::Releases
+            | Command::Drill { .. }
             | Command::History
             | Command::Report { .. }
             | Command::Note { .. }

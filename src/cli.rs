@@ -192,6 +192,12 @@ pub enum Command {
         #[command(flatten)]
         insistence: Insistence,
     },
+    /// A real rollback on an environment that is not prod, taken back again, with a score
+    Drill {
+        /// Instead, when it is due again, as an entry of a calendar on standard output; connects to nobody
+        #[arg(long)]
+        ics: bool,
+    },
     /// Every incident and drill, newest first, with its times beside the targets; connects to nobody
     History,
     /// Makes an incident's report and page again from its journal; connects to nobody

@@ -15,6 +15,7 @@ pub mod message;
 pub mod notify;
 pub mod page;
 mod picture;
+pub mod rehearsal;
 pub mod releases;
 pub mod render;
 pub mod report;

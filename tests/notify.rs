@@ -463,6 +463,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         notify,
         targets: Targets { traffic: None, rollback: None, restore: None, rto: None, rpo: None },
         contacts: Contacts::default(),
+        drill: None,
     };
     assert!(inventory.app(Colour::Blue).servers.is_empty());
     inventory

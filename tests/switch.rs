@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use site::*;
 use support::lab::{Lab, Load};
+use support::{Scene, rollback_prod};
 
 const CONNECTIONS: usize = 16;
 /// Where the load is not the point: one after the other, so that hosts that share two cores have time to answer.
@@ -1059,4 +1060,41 @@ fn servers_on_unix_sockets_are_switched() {
     nobody_noticed(&counts, &scene);
     scene.holds(served_by(&lab, "web1") == "blue", "blue serves");
     scene.holds(unit(&lab, "web1", "listings-green") != "active", "green is stopped");
+}
+
+/// A real rollback on an environment that is not prod, and what is left of it.
+#[test]
+fn a_drill_is_a_rollback_and_its_undo_with_a_score_and_prod_is_not_for_it() {
+    let lab = Lab::up(&["web1"]);
+    let config = lab.config("[drill]\nevery = \"90d\"\n[targets]\ntraffic = \"60s\"\n");
+    std::fs::write(config.with_file_name("rollback.staging.toml"), "").expect("an overlay");
+    let typed = |words: &[&str]| {
+        let mut command = rollback_prod();
+        command.args(words).arg("--config").arg(&config);
+        Scene::of(&mut command, lab.folder())
+    };
+    let refused = typed(&["drill"]);
+    refused.exits(1).says("prod is not the place for one").says("nothing was changed");
+    typed(&["status"]).exits(0).says("a drill is overdue (none is on record");
+    typed(&["check"]).says("a drill is overdue (none is on record");
+    let before = lab.sh("web1", "cat /etc/nginx/sites-available/listings");
+
+    let drill = typed(&["drill", "--env", "staging"]);
+    drill
+        .exits(0)
+        .says("✓ rollback done and proven: traffic on blue")
+        .says("✓ green stopped")
+        .says("✓ taken back again: traffic on green");
+    drill.says("✓ traffic safe on blue").says("(target 60 s: met)");
+    let after = lab.sh("web1", "cat /etc/nginx/sites-available/listings");
+    drill.holds(before == after, "the file is what it was, byte for byte");
+
+    typed(&["status"]).exits(0).never_says("overdue");
+    typed(&["history"]).exits(0).says("drill").says("undo of rollback-");
+    let record = std::fs::read_to_string(lab.folder().join("incidents/drills.jsonl")).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(record.trim()).expect("one line of JSON");
+    assert_eq!((&record["drill"], &record["environment"]), (&"rollback".into(), &"staging".into()));
+    assert!(record["rollback"].is_string() && record["undo"].is_string(), "{record}");
+    let calendar = typed(&["drill", "--ics"]);
+    calendar.exits(0).says("RRULE:FREQ=DAILY;INTERVAL=90");
 }

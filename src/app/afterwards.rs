@@ -246,7 +246,10 @@ fn pasts(incidents: &Path) -> Vec<Past> {
         let name = path.file_name()?.to_str()?.to_owned();
         history::of_incident(&name, &past::journals(&path).ok()?)
     });
-    let mut pasts: Vec<Past> = of_folders.chain(folder::all_drills(incidents).iter().map(history::of_drill)).collect();
+    let mut pasts: Vec<Past> = of_folders
+        .chain(folder::all_drills(incidents).iter().map(history::of_drill))
+        .chain(folder::rehearsals(incidents).iter().map(history::of_rehearsal))
+        .collect();
     pasts.sort_by_key(|past| std::cmp::Reverse(past.began));
     pasts
 }

@@ -21,6 +21,7 @@ use crate::steps::measure;
 use crate::steps::observe::observe;
 use crate::steps::verify;
 use crate::tell::notify;
+use crate::tell::rehearsal;
 use crate::tell::status;
 
 impl Run<'_> {
@@ -135,9 +136,10 @@ impl Session<'_> {
         }
         self.terminal.text(&table);
         let is_known = facts.hosts.iter().all(|host| host.seen.is_ok());
+        let overdue = self.overdue().into_iter().map(|words| format!("; {words}"));
         Verdict {
             exit: if is_known { 0 } else { 1 },
-            production: journal.production(Production::words),
+            production: format!("{}{}", journal.production(Production::words), overdue.collect::<String>()),
             next: self.command(if is_known { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
         }
@@ -176,7 +178,7 @@ impl Session<'_> {
                 )
             })
         });
-        let unjudged = self.unjudged(fleet, &facts).await;
+        let unjudged = self.unjudged(fleet, &facts).await.into_iter().chain(self.overdue());
         journal.record_all(notes.into_iter().chain(wanted).chain(unjudged).map(|text| What::Note { text }));
         self.show_refusals(&refusals);
         let found = match refusals.len() {
@@ -189,6 +191,14 @@ impl Session<'_> {
             next: self.command(if refusals.is_empty() { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
         }
+    }
+
+    /// Drills that are due, where the config says how often they are to be.
+    fn overdue(&self) -> Vec<String> {
+        let inventory = self.inventory();
+        let Some(due) = &inventory.drill else { return Vec::new() };
+        let (incidents, now) = (&inventory.incidents, self.clock.now());
+        rehearsal::overdue(due, &folder::rehearsals(incidents), &folder::all_drills(incidents), now)
     }
 
     /// What `watch` and `--bake` could not judge by the logs that there are, and the lines that would tell it.

@@ -67,6 +67,8 @@ pub mod default {
     /// Evidence is worth a minute, not more, while somebody waits for the report.
     pub const EVIDENCE_TIMEOUT: &str = "60s";
     /// A message goes out beside the work; a webhook that takes longer is down.
+    pub const DRILL_EVERY: &str = "90d";
+    pub const VERIFY_EVERY: &str = "7d";
     pub const NOTIFY_TIMEOUT: &str = "5s";
     /// The superuser that every PostgreSQL package makes.
     pub const ADMIN: &str = "postgres";
@@ -134,6 +136,8 @@ pub struct RollbackToml {
     pub targets: Option<TargetsTable>,
     /// Who is named in the report.
     pub contacts: Option<ContactsTable>,
+    /// How often the way back is to be tried.
+    pub drill: Option<DrillTable>,
     /// Several services in one file, each by its name: what its table holds is laid over the top of the file.
     pub services: BTreeMap<String, ServiceTable>,
 }
@@ -1154,6 +1158,22 @@ pub struct ContactsTable {
     pub commander: Option<String>,
     /// Whom to call when it lasts, in this order; named in the messages.
     pub escalate: Vec<EscalateTable>,
+}
+
+/// How often the way back is to be tried; what is overdue is said by `check` and `status`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrillTable {
+    /// A rollback and its undo, on an environment that is not prod.
+    pub every: String,
+    /// A dump into a throw-away database, where the config has a database.
+    pub verify_every: String,
+}
+
+impl Default for DrillTable {
+    fn default() -> Self {
+        Self { every: default::DRILL_EVERY.into(), verify_every: default::VERIFY_EVERY.into() }
+    }
 }
 
 /// Whom to call, and after how long.

@@ -24,11 +24,13 @@ use super::value::size;
 use super::{Problem, Reading};
 use crate::config::meaning::words::optional;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Contacts, Database, Evidence, Inventory, Run, Targets, Verify};
+use crate::nouns::inventory::{Contacts, Database, DrillDue, Evidence, Inventory, Run, Targets, Verify};
 use crate::nouns::names::{ContainerName, RemotePath, ServiceName, UnitName};
 
 /// What is kept or measured, not waited for. Ten years: past that it is a slip.
 const LONGEST_AGE: Duration = Duration::from_secs(10 * 31_557_600);
+/// More often than that nobody tries it.
+const SHORTEST_DRILL: Duration = Duration::from_secs(3600);
 
 /// `None` when there is a problem, which is in `findings` then.
 pub(super) fn inventory(
@@ -78,10 +80,15 @@ pub(super) fn inventory(
     let named = service.as_ref().map(|service| service.as_str());
     let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify), named.unwrap_or_default());
     let targets = meaning.targets(written.targets.as_ref().unwrap_or(&default_targets));
+    let drill = written.drill.as_ref().map(|drill| meaning.drill(drill, written.database.as_ref()));
     let contacts = written.contacts.as_ref().map_or(Some(Contacts::default()), |contacts| meaning.contacts(contacts));
 
     let service = service?;
     Some(Inventory {
+        drill: match drill {
+            Some(drill) => Some(drill?),
+            None => None,
+        },
         group: service.clone(),
         is_alone: true,
         service,
@@ -219,6 +226,20 @@ impl Meaning<'_, '_, '_> {
         let timeout = self.wait("evidence.timeout", &evidence.timeout);
         let redact = self.each("evidence.redact", &evidence.redact, Self::regex);
         Some(Evidence { files: files?, journal: journal?, max_bytes: max_bytes?, timeout: timeout?, redact: redact? })
+    }
+
+    fn drill(&mut self, drill: &file::DrillTable, database: Option<&file::DatabaseTable>) -> Option<DrillDue> {
+        let mut every = |key: &str, text: &str| {
+            let path = format!("drill.{key}");
+            let every = self.duration(&path, text, LONGEST_AGE)?;
+            if every < SHORTEST_DRILL {
+                self.wrong(&path, format!("{text:?} is less than an hour"));
+            }
+            Some(every)
+        };
+        let (rollback, verify) = (every("every", &drill.every), every("verify_every", &drill.verify_every));
+        let verify = verify?;
+        Some(DrillDue { every: rollback?, verify_every: database.map(|_| verify) })
     }
 
     fn targets(&mut self, targets: &file::TargetsTable) -> Option<Targets> {

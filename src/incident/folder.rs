@@ -7,10 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::nouns::names::{IncidentId, ServiceName};
-use crate::nouns::record::Drill;
+use crate::nouns::record::{Drill, Rehearsal};
 
 /// A line for each drill, beside the incident folders.
 pub const DRILLS: &str = "drills.jsonl";
@@ -208,11 +209,17 @@ pub fn all_drills(incidents: &Path) -> Vec<Drill> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// Earlier drills of rollbacks, oldest first. A line that cannot be read is none.
+pub fn rehearsals(incidents: &Path) -> Vec<Rehearsal> {
+    let text = fs::read_to_string(incidents.join(DRILLS)).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 /// Adds a line to the record of drills, beside the incident folders.
 ///
 /// # Errors
 /// With the file that could not be written.
-pub fn append_drill(incidents: &Path, drill: &Drill) -> anyhow::Result<()> {
+pub fn append_drill(incidents: &Path, drill: &impl Serialize) -> anyhow::Result<()> {
     let path = incidents.join(DRILLS);
     let append = || -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents)?;

@@ -59,6 +59,7 @@ pub struct Inventory {
     pub notify: Notify,
     pub targets: Targets,
     pub contacts: Contacts,
+    pub drill: Option<DrillDue>,
 }
 
 #[derive(Debug, Clone)]
@@ -404,6 +405,14 @@ pub struct Contacts {
     pub commander: Option<String>,
     /// Who is to be told when it lasts that long, the first one first.
     pub escalate: Vec<Escalation>,
+}
+
+/// How often the way back is to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrillDue {
+    pub every: Duration,
+    /// Of a database's dumps, where there is one.
+    pub verify_every: Option<Duration>,
 }
 
 /// Whom to call, and after how long.

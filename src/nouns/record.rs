@@ -436,6 +436,46 @@ pub struct Drill {
     pub missed: Vec<String>,
 }
 
+/// One line of `drills.jsonl`: a rollback and its undo where nobody is hurt, and what held of the runbook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    pub v: u32,
+    pub time: DateTime<Utc>,
+    /// What tells such a line from that of a dump.
+    pub drill: RehearsalKind,
+    pub service: String,
+    pub environment: String,
+    pub operator: String,
+    /// The incidents of both runs.
+    pub rollback: Option<String>,
+    pub undo: Option<String>,
+    pub held: Vec<String>,
+    pub missed: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RehearsalKind {
+    Rollback,
+}
+
+impl Rehearsal {
+    pub fn begun(time: DateTime<Utc>, service: &str, environment: &str, operator: &str) -> Rehearsal {
+        Rehearsal {
+            v: JOURNAL_VERSION,
+            time,
+            drill: RehearsalKind::Rollback,
+            service: service.to_owned(),
+            environment: environment.to_owned(),
+            operator: operator.to_owned(),
+            rollback: None,
+            undo: None,
+            held: Vec::new(),
+            missed: Vec::new(),
+        }
+    }
+}
+
 impl Drill {
     pub fn begun(time: DateTime<Utc>, database: &str) -> Drill {
         Drill {

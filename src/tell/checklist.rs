@@ -14,6 +14,16 @@ pub(super) struct Check {
     text: String,
 }
 
+impl Check {
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// The runbook's list, ticked where the journal proves it.
 pub(super) fn checklist(story: &Story<'_>, ending: &Ending) -> Vec<Check> {
     let entries = story.entries;

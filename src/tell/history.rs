@@ -4,7 +4,7 @@
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::nouns::record::{Begun, Drill, Entry, plural};
+use crate::nouns::record::{Begun, Drill, Entry, Rehearsal, plural};
 use crate::nouns::redact::{Redactor, cut, printable};
 use crate::nouns::units::{duration, limit};
 use crate::tell::known::Known;
@@ -108,6 +108,26 @@ pub fn of_drill(drill: &Drill) -> Past {
         exit: Some(u8::from(!is_good)),
         reason: drill.why.iter().chain(&drill.missed).cloned().collect::<Vec<_>>().join("; "),
         operator: String::new(),
+        traffic_safe_ms: None,
+        target_ms: None,
+        resolved: None,
+    }
+}
+
+/// A rollback that was tried and taken back.
+pub fn of_rehearsal(rehearsal: &Rehearsal) -> Past {
+    let (held, of) = (rehearsal.held.len(), rehearsal.held.len() + rehearsal.missed.len());
+    Past {
+        id: None,
+        kind: "drill",
+        began: rehearsal.time,
+        service: rehearsal.service.clone(),
+        title: format!("{} on {}: {held} of {of} held", rehearsal.service, rehearsal.environment),
+        status: if rehearsal.missed.is_empty() { "Passed" } else { "Failed" },
+        tone: if rehearsal.missed.is_empty() { "good" } else { "warn" },
+        exit: None,
+        reason: rehearsal.missed.join("; "),
+        operator: rehearsal.operator.clone(),
         traffic_safe_ms: None,
         target_ms: None,
         resolved: None,

@@ -53,6 +53,19 @@ pub(super) struct Measure {
     verdict: &'static str,
 }
 
+impl Measure {
+    /// `traffic safe on blue 0.41 s (target 60 s: met)`; `None` where there is no target.
+    pub(super) fn against_target(&self) -> Option<String> {
+        let target = self.target.as_ref()?;
+        let took = self.took.as_deref().unwrap_or("not measured");
+        Some(format!("{} {took} (target {target}: {})", self.what, self.verdict))
+    }
+
+    pub(super) fn is_met(&self) -> bool {
+        self.verdict == "met"
+    }
+}
+
 /// Turns the journal's milliseconds into times of day.
 pub(super) struct Clock {
     began: DateTime<Utc>,
