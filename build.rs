@@ -42,9 +42,9 @@ fn built(out: &Path) -> Result<Vec<u8>, String> {
     cargo.current_dir(variable("CARGO_MANIFEST_DIR"));
     cargo.args(["build", "--quiet", "--locked", "--package", PACKAGE, "--bin", PACKAGE]);
     cargo.args(["--profile", "carried", "--target", &target, "--target-dir"]).arg(&folder);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").env("CARGO_INCREMENTAL", "0");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags()).env("CARGO_INCREMENTAL", "0");
     // What holds for the outer build, and clippy in the compiler's place, is nothing to this one.
-    for name in ["CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+    for name in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
         cargo.env_remove(name);
     }
     let output = cargo.output().map_err(|err| err.to_string())?;
@@ -54,6 +54,15 @@ fn built(out: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("{error} (a static C library is needed: Debian's libc6-dev, Fedora's glibc-static)"));
     }
     fs::read(folder.join(target).join("carried").join(PACKAGE)).map_err(|err| err.to_string())
+}
+
+/// The compiler's flags, as cargo wants them in one variable. Where the outer build takes the paths of its machine out of what it
+/// makes, as scripts/package does, they are in nothing that goes to hosts either.
+fn flags() -> String {
+    let outer = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let mut flags = vec!["-C", "target-feature=+crt-static"];
+    flags.extend(outer.split('\u{1f}').filter(|flag| flag.starts_with("--remap-path-prefix=")));
+    flags.join("\u{1f}")
 }
 
 fn packed(program: &[u8]) -> Vec<u8> {
