@@ -61,6 +61,7 @@ fn every_link_between_the_documents_leads_somewhere() {
         "docs/performance.md",
         "docs/layouts.md",
         "docs/changes.md",
+        "docs/incidents.md",
         "docs/migrations.md",
         "docs/packages.md",
         "SECURITY.md",

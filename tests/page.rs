@@ -449,7 +449,7 @@ fn a_browser_shows_it_without_a_word_and_a_checker_finds_nothing() {
     );
     let pasts: Vec<Past> = [full_run(), put_back_run(), killed_run()]
         .iter()
-        .filter_map(|told| history::of_incident("rollback-20261120-211503", &[told.0.clone()]))
+        .filter_map(|told| history::of_incident("rollback-20261120-211503", std::slice::from_ref(&told.0)))
         .collect();
     let pages = [
         ("full", page_of(&full_run(), Some(&two))),

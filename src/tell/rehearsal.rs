@@ -162,7 +162,7 @@ mod tests {
             ]
         );
         let good = Drill { time: now() - TimeDelta::days(6), ..Drill::begun(now(), "listings_prod") };
-        assert_eq!(overdue(&due, &[rehearsal(89)], &[good.clone()], now()), Vec::<String>::new());
+        assert_eq!(overdue(&due, &[rehearsal(89)], std::slice::from_ref(&good), now()), Vec::<String>::new());
         assert_eq!(
             overdue(&due, &[rehearsal(89)], &[good.failed("torn".into())], now()).len(),
             1,

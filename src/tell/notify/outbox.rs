@@ -87,7 +87,7 @@ pub(super) enum Payload {
     },
     /// For a service that keeps something of it.
     Kept {
-        gist: Gist,
+        gist: Box<Gist>,
         slack: Value,
     },
 }
@@ -192,7 +192,9 @@ impl Outbox {
                 | Channel::PagerDuty { .. }
                 | Channel::Statuspage { .. }
                 | Channel::Alertmanager { .. }
-                | Channel::Grafana { .. } => Payload::Kept { gist: message.gist.clone(), slack: message.slack.clone() },
+                | Channel::Grafana { .. } => {
+                    Payload::Kept { gist: Box::new(message.gist.clone()), slack: message.slack.clone() }
+                }
             };
             let mut state = self.0.state();
             let of_it = |item: &&Item| item.channel == key && (item.id == message.id || item.id == again(&message.id));
