@@ -5,6 +5,7 @@ mod afterwards;
 mod assess;
 mod backups;
 mod drill;
+mod init;
 mod load;
 mod look;
 mod partial;
@@ -74,6 +75,11 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     if let Err(why) = check_flags(&cli, is_staging) {
         return usage(&terminal, clock, &[why.0], why.1.as_deref());
     }
+    if let Some(Command::Init { destinations, out, ssh_config }) = &cli.command {
+        let wanted =
+            init::InitWords { destinations, out, ssh_config: ssh_config.as_deref(), everywhere: &cli.everywhere };
+        return init::init(&terminal, clock, &wanted).await;
+    }
     let environment = if is_staging { "staging" } else { cli.everywhere.env.as_deref().unwrap_or("prod") };
     let loaded =
         match load::load(cli.everywhere.config.as_deref(), environment, matches!(cli.command, Some(Command::Check))) {
@@ -89,25 +95,10 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         Err(NotAsked::Wrong(problem)) => return usage(&terminal, clock, &[problem], None),
         Err(NotAsked::Nothing(why)) => return refuse(&terminal, clock, &why),
     };
-    let hosts = services::hosts_of(asked.iter().map(|(opened, _)| opened));
-    let settings = asked.iter().map(|(opened, _)| opened.inventory.ssh.clone()).next();
-    let ssh = match settings.map_or_else(|| Err(anyhow::anyhow!("no service")), |ssh| Ssh::to(ssh, hosts)) {
-        Ok(ssh) => ssh,
-        Err(err) => return refuse(&terminal, clock, &format!("{err:#}")),
+    let (run, ssh) = match connected(&terminal, clock, asked, (&cli.everywhere.service, count)) {
+        Ok(connected) => connected,
+        Err(exit) => return exit,
     };
-    let is_part = !cli.everywhere.service.is_empty() && asked.len() < count;
-    let names: Vec<&str> = asked.iter().map(|(opened, _)| opened.inventory.service.as_str()).collect();
-    let picks = if is_part { format!(" --service {}", names.join(",")) } else { String::new() };
-    let redactor = services::redactor_of_all(asked.iter().map(|(opened, _)| &opened.inventory));
-    let sessions = asked.into_iter().map(|(opened, request)| Session {
-        terminal: &terminal,
-        clock,
-        opened,
-        request,
-        picks: picks.clone(),
-        redactor: Arc::clone(&redactor),
-    });
-    let run = Run { sessions: sessions.collect() };
     match &cli.command {
         Some(Command::Status) => run.status(ReadOnly::new(ssh)).await,
         Some(Command::Check) => run.check(ReadOnly::new(ssh)).await,
@@ -141,8 +132,39 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             0
         }
         // They need no config, and were done before one was looked for.
-        Some(Command::Completions { .. } | Command::Man) => 0,
+        Some(Command::Init { .. } | Command::Completions { .. } | Command::Man) => 0,
     }
+}
+
+/// Sessions for what is asked, and the way to all their hosts; `picked` are the services that were named, of how many.
+///
+/// # Errors
+/// The exit code, when it was said why there is no way.
+fn connected<'a>(
+    terminal: &'a Terminal,
+    clock: Clock,
+    asked: Vec<(Opened, Request)>,
+    (picked, count): (&[String], usize),
+) -> Result<(Run<'a>, Ssh), u8> {
+    let hosts = services::hosts_of(asked.iter().map(|(opened, _)| opened));
+    let settings = asked.iter().map(|(opened, _)| opened.inventory.ssh.clone()).next();
+    let ssh = match settings.map_or_else(|| Err(anyhow::anyhow!("no service")), |ssh| Ssh::to(ssh, hosts)) {
+        Ok(ssh) => ssh,
+        Err(err) => return Err(refuse(terminal, clock, &format!("{err:#}"))),
+    };
+    let is_part = !picked.is_empty() && asked.len() < count;
+    let names: Vec<&str> = asked.iter().map(|(opened, _)| opened.inventory.service.as_str()).collect();
+    let picks = if is_part { format!(" --service {}", names.join(",")) } else { String::new() };
+    let redactor = services::redactor_of_all(asked.iter().map(|(opened, _)| &opened.inventory));
+    let sessions = asked.into_iter().map(|(opened, request)| Session {
+        terminal,
+        clock,
+        opened,
+        request,
+        picks: picks.clone(),
+        redactor: Arc::clone(&redactor),
+    });
+    Ok((Run { sessions: sessions.collect() }, ssh))
 }
 
 /// Why nothing is done.
@@ -203,6 +225,7 @@ fn asked(cli: &Cli, all: Vec<Opened>, id: IncidentId, clock: Clock) -> Result<Ve
             | Command::Note { .. }
             | Command::Resolve { .. }
             | Command::Manual
+            | Command::Init { .. }
             | Command::Completions { .. }
             | Command::Man,
         ) => asked.collect(),
@@ -350,6 +373,7 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             | Command::Report { .. }
             | Command::Note { .. }
             | Command::Resolve { .. }
+            | Command::Init { .. }
             | Command::Manual,
         )
         | None => None,

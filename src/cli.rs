@@ -124,6 +124,18 @@ pub enum Command {
     Status,
     /// Every problem in the config and on the hosts, all at once; changes nothing
     Check,
+    /// From hosts that were never seen to a rollback.toml that `check` passes; changes nothing on them
+    Init {
+        /// The hosts, as ssh takes them: balancers, and whatever the service and its database are on
+        #[arg(required = true, value_name = "DESTINATION")]
+        destinations: Vec<String>,
+        /// Where the config goes; never over one that is there
+        #[arg(long, value_name = "FILE", default_value = "rollback.toml")]
+        out: PathBuf,
+        /// An ssh_config, for `ssh -F`; it is written into the config
+        #[arg(long, value_name = "FILE")]
+        ssh_config: Option<PathBuf>,
+    },
     /// The database dumps, newest first, each with its verdict; changes nothing
     Backups {
         #[command(subcommand)]

@@ -18,6 +18,8 @@ pub mod config;
 
 pub mod hosts;
 
+pub mod discover;
+
 pub mod incident;
 pub mod judge;
 

@@ -3,7 +3,7 @@
 //! (`ngx_conf_read_token`), keeps every byte that is not a weight, and parses again what it wrote.
 //!
 //! `site` knows the layouts: where a service's traffic is decided by weights the story of a rewrite is here, where by a word
-//! in `word`; `found` tells which one it is where nobody said. `grammar` reads a file, `passes` says which of it leads to an upstream, `wish` how each
+//! in `word`; `found` tells which one it is where nobody said, and `routes` where requests go on a host that nobody described. `grammar` reads a file, `passes` says which of it leads to an upstream, `wish` how each
 //! server shall stand, `block` is what the template gets, `proof` reads what the template gave, and `text` has the places
 //! and the words of refusals.
 //!
@@ -17,6 +17,7 @@ mod grammar;
 mod logs;
 mod passes;
 mod proof;
+mod routes;
 mod site;
 mod text;
 mod wish;
@@ -35,6 +36,7 @@ pub use found::{Clues, ConfigFile, FoundLayout, find};
 use grammar::{Parsed, lua_without_texts, normal_address};
 pub use logs::{AccessLog, Logging, log_lines, logged_address, logging};
 use proof::{Expected, template_error};
+pub use routes::{Frontage, Listening, OtherSide, Route, RouteContext, are_alike, other_colours, routes, sends_to};
 pub use site::{Sharing, SideTexts, Site};
 use text::{first_difference, is_space, listed, place, refused, refused_at, spliced};
 use wish::Wish;

@@ -45,6 +45,7 @@ pub mod switch;
 pub mod verify;
 
 use crate::database::programs;
+use crate::discover;
 use crate::hosts::program::Script;
 use crate::hosts::{job, question};
 use crate::incident::capture;
@@ -70,5 +71,6 @@ const STEPS: &[Script] = &[
 
 /// Every script that is sent to hosts. For the tests that hold them to POSIX.
 pub fn scripts() -> impl Iterator<Item = &'static Script> {
-    question::SCRIPTS.iter().chain(job::SCRIPTS).chain(STEPS).chain(capture::SCRIPTS).chain(programs::SCRIPTS)
+    let asked = question::SCRIPTS.iter().chain(discover::question::SCRIPTS);
+    asked.chain(job::SCRIPTS).chain(STEPS).chain(capture::SCRIPTS).chain(programs::SCRIPTS)
 }

@@ -18,6 +18,7 @@ use logs::form::Escape;
 use proptest::prelude::*;
 use rollback_prod::database::programs;
 use rollback_prod::database::verdict::Format;
+use rollback_prod::discover::question as discover;
 use rollback_prod::hosts::answer::{Frame, sections};
 use rollback_prod::hosts::program::{Change, LIB, NGINX, Nonce, Program, Question, Taken, Tenure, shell_text, takes};
 use rollback_prod::hosts::{job, question};
@@ -438,6 +439,9 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(question::facts(&unsaid, Direction::to(Colour::Blue), &unsaid.hosts[0]));
     ask(job::job(inventory, &run, "switch", Duration::from_secs(1)));
     ask(lock::test_candidate(inventory, &change));
+    ask(discover::survey());
+    let wanted = discover::PathAsked { name: "blue.direct/".into(), host: None, url: "http://127.0.0.1:8080/".into() };
+    ask(discover::reach(&[wanted], Some("web"), &["app-blue".to_owned()]));
     ask(drain::sample(inventory, &inventory.green, Some("/run/nginx.pid")));
     ask(verify::health(inventory, Colour::Green));
     ask(verify::health_of_start(inventory, Colour::Green));

@@ -324,6 +324,8 @@ local_facts() {
     unset IFS
   }
 
+  needed() { printf '%s\n' "$1"; }
+
   section rights
   if [ "$rp_uid" = 0 ] || [ "$sudo" = no ]; then
     printf 'all'
@@ -353,6 +355,11 @@ local_facts() {
         ;;
       *) printf 'refused: %s' "$granted" ;;
     esac
+    # The same whatever is allowed, for whoever wants to allow no more than this.
+    section rights.needed
+    with_right each needed
+    with_files file_rights
+    printf '%s\n' "install -d -o $account -m 0755 $rp_proven/$account"
   fi
 
   section lock

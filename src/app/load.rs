@@ -102,7 +102,7 @@ fn find(named: Option<&Path>) -> Result<PathBuf, Vec<String>> {
 }
 
 /// The variables of `.env.deploy` beside the config.
-fn variables(config: &Path) -> Result<config::EnvFile, Vec<String>> {
+pub(super) fn variables(config: &Path) -> Result<config::EnvFile, Vec<String>> {
     let path = config.with_file_name(".env.deploy");
     let text = match trusted_text(&path) {
         Ok(text) => text,

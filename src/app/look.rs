@@ -65,7 +65,7 @@ impl Run<'_> {
         let resent = notify::resend_beside(self.first().inventory());
         let mut verdicts = Vec::new();
         for session in &mut self.sessions {
-            verdicts.push(session.check(&fleet).await);
+            verdicts.push(session.check(&fleet).await.0);
         }
         self.first().say_resent(notify::wait_for(resent).await);
         self.end(verdicts)
@@ -145,7 +145,8 @@ impl Session<'_> {
         }
     }
 
-    async fn check(&mut self, fleet: &ReadOnly<Ssh>) -> Verdict {
+    /// What it comes to, and the facts that it was judged by.
+    pub(super) async fn check(&mut self, fleet: &ReadOnly<Ssh>) -> (Verdict, Facts) {
         let journal = self.journal();
         let facts = self.observe(fleet, &journal).await;
         self.leave_out_hosts(&facts);
@@ -185,12 +186,13 @@ impl Session<'_> {
             0 => "nothing stands in the way".to_owned(),
             n => format!("{} in the way", record::plural(n, "problem")),
         };
-        Verdict {
+        let verdict = Verdict {
             exit: u8::from(!refusals.is_empty()),
             production: format!("{found}; {}", journal.production(Production::words)),
             next: self.command(if refusals.is_empty() { "--dry-run --reason '…'" } else { "check" }),
             left: Vec::new(),
-        }
+        };
+        (verdict, facts)
     }
 
     /// Drills that are due, where the config says how often they are to be.

@@ -127,6 +127,11 @@ impl Arguments {
         arguments
     }
 
+    /// The same for hosts that no config describes: through sudo where there is one.
+    pub fn of_no_config() -> Arguments {
+        Arguments(vec![("sudo", "yes".to_owned())])
+    }
+
     /// Of a list: one more value.
     pub fn set(&mut self, name: &'static str, value: impl std::fmt::Display) {
         self.0.push((name, value.to_string()));
