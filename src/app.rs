@@ -406,6 +406,11 @@ fn check_flags(cli: &Cli, is_staging: bool) -> Result<(), (String, Option<String
         let line = format!("rollback-prod partial {} --reason \"…\"", changes.join(" "));
         return Err(("a partial rollback needs a reason; it is the consent to make it".into(), Some(line)));
     }
+    if let Some(Command::Note { text, .. }) = &cli.command
+        && text.trim().is_empty()
+    {
+        return Err(("a note needs words".into(), Some("rollback-prod note \"db team: index rebuilt\"".into())));
+    }
     let has_reason = cli.rollback.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
     if cli.command.is_none() && !has_reason && !cli.rollback.dry_run {
         let name = if is_staging { "rollback-staging" } else { "rollback-prod" };

@@ -22,6 +22,7 @@
 pub mod about;
 pub mod again;
 pub mod arm;
+pub mod certificate;
 pub mod change;
 pub mod context;
 pub mod downgrade;

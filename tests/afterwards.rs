@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use http::{Server, Temper};
 use rollback_prod::nouns::record::{Drill, Entry};
+use rollback_prod::tell::known::Known;
 use support::{Scene, rollback_prod};
 use told::{Told, full_run, killed_run, put_back_run};
 
@@ -64,6 +65,8 @@ run.systemd = "listings-green.service"
             text.push_str(&format!("{value}\n"));
         }
         std::fs::write(folder.join("journal.jsonl"), text).expect("a journal");
+        let known = serde_json::to_string(&Known::default()).expect("JSON");
+        std::fs::write(folder.join("known.json"), known).expect("what was known");
         folder
     }
 
@@ -191,6 +194,19 @@ fn a_report_is_made_again_and_a_persons_postmortem_stays() {
     let mode =
         std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.join("INCIDENT_REPORT.html")).expect("a page"));
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_report_of_before_is_not_written_over_by_a_poorer_one() {
+    let desk = Desk::new("");
+    let folder = desk.keep(ID, &full_run());
+    std::fs::remove_file(folder.join("known.json")).expect("it is there");
+    std::fs::write(folder.join("INCIDENT_REPORT.md"), "# with all its diffs\n").expect("a file");
+    desk.run(&["note", "a year later"]).exits(0);
+    desk.run(&["report"]).exits(0).says("knows more than could be written now, and stays as it is");
+    assert_eq!(text(&folder.join("INCIDENT_REPORT.md")), "# with all its diffs\n");
+    assert!(text(&folder.join("INCIDENT_REPORT.html")).contains("carol: a year later"));
+    desk.run(&["note", " "]).exits(2).says("a note needs words");
 }
 
 #[test]

@@ -244,6 +244,15 @@ async fn a_release_that_goes_out_well_pages_nobody() {
     assert_eq!(actions(&paged("pager-switch", &told).await), ["resolve"]);
 }
 
+#[tokio::test]
+async fn where_nobody_is_hurt_nobody_is_got_out_of_bed() {
+    let mut told = full_run();
+    if let What::Begun(begun) = &mut told.0[0].what {
+        begun.environment = "staging".into();
+    }
+    assert_eq!(actions(&paged("pager-staging", &told).await), Vec::<&str>::new());
+}
+
 // --- Statuspage: developer.statuspage.io, incidents ---------------------------------------------------------------------
 
 fn statuspage(before: &[Request], request: &Request) -> (u16, String) {

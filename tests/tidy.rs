@@ -58,6 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "context",
             "here",
             "public",
+            "certificate",
             "supervisor",
             "observe",
             "again",

@@ -25,6 +25,8 @@ struct ReadBack {
     folder: Folder,
     journals: Vec<Vec<Entry>>,
     known: Vec<Known>,
+    /// Whether all that the report was made of is there: not in folders of before it was kept.
+    is_whole: bool,
 }
 
 impl ReadBack {
@@ -34,15 +36,18 @@ impl ReadBack {
         if journals.is_empty() {
             return Err(format!("{name} has no beginning in its journal"));
         }
-        let known = journals.iter().map(|entries| {
-            let part = entries.first().and_then(|entry| entry.service.as_ref());
-            let file = part.map_or_else(|| path.join(KNOWN), |service| path.join(service.as_str()).join(KNOWN));
-            // Where it cannot be had, as in a folder of the first edition, the journal is enough.
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            serde_json::from_str(&text).unwrap_or_default()
-        });
-        let known = known.collect();
-        Ok(ReadBack { folder: Folder::open(path), journals, known })
+        let known: Vec<Option<Known>> = journals
+            .iter()
+            .map(|entries| {
+                let part = entries.first().and_then(|entry| entry.service.as_ref());
+                let file = part.map_or_else(|| path.join(KNOWN), |service| path.join(service.as_str()).join(KNOWN));
+                serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
+            })
+            .collect();
+        let is_whole = known.iter().all(Option::is_some);
+        // The journal alone is enough for a report, if a poorer one.
+        let known = known.into_iter().map(Option::unwrap_or_default).collect();
+        Ok(ReadBack { folder: Folder::open(path), journals, known, is_whole })
     }
 
     fn stories(&self) -> Vec<Story<'_>> {
@@ -66,10 +71,15 @@ impl ReadBack {
     /// Report, page and postmortem once more; the last one only where nobody has gone on with it. What was written.
     fn write(&self, templates: &Templates, redactor: &Redactor) -> anyhow::Result<Vec<&'static str>> {
         let stories = self.stories();
-        self.folder.write(folder::REPORT, report::incident_report(&stories, templates, redactor).as_bytes())?;
         self.folder.write(folder::PAGE, page::incident_page(&stories, templates, redactor).as_bytes())?;
-        let mut written = vec![folder::REPORT, folder::PAGE];
-        if self.folder.is_as_sealed(folder::POSTMORTEM) {
+        let mut written = vec![folder::PAGE];
+        // A richer report than could be made now is not written over.
+        let may_be_made = |name: &str| self.is_whole || !self.folder.path().join(name).exists();
+        if may_be_made(folder::REPORT) {
+            self.folder.write(folder::REPORT, report::incident_report(&stories, templates, redactor).as_bytes())?;
+            written.push(folder::REPORT);
+        }
+        if may_be_made(folder::POSTMORTEM) && self.folder.is_as_sealed(folder::POSTMORTEM) {
             self.folder.write(folder::POSTMORTEM, report::postmortem(&stories, templates, redactor).as_bytes())?;
             self.folder.refresh_sum(folder::POSTMORTEM)?;
             written.push(folder::POSTMORTEM);
@@ -129,6 +139,8 @@ impl Run<'_> {
         }
         let message = message::resolved_message(&read.stories(), &self.templates(), &session.redactor());
         let outbox = Outbox::open(read.folder.path());
+        // What is a day old, or of another config, is not sent with it.
+        outbox.keep_only_of(session.inventory(), session.clock.now());
         outbox.post(notify, &message);
         let journal = Journal::new(session.clock, session.terminal);
         let step = journal.begin(StepWord::Notify, None);
@@ -162,7 +174,9 @@ impl Run<'_> {
         }
         match read.write(&templates, &redactor) {
             Ok(written) => {
-                let kept = if written.contains(&folder::POSTMORTEM) {
+                let kept = if !read.is_whole && !written.contains(&folder::REPORT) {
+                    "; the folder has no known.json, so its INCIDENT_REPORT.md knows more than could be written now, and stays as it is"
+                } else if written.contains(&folder::POSTMORTEM) {
                     ""
                 } else {
                     "; POSTMORTEM.md was gone on with, and stays as it is"

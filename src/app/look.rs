@@ -1,5 +1,7 @@
 //! The commands that only look: dry run, status, check. What they hold cannot change a host.
 
+use std::net::IpAddr;
+
 use futures_util::future::join_all;
 
 use super::{Run, Session};
@@ -11,14 +13,17 @@ use crate::hosts::ssh::Ssh;
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::Journal;
 use crate::nginx;
+use crate::nouns::inventory::Role;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
 use crate::nouns::request::Request;
 use crate::nouns::side::Side;
+use crate::steps::certificate;
 use crate::steps::lock;
 use crate::steps::measure;
 use crate::steps::observe::observe;
+use crate::steps::public;
 use crate::steps::verify;
 use crate::tell::notify;
 use crate::tell::rehearsal;
@@ -170,6 +175,8 @@ impl Session<'_> {
             refusals.extend(self.test_candidates(fleet, &plan, &journal).await);
         }
         refusals.extend(self.check_database(fleet, &journal).await);
+        let (untrusted, told) = self.check_public(&facts).await;
+        refusals.extend(untrusted);
         let wanted = facts.hosts.iter().filter_map(|host| Some((&host.host, host.seen.as_ref().ok()?)));
         let wanted = wanted.flat_map(|(host, seen)| {
             seen.wanted_rights.iter().map(move |words| {
@@ -180,7 +187,7 @@ impl Session<'_> {
             })
         });
         let unjudged = self.unjudged(fleet, &facts).await.into_iter().chain(self.overdue());
-        journal.record_all(notes.into_iter().chain(wanted).chain(unjudged).map(|text| What::Note { text }));
+        journal.record_all(notes.into_iter().chain(wanted).chain(unjudged).chain(told).map(|text| What::Note { text }));
         self.show_refusals(&refusals);
         let found = match refusals.len() {
             0 => "nothing stands in the way".to_owned(),
@@ -193,6 +200,42 @@ impl Session<'_> {
             left: Vec::new(),
         };
         (verdict, facts)
+    }
+
+    /// Certificates that users will not believe, and what else is odd about the public URLs.
+    async fn check_public(&self, facts: &Facts) -> (Vec<Refusal>, Vec<String>) {
+        let inventory = self.inventory();
+        let (mut refusals, mut told) = (Vec::new(), Vec::new());
+        let ours: Vec<IpAddr> = inventory
+            .with_role(Role::Balancer)
+            .filter_map(|host| facts.seen(&host.name))
+            .flat_map(|seen| seen.addresses.iter().filter_map(|address| address.parse().ok()))
+            // A name that leads there leads everybody to himself.
+            .filter(|address: &IpAddr| !address.is_loopback())
+            .collect();
+        for url in &inventory.verify.public {
+            match certificate::look(url, self.clock.now()).await {
+                None => {}
+                Some(Err(why)) => told.push(format!("{url}: its certificate was not seen from here: {why}")),
+                Some(Ok(shown)) => {
+                    told.extend(shown.warning(self.clock.now()).map(|soon| format!("{url}: its certificate {soon}")));
+                    refusals.extend(shown.problem.map(|problem| Refusal {
+                        host: None,
+                        why: format!("{url}: its certificate {problem}"),
+                        hint: None,
+                        can_be_forced: false,
+                    }));
+                }
+            }
+            let leads = public::leads_to(url).await;
+            if !leads.is_empty() && !ours.is_empty() && !leads.iter().any(|address| ours.contains(address)) {
+                let all = leads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                told.push(format!(
+                    "{url}: its name leads to {all}, which is no address of a balancer here: there is something in front of them, or DNS leads elsewhere"
+                ));
+            }
+        }
+        (refusals, told)
     }
 
     /// Drills that are due, where the config says how often they are to be.

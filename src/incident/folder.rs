@@ -102,7 +102,8 @@ impl Folder {
     /// With the file's name.
     pub fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let whole = || -> io::Result<()> {
-            let unfinished = self.files().join(format!(".{name}.unfinished"));
+            // Two runs may write the page over all of them at the same time.
+            let unfinished = self.files().join(format!(".{name}.{}.unfinished", std::process::id()));
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
             file.write_all(bytes)?;
             file.sync_data()?;

@@ -219,6 +219,26 @@ impl ServerAddress {
     }
 }
 
+impl HttpUrl {
+    /// The host, without brackets, and the port that it is asked at.
+    pub fn server(&self) -> Option<(String, u16)> {
+        let (scheme, rest) = self.0.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let server = authority.rsplit_once('@').map_or(authority, |(_, server)| server);
+        let (host, port) = match server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
+        };
+        let usual = if scheme == "https" { 443 } else { 80 };
+        Some((host.to_owned(), port.map_or(Ok(usual), str::parse).ok()?))
+    }
+
+    /// The same of one that shows a certificate.
+    pub fn https_server(&self) -> Option<(String, u16)> {
+        self.0.starts_with("https://").then(|| self.server()).flatten()
+    }
+}
+
 /// What hosts have in common, each with its hosts, in the order in which it came first.
 pub fn alike<'h, T: PartialEq>(each: impl Iterator<Item = (&'h HostName, T)>) -> Vec<(T, Vec<&'h HostName>)> {
     let mut found: Vec<(T, Vec<&HostName>)> = Vec::new();

@@ -1,5 +1,6 @@
 //! What is asked and run on this machine: public URLs, and the operator's smoke command. Talks to no host by ssh.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// The last thing that was not good, when the time is over.
 pub async fn passes_in_a_row(url: &HttpUrl, wanted: InARow) -> Result<(), String> {
     passes::in_a_row(wanted, || true, async || get(url.as_str().to_owned(), ANSWER_LIMIT).await).await
+}
+
+/// Where the name in a URL leads, by this machine's resolver; nothing where that is an address, or nobody knows.
+pub async fn leads_to(url: &HttpUrl) -> Vec<IpAddr> {
+    let Some((host, port)) = url.server().filter(|(host, _)| host.parse::<IpAddr>().is_err()) else {
+        return Vec::new();
+    };
+    let found = tokio::time::timeout(ANSWER_LIMIT, tokio::net::lookup_host((host.as_str(), port))).await;
+    found.ok().and_then(Result::ok).map_or(Vec::new(), |found| found.map(|address| address.ip()).collect())
 }
 
 async fn get(url: String, limit: Duration) -> Result<(), String> {

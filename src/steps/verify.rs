@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::certificate;
 use super::context::{Context, Outcome};
 use super::passes::{self, InARow};
 use super::{public, supervisor};
@@ -373,7 +374,14 @@ pub async fn from_here<F>(run: &Context<'_, F>) {
         verify.public.iter().map(|url| async move { (url, public::passes_in_a_row(url, run.in_a_row()).await) });
     for (url, answer) in join_all(asked).await {
         match answer {
-            Ok(()) => good.push(format!("{url} answers")),
+            Ok(()) => {
+                good.push(format!("{url} answers"));
+                if let Some(Ok(shown)) = certificate::look(url, run.journal.clock().now()).await
+                    && let Some(soon) = shown.warning(run.journal.clock().now())
+                {
+                    run.journal.note(format!("{url}: its certificate {soon}"));
+                }
+            }
             Err(why) => wrong.push(format!("{url}: {why}")),
         }
     }

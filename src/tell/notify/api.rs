@@ -34,12 +34,17 @@ const LONGEST_SUMMARY: usize = 1000;
 pub(super) fn is_told(channel: &Channel, gist: &Gist) -> bool {
     match channel {
         Channel::SlackThread { .. } | Channel::Slack { .. } | Channel::Email { .. } | Channel::Webhook { .. } => true,
-        Channel::PagerDuty { .. } => page_action(gist).is_some(),
+        // Nobody is got out of bed, and no user told, for what happens where nobody is hurt: overlays inherit their channels.
+        Channel::PagerDuty { .. } => is_of_prod(gist) && page_action(gist).is_some(),
         // The public is told of what went wrong with the service, not of how its releases come out.
-        Channel::Statuspage { .. } => gist.is_rollback,
+        Channel::Statuspage { .. } => is_of_prod(gist) && gist.is_rollback,
         Channel::Alertmanager { .. } => matches!(gist.event, Event::Begin | Event::End),
         Channel::Grafana { .. } => matches!(gist.event, Event::Begin | Event::End),
     }
+}
+
+fn is_of_prod(gist: &Gist) -> bool {
+    gist.environment == "prod"
 }
 
 /// Gives a message to such a channel; `queued_at` is when it was made, `receipt` what an earlier one of the incident got.

@@ -225,7 +225,7 @@ impl Outbox {
     }
 
     /// Forgets, for this process, what is too old or of another config, and says whether anything is left to send.
-    pub(super) fn keep_only_of(&self, inventory: &Inventory, now: DateTime<Utc>) -> bool {
+    pub fn keep_only_of(&self, inventory: &Inventory, now: DateTime<Utc>) -> bool {
         let mut state = self.0.state();
         // Another environment's channels stand at the same places in its own config.
         state.items.retain(|item| {
