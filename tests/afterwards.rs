@@ -229,6 +229,8 @@ fn the_history_has_times_beside_targets_newest_first() {
     let desk = Desk::new("");
     desk.run(&["history"]).exits(0).says("no incident and no drill is on record here");
     desk.keep(ID, &full_run());
+    desk.run(&["history"]).exits(0).says(ID);
+    assert!(!desk.incidents().join("index.html").exists(), "one incident has a page of its own");
     desk.keep("rollback-20261119-101500", &put_back_run());
     let mut drill = Drill::begun("2026-11-21T06:00:00Z".parse().expect("a time"), "listings_prod");
     drill.dump = Some("/opt/listings/backups/20.sql.gz".into());

@@ -191,6 +191,7 @@ fn the_folder_holds_what_the_contract_names_and_its_sums_are_right() {
     let names = names(&folder);
     for name in [
         "INCIDENT_REPORT.md",
+        "INCIDENT_REPORT.html",
         "POSTMORTEM.md",
         "SHA256SUMS",
         "facts.json",

@@ -72,6 +72,7 @@ impl ReadBack {
     fn write(&self, templates: &Templates, redactor: &Redactor) -> anyhow::Result<Vec<&'static str>> {
         let stories = self.stories();
         self.folder.write(folder::PAGE, page::incident_page(&stories, templates, redactor).as_bytes())?;
+        self.folder.refresh_sum(folder::PAGE)?;
         let mut written = vec![folder::PAGE];
         // A richer report than could be made now is not written over.
         let may_be_made = |name: &str| self.is_whole || !self.folder.path().join(name).exists();
@@ -271,6 +272,10 @@ fn pasts(incidents: &Path) -> Vec<Past> {
 /// As [`Run::write_index`].
 pub(super) fn write_index(incidents: &Path, session: &super::Session<'_>, templates: &Templates) {
     let pasts = pasts(incidents);
+    // One incident has a page of its own.
+    if pasts.len() < 2 && !incidents.join(INDEX).exists() {
+        return;
+    }
     let text = history::index_page(&pasts, session.clock.now(), templates, &session.redactor());
     if let Err(err) = folder::write_beside(incidents, INDEX, text.as_bytes()) {
         session.terminal.warning(&format!("{err:#}"));

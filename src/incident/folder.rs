@@ -118,13 +118,13 @@ impl Folder {
         let _ = fs::remove_file(self.files().join(name));
     }
 
-    /// Writes `SHA256SUMS` over every file but itself and the report in both its forms, in the format of sha256sum(1).
+    /// Writes `SHA256SUMS` over every file but itself and the report, in the format of sha256sum(1).
     ///
     /// # Errors
     /// With the file that could not be read or written.
     pub fn write_sums(&self) -> anyhow::Result<()> {
         let mut names = files_in(&self.path, "")?;
-        names.retain(|name| ![SUMS, REPORT, PAGE].contains(&name.as_str()));
+        names.retain(|name| name != SUMS && name != REPORT);
         names.sort();
         let mut sums = String::new();
         for name in names {

@@ -393,7 +393,7 @@ pub fn leftovers(lab: &Lab, host: &str) -> String {
 /// The incident folders, oldest first.
 pub fn incidents(lab: &Lab) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(lab.folder().join("incidents")).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     // By their moment, whatever they are of.
     folders.sort_by_key(|path| path.to_string_lossy().rsplit_once('/').map(|(_, name)| moment(name).to_owned()));
     folders
