@@ -357,9 +357,12 @@ local_facts() {
     esac
     # The same whatever is allowed, for whoever wants to allow no more than this.
     section rights.needed
-    with_right each needed
-    with_files file_rights
-    printf '%s\n' "install -d -o $account -m 0755 $rp_proven/$account"
+    # In a shell of its own: what it sets while it goes through the files is of the last one, and what is told below of the first.
+    (
+      with_right each needed
+      with_files file_rights
+      printf '%s\n' "install -d -o $account -m 0755 $rp_proven/$account"
+    )
   fi
 
   section lock
