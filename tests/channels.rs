@@ -1,5 +1,5 @@
 //! Services that keep something between two messages: one thread, one page, one public incident, one silence, one mark. The
-//! doubles of Slack, PagerDuty, Statuspage and Grafana refuse what the services' published descriptions do not allow;
+//! doubles of Slack, PagerDuty, Statuspage and Grafana refuse what is known to be refused by the services;
 //! Alertmanager is the real one.
 
 #[path = "support/http.rs"]
