@@ -32,7 +32,7 @@ use crate::nouns::inventory::NginxContext;
 use crate::nouns::names::ServerAddress;
 pub use crate::nouns::share::{Serving, Share};
 use block::BlockAsWanted;
-pub use found::{Clues, ConfigFile, FoundLayout, find};
+pub use found::{Clues, ConfigFile, FoundLayout, files_of_dump, find};
 use grammar::{Parsed, lua_without_texts, normal_address};
 pub use logs::{AccessLog, Logging, log_lines, logged_address, logging};
 use proof::{Expected, template_error};

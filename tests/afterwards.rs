@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use http::{Server, Temper};
 use rollback_prod::nouns::record::{Drill, Entry};
 use rollback_prod::tell::known::Known;
-use support::{Scene, rollback_prod};
+use support::{LEAST_CONFIG, Scene, rollback_prod};
 use told::{Told, full_run, killed_run, put_back_run};
 
 /// A folder with a config and incidents in it.
@@ -24,26 +24,7 @@ struct Desk {
 impl Desk {
     fn new(more: &str) -> Desk {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = format!(
-            r#"service = "listings"
-incidents = "incidents"
-[[host]]
-name = "web1"
-ssh = "nobody@host.invalid"
-[nginx]
-file = "/etc/nginx/sites-available/listings"
-upstream = "listings_backend"
-[blue]
-servers = ["127.0.0.1:8080"]
-health = ["http://127.0.0.1:8080/health"]
-run.systemd = "listings-blue.service"
-[green]
-servers = ["127.0.0.1:8081"]
-health = ["http://127.0.0.1:8081/health"]
-run.systemd = "listings-green.service"
-{more}
-"#
-        );
+        let config = format!("{LEAST_CONFIG}{more}\n");
         std::fs::write(folder.path().join("rollback.toml"), config).expect("a config");
         Desk { folder }
     }

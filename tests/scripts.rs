@@ -437,6 +437,7 @@ fn programs_of(inventory: &Inventory) -> Vec<Program> {
     ask(question::facts(inventory, Direction::to(Colour::Blue), &inventory.hosts[0]));
     let unsaid = Inventory { nginx: Nginx { layout: Layout::NotSaid, ..inventory.nginx.clone() }, ..inventory.clone() };
     ask(question::facts(&unsaid, Direction::to(Colour::Blue), &unsaid.hosts[0]));
+    ask(question::facts_with_rights(inventory, Direction::to(Colour::Blue), &inventory.hosts[0]));
     ask(job::job(inventory, &run, "switch", Duration::from_secs(1)));
     ask(lock::test_candidate(inventory, &change));
     ask(discover::survey());

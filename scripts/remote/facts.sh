@@ -1,10 +1,11 @@
 # What is true on this host now, in one round trip. Only asks; leaves nothing behind.
 # Takes: service nginx_file form=content blue green blue_file green_file dump mark... name... right... colour... status...
-# Takes: evidence... ports get... lookup... find=no also... release...
+# Takes: evidence... ports get... lookup... find=no also... release... needed=no
 # dump and right are words; a colour is NAME KIND UNIT-OR-CONTAINER COMPOSE-FILE PROJECT LOG, with `-` where there is none;
 # a get is what fetch_all in lib.sh takes; a mark is a server of green, a name its name; a status is NAME and the command of
 # its supervisor; a release is COLOUR PORTS FILE EXE, for where to look for it; blue and green are as the config names their files; a lookup is a name that only nginx's container may know;
-# also are files that are changed with the first; find=yes tells all that nginx has loaded, and the files beside the one that is named.
+# also are files that are changed with the first; find=yes tells all that nginx has loaded, and the files beside the one that is named;
+# needed=yes tells all that sudo must allow, whether it does or not.
 # Always ends with 0: a question that cannot be answered is a section that says so.
 green_marks=
 add_mark() {
@@ -287,30 +288,30 @@ local_facts() {
   # The rights that the switch needs for its file; see switch.sh, which uses exactly these words, and none where the
   # file and its folder are ours.
   file_rights() {
-    for resolved in "$@"; do rights_for_file; done
+    for place in "$@"; do rights_for_file; done
   }
   rights_for_file() {
-    if [ -z "$resolved" ] || may_replace "$resolved"; then return 0; fi
-    new=${resolved%/*}/.${resolved##*/}.rollback-prod
+    if [ -z "$place" ] || may_replace "$place"; then return 0; fi
+    new=${place%/*}/.${place##*/}.rollback-prod
     old=$new-before
     for file in "$blue_file" "$green_file"; do
       if [ -n "$file" ] && [ ! -r "$file" ]; then printf 'cat %s\n' "$file"; fi
     done
     if [ "$form" = link ]; then
-      for target in "$blue" "$green" "$(readlink -n "$resolved")"; do
+      for target in "$blue" "$green" "$(readlink -n "$place")"; do
         printf '%s\n' "ln -sfn $target $new" "ln -sfn $target $old"
       done | sort -u
-      printf '%s\n' "mv -f $new $resolved" "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
+      printf '%s\n' "mv -f $new $place" "mv -f $old $place" "sync ${place%/*}" "rm -f $new $old"
       return 0
     fi
     if [ "$alone" = yes ]; then
-      printf '%s\n' "cp -a $resolved $old" "tee $resolved" "sync $resolved" "rm -f $new $old"
-      if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved"; fi
+      printf '%s\n' "cp -a $place $old" "tee $place" "sync $place" "rm -f $new $old"
+      if [ ! -r "$place" ]; then printf '%s\n' "cat $place"; fi
       return 0
     fi
-    printf '%s\n' "cp -a $resolved $new" "tee $new" "sync $new" "ln -f $resolved $old" "mv -f $new $resolved" \
-      "mv -f $old $resolved" "sync ${resolved%/*}" "rm -f $new $old"
-    if [ ! -r "$resolved" ]; then printf '%s\n' "cat $resolved" "cat $new"; fi
+    printf '%s\n' "cp -a $place $new" "tee $new" "sync $new" "ln -f $place $old" "mv -f $new $place" \
+      "mv -f $old $place" "sync ${place%/*}" "rm -f $new $old"
+    if [ ! -r "$place" ]; then printf '%s\n' "cat $place" "cat $new"; fi
   }
   # lacks WORD…: whether sudo does not allow it; `sudo -l` is not asked again where it allows nothing at all.
   lacks() { [ "${allows-}" = nothing ] || ! sudo -n -l "$@" >/dev/null 2>&1; }
@@ -324,7 +325,7 @@ local_facts() {
     unset IFS
   }
 
-  needed() { printf '%s\n' "$1"; }
+  told_right() { printf '%s\n' "$1"; }
 
   section rights
   if [ "$rp_uid" = 0 ] || [ "$sudo" = no ]; then
@@ -356,13 +357,12 @@ local_facts() {
       *) printf 'refused: %s' "$granted" ;;
     esac
     # The same whatever is allowed, for whoever wants to allow no more than this.
-    section rights.needed
-    # In a shell of its own: what it sets while it goes through the files is of the last one, and what is told below of the first.
-    (
-      with_right each needed
+    if [ "$needed" = yes ]; then
+      section rights.needed
+      with_right each told_right
       with_files file_rights
       printf '%s\n' "install -d -o $account -m 0755 $rp_proven/$account"
-    )
+    fi
   fi
 
   section lock

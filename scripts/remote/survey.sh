@@ -16,7 +16,7 @@ joined() {
 one_line() { tr '\n\037' '  '; }
 
 section who
-printf '%s\n%s\n%s\n' "$rp_uid" "${LOGNAME:-$(id -un)}" "$(uname -n)"
+printf '%s\n%s\n' "$rp_uid" "${LOGNAME:-$(id -un)}"
 section rights
 if [ "$rp_uid" = 0 ]; then
   printf root
@@ -30,8 +30,6 @@ section addresses
 awk 'FILENAME !~ /fib_trie$/ { print $1; next }
   /32 host LOCAL/ && !seen[last]++ { print last }
   { last = $2 }' /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null
-section tools
-for tool in nginx docker podman systemctl supervisorctl sv psql ss curl wget gzip; do command -v "$tool" || :; done
 
 # --- nginx ---
 told=0
@@ -96,6 +94,8 @@ if has nginx; then
   done
 fi
 
+question="SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid) FROM pg_database WHERE NOT datistemplate AND datallowconn"
+
 # --- containers ---
 told_ids=' '
 for engine in docker podman; do
@@ -109,17 +109,18 @@ for engine in docker podman; do
       case $told_ids in *" $id "*) continue ;; esac
       told_ids="$told_ids$id "
       section container
-      printf '%s\n%s\n' "$engine" "$keeper"
-      $by "$engine" inspect --type container -f '{{.Id}}
+      printf '%s\n' "$engine"
+      inspected=$($by "$engine" inspect --type container -f '{{.Id}}
 {{.Name}}
 {{.State.Running}}
-{{.State.Pid}}
 {{.Config.Image}}
 {{json .Config.Labels}}
 {{json .NetworkSettings.Ports}}
 {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}
-{{.Path}} {{range .Args}}{{.}} {{end}}' "$id" 2>/dev/null
-      said=$($by "$engine" inspect --type container -f '{{.State.Running}} {{.Config.Image}} {{.Path}} {{range .Args}}{{.}} {{end}}' "$id" 2>/dev/null)
+{{.Path}} {{range .Args}}{{.}} {{end}}' "$id" 2>/dev/null)
+      printf '%s\n' "$inspected"
+      # Whether it runs, of which image, and by which words.
+      said=$(printf '%s\n' "$inspected" | sed -n '3p;4p;8,$p' | tr '\n' ' ')
       case $said in
         'true '*nginx*)
           section nginx.contained
@@ -134,8 +135,7 @@ for engine in docker podman; do
           # shellcheck disable=SC2016 # run there
           $by timeout 10 "$engine" exec "$id" sh -c 'u=${POSTGRES_USER:-postgres}; echo "$u"
             psql -X -A -t -w -U "$u" -d postgres -F "$1" -c "$2"' sh "$rp_unit" \
-            "SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid) FROM pg_database WHERE NOT datistemplate AND datallowconn" \
-            2>/dev/null
+            "$question" 2>/dev/null
           ;;
       esac
     done
@@ -192,7 +192,7 @@ $name"; done
     set -- $names
     set +f
     unset IFS
-    [ "$#" = 0 ] || systemctl show -p Id,FragmentPath,ActiveState,LoadState,ExecStart,WorkingDirectory,StandardOutput,Environment "$@" 2>/dev/null |
+    [ "$#" = 0 ] || systemctl show -p Id,ActiveState,LoadState,ExecStart,StandardOutput,Environment "$@" 2>/dev/null |
       # Of what it is given nothing but numbers of ports: the rest may be secrets.
       awk '/^Environment=/ {
           rest = substr($0, 13)
@@ -230,11 +230,12 @@ for process in /proc/[0-9]*; do
 done
 
 # --- the database ---
-question="SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid) FROM pg_database WHERE NOT datistemplate AND datallowconn"
+# databases WORD…: by psql, behind the words that make us somebody else.
+databases() { cd / && timeout 10 "$@" psql -X -A -t -w -U postgres -d postgres -F "$rp_unit" -c "$question" 2>/dev/null; }
 if has psql; then
-  asked=$(cd / && timeout 10 psql -X -A -t -w -U postgres -d postgres -F "$rp_unit" -c "$question" 2>/dev/null) ||
-    { [ "$rp_uid" != 0 ] && asked=$(cd / && timeout 10 sudo -n -u postgres psql -X -A -t -w -U postgres -d postgres -F "$rp_unit" -c "$question" 2>/dev/null); } ||
-    { [ "$rp_uid" = 0 ] && asked=$(cd / && timeout 10 setpriv --reuid=postgres --regid=postgres --init-groups psql -X -A -t -w -U postgres -d postgres -F "$rp_unit" -c "$question" 2>/dev/null); } ||
+  asked=$(databases) ||
+    { [ "$rp_uid" != 0 ] && asked=$(databases sudo -n -u postgres); } ||
+    { [ "$rp_uid" = 0 ] && asked=$(databases setpriv --reuid=postgres --regid=postgres --init-groups); } ||
     asked=
   if [ -n "$asked" ]; then
     section database.here

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Run;
+use super::{Run, Session};
 use crate::incident::folder::{self, Folder};
 use crate::incident::journal::{self, Journal};
 use crate::incident::past;
@@ -31,7 +31,7 @@ struct ReadBack {
 
 impl ReadBack {
     fn open(path: PathBuf) -> Result<ReadBack, String> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = past::name_of(&path).unwrap_or_default();
         let journals = past::journals(&path).map_err(|err| format!("{name} cannot be read back: {err:#}"))?;
         if journals.is_empty() {
             return Err(format!("{name} has no beginning in its journal"));
@@ -57,7 +57,7 @@ impl ReadBack {
     }
 
     fn name(&self) -> String {
-        self.folder.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        past::name_of(self.folder.path()).unwrap_or_default()
     }
 
     /// Who called it over, and when.
@@ -91,7 +91,7 @@ impl ReadBack {
 }
 
 impl Run<'_> {
-    fn templates(&self) -> Templates {
+    pub(super) fn templates(&self) -> Templates {
         Templates::beside(self.first().inventory().sources.first().map(|path| path.as_path()))
     }
 
@@ -110,17 +110,12 @@ impl Run<'_> {
 
     /// The incident is over: said in its timeline, and to everybody who was told of it.
     pub(super) async fn resolve(&self, incident: Option<&str>, text: &str) -> u8 {
-        let before = past::folder_of(self.incidents(), incident).and_then(ReadBack::open);
-        match before.as_ref().map(ReadBack::resolved) {
-            Ok(Some(by)) => {
-                let words = format!("it was called over before, by {by}; nothing is sent again");
-                return match &before {
-                    Ok(read) => self.end_of(read, &words),
-                    Err(why) => self.nothing_done(why),
-                };
-            }
-            Ok(None) => {}
-            Err(why) => return self.nothing_done(why),
+        let read = match past::folder_of(self.incidents(), incident).and_then(ReadBack::open) {
+            Ok(read) => read,
+            Err(why) => return self.nothing_done(&why),
+        };
+        if let Some(by) = read.resolved() {
+            return self.end_of(&read, &format!("it was called over before, by {by}; nothing is sent again"));
         }
         let what = What::Resolved { by: self.first().request.operator.clone(), text: text.trim().to_owned() };
         let added = match self.add(incident, what) {
@@ -198,16 +193,10 @@ impl Run<'_> {
             }
         }
         session.terminal.printable(&history::table(&pasts, session.clock.now()));
-        self.write_index();
+        session.write_index_of(&pasts, &self.templates());
         let production = "not asked: this is what is on record here".to_owned();
         let verdict = Verdict { exit: 0, production, next: session.command("status"), left: Vec::new() };
         session.end(&verdict, None, None, None)
-    }
-
-    /// The page over all incidents. Where it cannot be written, a warning: nobody's rollback fails for it.
-    pub(super) fn write_index(&self) {
-        let session = self.first();
-        write_index(self.incidents(), session, &self.templates());
     }
 
     /// Adds a person's line, and makes the report again where no run is still at it.
@@ -217,8 +206,9 @@ impl Run<'_> {
         let is_running = Outbox::is_held(&path);
         let read = ReadBack::open(path)?;
         if !is_running {
-            read.write(&self.templates(), &self.first().redactor()).map_err(|err| format!("{err:#}"))?;
-            self.write_index();
+            let templates = self.templates();
+            read.write(&templates, &self.first().redactor()).map_err(|err| format!("{err:#}"))?;
+            self.first().write_index(&templates);
         }
         Ok(Added { read, is_running })
     }
@@ -257,10 +247,10 @@ impl Added {
 const MOST_PASTS: usize = 1_000;
 
 fn pasts(incidents: &Path) -> Vec<Past> {
-    let of_folders = folder::newest_first(incidents).into_iter().take(MOST_PASTS).filter_map(|path| {
-        let name = path.file_name()?.to_str()?.to_owned();
-        history::of_incident(&name, &past::journals(&path).ok()?)
-    });
+    let of_folders = folder::newest_first(incidents)
+        .into_iter()
+        .take(MOST_PASTS)
+        .filter_map(|path| history::of_incident(&past::name_of(&path)?, &past::journals(&path).ok()?));
     let mut pasts: Vec<Past> = of_folders
         .chain(folder::all_drills(incidents).iter().map(history::of_drill))
         .chain(folder::rehearsals(incidents).iter().map(history::of_rehearsal))
@@ -269,15 +259,21 @@ fn pasts(incidents: &Path) -> Vec<Past> {
     pasts
 }
 
-/// As [`Run::write_index`].
-pub(super) fn write_index(incidents: &Path, session: &super::Session<'_>, templates: &Templates) {
-    let pasts = pasts(incidents);
-    // One incident has a page of its own.
-    if pasts.len() < 2 && !incidents.join(INDEX).exists() {
-        return;
+impl Session<'_> {
+    /// The page over all incidents. Where it cannot be written, a warning: nobody's rollback fails for it.
+    pub(super) fn write_index(&self, templates: &Templates) {
+        self.write_index_of(&pasts(&self.inventory().incidents), templates);
     }
-    let text = history::index_page(&pasts, session.clock.now(), templates, &session.redactor());
-    if let Err(err) = folder::write_beside(incidents, INDEX, text.as_bytes()) {
-        session.terminal.warning(&format!("{err:#}"));
+
+    fn write_index_of(&self, pasts: &[Past], templates: &Templates) {
+        let incidents = &self.inventory().incidents;
+        // One incident has a page of its own.
+        if pasts.len() < 2 && !incidents.join(INDEX).exists() {
+            return;
+        }
+        let text = history::index_page(pasts, self.clock.now(), templates, &self.redactor());
+        if let Err(err) = folder::write_beside(incidents, INDEX, text.as_bytes()) {
+            self.terminal.warning(&format!("{err:#}"));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `drill`: a real rollback where nobody is hurt, taken back again, with a score. Both are runs of this very program, as an
 //! operator would type them: what is tried is what is used. Moves nothing itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -20,6 +20,12 @@ struct Ran {
     exit: u8,
     production: String,
     incident: Option<PathBuf>,
+}
+
+impl Ran {
+    fn name(&self) -> Option<String> {
+        past::name_of(self.incident.as_deref()?)
+    }
 }
 
 impl Run<'_> {
@@ -42,8 +48,7 @@ impl Run<'_> {
             Err(why) => return refuse(session.terminal, session.clock, &why),
         };
         // What was moved goes back. What nobody knows is not touched again by a program that nobody watches.
-        let moved =
-            matches!(rollback.exit, 0 | 4 | 6).then(|| rollback.incident.as_deref().and_then(name_of)).flatten();
+        let moved = rollback.name().filter(|_| matches!(rollback.exit, 0 | 4 | 6));
         let undo = match &moved {
             Some(incident) if *interrupts.borrow() == 0 => self.typed(&["undo", incident]).await.ok(),
             Some(_) | None => None,
@@ -58,8 +63,8 @@ impl Run<'_> {
         }
         let (held, of) = (score.held.len(), score.held.len() + score.missed.len());
         let record = Rehearsal {
-            rollback: rollback.incident.as_deref().and_then(name_of),
-            undo: undo.as_ref().and_then(|undo| name_of(undo.incident.as_deref()?)),
+            rollback: rollback.name(),
+            undo: undo.as_ref().and_then(Ran::name),
             held: score.held,
             missed: score.missed.clone(),
             ..Rehearsal::begun(begun, inventory.group.as_str(), environment, &session.request.operator)
@@ -76,7 +81,7 @@ impl Run<'_> {
             None => (rollback.exit, &rollback.production, "check"),
         };
         let production = format!("{production}; {held} of {of} held");
-        self.write_index();
+        session.write_index(&self.templates());
         let verdict = Verdict { exit, production, next: session.command(next), left };
         session.end(&verdict, None, rollback.incident.as_deref(), None)
     }
@@ -149,8 +154,4 @@ impl Run<'_> {
             ));
         }
     }
-}
-
-fn name_of(incident: &Path) -> Option<String> {
-    Some(incident.file_name()?.to_str()?.to_owned())
 }

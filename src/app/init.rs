@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use futures_util::future::join_all;
 
-use super::{Run, asked, connected, incident_id, last_words, load, usage};
+use super::{Run, Session, asked, connected, incident_id, last_words, load, usage};
 use crate::cli::{Cli, Everywhere};
 use crate::config;
 use crate::discover::draft::{About, Draft, Missing, WayRound, Wishes, draft};
@@ -20,7 +20,8 @@ use crate::discover::survey::{self, Survey};
 use crate::discover::written::{Around, learn, to_ask, written};
 use crate::engine::planner;
 use crate::hosts::answer::Failure;
-use crate::hosts::facts::{Facts, gets};
+use crate::hosts::facts::{Facts, gets, needed_rights};
+use crate::hosts::question::facts_with_rights;
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
 use crate::incident::journal::{Journal, Watcher as _};
@@ -268,7 +269,7 @@ async fn checked(terminal: &Terminal, clock: Clock, wanted: &InitWords<'_>) -> u
     let mut lines = String::new();
     for session in &mut run.sessions {
         let (verdict, facts) = session.check(&fleet).await;
-        lines.push_str(&rights(&facts, session.inventory().nginx.sudo));
+        lines.push_str(&rights(&fleet, session, &facts).await);
         verdicts.push(verdict);
     }
     if !terminal.is_json() {
@@ -297,15 +298,20 @@ fn is_here(path: &Path) -> bool {
 }
 
 /// The lines for sudoers, for each host those that it needs.
-fn rights(facts: &Facts, uses_sudo: bool) -> String {
+async fn rights(fleet: &impl Ask, session: &Session<'_>, facts: &Facts) -> String {
     let mut text = String::new();
-    if !uses_sudo {
+    let inventory = session.inventory();
+    if !inventory.nginx.sudo {
         return text;
     }
-    for host in &facts.hosts {
-        let Ok(seen) = &host.seen else { continue };
+    for host in &inventory.hosts {
+        let Some(seen) = facts.seen(&host.name) else { continue };
+        let asked = facts_with_rights(inventory, session.request.direction, host);
+        // One that does not answer any more has said above what it lacks.
+        let Ok(answer) = fleet.ask(&host.name, &asked).await else { continue };
+        let needed = needed_rights(&answer);
         let mut lines: Vec<String> =
-            seen.needed_rights.iter().map(|words| planner::sudoers_line(&seen.user, seen, words)).collect();
+            needed.iter().map(|words| planner::sudoers_line(&seen.user, seen, words)).collect();
         lines.dedup();
         if lines.is_empty() {
             continue;
@@ -316,7 +322,7 @@ fn rights(facts: &Facts, uses_sudo: bool) -> String {
             (_, false) => "it has them",
         };
         let _ =
-            writeln!(text, "\n# {}: what {} needs, for /etc/sudoers.d/rollback-prod ({allowed})", host.host, seen.user);
+            writeln!(text, "\n# {}: what {} needs, for /etc/sudoers.d/rollback-prod ({allowed})", host.name, seen.user);
         for line in lines {
             let _ = writeln!(text, "{line}");
         }

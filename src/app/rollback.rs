@@ -108,7 +108,7 @@ impl Run<'_> {
         for part in parts() {
             part.session.show_plan(part.plan, part.journal);
         }
-        let templates = Templates::beside(self.first().inventory().sources.first().map(|path| path.as_path()));
+        let templates = self.templates();
         journals[0].record_all(templates.notes().into_iter().map(|text| What::Note { text }));
         let outbox = Outbox::open(folder.path());
         let done = Finished {
@@ -479,9 +479,8 @@ impl Finished<'_, '_> {
         if let Err(err) = sealed {
             session.terminal.warning(&format!("{err:#}"));
         }
-        let incidents = &session.inventory().incidents;
-        if self.folder.path().starts_with(incidents) {
-            super::afterwards::write_index(incidents, session, self.templates);
+        if self.folder.path().starts_with(&session.inventory().incidents) {
+            session.write_index(self.templates);
         }
         let safe = self
             .parts

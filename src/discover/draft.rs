@@ -360,7 +360,7 @@ fn pair(
     }
     // The other side stands nowhere in nginx's files: it may run all the same.
     let mut others = Vec::new();
-    let mut reason = (String::new(), false, String::new());
+    let mut reason = (String::new(), false);
     for server in &route.now {
         let Some((host, kept)) = app_of(server) else {
             return Err(match surveys.iter().any(|other| is_on(other, server, other.name == survey.name)) {
@@ -375,10 +375,10 @@ fn pair(
                 kept.label, host.name
             ));
         };
-        reason = (found.why, found.is_guess, kept.label);
+        reason = (found.why, found.is_guess);
         others.push(found.server);
     }
-    let (why, is_guess, _) = reason;
+    let (why, is_guess) = reason;
     Ok(made(route.now.clone(), OtherSide { servers: others, by: String::new(), why, is_guess }, None))
 }
 
@@ -527,25 +527,22 @@ impl Drafting<'_> {
             is_guess.then(|| chosen.pairs.iter().map(|pair| pair.other_why.as_str()).collect::<Vec<_>>().join("; "));
         let kept = Each::from(|colour| self.kept(colour, servers.of(colour)));
         let roles = self.roles(balancers, &servers);
-        let database = self.database(&kept, &chosen.pairs);
-        let nginx = self.nginx(chosen, &servers, now);
         let service = self.service(&kept, &chosen.pairs);
+        let database = self.database(&kept, &service.value);
+        let nginx = self.nginx(chosen, &servers, now);
         let (Some(blue), Some(green), Some(nginx)) = (kept.blue, kept.green, nginx) else { return Err(self.missing) };
         self.one_process(&blue.value, &green.value);
         if !self.missing.is_empty() {
             return Err(self.missing);
         }
-        let mut kept = Each { blue, green };
+        let kept = Each { blue, green };
         let sides = Each::from(|colour| {
             let guess = match colour == now {
                 true => guess.clone(),
                 false => other_guess.clone().or_else(|| guess.clone()),
             };
-            let kept = match colour {
-                Colour::Blue => kept.blue.clone(),
-                Colour::Green => std::mem::replace(&mut kept.green, kept.blue.clone()),
-            };
-            SideDraft { servers: Likely { value: servers.of(colour).clone(), guess }, kept }
+            let servers = Likely { value: servers.of(colour).clone(), guess };
+            SideDraft { servers, kept: kept.of(colour).clone() }
         });
         let mut hosts = roles;
         if let Some((host, _)) = &database {
@@ -754,13 +751,10 @@ impl Drafting<'_> {
             files
         });
         if files.len() > 1 {
-            let names: Vec<String> = chosen.pairs.iter().map(|pair| quoted(&pair.route.name)).collect();
+            let names: Vec<String> = chosen.pairs.iter().map(|pair| pair.route.name.clone()).collect();
             lines.retain(|line| !line.starts_with("upstream"));
-            lines.insert(0, format!("upstreams = [{}]", names.join(", ")));
-            lines.insert(
-                0,
-                format!("files = [{}]", files.iter().map(|file| quoted(file)).collect::<Vec<_>>().join(", ")),
-            );
+            lines.insert(0, format!("upstreams = {}", list(&names)));
+            lines.insert(0, format!("files = {}", list(&files)));
         } else {
             lines.insert(0, format!("file = {}", quoted(&file)));
         }
@@ -922,7 +916,7 @@ impl Drafting<'_> {
     }
 
     /// The database that the application uses, else the only one, else the one that is called like it.
-    fn database(&mut self, kept: &Each<Option<Likely<ServedBy>>>, pairs: &[Pair]) -> Option<(HostName, DatabaseDraft)> {
+    fn database(&mut self, kept: &Each<Option<Likely<ServedBy>>>, service: &str) -> Option<(HostName, DatabaseDraft)> {
         let all: Vec<(&Survey, &super::survey::DatabaseSeen)> = self
             .surveys
             .iter()
@@ -935,7 +929,6 @@ impl Drafting<'_> {
         if all.is_empty() {
             return None;
         }
-        let service = self.service(kept, pairs).value;
         let of_app = Colour::BOTH.into_iter().find_map(|colour| kept.of(colour).as_ref()?.value.database.clone());
         let wished = self.wishes.database.clone().or_else(|| {
             ["DB_NAME", "DATABASE_NAME", "POSTGRES_DB", "PGDATABASE"]
@@ -947,7 +940,7 @@ impl Drafting<'_> {
         }
         let named = |name: &str| all.iter().find(|(_, database)| database.name == name);
         let like =
-            || all.iter().filter(|(_, database)| database.name.starts_with(&service)).max_by_key(|(_, of)| of.bytes);
+            || all.iter().filter(|(_, database)| database.name.starts_with(service)).max_by_key(|(_, of)| of.bytes);
         let (chosen, guess) =
             match (wished.as_deref().and_then(named), of_app.as_ref().and_then(|(name, _)| named(name))) {
                 (Some(wished), _) => (wished, None),
@@ -978,7 +971,7 @@ impl Drafting<'_> {
             database.owner,
             database.container.as_ref().map(|name| format!(", in container {name}")).unwrap_or_default()
         ));
-        let backups = dumps(survey, &database.name, &service);
+        let backups = dumps(survey, &database.name, service);
         match &backups {
             Some(backups) => self.found.push(format!("{}: dumps {}", survey.name, backups.value)),
             None => self.remarks.push(format!(
@@ -1085,6 +1078,11 @@ pub fn label(keeper: &Keeper) -> String {
         Keeper::Process { exe, port, .. } => format!("the process {exe} on port {port}"),
         Keeper::Supervisor { stop, .. } => format!("what `{}` stops", stop.join(" ")),
     })
+}
+
+/// Words as TOML has them.
+pub fn list(words: &[String]) -> String {
+    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
 }
 
 /// A word as TOML has it.

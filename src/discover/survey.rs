@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::hosts::answer::Answer;
 use crate::hosts::facts::{Listener, read_listeners};
-use crate::nginx::ConfigFile;
+use crate::nginx::{ConfigFile, files_of_dump};
 use crate::nouns::names::{HostName, SshDestination};
 
 const UNIT: char = '\u{1f}';
@@ -144,7 +144,7 @@ pub fn read(name: HostName, ssh: SshDestination, answer: &Answer) -> Survey {
     let named = |id: &str| containers.iter().find(|of| of.id == id.trim()).map(|of| of.name.clone());
     let mut nginxes = Vec::new();
     if let Some(dump) = answer.text("nginx.dump") {
-        let files = files(&dump);
+        let files = files_of_dump(&dump);
         let links = text("nginx.links").lines().filter_map(pair).collect();
         let beside = answer.all("nginx.beside").filter_map(|said| {
             let (path, text) = said.split_once('\n')?;
@@ -163,7 +163,7 @@ pub fn read(name: HostName, ssh: SshDestination, answer: &Answer) -> Survey {
     }
     for said in answer.all("nginx.contained") {
         let Some((id, dump)) = said.split_once('\n') else { continue };
-        let files = files(dump);
+        let files = files_of_dump(dump);
         if !files.is_empty() {
             let (links, beside) = (BTreeMap::new(), Vec::new());
             nginxes.push(NginxSeen { container: named(id), files, links, beside, refused: None });
@@ -209,26 +209,6 @@ pub fn read(name: HostName, ssh: SshDestination, answer: &Answer) -> Survey {
     }
 }
 
-/// The files that `nginx -T` shows.
-fn files(dump: &str) -> Vec<ConfigFile> {
-    let mut found: Vec<ConfigFile> = Vec::new();
-    for line in dump.split_inclusive('\n') {
-        let head = line.trim_end().strip_prefix("# configuration file ").and_then(|rest| rest.strip_suffix(':'));
-        match (head, found.last_mut()) {
-            (Some(path), _) => found.push(ConfigFile { path: path.to_owned(), text: String::new() }),
-            (None, Some(file)) => file.text.push_str(line),
-            (None, None) => {}
-        }
-    }
-    // It puts a newline behind each.
-    for file in &mut found {
-        if file.text.ends_with("\n\n") {
-            file.text.pop();
-        }
-    }
-    found
-}
-
 fn words(line: Option<&str>) -> Vec<String> {
     line.unwrap_or_default().split(UNIT).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
@@ -248,11 +228,9 @@ fn written_address(line: &str) -> String {
 fn container(said: &str) -> Option<ContainerSeen> {
     let mut lines = said.lines();
     let engine = lines.next()?.to_owned();
-    let _keeper = lines.next()?;
     let id = lines.next()?.trim().to_owned();
     let name = lines.next()?.trim().trim_start_matches('/').to_owned();
     let is_running = lines.next()?.trim() == "true";
-    let _pid = lines.next()?;
     let image = lines.next()?.trim().to_owned();
     let labels: Option<BTreeMap<String, String>> = serde_json::from_str(lines.next()?).ok();
     let ports: serde_json::Value = serde_json::from_str(lines.next()?).unwrap_or_default();
@@ -383,7 +361,7 @@ mod tests {
         let program = supervised("shop:green_00   RUNNING   pid 812, uptime 1:02:03").expect("a program");
         assert_eq!((program.name.as_str(), program.pid), ("shop:green_00", Some(812)));
         assert!(supervised("unix:///var/run/supervisor.sock no such file").is_none());
-        let dumped = files(
+        let dumped = files_of_dump(
             "nginx: warning\n# configuration file /etc/nginx/nginx.conf:\na;\n\n# configuration file /etc/nginx/b:\nb;\n\n",
         );
         assert_eq!(dumped.iter().map(|file| file.text.as_str()).collect::<Vec<_>>(), ["a;\n", "b;\n"]);

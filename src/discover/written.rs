@@ -4,22 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::apps::Keeper;
-use super::draft::{Draft, Likely, ProxyProtocol, SideDraft, UsesSudo, quoted};
+use super::draft::{Draft, Likely, ProxyProtocol, SideDraft, UsesSudo, list, quoted};
 use super::question::{PATHS, PathAsked};
 use crate::hosts::facts::{Get, direct_url};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::Role;
 use crate::nouns::names::{HostName, ServerAddress};
 use crate::nouns::redact::printable;
-
-/// The variables of a runbook's `.env.deploy` that the config has a place for.
-const KNOWN_VARIABLES: &[(&str, &str)] = &[
-    ("SLACK_WEBHOOK_URL", "slack.webhook_env"),
-    ("SMTP_URL", "email.smtp_env"),
-    ("STATUS_WEBHOOK_URL", "webhook"),
-    ("ONCALL_ENGINEER", "oncall"),
-    ("INCIDENT_COMMANDER", "commander"),
-];
 
 /// What was learnt by asking, after the draft was made.
 #[derive(Debug, Clone, Default)]
@@ -126,10 +117,6 @@ fn line(text: &mut String, key: &str, value: &str, guess: Option<&str>) {
 /// Nothing that a host said ends a comment.
 fn comment(words: &str) -> String {
     printable(words).replace(['\n', '\r'], " ")
-}
-
-fn list(words: &[String]) -> String {
-    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
 }
 
 fn guess_of<T>(likely: &Likely<T>) -> Option<&str> {
@@ -264,28 +251,23 @@ fn side(text: &mut String, draft: &Draft, colour: Colour, side: &SideDraft, lear
 impl Around {
     /// What the runbook's `.env.deploy` has, taken over by the names of its variables.
     fn of_runbook(&self, text: &mut String) {
-        let has = |name: &str| self.variables.contains(name);
-        let notify: Vec<&str> =
-            ["SLACK_WEBHOOK_URL", "STATUS_WEBHOOK_URL"].into_iter().filter(|name| has(name)).collect();
-        if !notify.is_empty() {
-            text.push_str("\n[notify]   # the addresses are in .env.deploy\n");
-        }
-        for name in notify {
-            match KNOWN_VARIABLES.iter().find(|(known, _)| *known == name) {
-                Some((_, "webhook")) => {
-                    let _ = writeln!(text, "webhook = [{{ url_env = {} }}]", quoted(name));
-                }
-                Some((_, key)) => line(text, key, &quoted(name), None),
-                None => {}
+        let mut table = |head: &str, lines: &[(&str, &str, String)]| {
+            let known: Vec<_> = lines.iter().filter(|(variable, ..)| self.variables.contains(*variable)).collect();
+            if !known.is_empty() {
+                let _ = writeln!(text, "\n{head}");
             }
-        }
-        let contacts: Vec<&(&str, &str)> =
-            KNOWN_VARIABLES.iter().filter(|(name, key)| has(name) && ["oncall", "commander"].contains(key)).collect();
-        if !contacts.is_empty() {
-            text.push_str("\n[contacts]\n");
-        }
-        for (name, key) in contacts {
-            line(text, key, &quoted(&format!("${name}")), None);
-        }
+            for (_, key, value) in known {
+                line(text, key, value, None);
+            }
+        };
+        let (slack, status) = ("SLACK_WEBHOOK_URL", "STATUS_WEBHOOK_URL");
+        let webhook = format!("[{{ url_env = {} }}]", quoted(status));
+        table(
+            "[notify]   # the addresses are in .env.deploy",
+            &[(slack, "slack.webhook_env", quoted(slack)), (status, "webhook", webhook)],
+        );
+        let (oncall, commander) = ("ONCALL_ENGINEER", "INCIDENT_COMMANDER");
+        let contact = |variable: &str| quoted(&format!("${variable}"));
+        table("[contacts]", &[(oncall, "oncall", contact(oncall)), (commander, "commander", contact(commander))]);
     }
 }

@@ -104,9 +104,6 @@ pub struct Seen {
     pub missing_rights: Result<Vec<String>, NotKnown>,
     /// What it had better allow, as words: without it a switch goes on all the same.
     pub wanted_rights: Vec<String>,
-    /// All that it must allow, whether it does or not, as words.
-    #[serde(skip_serializing)]
-    pub needed_rights: Vec<String>,
     /// Whether `sudo -n` allows everything, a shell too.
     pub may_root_shell: bool,
     pub lock: Option<Lock>,
@@ -216,6 +213,12 @@ pub fn read(
     HostFacts { host: host.name.clone(), seen }
 }
 
+/// All that sudo must allow, as words, by an answer to [`question::facts_with_rights`](super::question::facts_with_rights).
+pub fn needed_rights(answer: &Answer) -> Vec<String> {
+    let said = answer.text("rights.needed").unwrap_or_default();
+    said.lines().map(|words| words.replace('\u{1f}', " ")).collect()
+}
+
 fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: Asked, answer: &Answer) -> Seen {
     let text = |name: &str| answer.text(name).unwrap_or_default();
     let who = text("who");
@@ -242,7 +245,6 @@ fn read_seen(inventory: &Inventory, direction: Direction, host: &Host, asked: As
             .lines()
             .filter_map(|line| line.strip_prefix("wanted ").map(str::to_owned))
             .collect(),
-        needed_rights: text("rights.needed").lines().map(|words| words.replace('\u{1f}', " ")).collect(),
         may_root_shell: text("rights").lines().any(|line| line == "shell"),
         lock: answer
             .text("lock")

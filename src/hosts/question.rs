@@ -24,6 +24,17 @@ pub const MOST_DIRECT: usize = 4;
 
 /// Everything about a host in one question.
 pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Question {
+    Question(program(FACTS, facts_wanted(inventory, direction, host), FACTS_LIMIT))
+}
+
+/// The same, and all that sudo must allow there, whether it does or not: for whoever sets it up.
+pub fn facts_with_rights(inventory: &Inventory, direction: Direction, host: &Host) -> Question {
+    let mut arguments = facts_wanted(inventory, direction, host);
+    arguments.set("needed", "yes");
+    Question(program(FACTS, arguments, FACTS_LIMIT))
+}
+
+fn facts_wanted(inventory: &Inventory, direction: Direction, host: &Host) -> Arguments {
     let from = inventory.app(direction.colour(Side::From));
     let patience = |colour: Colour| match direction.side(colour) {
         Side::To => PATIENCE,
@@ -112,7 +123,7 @@ pub fn facts(inventory: &Inventory, direction: Direction, host: &Host) -> Questi
         arguments.get("probe", SHORT_PATIENCE, probe_host, &inventory.nginx.probe_url());
     }
     arguments.lookups(inventory);
-    Question(program(FACTS, arguments, FACTS_LIMIT))
+    arguments
 }
 
 /// The test command as the one that also prints what is loaded: `nginx -t` → `nginx -T`.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::nouns::names::{IncidentId, ServiceName};
@@ -204,14 +205,18 @@ pub fn drills(incidents: &Path, database: &str) -> Vec<Drill> {
     all_drills(incidents).into_iter().filter(|drill| drill.database == database).collect()
 }
 
-/// Earlier drills of all databases, oldest first. A line that cannot be read is none.
+/// Earlier drills of all databases, oldest first.
 pub fn all_drills(incidents: &Path) -> Vec<Drill> {
-    let text = fs::read_to_string(incidents.join(DRILLS)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    on_record(incidents)
 }
 
-/// Earlier drills of rollbacks, oldest first. A line that cannot be read is none.
+/// Earlier drills of rollbacks, oldest first.
 pub fn rehearsals(incidents: &Path) -> Vec<Rehearsal> {
+    on_record(incidents)
+}
+
+/// The lines of one kind. One of another kind, or that cannot be read, is none.
+fn on_record<T: DeserializeOwned>(incidents: &Path) -> Vec<T> {
     let text = fs::read_to_string(incidents.join(DRILLS)).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -85,7 +85,8 @@ fn left_of(folder: &Path, taken_back: &TakenBack) -> Result<Vec<Undoing>, String
     }
 }
 
-fn name_of(folder: &Path) -> Option<String> {
+/// The incident's name.
+pub fn name_of(folder: &Path) -> Option<String> {
     Some(folder.file_name()?.to_str()?.to_owned())
 }
 

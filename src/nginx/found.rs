@@ -18,6 +18,26 @@ pub struct ConfigFile {
     pub text: String,
 }
 
+/// The files that `nginx -T` shows.
+pub fn files_of_dump(dump: &str) -> Vec<ConfigFile> {
+    let mut found: Vec<ConfigFile> = Vec::new();
+    for line in dump.split_inclusive('\n') {
+        let head = line.trim_end().strip_prefix("# configuration file ").and_then(|rest| rest.strip_suffix(':'));
+        match (head, found.last_mut()) {
+            (Some(path), _) => found.push(ConfigFile { path: path.to_owned(), text: String::new() }),
+            (None, Some(file)) => file.text.push_str(line),
+            (None, None) => {}
+        }
+    }
+    // It puts a newline behind each.
+    for file in &mut found {
+        if file.text.ends_with("\n\n") {
+            file.text.pop();
+        }
+    }
+    found
+}
+
 /// What a host has, as far as it says who serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Clues<'a> {

@@ -216,7 +216,7 @@ impl<'f> Loaded<'f> {
         }
     }
 
-    /// OtherSide what serves there is often one for each side, which only checks ask: a site whose servers another route has both
+    /// Beside what serves there is often one for each side, which only checks ask: a site whose servers another route has both
     /// of is none of its own.
     fn without_those_for_checks(&self, found: Vec<Route>) -> Vec<Route> {
         let known =
@@ -335,7 +335,7 @@ impl<'f> Loaded<'f> {
             });
             return match entry {
                 Some(entry) => vec![entry.word.value.clone()],
-                None => own().filter(|given| given.is_for_all).map(|given| given.word.value.clone()).collect(),
+                None => self.words_of_all(variable),
             };
         }
         own().map(|given| given.word.value.clone()).take(MOST).collect()

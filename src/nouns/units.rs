@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 /// `1,234,567`
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -39,6 +41,11 @@ pub fn with_contents(words: &str, tables: u64, rows: u64) -> String {
 pub fn to_the_second(timestamp: &str) -> String {
     let Some((seconds, rest)) = timestamp.split_once('.') else { return timestamp.to_owned() };
     format!("{seconds}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// `2026-11-20T21:15:03.412Z`: for programs.
+pub fn stamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// `2.0 GB`

@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls_platform_verifier::Verifier;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -51,8 +52,9 @@ pub async fn look(url: &HttpUrl, now: DateTime<Utc>) -> Option<Result<ShownCerti
 
 fn shown(host: &str, port: u16, now: DateTime<Utc>) -> Result<ShownCertificate, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|err| err.to_string())?;
-    let looker = Arc::new(Looker::new()?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let inner = Verifier::new(Arc::clone(&provider)).map_err(|err| err.to_string())?;
+    let looker = Arc::new(Looker { inner, seen: Mutex::default() });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|err| err.to_string())?
@@ -113,7 +115,7 @@ fn judged(seen: SeenCertificate, host: &str, now: DateTime<Utc>) -> Result<Shown
 /// Looks at what is shown and lets the handshake go on: nothing is sent over it.
 #[derive(Debug)]
 struct Looker {
-    inner: rustls_platform_verifier::Verifier,
+    inner: Verifier,
     seen: Mutex<Option<SeenCertificate>>,
 }
 
@@ -122,14 +124,6 @@ struct Looker {
 struct SeenCertificate {
     bytes: Vec<u8>,
     verdict: Result<(), rustls::Error>,
-}
-
-impl Looker {
-    fn new() -> Result<Looker, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let inner = rustls_platform_verifier::Verifier::new(provider).map_err(|err| err.to_string())?;
-        Ok(Looker { inner, seen: Mutex::default() })
-    }
 }
 
 impl ServerCertVerifier for Looker {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use super::certificate;
 use super::context::{Context, Outcome};
@@ -370,14 +370,16 @@ pub async fn from_here<F>(run: &Context<'_, F>) {
     let timed = run.journal.begin(StepWord::Verify, None);
     let mut wrong = Vec::new();
     let mut good = Vec::new();
-    let asked =
-        verify.public.iter().map(|url| async move { (url, public::passes_in_a_row(url, run.in_a_row()).await) });
-    for (url, answer) in join_all(asked).await {
+    let now = run.journal.clock().now();
+    let asked = verify.public.iter().map(|url| async move {
+        (url, join(public::passes_in_a_row(url, run.in_a_row()), certificate::look(url, now)).await)
+    });
+    for (url, (answer, shown)) in join_all(asked).await {
         match answer {
             Ok(()) => {
                 good.push(format!("{url} answers"));
-                if let Some(Ok(shown)) = certificate::look(url, run.journal.clock().now()).await
-                    && let Some(soon) = shown.warning(run.journal.clock().now())
+                if let Some(Ok(shown)) = shown
+                    && let Some(soon) = shown.warning(now)
                 {
                     run.journal.note(format!("{url}: its certificate {soon}"));
                 }

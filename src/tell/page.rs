@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::nouns::redact::{self, Redactor};
 use crate::tell::picture::{Pictures, pictures};
-use crate::tell::render::{Name, Templates, redacted, tidy};
+use crate::tell::render::{Name, Templates, redacted};
 use crate::tell::report::{Report, report};
 use crate::tell::several::{self, Head};
 use crate::tell::story::{Story, ending};
@@ -60,11 +60,9 @@ pub fn incident_page(stories: &[Story<'_>], templates: &Templates, redactor: &Re
     };
     let parts: Vec<Part> = stories.iter().map(|story| part(story, among(story))).collect();
     let head = (stories.len() > 1).then(|| several::head_of(stories));
-    let title = head
-        .as_ref()
-        .map_or_else(|| parts.first().map(|part| part.report.title().to_owned()), |head| Some(head.title().to_owned()));
-    let page =
-        Page { heading: if head.is_some() { "h3" } else { "h2" }, title: title.unwrap_or_default(), head, parts };
+    let title = head.as_ref().map(Head::title).or_else(|| parts.first().map(|part| part.report.title()));
+    let title = title.unwrap_or_default().to_owned();
+    let page = Page { heading: if head.is_some() { "h3" } else { "h2" }, title, head, parts };
     fill(Name::Page, &redacted(&page, redactor), templates)
 }
 
@@ -80,19 +78,7 @@ pub(super) fn fill(name: Name, context: &Value, templates: &Templates) -> String
             redact::html(&facts)
         )
     };
-    templates.render(name, &context, |text| Ok(without_blank_lines(&text)), bare)
-}
-
-/// What stands between tags says nothing; within `pre` every line is what somebody wrote, and none of those is blank here.
-fn without_blank_lines(text: &str) -> String {
-    tidy(text).lines().filter(|line| !line.trim().is_empty()).fold(
-        String::with_capacity(text.len()),
-        |mut out, line| {
-            out.push_str(line);
-            out.push('\n');
-            out
-        },
-    )
+    templates.render(name, &context, Ok, bare)
 }
 
 fn part(story: &Story<'_>, of: String) -> Part {

@@ -2,7 +2,7 @@
 //! meant to get and the one that it got, answers and errors by second, and rows by table. From the journal's entries alone,
 //! so that what is drawn is what is recorded. Knows no SVG and no HTML.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::nouns::colour::Colour;
 use crate::nouns::names::HostName;
 use crate::nouns::record::{Balancer, Entry, Second, Status, StepWord, What};
 use crate::nouns::share::Share;
-use crate::nouns::units::{counted, duration, grouped};
+use crate::nouns::units::{duration, grouped};
 use crate::tell::story::{Ending, open_intents, towards, traffic_safe};
 
 /// What a page shows of one service; what there is nothing to show of is none.
@@ -128,7 +128,7 @@ fn steps(entries: &[Entry], ending: &Ending) -> Option<StepsPicture> {
         total_ms,
         says: format!(
             "{} over {}: {trouble}; {safe}. The same stands in the table below.",
-            counted(groups.len() as u64, "kind of step").replace("kind of steps", "kinds of steps"),
+            if groups.len() == 1 { "1 kind of step".to_owned() } else { format!("{} kinds of steps", groups.len()) },
             duration(total_ms)
         ),
         ticks: time_ticks(0, total_ms.cast_signed())
@@ -168,20 +168,21 @@ fn bouts(entries: &[Entry], ending: &Ending) -> Vec<Bout> {
 }
 
 fn group(name: &str, bouts: &[&Bout], total_ms: u64) -> StepsGroup {
-    let hosts: BTreeSet<Option<&HostName>> = bouts.iter().map(|bout| bout.host.as_ref()).collect();
-    let of_host: Vec<Vec<&Bout>> =
-        hosts.iter().map(|host| bouts.iter().filter(|bout| bout.host.as_ref() == *host).copied().collect()).collect();
+    let mut of_host: BTreeMap<Option<&HostName>, Vec<&Bout>> = BTreeMap::new();
+    for bout in bouts {
+        of_host.entry(bout.host.as_ref()).or_default().push(bout);
+    }
     let status = worst(bouts);
     let from_ms = bouts.iter().map(|bout| bout.from_ms).min().unwrap_or_default();
     let to_ms = bouts.iter().map(|bout| bout.to_ms).max().unwrap_or_default();
     StepsGroup {
         name: name.to_owned(),
-        hosts: hosts.len(),
+        hosts: of_host.len(),
         state: status.as_str(),
         sign: sign(status),
         began: format!("+{}", duration(from_ms)),
         took: duration(to_ms - from_ms),
-        rows: rows_of(of_host, total_ms),
+        rows: rows_of(of_host.into_values().collect(), total_ms),
     }
 }
 
@@ -191,7 +192,7 @@ fn rows_of(mut of_host: Vec<Vec<&Bout>>, total_ms: u64) -> Vec<StepsRow> {
         return of_host.iter().map(|bouts| row(bouts, total_ms)).collect();
     }
     let took = |bouts: &Vec<&Bout>| bouts.iter().map(|bout| bout.took_ms()).sum::<u64>();
-    of_host.sort_by_key(|bouts| (std::cmp::Reverse(severity(worst(bouts))), std::cmp::Reverse(took(bouts))));
+    of_host.sort_by_cached_key(|bouts| (std::cmp::Reverse(severity(worst(bouts))), std::cmp::Reverse(took(bouts))));
     let bad = of_host.iter().take_while(|bouts| worst(bouts) != Status::Done).count();
     let others = of_host.split_off(bad.min(NAMED_BAD) + NAMED_SLOW);
     let mut rows: Vec<StepsRow> = of_host.iter().map(|bouts| row(bouts, total_ms)).collect();

@@ -22,7 +22,7 @@ use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
 use crate::nouns::redact::printable;
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::side::Side;
-use crate::nouns::units::{counted, grouped};
+use crate::nouns::units::{counted, grouped, stamp};
 use crate::tell::terminal::live::Live;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -153,7 +153,7 @@ impl Terminal {
         if self.is_json() {
             let incident = ending.incident.map(|path| path.display().to_string());
             self.json(&json!({
-                "v": 1, "time": time(ending.time), "run": self.run.as_ref().map(ToString::to_string), "event": "end",
+                "v": 1, "time": stamp(ending.time), "run": self.run.as_ref().map(ToString::to_string), "event": "end",
                 "exit": verdict.exit, "production": verdict.production,
                 "traffic_safe_ms": ending.traffic_safe_ms, "total_ms": ending.total_ms, "incident": incident,
                 "next": verdict.next, "left": verdict.left,
@@ -250,7 +250,7 @@ impl Watcher for Terminal {
                 self.line(&format!("{:<9} {whose}{host} {}", progress.step.as_str(), printable(progress.words)));
             }
             Mode::Json if is_due(PROGRESS_EVERY_JSON) => self.json(&json!({
-                "v": 1, "time": time(progress.time), "run": self.run.as_ref().map(ToString::to_string),
+                "v": 1, "time": stamp(progress.time), "run": self.run.as_ref().map(ToString::to_string),
                 "event": "note", "service": progress.service.map(ServiceName::as_str),
                 "step": progress.step.as_str(), "host": progress.host.as_str(),
                 "percent": progress.percent, "detail": progress.words,
@@ -269,7 +269,8 @@ impl Watcher for Terminal {
 
 impl Terminal {
     fn show_json(&self, entry: &Entry) {
-        let mut object = json!({ "v": 1, "time": time(entry.time), "run": self.run.as_ref().map(ToString::to_string) });
+        let mut object =
+            json!({ "v": 1, "time": stamp(entry.time), "run": self.run.as_ref().map(ToString::to_string) });
         let Some(fields) = object.as_object_mut() else { return };
         if let Some(service) = &entry.service {
             fields.insert("service".to_owned(), service.as_str().into());
@@ -356,10 +357,6 @@ impl Terminal {
         }
         self.json(&object);
     }
-}
-
-fn time(time: chrono::DateTime<chrono::Utc>) -> String {
-    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// The line that matters most.

@@ -190,7 +190,6 @@ pub fn facts(green_on: &[&str], unreachable: &[&str]) -> Facts {
             hides_processes: false,
             free_kib: Default::default(),
             wanted_rights: Vec::new(),
-            needed_rights: Vec::new(),
             missing_rights: Ok(vec![]),
             may_root_shell: false,
             lock: None,

@@ -8,7 +8,7 @@ use super::container::Contained;
 use super::mark::{Origin, answered_by, mark, only_one_answers, origin};
 use super::{Get, NotKnown};
 use crate::hosts::answer::Answer;
-use crate::nginx::{ConfigFile, Serving, SideTexts, Site};
+use crate::nginx::{ConfigFile, Serving, SideTexts, Site, files_of_dump};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Host, Inventory, Layout};
@@ -264,9 +264,7 @@ fn side_text(answer: &Answer, colour: Colour) -> Option<String> {
 
 /// The files of a whole dump.
 pub fn loaded_files(answer: &Answer) -> Vec<ConfigFile> {
-    let whole = answer.bytes("nginx.whole").map(text_of).unwrap_or_default();
-    let parts = whole.split("# configuration file ").skip(1).filter_map(|part| part.split_once(":\n"));
-    parts.map(|(path, text)| ConfigFile { path: path.to_owned(), text: text.trim_end().to_owned() + "\n" }).collect()
+    files_of_dump(&answer.bytes("nginx.whole").map(text_of).unwrap_or_default())
 }
 
 fn files_beside(answer: &Answer) -> Vec<ConfigFile> {

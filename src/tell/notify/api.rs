@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::nouns::inventory::{Channel, Matcher};
 use crate::nouns::secret::Secret;
+use crate::nouns::units::stamp;
 use crate::tell::message::{Event, Gist};
 use crate::tell::notify::send::{Call, refusal};
 
@@ -163,7 +164,7 @@ fn page(
             "summary": crate::nouns::redact::cut(&format!("{}: {}", gist.title, gist.production), LONGEST_SUMMARY),
             "source": gist.laptop,
             "severity": severity,
-            "timestamp": at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "timestamp": stamp(at),
             "component": gist.service,
             "group": gist.environment,
             "class": "rollback",
@@ -248,8 +249,8 @@ fn silence(
             );
             let body = json!({
                 "matchers": matchers.collect::<Vec<_>>(),
-                "startsAt": at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-                "endsAt": ends.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+                "startsAt": stamp(at),
+                "endsAt": stamp(ends),
                 "createdBy": format!("rollback-prod ({})", gist.operator),
                 "comment": format!("{}: {}", gist.incident, gist.title),
             });
