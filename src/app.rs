@@ -23,7 +23,6 @@ use clap::CommandFactory;
 
 use self::load::Opened;
 use crate::cli::{Backups, Cli, Command, RollbackFlags};
-use crate::engine::planner::Refusal;
 use crate::engine::safety;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::{Ask, ReadOnly};
@@ -37,6 +36,7 @@ use crate::nouns::names::{ChangeName, HostName, IncidentId, RemotePath};
 use crate::nouns::plan::{Plan, RestoreWish, TablesWish, TakesOver};
 use crate::nouns::production::Verdict;
 use crate::nouns::redact::Redactor;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::Request;
 use crate::nouns::side::Direction;
 use crate::steps::about::AboutRun;
@@ -45,6 +45,7 @@ use crate::steps::downgrade;
 use crate::steps::earlier;
 use crate::steps::hook;
 use crate::steps::observe::observe;
+use crate::tell::explain::Topic;
 use crate::tell::manual;
 use crate::tell::terminal::{Ending, Terminal};
 
@@ -68,12 +69,17 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         )
     );
     let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
+    if let (Some(Command::Explain { names }), true) = (&cli.command, terminal.is_json()) {
+        let all: Vec<Topic> = if names.is_empty() { Topic::all().collect() } else { names.clone() };
+        all.into_iter().for_each(|topic| terminal.json(&topic.json()));
+        return 0;
+    }
     if let Some(text) = text_of(&cli.command) {
         terminal.text(&text);
         return 0;
     }
     if let Err(why) = check_flags(&cli, is_staging) {
-        return usage(&terminal, clock, &[why.0], why.1.as_deref());
+        return usage(&terminal, clock, RefusalName::Flags, vec![why.0], why.1);
     }
     if let Some(Command::Init { destinations, out, ssh_config }) = &cli.command {
         let wanted =
@@ -84,7 +90,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     let loaded =
         match load::load(cli.everywhere.config.as_deref(), environment, matches!(cli.command, Some(Command::Check))) {
             Ok(loaded) => loaded,
-            Err(problems) => return usage(&terminal, clock, &problems, None),
+            Err(problems) => return usage(&terminal, clock, RefusalName::Config, problems, None),
         };
     for warning in &loaded.warnings {
         terminal.warning(warning);
@@ -92,8 +98,8 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     let count = loaded.services.len();
     let asked = match asked(&cli, loaded.services, id, clock) {
         Ok(asked) => asked,
-        Err(NotAsked::Wrong(problem)) => return usage(&terminal, clock, &[problem], None),
-        Err(NotAsked::Nothing(why)) => return refuse(&terminal, clock, &why),
+        Err(NotAsked::Wrong(problem)) => return usage(&terminal, clock, RefusalName::Flags, vec![problem], None),
+        Err(NotAsked::Nothing(why)) => return refuse(&terminal, clock, Refusal::new(RefusalName::UndoNothing, why)),
     };
     let (run, ssh) = match connected(&terminal, clock, asked, (&cli.everywhere.service, count)) {
         Ok(connected) => connected,
@@ -132,7 +138,7 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             0
         }
         // They need no config, and were done before one was looked for.
-        Some(Command::Init { .. } | Command::Completions { .. } | Command::Man) => 0,
+        Some(Command::Init { .. } | Command::Explain { .. } | Command::Completions { .. } | Command::Man) => 0,
     }
 }
 
@@ -150,7 +156,7 @@ fn connected<'a>(
     let settings = asked.iter().map(|(opened, _)| opened.inventory.ssh.clone()).next();
     let ssh = match settings.map_or_else(|| Err(anyhow::anyhow!("no service")), |ssh| Ssh::to(ssh, hosts)) {
         Ok(ssh) => ssh,
-        Err(err) => return Err(refuse(terminal, clock, &format!("{err:#}"))),
+        Err(err) => return Err(refuse(terminal, clock, Refusal::new(RefusalName::Ssh, format!("{err:#}")))),
     };
     let is_part = !picked.is_empty() && asked.len() < count;
     let names: Vec<&str> = asked.iter().map(|(opened, _)| opened.inventory.service.as_str()).collect();
@@ -226,6 +232,7 @@ fn asked(cli: &Cli, all: Vec<Opened>, id: IncidentId, clock: Clock) -> Result<Ve
             | Command::Resolve { .. }
             | Command::Manual
             | Command::Init { .. }
+            | Command::Explain { .. }
             | Command::Completions { .. }
             | Command::Man,
         ) => asked.collect(),
@@ -311,7 +318,7 @@ impl<'a> Session<'a> {
 
     fn show_refusals(&self, refusals: &[Refusal]) {
         let service = self.request.among.as_ref().map(|_| &self.inventory().service);
-        self.terminal.refusals(service, refusals);
+        self.terminal.refusals(self.clock.now(), service, refusals);
     }
 
     fn command(&self, words: &str) -> String {
@@ -358,6 +365,8 @@ fn text_of(command: &Option<Command>) -> Option<String> {
             let _ = clap_mangen::Man::new(Cli::command()).render(&mut text);
             Some(String::from_utf8_lossy(&text).into_owned())
         }
+        Some(Command::Explain { names }) if names.is_empty() => Some(Topic::list()),
+        Some(Command::Explain { names }) => Some(names.iter().map(|topic| topic.text()).collect::<Vec<_>>().join("\n")),
         Some(
             Command::Status
             | Command::Check
@@ -544,22 +553,21 @@ fn operator() -> String {
 
 fn refusal_of(violation: &safety::Violation) -> Refusal {
     let why = format!("the plan is not safe: {violation}; this is a mistake in rollback-prod, please report it");
-    Refusal { host: None, why, hint: Some("rollback-prod manual".into()), can_be_forced: false }
+    Refusal { hint: Some("rollback-prod manual".into()), ..Refusal::new(RefusalName::Mistake, why) }
 }
 
-fn usage(terminal: &Terminal, clock: Clock, problems: &[String], hint: Option<&str>) -> u8 {
-    for problem in problems {
-        terminal.error(problem);
+fn usage(terminal: &Terminal, clock: Clock, name: RefusalName, problems: Vec<String>, hint: Option<String>) -> u8 {
+    let next = hint.clone().unwrap_or_else(|| "rollback-prod --help".to_owned());
+    let mut refusals: Vec<Refusal> = problems.into_iter().map(|problem| Refusal::new(name, problem)).collect();
+    if let Some(last) = refusals.last_mut() {
+        last.hint = hint;
     }
-    if let Some(hint) = hint {
-        terminal.hint(hint);
-    }
-    let next = hint.unwrap_or("rollback-prod --help").to_owned();
+    terminal.refusals(clock.now(), None, &refusals);
     last_words(terminal, clock, Verdict { exit: 2, production: "nothing was changed".into(), next, left: Vec::new() })
 }
 
-fn refuse(terminal: &Terminal, clock: Clock, why: &str) -> u8 {
-    terminal.error(why);
+fn refuse(terminal: &Terminal, clock: Clock, refusal: Refusal) -> u8 {
+    terminal.refusals(clock.now(), None, &[refusal]);
     let next = "rollback-prod check".to_owned();
     last_words(terminal, clock, Verdict { exit: 1, production: "nothing was changed".into(), next, left: Vec::new() })
 }

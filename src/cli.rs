@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::nouns::colour::Colour;
 use crate::nouns::plan::TakesOver;
 use crate::nouns::request::Severity;
 use crate::nouns::share::Share;
+use crate::tell::explain::Topic;
 use crate::tell::ticket::Tracker;
 
 /// Takes a bad release out of production traffic: nginx back to blue, proven, on every host, over ssh.
@@ -239,10 +241,27 @@ pub enum Command {
     },
     /// The same rollback as commands to type by hand, for each host; connects to nobody
     Manual,
+    /// Why something was refused, or what an exit code says: what is true, and what to do; alone, all the names
+    Explain {
+        #[arg(value_name = "NAME", value_parser = topic(), ignore_case = true, hide_possible_values = true)]
+        names: Vec<Topic>,
+    },
     /// Completions for a shell, on standard output
     Completions { shell: clap_complete::Shell },
     /// The man page, on standard output
     Man,
+}
+
+/// The names that `explain` knows, `E-` or not, for completions and for whoever mistypes one.
+fn topic() -> impl TypedValueParser<Value = Topic> {
+    let value = |topic: Topic| {
+        let name = topic.as_str();
+        PossibleValue::new(name).aliases(name.strip_prefix("E-"))
+    };
+    PossibleValuesParser::new(Topic::all().map(value)).try_map(|typed| {
+        let named = Topic::named(&typed).or_else(|| Topic::named(&format!("E-{typed}")));
+        named.ok_or_else(|| format!("nothing is called {typed}"))
+    })
 }
 
 #[derive(Debug, Subcommand)]

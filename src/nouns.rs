@@ -22,6 +22,7 @@ pub mod production;
 pub mod rebase;
 pub mod record;
 pub mod redact;
+pub mod refusal;
 pub mod release;
 pub mod request;
 pub mod rules;

@@ -7,6 +7,7 @@
 
 mod captured;
 mod checklist;
+pub mod explain;
 pub mod history;
 pub mod known;
 mod loss;

@@ -699,6 +699,10 @@ fn a_second_operator_is_told_who_is_at_it() {
     let (running, stream) = hang_in_drain(&lab);
     let second = rollback(&lab, &[]);
     second.exits(1).says("holds the lock").says("error rate of 12 percent").says("nothing was changed");
+    second.says("[E-LOCK-HELD]").says("rollback-prod explain E-LOCK-HELD");
+    // A program that reads along gets the reason in the same words, and its name.
+    let told = rollback(&lab, &["--json"]);
+    told.exits(1).says(r#""refusal":"E-LOCK-HELD""#);
     let status = run(&lab, &["status"]);
     status.exits(0).says("error rate of 12 percent");
     // Whoever pulls the plug of the first one's laptop leaves no lock.

@@ -34,6 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "migration",
             "inventory",
             "service",
+            "refusal",
             "record",
             "production",
             "together",
@@ -100,6 +101,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "picture",
             "page",
             "history",
+            "explain",
             "ticket",
             "rehearsal",
             "message",
@@ -433,6 +435,21 @@ fn no_test_is_ignored() {
 fn ssh_is_named_in_one_file() {
     let words = ["openssh::", "use openssh", "Command::new(\"ssh"];
     none(offences(&words, |source| source.path == Path::new("hosts/ssh.rs")), "only hosts/ssh.rs talks ssh");
+}
+
+#[test]
+fn every_name_of_a_refusal_is_given_to_one() {
+    let listed = read(&root().join("src/nouns/refusal.rs"));
+    let names = listed.lines().filter_map(|line| line.trim().split_once(" = \"E-"));
+    let names: Vec<&str> = names.map(|(variant, _)| variant).collect();
+    assert!(names.len() > 50, "they are found at all: {names:?}");
+    let all: String = sources().into_iter().map(|source| source.code).collect();
+    let is_given = |name: &&str| {
+        let given = format!("RefusalName::{name}");
+        all.match_indices(&given).any(|(at, _)| !all[at + given.len()..].starts_with(char::is_alphanumeric))
+    };
+    let unused: Vec<&str> = names.into_iter().filter(|name| !is_given(name)).collect();
+    assert!(unused.is_empty(), "nothing is refused by these names: {unused:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::incident::past;
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Entry, StepWord, What};
 use crate::nouns::redact::Redactor;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::tell::history::{self, INDEX, Past};
 use crate::tell::known::{KNOWN, Known};
 use crate::tell::message;
@@ -222,7 +223,7 @@ impl Run<'_> {
 
     fn nothing_done(&self, why: &str) -> u8 {
         let session = self.first();
-        session.terminal.error(why);
+        session.terminal.refusals(session.clock.now(), None, &[Refusal::new(RefusalName::IncidentUnknown, why)]);
         let production = "nothing was changed, here or there".to_owned();
         let next = session.command("history");
         session.end(&Verdict { exit: 1, production, next, left: Vec::new() }, None, None, None)

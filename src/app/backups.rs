@@ -12,7 +12,7 @@ use super::services::only_one;
 use super::{Session, refuse};
 use crate::database::restore::{Against, Choice, DatabaseServer, Work};
 use crate::database::verdict::{self, Hindrance};
-use crate::engine::planner::Refusal;
+use crate::hosts::answer::Failure;
 use crate::hosts::carried;
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
@@ -20,10 +20,11 @@ use crate::incident::folder;
 use crate::incident::journal::Journal;
 use crate::nouns::consent::Confirmed;
 use crate::nouns::inventory::{Database, Host, Role, Targets};
-use crate::nouns::names::RemotePath;
+use crate::nouns::names::{HostName, RemotePath};
 use crate::nouns::plan::{Action, Gate, Guard, Plan, RestoreWish, Stage, StageName, Step, TakesOver, Undo};
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Drill, Status, StepWord};
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::units::{bytes, contents, span};
 
 /// The service whose database it is; any one where none has one.
@@ -43,7 +44,7 @@ impl Session<'_> {
         let work = self.work(database, &fleet, &journal);
         let listed = match work.server().await {
             Ok(server) => self.list(&work, &server).await,
-            Err(problem) => Err(problem.why),
+            Err(problem) => Err(in_the_way(problem, None)),
         };
         let verdict = match listed {
             Ok(Some(chosen)) => Verdict {
@@ -58,8 +59,8 @@ impl Session<'_> {
                 next: self.command("backups verify"),
                 left: Vec::new(),
             },
-            Err(why) => {
-                self.terminal.error(&why);
+            Err(refusal) => {
+                self.terminal.refusals(self.clock.now(), None, &[refusal]);
                 let production = "nothing was changed; what would be restored is not known".to_owned();
                 Verdict { exit: 1, production, next: self.command("check"), left: Vec::new() }
             }
@@ -68,15 +69,20 @@ impl Session<'_> {
     }
 
     /// Prints the list; the result is the dump that would be taken.
-    async fn list<F: Ask>(&self, work: &Work<'_, F>, server: &DatabaseServer) -> Result<Option<String>, String> {
+    async fn list<F: Ask>(&self, work: &Work<'_, F>, server: &DatabaseServer) -> Result<Option<String>, Refusal> {
         let database = work.database;
-        let pattern = database.backups.as_ref().ok_or("the config has no database.backups")?;
-        let asked = work.files(server, pattern).await;
-        let (files, looked) = asked.map_err(|failure| format!("{}: {failure}", server.host))?;
+        let none = || Refusal::new(RefusalName::DumpNone, "the config has no database.backups");
+        let pattern = database.backups.as_ref().ok_or_else(none)?;
+        let unread = |failure: Failure| Refusal {
+            host: Some(server.host.clone()),
+            ..Refusal::new(RefusalName::DumpUnread, failure.to_string())
+        };
+        let (files, looked) = work.files(server, pattern).await.map_err(unread)?;
         if files.is_empty() {
-            return Err(format!("there is no dump at {pattern} on {}: {looked}", server.host));
+            let why = format!("there is no dump at {pattern} on {}: {looked}", server.host);
+            return Err(Refusal::new(RefusalName::DumpNone, why));
         }
-        let checked = work.check(server, files).await.map_err(|failure| format!("{}: {failure}", server.host))?;
+        let checked = work.check(server, files).await.map_err(unread)?;
         // They are listed newest first, so the first good one is the one that would be taken.
         let chosen = checked.iter().find(|dump| dump.problems.is_empty()).map(|dump| dump.file.path.clone());
         for problem in work.hindrances(server, None) {
@@ -139,11 +145,12 @@ impl Session<'_> {
         let Some(database) = self.inventory().database.as_ref() else { return self.no_database() };
         let named = match named.map(RemotePath::new).transpose() {
             Ok(named) => named,
-            Err(bad) => return refuse(self.terminal, self.clock, &bad.to_string()),
+            Err(bad) => return refuse(self.terminal, self.clock, Refusal::new(RefusalName::Flags, bad.to_string())),
         };
         let plan = self.drill_plan(database, named.clone());
         let Some(fleet) = Confirmed::by_reason(&plan).and_then(|consent| fleet.unlock([(&consent, &plan)])) else {
-            return refuse(self.terminal, self.clock, "nobody asked for this drill");
+            let why = "nobody asked for this drill";
+            return refuse(self.terminal, self.clock, Refusal::new(RefusalName::Mistake, why));
         };
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = super::rollback::watch_signals(self.terminal.is_json());
@@ -287,7 +294,7 @@ impl Session<'_> {
         };
         let server = match work.server().await {
             Ok(server) => server,
-            Err(Hindrance { why, hint, .. }) => return vec![Refusal { host: None, why, hint, can_be_forced: false }],
+            Err(hindrance) => return vec![in_the_way(hindrance, None)],
         };
         if server.facts.container_runs == Some(false) {
             journal.note(format!("{}: the database's container does not run; a rollback starts it", server.host));
@@ -302,13 +309,7 @@ impl Session<'_> {
             journal.note(format!("{}: {} would be restored: {good}", server.host, dump.file.path));
         }
         let problems = work.hindrances(&server, wish.tables.as_ref()).into_iter().chain(choice.problems);
-        let refusal = |problem: Hindrance| Refusal {
-            host: Some(server.host.clone()),
-            why: problem.why,
-            hint: problem.hint,
-            can_be_forced: problem.can_be_forced,
-        };
-        problems.map(refusal).collect()
+        problems.map(|problem| in_the_way(problem, Some(&server.host))).collect()
     }
 
     /// For whoever wonders whether to go back: that the live database has migrated since.
@@ -338,9 +339,11 @@ impl Session<'_> {
     pub(super) async fn check_database(&self, fleet: &impl Ask, journal: &Journal<'_>) -> Vec<Refusal> {
         let Some(database) = self.inventory().database.as_ref() else { return Vec::new() };
         let work = self.work(database, fleet, journal);
-        let refusal = |host, why, hint| Refusal { host, why, hint, can_be_forced: false };
         match work.server().await {
-            Err(Hindrance { why, hint, .. }) => vec![refusal(None, format!("database {}: {why}", database.name), hint)],
+            Err(hindrance) => {
+                let why = format!("database {}: {}", database.name, hindrance.why);
+                vec![Refusal { why, ..in_the_way(hindrance, None) }]
+            }
             Ok(server) if server.facts.container_runs == Some(false) => {
                 journal.note(format!("{}: the database's container does not run; a restore starts it", server.host));
                 Vec::new()
@@ -357,7 +360,7 @@ impl Session<'_> {
                     ));
                 }
                 let problems = work.hindrances(&server, None).into_iter();
-                problems.map(|problem| refusal(Some(server.host.clone()), problem.why, problem.hint)).collect()
+                problems.map(|problem| in_the_way(problem, Some(&server.host))).collect()
             }
         }
     }
@@ -376,8 +379,13 @@ impl Session<'_> {
     }
 
     fn no_database(&self) -> u8 {
-        refuse(self.terminal, self.clock, "the config has no [database]")
+        refuse(self.terminal, self.clock, Refusal::new(RefusalName::DatabaseNone, "the config has no [database]"))
     }
+}
+
+/// What keeps a restore from its server, as a reason not to begin.
+fn in_the_way(Hindrance { name, why, hint, can_be_forced, .. }: Hindrance, host: Option<&HostName>) -> Refusal {
+    Refusal { name, host: host.cloned(), why, hint, can_be_forced }
 }
 
 /// So many earlier drills are a trend.

@@ -13,6 +13,7 @@ use super::{Run, refuse};
 use crate::incident::{folder, past};
 use crate::nouns::production::Verdict;
 use crate::nouns::record::Rehearsal;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::tell::rehearsal;
 
 /// How a run of the program ended.
@@ -36,8 +37,12 @@ impl Run<'_> {
         let environment = inventory.environment.as_str();
         if environment == "prod" {
             let why = "a drill is a real rollback, and prod is not the place for one; in prod, --dry-run tries all that can be tried without it";
-            session.terminal.error(why);
-            session.terminal.hint("rollback-prod --env staging drill");
+            let hint = Some("rollback-prod --env staging drill".to_owned());
+            session.terminal.refusals(
+                session.clock.now(),
+                None,
+                &[Refusal { hint, ..Refusal::new(RefusalName::DrillProd, why) }],
+            );
             return self.nothing_was_changed(1, &[], session.command("--dry-run --reason '…'"));
         }
         // Both runs hear a Ctrl-C themselves; this one lives to say what they came to.
@@ -45,7 +50,7 @@ impl Run<'_> {
         let begun = session.clock.now();
         let rollback = match self.typed(&["--reason", "drill: nothing is wrong"]).await {
             Ok(ran) => ran,
-            Err(why) => return refuse(session.terminal, session.clock, &why),
+            Err(why) => return refuse(session.terminal, session.clock, Refusal::new(RefusalName::Mistake, why)),
         };
         // What was moved goes back. What nobody knows is not touched again by a program that nobody watches.
         let moved = rollback.name().filter(|_| matches!(rollback.exit, 0 | 4 | 6));
@@ -92,7 +97,7 @@ impl Run<'_> {
         let inventory = session.inventory();
         let Some(due) = &inventory.drill else {
             let why = "the config does not say how often a drill is due ([drill] every)";
-            return refuse(session.terminal, session.clock, why);
+            return refuse(session.terminal, session.clock, Refusal::new(RefusalName::DrillUndated, why));
         };
         let rehearsals = folder::rehearsals(&inventory.incidents);
         session.terminal.text(&rehearsal::calendar(inventory.group.as_str(), due, &rehearsals, session.clock.now()));

@@ -29,6 +29,7 @@ use crate::nouns::clock::Clock;
 use crate::nouns::inventory::{Host, Role, SshSettings};
 use crate::nouns::names::{HostName, ServiceName, SshDestination};
 use crate::nouns::production::Verdict;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::tell::terminal::Terminal;
 
 /// As long as a config has where it says nothing.
@@ -48,18 +49,18 @@ pub struct InitWords<'a> {
 pub(super) async fn init(terminal: &Terminal, clock: Clock, wanted: &InitWords<'_>) -> u8 {
     let hosts = match hosts_of(wanted) {
         Ok(hosts) => hosts,
-        Err(problems) => return usage(terminal, clock, &problems, None),
+        Err(problems) => return usage(terminal, clock, RefusalName::Flags, problems, None),
     };
     if std::fs::symlink_metadata(wanted.out).is_ok() {
         let why = format!("{} is there already, and init never overwrites", wanted.out.display());
         let next = format!("rollback-prod check --config {}", shell_words::quote(&wanted.out.to_string_lossy()));
-        terminal.error(&why);
-        terminal.hint(&format!("{}, or another place: --out FILE", next));
+        let hint = Some(format!("{next}, or another place: --out FILE"));
+        terminal.refusals(clock.now(), None, &[Refusal { hint, ..Refusal::new(RefusalName::Init, why) }]);
         return ended(terminal, clock, 1, "nothing was changed", next);
     }
     let variables = match load::variables(wanted.out) {
         Ok(variables) => variables,
-        Err(problems) => return usage(terminal, clock, &problems, None),
+        Err(problems) => return usage(terminal, clock, RefusalName::Config, problems, None),
     };
     let ssh_config = wanted.ssh_config.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let settings = SshSettings {
@@ -245,13 +246,13 @@ async fn checked(terminal: &Terminal, clock: Clock, wanted: &InitWords<'_>) -> u
     let words = [Path::new("rollback-prod"), Path::new("check"), Path::new("--config"), path];
     let check = match Cli::try_parse_from(words) {
         Ok(check) => check,
-        Err(err) => return usage(terminal, clock, &[err.to_string()], None),
+        Err(err) => return usage(terminal, clock, RefusalName::Mistake, vec![err.to_string()], None),
     };
     let loaded = match load::load(Some(path), "prod", true) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let hint = format!("edit {}, then: rollback-prod check", path.display());
-            return usage_of_written(terminal, clock, &problems, &hint);
+            return usage_of_written(terminal, clock, problems, hint);
         }
     };
     for warning in &loaded.warnings {
@@ -334,22 +335,22 @@ async fn rights(fleet: &impl Ask, session: &Session<'_>, facts: &Facts) -> Strin
 }
 
 fn refused(terminal: &Terminal, clock: Clock, wanted: &InitWords<'_>, missing: &[Missing]) -> u8 {
-    for missing in missing {
-        let host = missing.host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
-        terminal.error(&format!("{host}{}", missing.why));
-        if let Some(hint) = &missing.hint {
-            terminal.hint(hint);
-        }
-    }
+    let refusal = |missing: &Missing| Refusal {
+        host: missing.host.clone(),
+        hint: missing.hint.clone(),
+        ..Refusal::new(RefusalName::Init, &missing.why)
+    };
+    terminal.refusals(clock.now(), None, &missing.iter().map(refusal).collect::<Vec<_>>());
     let next = format!("rollback-prod init {}", wanted.destinations.join(" "));
     ended(terminal, clock, 1, "nothing was changed, and no config was written", next)
 }
 
-fn usage_of_written(terminal: &Terminal, clock: Clock, problems: &[String], hint: &str) -> u8 {
-    for problem in problems {
-        terminal.error(problem);
+fn usage_of_written(terminal: &Terminal, clock: Clock, problems: Vec<String>, hint: String) -> u8 {
+    let mut refusals: Vec<Refusal> = problems.into_iter().map(|why| Refusal::new(RefusalName::Config, why)).collect();
+    if let Some(last) = refusals.last_mut() {
+        last.hint = Some(hint);
     }
-    terminal.hint(hint);
+    terminal.refusals(clock.now(), None, &refusals);
     ended(terminal, clock, 1, "nothing was changed", "rollback-prod check".to_owned())
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::{Run, Session};
 use crate::engine::doubts;
-use crate::engine::planner::{self, Refusal};
+use crate::engine::planner;
 use crate::hosts::facts::{Facts, Origin};
 use crate::hosts::remote::{Ask, ReadOnly};
 use crate::hosts::ssh::Ssh;
@@ -17,6 +17,7 @@ use crate::nouns::inventory::Role;
 use crate::nouns::plan::Plan;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, What};
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::Request;
 use crate::nouns::side::Side;
 use crate::steps::certificate;
@@ -112,17 +113,20 @@ impl Session<'_> {
         });
         let mut refusals = Vec::new();
         for (host, answer) in join_all(tests).await {
-            let refused = |why: String| Refusal { host: Some(host.clone()), why, hint: None, can_be_forced: false };
+            let refused = |name, why: String| Refusal { host: Some(host.clone()), ..Refusal::new(name, why) };
             match answer.map(|answer| (answer.status_of("candidate"), answer.text("candidate").unwrap_or_default())) {
                 Ok((Some(0), _)) => journal.note(format!("{host}: nginx accepts the new file")),
                 Ok((Some(1), said)) if lock::is_to_be_started(self.inventory(), plan, host, &said) => {
                     journal.note(format!("{host}: the new file is tested once the servers that it names are started"))
                 }
-                Ok((Some(1), said)) => refusals.push(refused(format!("nginx refuses the new file: {}", said.trim()))),
+                Ok((Some(1), said)) => {
+                    let why = format!("nginx refuses the new file: {}", said.trim());
+                    refusals.push(refused(RefusalName::NginxRefuses, why));
+                }
                 Ok((_, said)) => {
                     journal.note(format!("{host}: the new file could not be tested here: {}", said.trim()))
                 }
-                Err(failure) => refusals.push(refused(failure.to_string())),
+                Err(failure) => refusals.push(refused(RefusalName::HostUnreached, failure.to_string())),
             }
         }
         refusals
@@ -162,9 +166,8 @@ impl Session<'_> {
             {
                 refusals.push(Refusal {
                     host: Some(host.host.clone()),
-                    why: not_known.why.clone(),
                     hint: not_known.hint.clone(),
-                    can_be_forced: false,
+                    ..Refusal::new(RefusalName::HostUnreached, &not_known.why)
                 });
             }
         }
@@ -219,12 +222,8 @@ impl Session<'_> {
                 Some(Err(why)) => told.push(format!("{url}: its certificate was not seen from here: {why}")),
                 Some(Ok(shown)) => {
                     told.extend(shown.warning(self.clock.now()).map(|soon| format!("{url}: its certificate {soon}")));
-                    refusals.extend(shown.problem.map(|problem| Refusal {
-                        host: None,
-                        why: format!("{url}: its certificate {problem}"),
-                        hint: None,
-                        can_be_forced: false,
-                    }));
+                    let wrong = shown.problem.map(|problem| format!("{url}: its certificate {problem}"));
+                    refusals.extend(wrong.map(|why| Refusal::new(RefusalName::Certificate, why)));
                 }
             }
             let leads = public::leads_to(url).await;
@@ -274,7 +273,7 @@ impl Session<'_> {
                 Origin::App | Origin::NotKnown => None,
             };
             let doubt = doubts::probe_proves_nothing(inventory, host, seen, path.as_deref())?;
-            Some(Refusal { host: Some(host.name.clone()), why: doubt.why, hint: doubt.hint, can_be_forced: false })
+            Some(Refusal { host: Some(host.name.clone()), hint: doubt.hint, ..Refusal::new(doubt.name, doubt.why) })
         });
         join_all(doubts).await.into_iter().flatten().collect()
     }

@@ -26,6 +26,7 @@ use crate::nouns::plan::{Plan, SWITCH_BY};
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{self, Begun, Repeat, Status, StepWord, What};
 use crate::nouns::redact::Redactor;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::{Gradual, Request};
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::share::Share;
@@ -85,7 +86,7 @@ impl Run<'_> {
         };
         let prepared = match observed {
             Ok(prepared) => prepared,
-            Err(why) => return refuse(terminal, clock, &why),
+            Err(why) => return refuse(terminal, clock, Refusal::new(RefusalName::Hook, why)),
         };
         if prepared.iter().any(|(_, plan)| plan.is_err()) {
             return self.refused(prepared, &journals);
@@ -100,7 +101,9 @@ impl Run<'_> {
         };
         let (folder, folders) = match self.open_incident(&parts()) {
             Ok(opened) => opened,
-            Err(err) => return refuse(terminal, clock, &format!("{err:#}")),
+            Err(err) => {
+                return refuse(terminal, clock, Refusal::new(RefusalName::IncidentFolder, format!("{err:#}")));
+            }
         };
         if let Some(judgement) = because {
             journals[0].record(What::Judged(Box::new(judgement)));
@@ -127,10 +130,10 @@ impl Run<'_> {
         // A command without a reason was refused before: nothing is unlocked without one.
         let consents: Option<Vec<Confirmed>> = prepared.iter().map(|(_, plan)| Confirmed::by_reason(plan)).collect();
         let Some(consents) = consents else {
-            return refuse(terminal, clock, "a rollback needs a reason");
+            return refuse(terminal, clock, Refusal::new(RefusalName::Mistake, "a rollback needs a reason"));
         };
         let Some(fleet) = fleet.unlock(consents.iter().zip(prepared.iter().map(|(_, plan)| plan))) else {
-            return refuse(terminal, clock, "the consent is to another plan");
+            return refuse(terminal, clock, Refusal::new(RefusalName::Mistake, "the consent is to another plan"));
         };
         let (locks, files) = (Locks::default(), Files::default());
         let services: Vec<String> = self.sessions.iter().map(|session| session.inventory().word_on_hosts()).collect();

@@ -8,7 +8,7 @@ use regex::Regex;
 use super::load::Opened;
 use super::switch;
 use super::{Run, Session, refusal_of};
-use crate::engine::planner::{self, Refusal};
+use crate::engine::planner;
 use crate::engine::safety;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
@@ -19,6 +19,7 @@ use crate::nouns::names::{ChangeName, HostName, ServiceName};
 use crate::nouns::plan::{Among, Plan};
 use crate::nouns::production::Verdict;
 use crate::nouns::redact::Redactor;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::Request;
 use crate::nouns::secret::Secret;
 use crate::nouns::together::together;
@@ -249,7 +250,7 @@ fn same_runs(one: &Session<'_>, other: &Session<'_>, facts: &Facts) -> Vec<Refus
         let (theirs, ours) = a.apps_beside(b).find(|(theirs, ours)| theirs.run == ours.run)?;
         let why = ours.runs_as(a, theirs);
         let hint = Some(format!("[services.{}] hosts = […], where it does not run there", b.service));
-        Some(Refusal { host: Some(host.name.clone()), why, hint, can_be_forced: false })
+        Some(Refusal { host: Some(host.name.clone()), hint, ..Refusal::new(RefusalName::ServicesOneRun, why) })
     };
     a.with_role(Role::App).filter(is_common).filter_map(on).collect()
 }

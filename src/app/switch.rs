@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use crate::cli::{Command, DeadMan};
-use crate::engine::planner::Refusal;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::Ask;
 use crate::nginx::log_lines;
 use crate::nouns::inventory::Inventory;
 use crate::nouns::plan::{Gate, Plan};
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::{Gradual, Request};
 use crate::nouns::share::Share;
 use crate::nouns::side::Direction;
@@ -95,7 +95,7 @@ pub(super) async fn can_be_judged(
             "Prometheus is listened to only when {window} s of a share are over, and that share is waited for no longer"
         );
         let hint = Some("a longer --hold, or --hold-max; or a shorter judge.window".to_owned());
-        return Err(vec![Refusal { host: None, why, hint, can_be_forced: false }]);
+        return Err(vec![Refusal { hint, ..Refusal::new(RefusalName::HoldShort, why) }]);
     }
     let found = find_logs(fleet, inventory, facts, None).await;
     let tells = |host: &&crate::nouns::names::HostName| {
@@ -105,12 +105,14 @@ pub(super) async fn can_be_judged(
     let refusals: Vec<Refusal> = silent
         .map(|host| Refusal {
             host: Some(host.clone()),
-            why: "no access log says which server a request went to, so no share can be proven or judged".to_owned(),
             hint: Some(format!(
                 "these lines tell it:\n{}\nor without a judgement: --hold 0s",
                 log_lines(inventory.service.as_str())
             )),
-            can_be_forced: false,
+            ..Refusal::new(
+                RefusalName::ShareUnseen,
+                "no access log says which server a request went to, so no share can be proven or judged",
+            )
         })
         .collect();
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }

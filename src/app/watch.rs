@@ -7,7 +7,6 @@ use tokio::sync::watch;
 
 use super::{Run, Session, incident_id, rollback::watch_signals};
 use crate::engine::hold::Hold;
-use crate::engine::planner::Refusal;
 use crate::hosts::facts::Facts;
 use crate::hosts::remote::ReadOnly;
 use crate::hosts::ssh::Ssh;
@@ -15,6 +14,7 @@ use crate::incident::journal::Journal;
 use crate::nouns::clock::Clock;
 use crate::nouns::colour::Colour;
 use crate::nouns::production::{Production, Verdict};
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::Request;
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::steps::observe::observe;
@@ -137,5 +137,5 @@ fn refusal(serving: &Serves, rolls_back: bool) -> Option<Refusal> {
         (true, false) if rolls_back => "green gets no traffic, so there is nothing to roll back",
         _ => return None,
     };
-    Some(Refusal { host: None, why: why.to_owned(), hint: None, can_be_forced: false })
+    Some(Refusal::new(RefusalName::NothingToJudge, why))
 }

@@ -28,6 +28,7 @@ use crate::nouns::migration::MigrationsSeen;
 use crate::nouns::names::{HostName, IncidentId, RemotePath};
 use crate::nouns::plan::{RestoreWish, TablesWish};
 use crate::nouns::record::{Dump, StepWord, Swap};
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::units::{bytes, span};
 
 /// How often is asked how far a load is.
@@ -163,11 +164,11 @@ impl<F: Ask> Work<'_, F> {
             (1, Some(server)) => Ok(server),
             (0, _) | (_, None) => {
                 let why = format!("no PostgreSQL server can be asked: {}", why.join("; "));
-                Err(Hindrance::new(why, hint.as_deref()))
+                Err(Hindrance::new(RefusalName::DatabaseUnreached, why, hint.as_deref()))
             }
             (several, Some(server)) => {
                 let why = format!("{several} hosts have a server that may be the one, {} among them", server.host);
-                Err(Hindrance::new(why, Some("give the role \"database\" to one host")))
+                Err(Hindrance::new(RefusalName::DatabaseSeveral, why, Some("give the role \"database\" to one host")))
             }
         }
     }
@@ -187,11 +188,13 @@ impl<F: Ask> Work<'_, F> {
         let facts = &server.facts;
         let mut problems = Vec::new();
         if facts.server.is_standby {
-            problems.push(Hindrance::new("the server is a standby: its database cannot be written to", None));
+            let why = "the server is a standby: its database cannot be written to";
+            problems.push(Hindrance::new(RefusalName::DatabaseStandby, why, None));
         }
         if !facts.server.can_create {
             let hint = format!("ALTER ROLE \"{}\" CREATEDB, or another database.admin", self.database.admin);
             problems.push(Hindrance::new(
+                RefusalName::DatabaseRights,
                 format!("the role {} may not create databases", self.database.admin),
                 Some(&hint),
             ));
@@ -206,6 +209,7 @@ impl<F: Ask> Work<'_, F> {
         if !facts.server.can_signal {
             let hint = format!("GRANT pg_signal_backend TO \"{}\"", self.database.admin);
             problems.push(Hindrance::new(
+                RefusalName::DatabaseRights,
                 format!("the role {} may not end other roles' sessions", self.database.admin),
                 Some(&hint),
             ));
@@ -214,6 +218,7 @@ impl<F: Ask> Work<'_, F> {
             let hint =
                 "they stay with the old database: commit or roll back what is prepared, drop slot or subscription";
             problems.push(Hindrance::new(
+                RefusalName::DatabaseHeld,
                 format!("{} has {}", self.database.name, facts.hindrances.join(", ")),
                 Some(hint),
             ));
@@ -339,16 +344,16 @@ impl<F: Ask> Work<'_, F> {
         let named = wish.backup.as_ref();
         let Some(pattern) = named.or(self.database.backups.as_ref()) else {
             let hint = "name a dump on the host: --backup FILE";
-            return Choice::of(Hindrance::new("the config has no database.backups", Some(hint)));
+            return Choice::of(Hindrance::new(RefusalName::DumpNone, "the config has no database.backups", Some(hint)));
         };
         let (files, looked) = match self.files(server, pattern).await {
             Ok(files) => files,
-            Err(failure) => return Choice::of(Hindrance::new(format!("{}: {failure}", server.host), None)),
+            Err(failure) => return Choice::of(unread(server, &failure)),
         };
         if files.is_empty() {
             let looked = if looked.is_empty() { String::new() } else { format!(": {looked}") };
             let why = format!("there is no dump at {pattern} on {}{looked}", server.host);
-            return Choice::of(Hindrance::new(why, Some("rollback-prod backups list")));
+            return Choice::of(Hindrance::new(RefusalName::DumpNone, why, Some("rollback-prod backups list")));
         }
         let (candidates, mut passed_over) = match named {
             // Whoever names one gets it judged by its own merits, its age among them.
@@ -360,10 +365,11 @@ impl<F: Ask> Work<'_, F> {
             let path = file.path.clone();
             let checked = match self.check(server, vec![file]).await {
                 Ok(mut checked) => checked.pop(),
-                Err(failure) => return Choice::of(Hindrance::new(format!("{}: {failure}", server.host), None)),
+                Err(failure) => return Choice::of(unread(server, &failure)),
             };
             let Some(mut checked) = checked else {
-                return Choice::of(Hindrance::new(format!("{path} could not be read on {}", server.host), None));
+                let why = format!("{path} could not be read on {}", server.host);
+                return Choice::of(Hindrance::new(RefusalName::DumpUnread, why, None));
             };
             let mut forced_past = Vec::new();
             if let Some(tables) = &wish.tables {
@@ -389,6 +395,7 @@ impl<F: Ask> Work<'_, F> {
             _ => Choice {
                 dump: None,
                 problems: vec![Hindrance::new(
+                    RefusalName::DumpNone,
                     format!(
                         "none of the dumps at {pattern} on {} may be restored: {}",
                         server.host,
@@ -511,7 +518,10 @@ impl<F: Apply> Work<'_, F> {
         }
         self.journal.note(format!("{}: the database's container does not run; it is started", server.host));
         let change = programs::awake(self.inventory, self.database);
-        let problem = |why: String| Hindrance::new(format!("the database's container does not come up: {why}"), None);
+        let problem = |why: String| {
+            let why = format!("the database's container does not come up: {why}");
+            Hindrance::new(RefusalName::DatabaseAsleep, why, None)
+        };
         let answer = self.fleet.apply(&server.host, &change).await.map_err(|failure| problem(failure.to_string()))?;
         if answer.status != 0 {
             return Err(problem(answer.text("awake").unwrap_or_default().trim().to_owned()));
@@ -780,6 +790,11 @@ impl Choice {
     fn of(problem: Hindrance) -> Choice {
         Choice { problems: vec![problem], ..Choice::default() }
     }
+}
+
+/// What the host said in place of a dump.
+fn unread(server: &DatabaseServer, failure: &Failure) -> Hindrance {
+    Hindrance::new(RefusalName::DumpUnread, format!("{}: {failure}", server.host), None)
 }
 
 /// Why psql leads nowhere, and what to do.

@@ -11,6 +11,7 @@ use crate::database::verdict::Hindrance;
 use crate::hosts::answer::{Answer, last_line};
 use crate::nouns::plan::TablesWish;
 use crate::nouns::record::{Loss, MergedTable, TableLoss};
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::units::counted;
 use dumps::dump::Scan;
 use dumps::statement::plain_name;
@@ -173,10 +174,11 @@ pub fn not_there(wish: &TablesWish, live: &[String], scan: &Scan) -> Vec<Hindran
         if !live.iter().any(|table| is_it(name, table)) {
             let (some, more) = (live.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", "), live.len() > SHOWN);
             let hint = format!("it has {some}{}", if more { ", …" } else { "" });
-            problems.push(Hindrance::new(format!("there is no table {name} in the live database"), Some(&hint)));
+            problems.push(unknown(name, Some(&hint)));
         } else if scan.inserts == 0 && !dumped.iter().any(|table| is_it(name, table)) && !is_parted(name, live, &dumped)
         {
             problems.push(Hindrance::new(
+                RefusalName::TableUnknown,
                 format!("the dump has no rows of a table {name}"),
                 Some("take another dump: --backup FILE"),
             ));
@@ -198,7 +200,8 @@ fn is_parted(name: &str, live: &[String], dumped: &[String]) -> bool {
 /// Every reason why rows of the copy cannot go into them.
 pub fn pick(wish: &TablesWish, shapes: &Shapes) -> Result<Picked, Vec<Hindrance>> {
     if let Some(why) = &shapes.unknown {
-        return Err(vec![Hindrance::new(format!("the tables could not be looked at: {why}"), None)]);
+        let why = format!("the tables could not be looked at: {why}");
+        return Err(vec![Hindrance::new(RefusalName::DatabaseUnreached, why, None)]);
     }
     let mut problems = Vec::new();
     let mut picked = Picked::default();
@@ -217,37 +220,47 @@ pub fn pick(wish: &TablesWish, shapes: &Shapes) -> Result<Picked, Vec<Hindrance>
     Ok(picked)
 }
 
+/// A table that nobody knows.
+fn unknown(name: &str, hint: Option<&str>) -> Hindrance {
+    Hindrance::new(RefusalName::TableUnknown, format!("there is no table {name} in the live database"), hint)
+}
+
 fn pick_one(wish: &TablesWish, shapes: &Shapes, name: &str, notes: &mut Vec<String>) -> Result<MergedTable, Hindrance> {
     let of = |side: &'_ [Shape]| -> Vec<Shape> { side.iter().filter(|shape| shape.named == name).cloned().collect() };
     let live = match of(&shapes.live).as_slice() {
-        [] => return Err(Hindrance::new(format!("there is no table {name} in the live database"), None)),
+        [] => return Err(unknown(name, None)),
         [one] => one.clone(),
         several => {
             let names: Vec<String> = several.iter().map(Shape::name).collect();
             let hint = format!("name it with its schema: --restore-tables {}", names[0]);
-            return Err(Hindrance::new(format!("{name} may be any of {}", names.join(", ")), Some(&hint)));
+            let why = format!("{name} may be any of {}", names.join(", "));
+            return Err(Hindrance::new(RefusalName::TableUnknown, why, Some(&hint)));
         }
     };
     let full = live.name();
     if let Some(what) = live.is_no_table() {
-        return Err(Hindrance::new(format!("{full} is {what}: it has no rows to be put back"), None));
+        let why = format!("{full} is {what}: it has no rows to be put back");
+        return Err(Hindrance::new(RefusalName::TableKind, why, None));
     }
     if let Some(whole) = &live.partition_of {
         let hint = format!("name the whole table: --restore-tables {whole}");
-        return Err(Hindrance::new(format!("{full} is a partition of {whole}"), Some(&hint)));
+        return Err(Hindrance::new(RefusalName::TableKind, format!("{full} is a partition of {whole}"), Some(&hint)));
     }
     let Some(copy) = of(&shapes.copy).into_iter().find(|copy| copy.name() == full && copy.is_no_table().is_none())
     else {
-        return Err(Hindrance::new(format!("the dump has no table {full}"), Some("take another dump: --backup FILE")));
+        let (why, hint) = (format!("the dump has no table {full}"), "take another dump: --backup FILE");
+        return Err(Hindrance::new(RefusalName::TableUnknown, why, Some(hint)));
     };
     let names = live.columns.iter().map(|column| &column.name).chain([&live.schema, &live.table]);
     if names.into_iter().any(|name| name.contains(char::is_control)) {
-        return Err(Hindrance::new(format!("{full} has a name in it that is no line of text"), None));
+        let why = format!("{full} has a name in it that is no line of text");
+        return Err(Hindrance::new(RefusalName::TableKind, why, None));
     }
     let differs = differences(&live, &copy);
     if !differs.is_empty() && !wish.common_columns {
         let hint = "--common-columns takes the columns that both have";
         return Err(Hindrance::new(
+            RefusalName::TableShape,
             format!("{full} has another shape than in the dump: {}", differs.join("; ")),
             Some(hint),
         ));
@@ -255,10 +268,12 @@ fn pick_one(wish: &TablesWish, shapes: &Shapes, name: &str, notes: &mut Vec<Stri
     let is_common = |column: &&Column| copy.written().any(|other| other.name == column.name);
     let picked: Vec<String> = live.written().filter(is_common).map(|column| column.name.clone()).collect();
     if let Some(lacks) = live.key.iter().find(|column| !picked.contains(column)) {
-        return Err(Hindrance::new(format!("{full}: the dump has not its key's column {lacks}"), None));
+        let why = format!("{full}: the dump has not its key's column {lacks}");
+        return Err(Hindrance::new(RefusalName::TableKey, why, None));
     }
     if live.key.is_empty() && !wish.delete_missing {
         return Err(Hindrance::new(
+            RefusalName::TableKey,
             format!("{full} has no primary key, nor a unique one without nulls: its rows cannot be told apart"),
             Some("--delete-missing replaces all of them"),
         ));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::units::{bytes, grouped, span, with_contents};
 use dumps::dump::{Holds, Scan};
 use dumps::statement::plain_name;
@@ -70,6 +71,7 @@ pub struct Checked {
 /// A reason not to restore it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hindrance {
+    pub name: RefusalName,
     pub why: String,
     /// The command to type, or what to do.
     pub hint: Option<String>,
@@ -79,16 +81,17 @@ pub struct Hindrance {
 }
 
 impl Hindrance {
-    pub fn new(why: impl Into<String>, hint: Option<&str>) -> Hindrance {
-        Hindrance { why: why.into(), hint: hint.map(str::to_owned), can_be_forced: false, must_be_named: false }
+    pub fn new(name: RefusalName, why: impl Into<String>, hint: Option<&str>) -> Hindrance {
+        let (why, hint) = (why.into(), hint.map(str::to_owned));
+        Hindrance { name, why, hint, can_be_forced: false, must_be_named: false }
     }
 
-    fn forcible(why: impl Into<String>) -> Hindrance {
-        Hindrance { can_be_forced: true, ..Hindrance::new(why, None) }
+    fn forcible(name: RefusalName, why: impl Into<String>) -> Hindrance {
+        Hindrance { can_be_forced: true, ..Hindrance::new(name, why, None) }
     }
 
     fn partial(why: impl Into<String>) -> Hindrance {
-        Hindrance { must_be_named: true, ..Hindrance::forcible(why) }
+        Hindrance { must_be_named: true, ..Hindrance::forcible(RefusalName::DumpPart, why) }
     }
 }
 
@@ -142,7 +145,7 @@ pub fn judge(file: &DumpFile, format: Format, scan: &Scan, target: &RestoreTarge
     let mut problems = Vec::new();
     if file.is_growing {
         let hint = "wait until whoever writes it is done, or name another with --backup FILE";
-        problems.push(Hindrance::new("it is still being written", Some(hint)));
+        problems.push(Hindrance::new(RefusalName::DumpGrowing, "it is still being written", Some(hint)));
     }
     problems.extend(whole(format, scan));
     if problems.is_empty() {
@@ -153,7 +156,7 @@ pub fn judge(file: &DumpFile, format: Format, scan: &Scan, target: &RestoreTarge
         problems.extend(room(scan, target));
     }
     if target.deployed_at.is_some_and(|deployed| file.modified >= deployed) {
-        problems.push(Hindrance::forcible(newer_than_deploy(file, target.deployed_at)));
+        problems.push(Hindrance::forcible(RefusalName::DumpNewer, newer_than_deploy(file, target.deployed_at)));
     }
     problems
 }
@@ -162,24 +165,32 @@ pub fn judge(file: &DumpFile, format: Format, scan: &Scan, target: &RestoreTarge
 fn whole(format: Format, scan: &Scan) -> Option<Hindrance> {
     let hint = Some("take another: --backup FILE");
     if let Some(error) = &scan.error {
-        return Some(Hindrance::new(format!("it cannot be read to its end: {error}"), hint));
+        return Some(Hindrance::new(RefusalName::DumpBroken, format!("it cannot be read to its end: {error}"), hint));
     }
     if scan.is_cluster {
         let hint = "it holds every database of its server; make one of this database: pg_dump NAME | gzip >FILE";
-        return Some(Hindrance::new("it is a dump of a whole server (pg_dumpall)", Some(hint)));
+        return Some(Hindrance::new(
+            RefusalName::DumpCluster,
+            "it is a dump of a whole server (pg_dumpall)",
+            Some(hint),
+        ));
     }
     if scan.bytes == 0 {
-        return Some(Hindrance::new("it is empty", hint));
+        return Some(Hindrance::new(RefusalName::DumpBroken, "it is empty", hint));
     }
     let has_nothing = scan.statements == 0 && scan.rows.is_empty();
     if format == Format::Unknown || has_nothing || (scan.by.is_none() && !scan.is_complete) {
-        return Some(Hindrance::new("it is not a dump", hint));
+        return Some(Hindrance::new(RefusalName::DumpBroken, "it is not a dump", hint));
     }
     if scan.is_complete {
         return None;
     }
     let inside = scan.inside.as_ref().map_or(String::new(), |inside| format!(", inside {inside}"));
-    Some(Hindrance::new(format!("it is cut off{inside}: pg_dump's last line is missing"), hint))
+    Some(Hindrance::new(
+        RefusalName::DumpBroken,
+        format!("it is cut off{inside}: pg_dump's last line is missing"),
+        hint,
+    ))
 }
 
 fn offences(scan: &Scan) -> Vec<Hindrance> {
@@ -192,7 +203,7 @@ fn offences(scan: &Scan) -> Vec<Hindrance> {
                 1 => String::new(),
                 several => format!(" and {} more", several - 1),
             };
-            Hindrance::new(format!("line {line} of it says `{text}`{more}"), Some(hint))
+            Hindrance::new(RefusalName::DumpCommands, format!("line {line} of it says `{text}`{more}"), Some(hint))
         })
         .collect()
 }
@@ -203,15 +214,17 @@ fn versions(scan: &Scan, target: &RestoreTarget) -> Vec<Hindrance> {
     for (what, version) in [("pg_dump", &scan.by), ("a server of version", &scan.from)] {
         let Some(major) = version.as_deref().and_then(major) else { continue };
         if major > server {
-            problems.push(Hindrance::forcible(format!(
-                "it was made by {what} {major}, the server is version {server}, which may not understand it"
-            )));
+            problems.push(Hindrance::forcible(
+                RefusalName::DumpVersion,
+                format!("it was made by {what} {major}, the server is version {server}, which may not understand it"),
+            ));
             break;
         }
     }
     if scan.sets_transaction_timeout && server < 17 {
         let hint = format!("make it with a pg_dump of version {server}");
         problems.push(Hindrance::new(
+            RefusalName::DumpVersion,
             format!("it sets transaction_timeout, which the server (version {server}) does not know"),
             Some(&hint),
         ));
@@ -230,7 +243,7 @@ fn roles(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
     let names: Vec<&str> = missing.iter().map(|role| role.as_str()).collect();
     let hint = format!("as a superuser: {}", lines.join(" "));
     let why = format!("it gives things to roles that the server does not have: {}", names.join(", "));
-    Some(Hindrance::new(why, Some(&hint)))
+    Some(Hindrance::new(RefusalName::DumpRoles, why, Some(&hint)))
 }
 
 /// `15` of `15.18 (Debian 15.18-0+deb12u1)`, `9` of `9.6.24`.
@@ -248,11 +261,14 @@ fn tables(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
         return None;
     }
     let first: Vec<&str> = scan.rows.iter().take(3).map(|(name, _)| name.as_str()).collect();
-    Some(Hindrance::forcible(format!(
-        "it is another database's: none of its tables ({}…) is in the live one ({}…)",
-        first.join(", "),
-        target.live_tables.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
-    )))
+    Some(Hindrance::forcible(
+        RefusalName::DumpForeign,
+        format!(
+            "it is another database's: none of its tables ({}…) is in the live one ({}…)",
+            first.join(", "),
+            target.live_tables.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
+        ),
+    ))
 }
 
 /// A dump of a part of the database would leave the rest of it nowhere.
@@ -278,11 +294,10 @@ fn room(scan: &Scan, target: &RestoreTarget) -> Option<Hindrance> {
     let guess = target.live_bytes.unwrap_or(0).max((scan.bytes as f64 * ROOM_FOR_TEXT) as u64);
     let needed = (guess as f64 * ROOM_TO_SPARE) as u64;
     (free < needed).then(|| {
-        Hindrance::forcible(format!(
-            "the server's disk has {} free, a second copy needs about {}",
-            bytes(free),
-            bytes(needed)
-        ))
+        Hindrance::forcible(
+            RefusalName::DumpRoom,
+            format!("the server's disk has {} free, a second copy needs about {}", bytes(free), bytes(needed)),
+        )
     })
 }
 

@@ -243,6 +243,9 @@ impl Section {
             | "PUBLICATION"
             | "PUBLICATION TABLE"
             | "SUBSCRIPTION" => Section::After,
+            // They follow all rows, in a dump without indexes at once: a GRANT beside a TRUNCATE of its table by another
+            // connection ends with "tuple concurrently updated".
+            "ACL" | "DEFAULT ACL" if self == Section::Rows => Section::After,
             _ => self,
         }
     }
@@ -321,5 +324,12 @@ mod tests {
         let scan = Scan { bytes: 1000, large: vec![(0, 190), (4, 760)], ..Scan::default() };
         assert_eq!(Scan::from_lines(&scan.to_lines()), scan, "it is said and read again");
         assert_eq!((scan.to_split(1), scan.to_split(2), scan.to_split(8)), (vec![], vec![4], vec![0, 4]));
+    }
+
+    #[test]
+    fn rights_wait_for_all_rows_and_make_no_dump_of_indexes() {
+        assert_eq!(Section::Rows.then("ACL"), Section::After);
+        assert_eq!(Section::Rows.then("DEFAULT ACL"), Section::After);
+        assert_eq!(Section::Schema.then("ACL"), Section::Schema, "what holds no rows has nobody to wait for");
     }
 }

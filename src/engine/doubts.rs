@@ -8,12 +8,14 @@ use crate::nginx::{Clues, Rewritten, find};
 use crate::nouns::colour::{Colour, Each};
 use crate::nouns::inventory::{App, Host, Inventory, Layout, Run};
 use crate::nouns::names::ServerAddress;
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::release;
 use crate::nouns::side::{Direction, Side};
 
 /// A reason against beginning: what is so, and the command to type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
+    pub name: RefusalName,
     pub why: String,
     pub hint: Option<String>,
 }
@@ -48,6 +50,7 @@ pub fn serves_both(inventory: &Inventory, direction: Direction, host: &Host, see
     };
     let pid = kept.first().map_or(FIRST_PROCESS, |kept| kept.pid);
     Some(Doubt {
+        name: RefusalName::BlueEndsToo,
         why: format!("{why}; --keep-green moves traffic and stops nobody"),
         hint: Some(format!("ssh {} 'ps -o pid,ppid,cgroup,args -p {pid}; sudo ss -ltnp'", host.ssh)),
     })
@@ -101,7 +104,7 @@ pub fn names_nothing(app: &App, host: &Host, facts: &AppFacts) -> Option<Doubt> 
         (Run::Systemd(_), Some(unit)) => format!("{what}; {unit} runs that port"),
         _ => format!("{what} there, which the config names for {}", app.colour),
     };
-    Some(Doubt { why, hint: Some(format!("ssh {} {list}", host.ssh)) })
+    Some(Doubt { name: RefusalName::BlueMissing, why, hint: Some(format!("ssh {} {list}", host.ssh)) })
 }
 
 /// Why the colour that traffic goes to, and that is down, could not be started.
@@ -118,7 +121,7 @@ pub fn cannot_start(app: &App, host: &Host, facts: &AppFacts) -> Vec<Doubt> {
             (Lack::Complaint(_), Run::Compose { file, .. }) => format!("docker compose -f {file} config"),
             _ => look,
         };
-        Doubt { why, hint: Some(format!("ssh {} {look}", host.ssh)) }
+        Doubt { name: RefusalName::BlueNoStart, why, hint: Some(format!("ssh {} {look}", host.ssh)) }
     };
     facts.supervision.lacks.iter().map(doubt).collect()
 }
@@ -178,7 +181,8 @@ pub fn same_release(inventory: &Inventory, direction: Direction, apps: &[(&Host,
             host.ssh
         )
     });
-    Some(Doubt { why: format!("{why}: to go there would change nothing"), hint: put_to.or(by_hand) })
+    let why = format!("{why}: to go there would change nothing");
+    Some(Doubt { name: RefusalName::BlueSame, why, hint: put_to.or(by_hand) })
 }
 
 /// Whether two programs are one that was copied.
@@ -233,7 +237,11 @@ fn no_answer(inventory: &Inventory, host: &Host, error: &str) -> Doubt {
         true => format!("{why}; one to 127.0.0.1 does not leave the host, and is not verified"),
         false => why,
     };
-    Doubt { why, hint: Some(format!("ssh {} {}", host.ssh, curl_line(inventory, probe))) }
+    Doubt {
+        name: RefusalName::ProbeFails,
+        why,
+        hint: Some(format!("ssh {} {}", host.ssh, curl_line(inventory, probe))),
+    }
 }
 
 /// The probe as an operator types it.
@@ -277,7 +285,7 @@ pub fn probe_proves_nothing(inventory: &Inventory, host: &Host, seen: &Seen, pat
                 ),
                 None => (why, format!("ssh {} {}", host.ssh, curl_line(inventory, probe))),
             };
-            Some(Doubt { why, hint: Some(hint) })
+            Some(Doubt { name: RefusalName::ProbeNginx, why, hint: Some(hint) })
         }
         (_, Origin::App | Origin::NotKnown) => None,
     }
@@ -368,10 +376,12 @@ pub fn layout(inventory: &Inventory, host: &Host, nginx: &NginxFacts, path: &str
     let clues = Clues { named, behind, is_link: nginx.is_link, loaded: &nginx.loaded, beside: &nginx.beside };
     match find(clues, &servers) {
         Some(found) => Doubt {
+            name: RefusalName::FileLayout,
             why: format!("the config does not say in which way {path} says who serves: it is {}", found.what),
             hint: Some(format!("add to [nginx]:\n    {}", found.lines.join("\n    "))),
         },
         None => Doubt {
+            name: RefusalName::FileLayout,
             why: format!(
                 "the config does not say in which way {path} says who serves, and nothing that nginx has loaded sends to {} or {}",
                 servers.blue.join(", "),

@@ -7,7 +7,6 @@ mod earlier;
 mod gradual;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::doubts::{self, Doubt};
 use crate::hosts::facts::{self, Facts, NginxFacts, NotKnown, Origin, Seen, first_of, must_be_stopped};
@@ -23,6 +22,7 @@ use crate::nouns::plan::{
     Word,
 };
 use crate::nouns::rebase::rebased;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::{Request, Undoing};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
@@ -33,30 +33,6 @@ const FREE_KIB_NEEDED: u64 = 256;
 const CLOCK_OFFSET_NOTED_MS: i64 = 2_000;
 /// A lock whose last beat is younger than this is alive; `prepare.sh` says the same.
 pub const LOCK_STALE_SECONDS: u64 = 10;
-
-/// A reason not to begin. Nothing was changed when one is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub host: Option<HostName>,
-    pub why: String,
-    /// The command to type.
-    pub hint: Option<String>,
-    /// Whether `--force` goes on past it.
-    pub can_be_forced: bool,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(host) = &self.host {
-            write!(f, "{host}: ")?;
-        }
-        f.write_str(&self.why)?;
-        if self.can_be_forced {
-            f.write_str(" (--force goes on past this)")?;
-        }
-        Ok(())
-    }
-}
 
 /// Makes the plan.
 ///
@@ -167,7 +143,12 @@ impl<'a> Planner<'a> {
             stages.extend(self.balancer(host, seen).into_iter().flatten());
         }
         if stages.is_empty() && self.refusals.is_empty() && !self.is_of_changes_alone() {
-            self.refuse(None, "no balancer could be reached, so traffic cannot be moved".into(), None);
+            self.refuse(
+                RefusalName::NoBalancer,
+                None,
+                "no balancer could be reached, so traffic cannot be moved".into(),
+                None,
+            );
         }
         if self.moves_traffic() {
             let not_there: BTreeSet<&HostName> =
@@ -270,20 +251,22 @@ impl<'a> Planner<'a> {
         self.seen(self.inventory.hosts.iter().filter(|host| names.contains(&host.name)))
     }
 
-    fn refuse(&mut self, host: Option<&Host>, why: String, hint: Option<String>) {
-        self.refusals.push(Refusal { host: host.map(|host| host.name.clone()), why, hint, can_be_forced: false });
+    fn refuse(&mut self, name: RefusalName, host: Option<&Host>, why: String, hint: Option<String>) {
+        let host = host.map(|host| host.name.clone());
+        self.refusals.push(Refusal { name, host, why, hint, can_be_forced: false });
     }
 
-    fn refuse_unless_forced(&mut self, host: Option<&Host>, why: String, hint: Option<String>) {
-        self.refusals.push(Refusal { host: host.map(|host| host.name.clone()), why, hint, can_be_forced: true });
+    fn refuse_unless_forced(&mut self, name: RefusalName, host: Option<&Host>, why: String, hint: Option<String>) {
+        let host = host.map(|host| host.name.clone());
+        self.refusals.push(Refusal { name, host, why, hint, can_be_forced: true });
     }
 
     fn doubt(&mut self, host: &Host, doubt: impl IntoIterator<Item = Doubt>) {
-        doubt.into_iter().for_each(|doubt| self.refuse(Some(host), doubt.why, doubt.hint));
+        doubt.into_iter().for_each(|doubt| self.refuse(doubt.name, Some(host), doubt.why, doubt.hint));
     }
 
-    fn refuse_unknown(&mut self, host: &Host, not_known: &NotKnown) {
-        self.refuse(Some(host), not_known.why.clone(), not_known.hint.clone());
+    fn refuse_unknown(&mut self, name: RefusalName, host: &Host, not_known: &NotKnown) {
+        self.refuse(name, Some(host), not_known.why.clone(), not_known.hint.clone());
     }
 
     /// Hosts that this plan does not touch. An unreachable one is never dropped: it is named, and what depends on it
@@ -317,10 +300,10 @@ impl<'a> Planner<'a> {
         if self.is_of_changes_alone() {
             self.notes.push(format!("{}: not reached: {}", host.name, not_known.why));
         } else if self.balancers.is_empty() && host.is(Role::Balancer) {
-            self.refuse_unknown(host, not_known);
+            self.refuse_unknown(RefusalName::HostUnreached, host, not_known);
         } else if is_sent_to || (host.is(Role::App) && !host.is(Role::Balancer) && self.is_asked_for(host)) {
             let why = format!("not reached, so {} cannot be proven there: {}", self.colour(Side::To), not_known.why);
-            self.refuse_unless_forced(Some(host), why, not_known.hint.clone());
+            self.refuse_unless_forced(RefusalName::HostUnreached, Some(host), why, not_known.hint.clone());
         } else {
             self.notes.push(format!("{}: not reached, its traffic stays as it is: {}", host.name, not_known.why));
         }
@@ -375,12 +358,18 @@ impl<'a> Planner<'a> {
                     true => format!("visudo -f /etc/sudoers.d/rollback-prod\nDefaults:{} !requiretty", seen.user),
                     false => format!("the few lines of README.md into /etc/sudoers.d/rollback-prod on {}", host.name),
                 };
-                self.refuse(Some(host), format!("we may not do what a switch needs: {}", not_known.why), Some(hint));
+                self.refuse(
+                    RefusalName::Sudo,
+                    Some(host),
+                    format!("we may not do what a switch needs: {}", not_known.why),
+                    Some(hint),
+                );
             }
             Ok(missing) if !missing.is_empty() => {
                 // Who edits the file anyway may as well add what is only better to have.
                 let words = missing.iter().copied().chain(seen.wanted_rights.iter().map(String::as_str));
                 self.refuse(
+                    RefusalName::Sudo,
                     Some(host),
                     format!("sudo does not allow {}: {}", seen.user, missing.join("; ")),
                     Some(sudoers_hint(seen, words)),
@@ -389,7 +378,12 @@ impl<'a> Planner<'a> {
             Ok(_) => {}
         }
         if !seen.has_tool("curl") && !seen.has_tool("wget") {
-            self.refuse(Some(host), "it has neither curl nor wget, so nobody can be asked for an answer".into(), None);
+            self.refuse(
+                RefusalName::HostTools,
+                Some(host),
+                "it has neither curl nor wget, so nobody can be asked for an answer".into(),
+                None,
+            );
         }
     }
 
@@ -410,6 +404,7 @@ impl<'a> Planner<'a> {
                 self.notes.push(format!("{}: the lock is taken over from the live run of {}", host.name, lock.holder));
             } else if is_alive {
                 self.refuse(
+                    RefusalName::LockHeld,
                     Some(host),
                     format!("another run holds the lock: {}", lock.holder),
                     Some(
@@ -496,8 +491,8 @@ impl<'a> Planner<'a> {
             None => doubts::same_release(self.inventory, self.direction(), &self.apps),
         };
         self.check_rolled_back();
-        if let Some(Doubt { why, hint }) = doubt {
-            self.refuse_unless_forced(None, why, hint);
+        if let Some(Doubt { name, why, hint }) = doubt {
+            self.refuse_unless_forced(name, None, why, hint);
         } else {
             self.notes.extend(doubts::release_notes(self.direction(), &self.apps));
         }
@@ -539,7 +534,7 @@ impl<'a> Planner<'a> {
         let path = match &nginx.path {
             Ok(path) => path,
             Err(not_known) => {
-                self.refuse_unknown(host, not_known);
+                self.refuse_unknown(RefusalName::FileUnknown, host, not_known);
                 return None;
             }
         };
@@ -548,7 +543,7 @@ impl<'a> Planner<'a> {
             Err(not_known) => {
                 // Without the right to read it, the right is what is asked for.
                 if self.may_all(seen) {
-                    self.refuse_unknown(host, not_known);
+                    self.refuse_unknown(RefusalName::FileUnknown, host, not_known);
                 }
                 None
             }
@@ -572,9 +567,10 @@ impl<'a> Planner<'a> {
                     // A file that is written in place, and was not to its end.
                     Some(left) => {
                         let why = format!("{not_known}; a run was cut off there, and what it said before is in {left}");
-                        self.refuse(Some(host), why, Some(format!("ssh {} sudo cp -a {left} {path}", host.ssh)));
+                        let hint = format!("ssh {} sudo cp -a {left} {path}", host.ssh);
+                        self.refuse(RefusalName::NginxTest, Some(host), why, Some(hint));
                     }
-                    None => self.refuse_unknown(host, not_known),
+                    None => self.refuse_unknown(RefusalName::NginxTest, host, not_known),
                 }
             }
         } else if let Some((unread, of_that_name)) = nginx.unread.first() {
@@ -591,7 +587,7 @@ impl<'a> Planner<'a> {
                 Some(container) => format!("ssh {} docker logs --tail 20 {container}", host.ssh),
                 None => format!("ssh {} sudo systemctl status nginx", host.ssh),
             };
-            self.refuse(Some(host), "nginx is not running there".into(), Some(hint));
+            self.refuse(RefusalName::NginxDown, Some(host), "nginx is not running there".into(), Some(hint));
         }
         if nginx.master.is_some() && self.may_all(seen) {
             self.doubt(host, doubts::probe_fails(self.inventory, host, seen));
@@ -618,7 +614,7 @@ impl<'a> Planner<'a> {
                 },
             ),
         };
-        self.refuse(Some(host), format!("nginx does not read {path}: {why}"), Some(hint));
+        self.refuse(RefusalName::FileUnread, Some(host), format!("nginx does not read {path}: {why}"), Some(hint));
     }
 
     /// Of the side that is started before the switch the server whose name nginx does not find before.
@@ -633,8 +629,7 @@ impl<'a> Planner<'a> {
     fn change(&mut self, host: &Host, nginx: &NginxFacts, path: &str, text: &str) -> Option<Shift> {
         let to = self.colour(Side::To);
         if self.inventory.nginx.layout == Layout::NotSaid {
-            let Doubt { why, hint } = doubts::layout(self.inventory, host, nginx, path);
-            self.refuse(Some(host), why, hint);
+            self.doubt(host, [doubts::layout(self.inventory, host, nginx, path)]);
             return None;
         }
         let rewritten = match self.site(nginx).rewrite(text, to, self.template) {
@@ -657,7 +652,8 @@ impl<'a> Planner<'a> {
             let Some(share) = self.share_of(nginx, &before) else {
                 let why =
                     format!("{path}: whom it sent to before the incident is not to be told from what it said then");
-                self.refuse(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
+                let hint = format!("ssh {} cat {path}", host.ssh);
+                self.refuse(RefusalName::FileBefore, Some(host), why, Some(hint));
                 return None;
             };
             let says = format!("{}, as before the incident", self.shared(share));
@@ -667,7 +663,8 @@ impl<'a> Planner<'a> {
             let (path, line) = self.place(nginx, text, stranger.line);
             let why =
                 format!("{path}: line {line}: server {} is neither blue nor green and takes traffic", stranger.address);
-            self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
+            let hint = format!("ssh {} cat {path}", host.ssh);
+            self.refuse_unless_forced(RefusalName::FileStranger, Some(host), why, Some(hint));
         }
         for exception in &rewritten.exceptions {
             let from = to.other();
@@ -676,7 +673,7 @@ impl<'a> Planner<'a> {
                 self.notes.push(format!("{}: {why}", host.name));
             } else {
                 let hint = "nobody answers them once it is stopped: --keep-green leaves it running".to_owned();
-                self.refuse_unless_forced(Some(host), why, Some(hint));
+                self.refuse_unless_forced(RefusalName::FileException, Some(host), why, Some(hint));
             }
         }
         self.notes.extend(doubts::file_notes(self.inventory, to, host, nginx, &rewritten));
@@ -693,7 +690,7 @@ impl<'a> Planner<'a> {
             false => format!("\n    {}", not_understood.excerpt),
         };
         let hint = format!("ssh {} cat {path}", host.ssh);
-        self.refuse(Some(host), format!("{path}: {not_understood}{excerpt}"), Some(hint));
+        self.refuse(RefusalName::FileText, Some(host), format!("{path}: {not_understood}{excerpt}"), Some(hint));
     }
 
     /// The file, and the line of it, that is this line of the whole.
@@ -735,6 +732,7 @@ impl<'a> Planner<'a> {
         if let Some((mount, free)) = mount.filter(|(_, free)| **free < FREE_KIB_NEEDED) {
             let hint = format!("ssh {} df -h {mount}", host.ssh);
             self.refuse(
+                RefusalName::DiskFull,
                 Some(host),
                 format!("{mount} is full ({free} KiB free), {path} cannot be replaced"),
                 Some(hint),
@@ -798,6 +796,7 @@ impl<'a> Planner<'a> {
             let who: Vec<String> =
                 theirs.listeners.iter().map(|l| format!("pid {} {} on port {}", l.pid, l.exe, l.port)).collect();
             self.refuse(
+                RefusalName::BluePort,
                 Some(host),
                 format!("{colour}'s port is answered by somebody else: {} is not {}", who.join(", "), run.describe()),
                 Some(format!("ssh {} sudo ss -ltnp", host.ssh)),
@@ -817,6 +816,7 @@ impl<'a> Planner<'a> {
             Err(not_known) => {
                 let hint = start_hint(host, run, "status");
                 self.refuse(
+                    RefusalName::BlueUnknown,
                     Some(host),
                     format!("{colour} cannot be judged: {not_known}; {}", theirs.complaint()),
                     hint,
@@ -829,7 +829,7 @@ impl<'a> Planner<'a> {
                 let why = format!(
                     "{colour} is down, and the config does not say how to start it ([{colour}] run.process.start)"
                 );
-                self.refuse(Some(host), why, None);
+                self.refuse(RefusalName::BlueNoStart, Some(host), why, None);
                 return None;
             }
             return Some(Step {
@@ -842,7 +842,7 @@ impl<'a> Planner<'a> {
         }
         if !theirs.is_healthy() {
             let why = format!("{colour} runs ({}) and is not well: {}", theirs.state, theirs.complaint());
-            self.refuse(Some(host), why, start_hint(host, run, "status"));
+            self.refuse(RefusalName::BlueIll, Some(host), why, start_hint(host, run, "status"));
             return None;
         }
         if let Err(not_known) = &theirs.listener_is_ours {

@@ -10,16 +10,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
+use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use crate::engine::planner::Refusal;
 use crate::incident::journal::{Progress, Typed, Watcher};
 use crate::nouns::colour::Colour;
-use crate::nouns::names::{IncidentId, ServiceName};
+use crate::nouns::names::{HostName, IncidentId, ServiceName};
 use crate::nouns::plan::Plan;
 use crate::nouns::production::Verdict;
 use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
 use crate::nouns::redact::printable;
+use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::side::Side;
 use crate::nouns::units::{counted, grouped, stamp};
@@ -118,14 +119,33 @@ impl Terminal {
         self.labelled("hint", DIM, text);
     }
 
-    /// Refusals of a service, which is named where there are several.
-    pub fn refusals(&self, service: Option<&ServiceName>, refusals: &[Refusal]) {
+    /// Refusals, each with its name, and where more is said of them; the service is named where there are several.
+    pub fn refusals(&self, time: DateTime<Utc>, service: Option<&ServiceName>, refusals: &[Refusal]) {
         let whose = whose(service);
+        let mut names: Vec<RefusalName> = Vec::new();
         for refusal in refusals {
-            self.error(&format!("{whose}{refusal}"));
+            let text = format!("{whose}{refusal}");
+            // Behind the first line: what follows it is shown as it stands in a file.
+            let (first, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
+            self.error(&format!("{first} [{}]{rest}", refusal.name));
             if let Some(hint) = &refusal.hint {
                 self.hint(hint);
             }
+            if self.is_json() {
+                self.json(&json!({
+                    "v": 1, "time": stamp(time), "run": self.run.as_ref().map(ToString::to_string), "event": "note",
+                    "service": service.map(ServiceName::as_str), "host": refusal.host.as_ref().map(HostName::as_str),
+                    "refusal": refusal.name, "detail": refusal.why, "hint": refusal.hint,
+                    "can_be_forced": refusal.can_be_forced,
+                }));
+            }
+            if !names.contains(&refusal.name) {
+                names.push(refusal.name);
+            }
+        }
+        if !names.is_empty() {
+            let names: Vec<&str> = names.into_iter().map(RefusalName::as_str).collect();
+            self.hint(&format!("what that means, and what to do: rollback-prod explain {}", names.join(" ")));
         }
     }
 
@@ -184,7 +204,7 @@ impl Terminal {
 /// What the last lines say besides the verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct Ending<'a> {
-    pub time: chrono::DateTime<chrono::Utc>,
+    pub time: DateTime<Utc>,
     pub traffic_safe_ms: Option<u64>,
     pub total_ms: u64,
     pub incident: Option<&'a Path>,

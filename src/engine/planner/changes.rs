@@ -10,6 +10,7 @@ use crate::nouns::inventory::{Host, Run};
 use crate::nouns::names::{ChangeName, HostName, listed};
 use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
 use crate::nouns::record::MeantChange;
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::request::MadeChange;
 use crate::nouns::side::Side;
 
@@ -53,7 +54,7 @@ impl<'a> Planner<'a> {
             let Some(hook) = self.inventory.hooks.get(lacking.number) else { continue };
             let why = format!("hook {}: {}", hook.at, lacking.why);
             if hook.is_required {
-                self.refuse_on(&lacking.host, why, None);
+                self.refuse_on(RefusalName::Hook, &lacking.host, why, None);
             } else {
                 self.notes.push(format!("{}: {why}", lacking.host));
             }
@@ -62,7 +63,7 @@ impl<'a> Planner<'a> {
             for why in hook.manner.unset() {
                 let why = format!("hook {}: {why}", hook.at);
                 if hook.is_required {
-                    self.refuse(None, why, None);
+                    self.refuse(RefusalName::VariableUnset, None, why, None);
                 } else {
                     self.notes.push(format!("{why}; it is run without it"));
                 }
@@ -79,20 +80,21 @@ impl<'a> Planner<'a> {
     fn made(&mut self, number: u16, change: &'a NamedChange, stages: &mut Stages) -> MeantChange {
         let name = &change.name;
         for why in change.manner.unset() {
-            self.refuse(None, format!("change {name}: {why}"), None);
+            self.refuse(RefusalName::VariableUnset, None, format!("change {name}: {why}"), None);
         }
         let is_asked_for =
             |host: &HostName| self.request.only.is_empty() || self.request.only.contains(host) || is_here(host);
         let hosts: Vec<HostName> = change.manner.on.hosts().into_iter().filter(|host| is_asked_for(host)).collect();
         if hosts.is_empty() {
-            self.refuse(None, format!("change {name}: none of its hosts is among those of --hosts"), None);
+            let why = format!("change {name}: none of its hosts is among those of --hosts");
+            self.refuse(RefusalName::ChangeHosts, None, why, None);
         }
         let mut in_force = Vec::new();
         for host in &hosts {
             let Some(seen) = self.facts.change(name, host) else {
                 let why = format!("not reached, so change {name} cannot be made there");
                 let hint = self.facts.host(host).and_then(|facts| facts.seen.as_ref().err()?.hint.clone());
-                self.refuse(self.inventory.host(host), why, hint);
+                self.refuse(RefusalName::HostUnreached, self.inventory.host(host), why, hint);
                 continue;
             };
             if seen.is_in_force(change) {
@@ -135,7 +137,7 @@ impl<'a> Planner<'a> {
         {
             let why =
                 format!("change {name} replaces {file}, which change {other} replaces, too: one run makes one of them");
-            self.refuse(self.inventory.host(host), why, None);
+            self.refuse(RefusalName::ChangeTwice, self.inventory.host(host), why, None);
             return Made::ByAStep;
         }
         let is_needed_first = self.moves_traffic()
@@ -165,12 +167,13 @@ impl<'a> Planner<'a> {
         let host = self.inventory.host(name);
         let of = |why: &str| format!("change {}: {why}", change.name);
         if let Some(unknown) = &seen.unknown {
-            self.refuse_on(name, of(&unknown.why), unknown.hint.clone());
+            self.refuse_on(RefusalName::ChangeUnknown, name, of(&unknown.why), unknown.hint.clone());
             return None;
         }
         if let Some(Err(why)) = &seen.check {
             let hint = format!("in the config: change.{}.check", change.name);
-            self.refuse_on(name, of(&format!("whether it is in force cannot be asked: {why}")), Some(hint));
+            let why = of(&format!("whether it is in force cannot be asked: {why}"));
+            self.refuse_on(RefusalName::ChangeUnknown, name, why, Some(hint));
             return None;
         }
         let known = self.facts.seen(name);
@@ -179,12 +182,13 @@ impl<'a> Planner<'a> {
         if let (false, Some(known)) = (missing.is_empty(), known) {
             let each: BTreeSet<&str> = missing.iter().copied().collect();
             let hint = sudoers_hint(known, each.into_iter());
-            self.refuse(host, of(&format!("sudo does not allow {}: {}", known.user, missing.join("; "))), Some(hint));
+            let why = of(&format!("sudo does not allow {}: {}", known.user, missing.join("; ")));
+            self.refuse(RefusalName::Sudo, host, why, Some(hint));
         }
         let wrong: Vec<String> = seen.files.iter().filter_map(|file| file.work.as_ref().err().cloned()).collect();
         // Without a right the right is what is asked for.
         for why in wrong.iter().filter(|_| missing.is_empty()) {
-            self.refuse(host, of(why), None);
+            self.refuse(RefusalName::ChangeFile, host, of(why), None);
         }
         let restart = match (change.restart, host, known) {
             (Some(colour), Some(host), Some(known)) => self.restart(change, colour, host, known),
@@ -215,7 +219,7 @@ impl<'a> Planner<'a> {
                 "change {}: the config does not say how {colour} is started ([{colour}] run.process.start)",
                 change.name
             );
-            self.refuse(Some(host), why, None);
+            self.refuse(RefusalName::ChangeRestart, Some(host), why, None);
             return None;
         }
         let needed = facts::rights_to_stop(app).into_iter().chain(facts::rights_to_start(app));
@@ -225,7 +229,7 @@ impl<'a> Planner<'a> {
         if !missing.is_empty() {
             let why = format!("change {}: sudo does not allow {} to start {colour} again", change.name, seen.user);
             let hint = sudoers_hint(seen, missing.into_iter().map(String::as_str));
-            self.refuse(Some(host), why, Some(hint));
+            self.refuse(RefusalName::Sudo, Some(host), why, Some(hint));
             return None;
         }
         if !self.moves_traffic()
@@ -247,7 +251,7 @@ impl<'a> Planner<'a> {
         for MadeChange { host, work, was_before } in made.iter().rev() {
             if self.inventory.change(&work.name).is_none() {
                 let why = format!("the incident made change {}, which the config has no more", work.name);
-                self.refuse(None, why, Some(format!("in the config: [change.{}]", work.name)));
+                self.refuse(RefusalName::ChangeGone, None, why, Some(format!("in the config: [change.{}]", work.name)));
                 continue;
             }
             match meant.last_mut().filter(|last| last.name == work.name) {
@@ -269,7 +273,7 @@ impl<'a> Planner<'a> {
             }
             if let (false, Some(change)) = (back.words.is_empty(), self.inventory.change(&work.name)) {
                 for why in change.manner.unset() {
-                    self.refuse(None, format!("change {}: {why}", work.name), None);
+                    self.refuse(RefusalName::VariableUnset, None, format!("change {}: {why}", work.name), None);
                 }
             }
             self.refuse_one_at_work(host, &work.name);
@@ -279,7 +283,8 @@ impl<'a> Planner<'a> {
             stages.extend([(stage, self.step_of(host, back))]);
         }
         if self.is_of_changes_alone() && stages.changed().next().is_none() && self.refusals.is_empty() {
-            self.refuse(None, format!("none of these changes can be taken back: {}", self.notes.join("; ")), None);
+            let why = format!("none of these changes can be taken back: {}", self.notes.join("; "));
+            self.refuse(RefusalName::ChangeStays, None, why, None);
         }
         meant
     }
@@ -288,15 +293,20 @@ impl<'a> Planner<'a> {
     pub(super) fn refuse_one_at_work(&mut self, host: &HostName, name: &ChangeName) {
         if let Some(step) = self.facts.change(name, host).and_then(|seen| seen.at_work.as_ref()) {
             let why = format!("{step} of an earlier run is still at work there");
-            self.refuse_on(host, why, Some("it ends by itself: the same line again in a minute".into()));
+            self.refuse_on(
+                RefusalName::StepAtWork,
+                host,
+                why,
+                Some("it ends by itself: the same line again in a minute".into()),
+            );
         }
     }
 
     /// A refusal on a host, or on this machine.
-    pub(super) fn refuse_on(&mut self, host: &HostName, why: String, hint: Option<String>) {
+    pub(super) fn refuse_on(&mut self, name: RefusalName, host: &HostName, why: String, hint: Option<String>) {
         match self.inventory.host(host) {
-            Some(host) => self.refuse(Some(host), why, hint),
-            None => self.refuse(None, format!("{host}: {why}"), hint),
+            Some(host) => self.refuse(name, Some(host), why, hint),
+            None => self.refuse(name, None, format!("{host}: {why}"), hint),
         }
     }
 }

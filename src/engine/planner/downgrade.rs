@@ -7,6 +7,7 @@ use crate::nouns::change::{ChangePlace, ChangeWork, is_here};
 use crate::nouns::names::{HostName, listed};
 use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
 use crate::nouns::record::MeantChange;
+use crate::nouns::refusal::RefusalName;
 
 impl Planner<'_> {
     /// Plans that migrations are taken back.
@@ -17,12 +18,12 @@ impl Planner<'_> {
             Ok(seen) => seen,
             Err(not_known) => {
                 let why = format!("which migrations are applied is not known: {}", not_known.why);
-                self.refuse(None, why, not_known.hint.clone());
+                self.refuse(RefusalName::MigrationUnknown, None, why, not_known.hint.clone());
                 return None;
             }
         };
         for why in config.change.manner.unset() {
-            self.refuse(None, format!("migrations: {why}"), None);
+            self.refuse(RefusalName::VariableUnset, None, format!("migrations: {why}"), None);
         }
         let database = self.inventory.host(&seen.host);
         let down = match migrations::down(&seen.live, wish.to.as_deref(), seen.dump.as_deref()) {
@@ -39,7 +40,8 @@ impl Planner<'_> {
                 return Some((None, MeantChange { name, hosts: vec![host], in_force }));
             }
             Err(why) => {
-                self.refuse(database, format!("migrations cannot be taken back: {why}"), None);
+                let why = format!("migrations cannot be taken back: {why}");
+                self.refuse(RefusalName::MigrationDown, database, why, None);
                 return None;
             }
         };
@@ -48,19 +50,20 @@ impl Planner<'_> {
                 "whether {} has a migration {} nobody can say: it keeps its last one alone",
                 down.tool, down.to
             );
-            self.refuse_unless_forced(database, why, None);
+            self.refuse_unless_forced(RefusalName::MigrationUnknown, database, why, None);
         }
         let change = match config.change_of(&down) {
             Ok(change) => change,
             Err(why) => {
-                self.refuse(None, format!("migrations: {why}"), None);
+                self.refuse(RefusalName::MigrationDown, None, format!("migrations: {why}"), None);
                 return None;
             }
         };
         let host = self.first_reached(&change.manner.on)?;
         self.refuse_one_at_work(&host, &change.name);
         if let Some(unknown) = self.facts.change(&change.name, &host).and_then(|seen| seen.unknown.as_ref()) {
-            self.refuse_on(&host, format!("migrations: {}", unknown.why), unknown.hint.clone());
+            let why = format!("migrations: {}", unknown.why);
+            self.refuse_on(RefusalName::ChangeUnknown, &host, why, unknown.hint.clone());
         }
         let back = match change.undo.is_empty() {
             true => Undo::Impossible("the config says no way back: migrations.up".to_owned()),
@@ -101,7 +104,7 @@ impl Planner<'_> {
         let found = hosts.iter().find(|host| is_here(host) || self.facts.seen(host).is_some()).cloned();
         if found.is_none() {
             let why = format!("migrations: none of {} was reached", listed(&hosts.iter().collect::<Vec<_>>()));
-            self.refuse(None, why, None);
+            self.refuse(RefusalName::HostUnreached, None, why, None);
         }
         found
     }

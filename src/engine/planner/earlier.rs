@@ -12,6 +12,7 @@ use crate::nouns::earlier::Earlier;
 use crate::nouns::inventory::{Host, Role};
 use crate::nouns::plan::{Action, Guard, StageName, Step, Undo};
 use crate::nouns::record::MeantChange;
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::side::Side;
 
 impl<'a> Planner<'a> {
@@ -27,7 +28,8 @@ impl<'a> Planner<'a> {
         let names = self.wanted_names();
         if names.len() > 1 {
             let names = names.into_iter().collect::<Vec<_>>().join(", ");
-            self.refuse_unless_forced(None, format!("{wanted} is not the same release on every host: {names}"), None);
+            let why = format!("{wanted} is not the same release on every host: {names}");
+            self.refuse_unless_forced(RefusalName::ReleaseDiffers, None, why, None);
         }
         let mut meant = MeantChange { name: earlier.change.name.clone(), hosts: Vec::new(), in_force: Vec::new() };
         for (host, _) in self.apps.clone() {
@@ -35,13 +37,14 @@ impl<'a> Planner<'a> {
             let Some(kept) = self.facts.earlier(&host.name) else { continue };
             if let Some(unknown) = &kept.unknown {
                 let why = format!("which releases of {} it keeps is not known: {}", Colour::Blue, unknown.why);
-                self.refuse(Some(host), why, unknown.hint.clone());
+                self.refuse(RefusalName::ReleaseUnknown, Some(host), why, unknown.hint.clone());
                 continue;
             }
             let (release, change) = match kept.change_to(earlier, wanted) {
                 Ok(found) => found,
                 Err(why) => {
                     self.refuse(
+                        RefusalName::ReleaseNotKept,
                         Some(host),
                         format!("{} cannot be put to {wanted}: {why}", Colour::Blue),
                         Some("rollback-prod releases".into()),
@@ -107,11 +110,12 @@ impl<'a> Planner<'a> {
             return;
         }
         if has_traffic.is_none() {
-            return self.refuse_unless_forced(None, why, Some("rollback-prod status".into()));
+            let hint = Some("rollback-prod status".into());
+            return self.refuse_unless_forced(RefusalName::ReleaseServes, None, why, hint);
         }
         let hint =
             format!("traffic to {from} first: rollback-prod switch --to {from} --steps 100 --hold 0s --reason '…'");
-        self.refuse(None, why, Some(hint));
+        self.refuse(RefusalName::ReleaseServes, None, why, Some(hint));
     }
 
     /// What both sides run, and what the one that traffic goes to will.
@@ -137,7 +141,7 @@ impl<'a> Planner<'a> {
         let same = same.filter(|same| !same.is_empty())?;
         let name = same.first()?;
         let why = format!("{name} is what {from} runs: to go there would change nothing");
-        Some(Doubt { why, hint: Some("rollback-prod releases".into()) })
+        Some(Doubt { name: RefusalName::BlueSame, why, hint: Some("rollback-prod releases".into()) })
     }
 
     /// Releases that were rolled back before: traffic goes to one of them only where somebody insists, and a rollback, which is
@@ -151,7 +155,7 @@ impl<'a> Planner<'a> {
         let is_asked_for = self.request.gradual.is_some() || self.request.to_release.is_some();
         for seen in self.rolled_back(&wanted) {
             match is_asked_for {
-                true => self.refuse_unless_forced(None, seen, None),
+                true => self.refuse_unless_forced(RefusalName::ReleaseRolledBack, None, seen, None),
                 false => self.notes.push(format!("{}: {seen}", self.colour(Side::To))),
             }
         }

@@ -6,6 +6,7 @@ use crate::hosts::facts::{NginxFacts, Seen, must_be_stopped};
 use crate::nginx::{Rewritten, Sharing};
 use crate::nouns::inventory::Host;
 use crate::nouns::plan::{Action, FileChange, Gate, Guard, Holding, Lane, Proof, Stage, StageName, Step, Undo};
+use crate::nouns::refusal::RefusalName;
 use crate::nouns::request::Gradual;
 use crate::nouns::share::Share;
 use crate::nouns::side::Side;
@@ -34,7 +35,8 @@ impl<'a> Planner<'a> {
         let (to, from) = (self.colour(Side::To), self.colour(Side::From));
         if ahead.is_empty() {
             let found = self.share_of(nginx, text).map_or("all".to_owned(), |share| share.to_string());
-            self.refuse(None, format!("{to} has {found} of the traffic already: no step is ahead"), None);
+            let why = format!("{to} has {found} of the traffic already: no step is ahead");
+            self.refuse(RefusalName::ShareThere, None, why, None);
             return None;
         }
         let is_split = ahead.iter().any(|share| share.is_split());
@@ -138,7 +140,7 @@ impl<'a> Planner<'a> {
         let Sharing { refused, is_by_connections, .. } = sharing;
         if let Some(why) = refused.filter(|_| is_split) {
             let hint = "all at once: --steps 100".to_owned();
-            self.refuse(Some(host), format!("{path}: {why}"), Some(hint));
+            self.refuse(RefusalName::ShareImpossible, Some(host), format!("{path}: {why}"), Some(hint));
             return None;
         }
         if is_by_connections && is_split {
@@ -171,7 +173,8 @@ impl<'a> Planner<'a> {
                  the requests",
                 stranger.line, stranger.address
             );
-            self.refuse(Some(host), why, Some(format!("ssh {} cat {path}", host.ssh)));
+            let hint = format!("ssh {} cat {path}", host.ssh);
+            self.refuse(RefusalName::FileStranger, Some(host), why, Some(hint));
             return None;
         }
         Some(rewritten)
@@ -185,7 +188,7 @@ impl<'a> Planner<'a> {
         if is_split && !(runs && theirs.is_healthy()) {
             let why = format!("{from} is not well ({}), and every share needs both sides", theirs.complaint());
             let hint = format!("all to {} at once: --steps 100", self.colour(Side::To));
-            self.refuse(Some(host), why, Some(hint));
+            self.refuse(RefusalName::ShareOneSide, Some(host), why, Some(hint));
         }
         let as_what = if runs { LeftAs::Kept { why: "it is the way back".to_owned() } } else { LeftAs::Down };
         Step {
@@ -203,7 +206,8 @@ impl<'a> Planner<'a> {
             self.meant_balancers().filter(|host| self.facts.seen(&host.name).is_none()).collect();
         for host in unreached {
             let why = "not reached: what share it gives cannot be said, nor moved".to_owned();
-            self.refuse_unless_forced(Some(host), why, Some(format!("ssh {} true", host.ssh)));
+            let hint = format!("ssh {} true", host.ssh);
+            self.refuse_unless_forced(RefusalName::HostUnreached, Some(host), why, Some(hint));
         }
     }
 }
