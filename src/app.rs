@@ -47,6 +47,7 @@ use crate::steps::hook;
 use crate::steps::observe::observe;
 use crate::tell::explain::Topic;
 use crate::tell::manual;
+use crate::tell::terminal::line::Note;
 use crate::tell::terminal::{Ending, Terminal};
 
 /// Runs what was asked for; the result is the exit code.
@@ -71,7 +72,10 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
     let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
     if let (Some(Command::Explain { names }), true) = (&cli.command, terminal.is_json()) {
         let all: Vec<Topic> = if names.is_empty() { Topic::all().collect() } else { names.clone() };
-        all.into_iter().for_each(|topic| terminal.json(&topic.json()));
+        for topic in all {
+            let more = [("name".to_owned(), topic.as_str().into())].into_iter().collect();
+            terminal.row(clock.now(), Note { detail: Some(topic.section().into()), more, ..Note::default() });
+        }
         return 0;
     }
     if let Some(text) = text_of(&cli.command) {

@@ -222,6 +222,7 @@ fn the_history_has_times_beside_targets_newest_first() {
     let at = |word: &str| scene.stdout.find(word).unwrap_or_else(|| panic!("{word} in {}", scene.stdout));
     assert!(at("2026-11-21") < at(ID), "{}", scene.stdout);
     let json = desk.run(&["history", "--json"]);
+    json.keeps_to_the_schema();
     let lines: Vec<serde_json::Value> =
         json.stdout.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(lines.last().expect("a last line")["event"], "end");

@@ -1423,6 +1423,17 @@ fn the_schema_in_the_docs_is_that_of_the_types() {
 }
 
 #[test]
+fn the_schema_of_the_output_in_the_docs_is_that_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.schema.json");
+    let schema = rollback_prod::tell::terminal::line::schema_json();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &schema).expect("docs/ can be written");
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == schema, "docs/output.schema.json is stale: run `UPDATE=1 cargo test --test config`");
+}
+
+#[test]
 fn the_schema_names_only_required_keys_that_it_has_and_describes_every_key() {
     fn walk(schema: &serde_json::Value, path: &str) {
         let properties = schema["properties"].as_object();

@@ -518,6 +518,7 @@ fn an_operator_without_variables_has_the_name_that_the_machine_knows() {
 /// Every line as an object of the contract; the last one, apart.
 #[track_caller]
 fn json_lines(scene: &Scene) -> (Vec<serde_json::Value>, serde_json::Value) {
+    scene.keeps_to_the_schema();
     let mut lines = Vec::new();
     for line in scene.stdout.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();

@@ -136,6 +136,7 @@ fn they_go_back_one_after_the_other_in_one_incident_and_nobody_notices() {
 
     let load = Load::start(&lab.ip("web1"), "GET", "/", 8);
     let scene = rollback(lab, &["--json"]);
+    scene.keeps_to_the_schema();
     let counts = load.stop();
     scene.exits(0);
     nobody_noticed(&counts, &scene);

@@ -111,6 +111,7 @@ fn a_good_release_is_good_across_rotation_and_a_blue_that_fails_is_not_baked() {
         lab.sh("web1", "cd /var/log/nginx; cp rollback.log rollback.log.2; : >rollback.log");
         watching.join().expect("it ends")
     };
+    watched.keeps_to_the_schema();
     watched.exits(0).says("another file has the name now").says("the file was cut").says("ours");
     let judgement = last_judgement(&watched);
     let tried = |colour: &str| judgement["sides"][colour]["tried"].as_u64().expect("a count") as f64;

@@ -19,6 +19,7 @@ use crate::tell::page;
 use crate::tell::render::Templates;
 use crate::tell::report;
 use crate::tell::story::Story;
+use crate::tell::terminal::line::Note;
 use crate::tell::ticket::{self, Tracker};
 
 /// An incident, read back.
@@ -188,10 +189,9 @@ impl Run<'_> {
     pub(super) fn history(&self) -> u8 {
         let session = self.first();
         let pasts = pasts(self.incidents());
-        if session.terminal.is_json() {
-            for past in &pasts {
-                session.terminal.json(&serde_json::json!({ "v": 1, "event": "note", "incident": past }));
-            }
+        for past in &pasts {
+            let more = [("incident".to_owned(), serde_json::json!(past))].into_iter().collect();
+            session.terminal.row(session.clock.now(), Note { more, ..Note::default() });
         }
         session.terminal.printable(&history::table(&pasts, session.clock.now()));
         session.write_index_of(&pasts, &self.templates());

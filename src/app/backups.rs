@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::load::Opened;
 use super::services::only_one;
 use super::{Session, refuse};
 use crate::database::restore::{Against, Choice, DatabaseServer, Work};
-use crate::database::verdict::{self, Hindrance};
+use crate::database::verdict::{self, Checked, Hindrance};
 use crate::hosts::answer::Failure;
 use crate::hosts::carried;
 use crate::hosts::remote::{Ask, ReadOnly};
@@ -26,6 +26,7 @@ use crate::nouns::production::Verdict;
 use crate::nouns::record::{Drill, Status, StepWord};
 use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::units::{bytes, contents, span};
+use crate::tell::terminal::line::Note;
 
 /// The service whose database it is; any one where none has one.
 ///
@@ -88,16 +89,9 @@ impl Session<'_> {
         for problem in work.hindrances(server, None) {
             self.terminal.warning(&problem.to_string());
         }
-        if self.terminal.is_json() {
-            for dump in &checked {
-                let problems: Vec<String> = dump.problems.iter().map(ToString::to_string).collect();
-                self.terminal.json(&json!({
-                    "v": 1, "event": "note", "host": server.host, "dump": dump.file.path, "bytes": dump.file.bytes,
-                    "modified": dump.file.modified, "format": dump.format, "tables": dump.scan.rows.len(),
-                    "rows": dump.scan.rows.iter().map(|(_, rows)| rows).sum::<u64>(), "problems": problems,
-                    "chosen": chosen.as_deref() == Some(dump.file.path.as_str()),
-                }));
-            }
+        for dump in &checked {
+            let more = columns(dump, chosen.as_deref() == Some(dump.file.path.as_str()));
+            self.terminal.row(self.clock.now(), Note { host: Some(server.host.as_str()), more, ..Note::default() });
         }
         let facts = &server.facts;
         let size = facts.live.as_ref().map_or("it does not exist".to_owned(), |live| bytes(live.size));
@@ -381,6 +375,17 @@ impl Session<'_> {
     fn no_database(&self) -> u8 {
         refuse(self.terminal, self.clock, Refusal::new(RefusalName::DatabaseNone, "the config has no [database]"))
     }
+}
+
+/// A dump as a row for programs.
+fn columns(dump: &Checked, is_chosen: bool) -> Map<String, Value> {
+    let problems: Vec<String> = dump.problems.iter().map(ToString::to_string).collect();
+    let row = json!({
+        "dump": dump.file.path, "bytes": dump.file.bytes, "modified": dump.file.modified, "format": dump.format,
+        "tables": dump.scan.rows.len(), "rows": dump.scan.rows.iter().map(|(_, rows)| rows).sum::<u64>(),
+        "problems": problems, "chosen": is_chosen,
+    });
+    row.as_object().cloned().unwrap_or_default()
 }
 
 /// What keeps a restore from its server, as a reason not to begin.

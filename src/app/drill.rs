@@ -145,7 +145,7 @@ impl Run<'_> {
     fn show(&self, value: &Value) {
         let terminal = self.first().terminal;
         if terminal.is_json() {
-            return terminal.json(value);
+            return terminal.pass_on(value);
         }
         let text = |key: &str| value[key].as_str().unwrap_or_default();
         let is_over = matches!(text("status"), "done" | "failed" | "skipped" | "unknown");

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::names::HostName;
@@ -42,7 +43,7 @@ impl fmt::Display for Refusal {
 macro_rules! refusal_names {
     ($($variant:ident = $name:literal,)*) => {
         /// The kind of a refusal, as it is typed: `E-BLUE-SAME`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
         pub enum RefusalName {
             $(#[serde(rename = $name)] $variant,)*
         }

@@ -55,10 +55,6 @@ impl Topic {
         format!("{heading}\n\n{}\n", paragraphs.join("\n\n"))
     }
 
-    pub fn json(self) -> serde_json::Value {
-        serde_json::json!({ "v": 1, "event": "note", "name": self.as_str(), "detail": self.section() })
-    }
-
     /// One line for each: the name, and what is so.
     pub fn list() -> String {
         let line = |topic: Topic| {

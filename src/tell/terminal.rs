@@ -2,6 +2,7 @@
 //! on standard error. On a terminal one live line for each step; elsewhere plain lines; with `--json` one object a
 //! line. Whatever a host, a config or a flag said is made printable first. `live` keeps the live lines. Decides nothing.
 
+pub mod line;
 mod live;
 
 use std::io::{IsTerminal, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::incident::journal::{Progress, Typed, Watcher};
@@ -23,7 +25,8 @@ use crate::nouns::redact::printable;
 use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::nouns::side::Side;
-use crate::nouns::units::{counted, grouped, stamp};
+use crate::nouns::units::{counted, grouped};
+use crate::tell::terminal::line::{Event, Line, Note};
 use crate::tell::terminal::live::Live;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -100,10 +103,27 @@ impl Terminal {
         self.text(&format!("{}\n", text.join("\n")));
     }
 
+    /// A row of a list, with `--json`.
+    pub fn row(&self, time: DateTime<Utc>, row: Note<'_>) {
+        if self.is_json() {
+            self.say(time, None, Event::Note(Box::new(row)));
+        }
+    }
+
+    /// A line of another run of this program, passed on.
+    pub fn pass_on(&self, line: &serde_json::Value) {
+        self.object(line);
+    }
+
+    fn say(&self, time: DateTime<Utc>, service: Option<&ServiceName>, event: Event<'_>) {
+        let run = self.run.as_ref().map(IncidentId::as_str);
+        self.object(&Line::new(time, run, service, event));
+    }
+
     /// One JSON object on standard output.
-    pub fn json(&self, value: &serde_json::Value) {
+    fn object(&self, object: &impl Serialize) {
         let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{value}");
+        let _ = writeln!(out, "{}", json!(object));
         let _ = out.flush();
     }
 
@@ -132,12 +152,7 @@ impl Terminal {
                 self.hint(hint);
             }
             if self.is_json() {
-                self.json(&json!({
-                    "v": 1, "time": stamp(time), "run": self.run.as_ref().map(ToString::to_string), "event": "note",
-                    "service": service.map(ServiceName::as_str), "host": refusal.host.as_ref().map(HostName::as_str),
-                    "refusal": refusal.name, "detail": refusal.why, "hint": refusal.hint,
-                    "can_be_forced": refusal.can_be_forced,
-                }));
+                self.say(time, service, Event::Note(Box::new(Note::of(refusal))));
             }
             if !names.contains(&refusal.name) {
                 names.push(refusal.name);
@@ -171,13 +186,16 @@ impl Terminal {
             live.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         if self.is_json() {
-            let incident = ending.incident.map(|path| path.display().to_string());
-            self.json(&json!({
-                "v": 1, "time": stamp(ending.time), "run": self.run.as_ref().map(ToString::to_string), "event": "end",
-                "exit": verdict.exit, "production": verdict.production,
-                "traffic_safe_ms": ending.traffic_safe_ms, "total_ms": ending.total_ms, "incident": incident,
-                "next": verdict.next, "left": verdict.left,
-            }));
+            let end = Event::End {
+                exit: verdict.exit,
+                production: &verdict.production,
+                traffic_safe_ms: ending.traffic_safe_ms,
+                total_ms: ending.total_ms,
+                incident: ending.incident.map(|path| path.display().to_string()),
+                next: &verdict.next,
+                left: &verdict.left,
+            };
+            self.say(ending.time, None, end);
             return;
         }
         let mut text = String::new();
@@ -269,12 +287,16 @@ impl Watcher for Terminal {
                 let (whose, host) = (whose(progress.service), progress.host);
                 self.line(&format!("{:<9} {whose}{host} {}", progress.step.as_str(), printable(progress.words)));
             }
-            Mode::Json if is_due(PROGRESS_EVERY_JSON) => self.json(&json!({
-                "v": 1, "time": stamp(progress.time), "run": self.run.as_ref().map(ToString::to_string),
-                "event": "note", "service": progress.service.map(ServiceName::as_str),
-                "step": progress.step.as_str(), "host": progress.host.as_str(),
-                "percent": progress.percent, "detail": progress.words,
-            })),
+            Mode::Json if is_due(PROGRESS_EVERY_JSON) => {
+                let note = Note {
+                    step: Some(progress.step),
+                    host: Some(progress.host.as_str()),
+                    percent: progress.percent,
+                    detail: Some(progress.words.into()),
+                    ..Note::default()
+                };
+                self.say(progress.time, progress.service, Event::Note(Box::new(note)));
+            }
             Mode::Plain | Mode::Json => {}
         }
     }
@@ -289,94 +311,77 @@ impl Watcher for Terminal {
 
 impl Terminal {
     fn show_json(&self, entry: &Entry) {
-        let mut object =
-            json!({ "v": 1, "time": stamp(entry.time), "run": self.run.as_ref().map(ToString::to_string) });
-        let Some(fields) = object.as_object_mut() else { return };
-        if let Some(service) = &entry.service {
-            fields.insert("service".to_owned(), service.as_str().into());
+        if let Some(event) = event_of(entry) {
+            self.say(entry.time, entry.service.as_ref(), event);
         }
-        let mut set = |key: &str, value: serde_json::Value| {
-            fields.insert(key.to_owned(), value);
-        };
-        match &entry.what {
-            What::Intent { step, host, why, of, .. } => {
-                set("event", "step".into());
-                set("step", step.as_str().into());
-                if let Some(of) = of {
-                    set("of", of.as_str().into());
-                }
-                set("host", host.as_str().into());
-                set("status", Status::Started.as_str().into());
-                set("detail", why.as_str().into());
-            }
-            What::Outcome { step, host, of, status, ms, detail } => {
-                set("event", "step".into());
-                set("step", step.as_str().into());
-                if let Some(of) = of {
-                    set("of", of.as_str().into());
-                }
-                if let Some(host) = host {
-                    set("host", host.as_str().into());
-                }
-                set("status", status.as_str().into());
-                if *status != Status::Started {
-                    set("ms", (*ms).into());
-                }
-                set("detail", detail.as_str().into());
-            }
-            What::TrafficSafe { hosts, to } => {
-                set("event", "note".into());
-                set("traffic_safe_ms", entry.at_ms.into());
-                set("detail", safe_line(*hosts, to.colour(Side::To), entry.at_ms).into());
-            }
-            What::Note { text } => {
-                set("event", "note".into());
-                set("detail", text.as_str().into());
-            }
-            What::Gap { host, what, why } => {
-                set("event", "note".into());
-                if let Some(host) = host {
-                    set("host", host.as_str().into());
-                }
-                set("detail", format!("gap: {what}: {why}").into());
-            }
-            What::Answer { host, colour, is_good, detail } => {
-                set("event", "note".into());
-                set("host", host.as_str().into());
-                set("detail", answer_words(host, *colour, *is_good, detail).into());
-            }
-            What::Judged(judgement) => {
-                set("event", "step".into());
-                set("step", StepWord::Judge.as_str().into());
-                set("status", Status::Started.as_str().into());
-                set("detail", judgement.words.as_str().into());
-                set("judgement", serde_json::to_value(judgement).unwrap_or_default());
-            }
-            What::Said { step, host, of, text } => {
-                set("event", "note".into());
-                set("step", step.as_str().into());
-                set("of", of.as_str().into());
-                set("host", host.as_str().into());
-                set("detail", text.as_str().into());
-            }
-            What::Begun(_)
-            | What::Change { .. }
-            | What::Found { .. }
-            | What::Balancer { .. }
-            | What::DeadMan { .. }
-            | What::App { .. }
-            | What::Green { .. }
-            | What::Captured(_)
-            | What::Errors { .. }
-            | What::Dump(_)
-            | What::Loss(_)
-            | What::Database(_)
-            | What::Noted { .. }
-            | What::Resolved { .. }
-            | What::Ended { .. } => return,
-        }
-        self.json(&object);
     }
+}
+
+/// An entry as a program reads it; `None` where it is nothing to look at.
+fn event_of(entry: &Entry) -> Option<Event<'_>> {
+    let note = match &entry.what {
+        What::Intent { step, host, why, of, .. } => {
+            return Some(Event::Step {
+                step: *step,
+                of: of.as_deref(),
+                host: Some(host.as_str()),
+                status: Status::Started,
+                ms: None,
+                detail: why,
+                judgement: None,
+            });
+        }
+        What::Outcome { step, host, of, status, ms, detail } => {
+            return Some(Event::Step {
+                step: *step,
+                of: of.as_deref(),
+                host: host.as_ref().map(HostName::as_str),
+                status: *status,
+                ms: (*status != Status::Started).then_some(*ms),
+                detail,
+                judgement: None,
+            });
+        }
+        What::Judged(judgement) => {
+            return Some(Event::Step {
+                step: StepWord::Judge,
+                of: None,
+                host: None,
+                status: Status::Started,
+                ms: None,
+                detail: &judgement.words,
+                judgement: Some(judgement),
+            });
+        }
+        What::TrafficSafe { hosts, to } => Note {
+            traffic_safe_ms: Some(entry.at_ms),
+            ..Note::in_words(None, safe_line(*hosts, to.colour(Side::To), entry.at_ms))
+        },
+        What::Note { text } => Note::in_words(None, text),
+        What::Gap { host, what, why } => Note::in_words(host.as_ref(), format!("gap: {what}: {why}")),
+        What::Answer { host, colour, is_good, detail } => {
+            Note::in_words(Some(host), answer_words(host, *colour, *is_good, detail))
+        }
+        What::Said { step, host, of, text } => {
+            Note { step: Some(*step), of: Some(of), ..Note::in_words(Some(host), text) }
+        }
+        What::Begun(_)
+        | What::Change { .. }
+        | What::Found { .. }
+        | What::Balancer { .. }
+        | What::DeadMan { .. }
+        | What::App { .. }
+        | What::Green { .. }
+        | What::Captured(_)
+        | What::Errors { .. }
+        | What::Dump(_)
+        | What::Loss(_)
+        | What::Database(_)
+        | What::Noted { .. }
+        | What::Resolved { .. }
+        | What::Ended { .. } => return None,
+    };
+    Some(Event::Note(Box::new(note)))
 }
 
 /// The line that matters most.

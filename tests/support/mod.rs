@@ -6,6 +6,7 @@
 
 pub mod lab;
 pub mod postgres;
+mod schema;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -156,6 +157,14 @@ impl Scene {
     #[track_caller]
     pub fn says(&self, text: &str) -> &Scene {
         self.holds(self.stdout.contains(text) || self.stderr.contains(text), &format!("it says {text:?}"))
+    }
+
+    /// Asserts that each line of standard output is one of `--json`, as the published schema says.
+    #[track_caller]
+    pub fn keeps_to_the_schema(&self) -> &Scene {
+        let complaints = schema::complaints(&self.stdout);
+        let is_json = !self.stdout.trim().is_empty() && complaints.is_empty();
+        self.holds(is_json, &format!("its lines are as docs/output.schema.json says:\n{}", complaints.join("\n")))
     }
 
     /// Asserts that the text stands in neither output.
