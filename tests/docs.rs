@@ -1,13 +1,9 @@
-//! What the documents say is true: the README's config is read, its sudoers lines are the ones that the program asks
-//! for, its links lead somewhere, and the way from the command line to the wire has the names that the tour gives.
+//! What the documents say is true: the sudoers lines are the ones that the program asks for, and the way from the command line to the wire has the names that the tour gives.
 
-#[path = "support/config.rs"]
-mod config;
 mod support;
 
 use std::path::{Path, PathBuf};
 
-use config::inventory_of;
 use support::lab::Lab;
 use support::{Scene, rollback_prod};
 
@@ -20,15 +16,7 @@ fn text(path: &str) -> String {
 }
 
 #[test]
-fn the_readmes_config_is_a_whole_one() {
-    let readme = text("README.md");
-    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("there is one");
-    let block: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
-    inventory_of(Path::new("rollback.toml"), block);
-}
-
-#[test]
-fn the_readmes_sudoers_lines_are_those_that_the_program_asks_for() {
+fn the_books_sudoers_lines_are_those_that_the_program_asks_for() {
     let lab = Lab::up(&["web1"]);
     let config = lab.config("");
     lab.sh("web1", "echo '# nobody may do anything' >/etc/sudoers.d/deploy");
@@ -45,38 +33,13 @@ fn the_readmes_sudoers_lines_are_those_that_the_program_asks_for() {
         lines.sort();
         lines
     };
-    // The README's last line is for the case that this lab is not: a process of another user. Those of a database are
+    // The page's last line is for the case that this lab is not: a process of another user. Those of a database are
     // held against the program where a database is (restore_hosts.rs).
-    let written: Vec<String> = lines(&text("README.md")).into_iter().filter(|line| !line.contains("/ss ")).collect();
+    let written: Vec<String> =
+        lines(&text("docs/start.md")).into_iter().filter(|line| !line.contains("/ss ")).collect();
     let asked = lines(&scene.stderr);
     scene.holds(!asked.is_empty(), "the program asks for something");
-    scene.holds(written == asked, &format!("the README's lines are the program's:\n{}", written.join("\n")));
-}
-
-#[test]
-fn every_link_between_the_documents_leads_somewhere() {
-    for document in [
-        "README.md",
-        "docs/architecture.md",
-        "docs/performance.md",
-        "docs/layouts.md",
-        "docs/changes.md",
-        "docs/incidents.md",
-        "docs/migrations.md",
-        "docs/packages.md",
-        "SECURITY.md",
-        "incidents/README.md",
-        "CHANGELOG.md",
-    ] {
-        let said = text(document);
-        let folder = repository().join(document).parent().expect("a file has one").to_owned();
-        for link in said.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let link = link.split_once('#').map_or(link, |(file, _)| file);
-            if !link.contains("://") && !link.is_empty() {
-                assert!(folder.join(link).exists(), "{document} leads to {link}, which is not there");
-            }
-        }
-    }
+    scene.holds(written == asked, &format!("the page's lines are the program's:\n{}", written.join("\n")));
 }
 
 #[test]

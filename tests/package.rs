@@ -77,7 +77,7 @@ fn what_is_downloaded_has_the_name_that_it_is_made_under() {
     let manifest = toml("Cargo.toml");
     let package = &manifest["package"];
     let repository = package["repository"].as_str().expect("an address");
-    for document in ["README.md", "docs/packages.md"] {
+    for document in ["docs/start.md", "docs/packages.md"] {
         let elsewhere = repository.replace("https://github.com/", "https://raw.githubusercontent.com/");
         let said = text(document);
         assert!(said.contains(repository) || said.contains(&elsewhere), "{document} names another than {repository}");

@@ -318,9 +318,9 @@ fn the_sudoers_line_that_check_prints_is_all_that_a_restore_needs() {
     check.exits(1).says("psql does not reach it as postgres");
     let lines: Vec<&str> = check.stderr.lines().map(str::trim).filter(|line| line.starts_with("deploy ALL=")).collect();
     let of_database: Vec<&str> = lines.iter().copied().filter(|line| line.contains("(postgres)")).collect();
-    let readme = include_str!("../README.md");
+    let page = include_str!("../docs/start.md");
     check.holds(of_database.len() == 1, "one line is for the database");
-    check.holds(readme.contains(of_database[0]), "and it is the README's");
+    check.holds(page.contains(of_database[0]), "and it is the page's");
     let text = format!("{}\n", lines.join("\n"));
     write(&lab, "web1", "/etc/sudoers.d/deploy", &text);
     lab.sh("web1", "visudo -c -q");

@@ -356,7 +356,7 @@ impl<'a> Planner<'a> {
                 // What runs without a person has no terminal.
                 let hint = match not_known.why.contains("must have a tty") {
                     true => format!("visudo -f /etc/sudoers.d/rollback-prod\nDefaults:{} !requiretty", seen.user),
-                    false => format!("the few lines of README.md into /etc/sudoers.d/rollback-prod on {}", host.name),
+                    false => format!("the lines of docs/start.md into /etc/sudoers.d/rollback-prod on {}", host.name),
                 };
                 self.refuse(
                     RefusalName::Sudo,

@@ -158,3 +158,14 @@ fn frame(name: &str, page: &str, axe: &str, width: u32) -> String {
         "<iframe title=\"{name} {width}\" width=\"{width}\" height=\"3000\" style=\"border:0\" srcdoc=\"{inner}\"></iframe>"
     )
 }
+
+/// On how many sheets of paper a page is printed.
+pub fn sheets(page: &Path) -> usize {
+    let printed = folder().join("sheets.pdf");
+    let to = format!("--print-to-pdf={}", printed.display());
+    let seen = chromium(page, &["--no-pdf-header-footer", &to]);
+    let pdf = std::fs::read(&printed).unwrap_or_else(|err| panic!("nothing was printed: {err}\n{}", seen.stderr));
+    // The dictionary of each page; that of all pages is of the type Pages.
+    let kinds = pdf.windows(12).filter(|bytes| bytes.starts_with(b"/Type /Page") && bytes[11] != b's');
+    kinds.count()
+}

@@ -6,7 +6,7 @@
 
 pub mod lab;
 pub mod postgres;
-mod schema;
+pub mod schema;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
