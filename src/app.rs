@@ -47,8 +47,9 @@ use crate::steps::hook;
 use crate::steps::observe::observe;
 use crate::tell::explain::Topic;
 use crate::tell::manual;
+use crate::tell::terminal::board::Detail;
 use crate::tell::terminal::line::Note;
-use crate::tell::terminal::{Ending, Terminal};
+use crate::tell::terminal::{Ending, Output, Terminal};
 
 /// Runs what was asked for; the result is the exit code.
 pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
@@ -69,7 +70,13 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
                 | Command::Watch { rollback: true, .. }
         )
     );
-    let terminal = Terminal::new(cli.everywhere.json, cli.everywhere.verbose, is_rollback.then(|| id.clone()));
+    let output = match (cli.everywhere.json, cli.everywhere.plain) {
+        (true, _) => Output::Json,
+        (false, true) => Output::Plain,
+        (false, false) => Output::Usual,
+    };
+    let detail = if cli.everywhere.verbose { Detail::Verbose } else { Detail::Usual };
+    let terminal = Terminal::new(output, detail, is_rollback.then(|| id.clone()));
     if let (Some(Command::Explain { names }), true) = (&cli.command, terminal.is_json()) {
         let all: Vec<Topic> = if names.is_empty() { Topic::all().collect() } else { names.clone() };
         for topic in all {
@@ -317,6 +324,15 @@ impl<'a> Session<'a> {
             journal.note(plan.to_string());
         } else {
             self.terminal.plan(plan);
+        }
+    }
+
+    /// The same above a run that begins at once.
+    fn show_plan_in_short(&self, plan: &Plan, journal: &Journal<'_>, in_full: &str) {
+        if self.terminal.is_json() {
+            self.show_plan(plan, journal);
+        } else {
+            self.terminal.plan_in_short(plan, in_full);
         }
     }
 

@@ -115,7 +115,10 @@ pub struct Everywhere {
     /// One JSON object a line on standard output, nothing else there
     #[arg(long, global = true)]
     pub json: bool,
-    /// More words about what is asked and answered
+    /// Lines that stay, on a terminal too: no live lines, nothing that moves the cursor (screen readers, recordings)
+    #[arg(long, global = true)]
+    pub plain: bool,
+    /// More words about what is asked and answered, each host's own line, and the plan in full
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod earlier;
 pub mod inventory;
 pub mod joined;
+pub mod likes;
 pub mod migration;
 pub mod names;
 pub mod octets;

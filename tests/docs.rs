@@ -144,3 +144,16 @@ fn the_slowest_test_file_is_named_first_and_what_did_not_end_before_it() {
 ";
     scene.holds(scene.stdout == wanted, &format!("the table is\n{wanted}"));
 }
+
+#[test]
+fn the_pages_flags_of_every_command_are_those_of_the_program() {
+    let help = Scene::of(rollback_prod().args(["status", "--help"]), &repository());
+    let page = text("docs/screen.md");
+    let rows = page.lines().skip_while(|line| *line != "| flag | everywhere |").skip(2);
+    let named: Vec<&str> = rows.take_while(|line| line.starts_with('|')).flat_map(|row| row.split('`')).collect();
+    let flags: Vec<&str> = named.into_iter().filter(|word| word.starts_with("--") && !word.contains(' ')).collect();
+    help.holds(flags.len() >= 3, &format!("it names flags: {flags:?}"));
+    for flag in flags {
+        help.holds(help.stdout.split_whitespace().any(|word| word == flag), &format!("the program has {flag}"));
+    }
+}

@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "joined",
             "rebase",
             "colour",
+            "likes",
             "side",
             "share",
             "rules",

@@ -147,7 +147,7 @@ impl Session<'_> {
             return refuse(self.terminal, self.clock, Refusal::new(RefusalName::Mistake, why));
         };
         let journal = Journal::new(self.clock, self.terminal);
-        let interrupts = super::rollback::watch_signals(self.terminal.is_json());
+        let interrupts = super::rollback::watch_signals(&self.terminal.aside());
         let work = Work { is_forced: named.is_some(), ..self.work(database, &fleet, &journal) };
         let drill = self.drilled(&work, named.as_ref(), &interrupts).await;
         let incidents = &self.inventory().incidents;

@@ -46,7 +46,7 @@ impl Run<'_> {
             return self.nothing_was_changed(1, &[], session.command("--dry-run --reason '…'"));
         }
         // Both runs hear a Ctrl-C themselves; this one lives to say what they came to.
-        let interrupts = watch_signals(session.terminal.is_json());
+        let interrupts = watch_signals(&session.terminal.aside());
         let begun = session.clock.now();
         let rollback = match self.typed(&["--reason", "drill: nothing is wrong"]).await {
             Ok(ran) => ran,

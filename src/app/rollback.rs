@@ -42,6 +42,7 @@ use crate::tell::page;
 use crate::tell::render::Templates;
 use crate::tell::report;
 use crate::tell::story::Story;
+use crate::tell::terminal::Aside;
 use crate::tell::times;
 
 /// What is done for one service of a run.
@@ -74,7 +75,7 @@ impl Run<'_> {
         let (terminal, clock) = (self.first().terminal, self.first().clock);
         let (because, interrupts) = match because {
             Some((judgement, interrupts)) => (Some(judgement), interrupts),
-            None => (None, watch_signals(terminal.is_json())),
+            None => (None, watch_signals(&terminal.aside())),
         };
         let redactor = self.first().redactor();
         let mut first_interrupt = interrupts.clone();
@@ -105,11 +106,17 @@ impl Run<'_> {
                 return refuse(terminal, clock, Refusal::new(RefusalName::IncidentFolder, format!("{err:#}")));
             }
         };
+        let is_by_watch = because.is_some();
         if let Some(judgement) = because {
             journals[0].record(What::Judged(Box::new(judgement)));
         }
+        // An undo and what a watch begins have no dry run.
+        let in_full = match is_by_watch || self.first().request.undo.is_some() {
+            true => "--verbose",
+            false => "--dry-run",
+        };
         for part in parts() {
-            part.session.show_plan(part.plan, part.journal);
+            part.session.show_plan_in_short(part.plan, part.journal, in_full);
         }
         let templates = self.templates();
         journals[0].record_all(templates.notes().into_iter().map(|text| What::Note { text }));
@@ -264,6 +271,7 @@ impl Run<'_> {
             };
             journal.keep_in(&pages);
             journal.record(What::Begun(Box::new(session.begun(plan))));
+            session.terminal.leave_to_the_plan(&plan.notes);
             journal.record_all(plan.notes.iter().map(|note| What::Note { text: note.clone() }));
             let kept = [
                 ("facts.json", serde_json::to_vec_pretty(facts)?),
@@ -545,18 +553,17 @@ fn holder(request: &Request) -> String {
 }
 
 /// Counts the signals that ask us to stop. The first stops between two steps; the second stops waiting at once.
-pub(super) fn watch_signals(is_json: bool) -> watch::Receiver<u32> {
+pub(super) fn watch_signals(aside: &Aside) -> watch::Receiver<u32> {
     use tokio::signal::unix::{SignalKind, signal};
     let (count, counted) = watch::channel(0);
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        let count = count.clone();
+        let (count, aside) = (count.clone(), aside.clone());
         let Ok(mut signals) = signal(kind) else { continue };
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 count.send_modify(|count| *count += 1);
-                if !is_json {
-                    eprintln!("\nstopping after this step; once more to stop waiting for it");
-                }
+                // Below the `^C` that the terminal has written where the cursor was.
+                aside.say("\nstopping after this step; once more to stop waiting for it");
             }
         });
     }

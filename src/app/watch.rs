@@ -18,13 +18,12 @@ use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::request::Request;
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::steps::observe::observe;
-use crate::tell::terminal::Terminal;
 
 impl Session<'_> {
     /// Judges the release that gets traffic, for so long.
     pub(super) async fn watch(&self, fleet: ReadOnly<Ssh>, lasts: Duration, rolls_back: bool) -> u8 {
         let journal = Journal::new(self.clock, self.terminal);
-        let interrupts = watch_signals(self.terminal.is_json());
+        let interrupts = watch_signals(&self.terminal.aside());
         let mut first = interrupts.clone();
         let facts = tokio::select! {
             facts = observe(&fleet, self.inventory(), self.request.direction, &journal) => facts,
@@ -88,7 +87,7 @@ impl Session<'_> {
     async fn roll_back(&self, fleet: ReadOnly<Ssh>, judgement: Judgement, interrupts: watch::Receiver<u32>) -> u8 {
         let clock = Clock::start();
         let id = incident_id(clock, "rollback");
-        let terminal = Terminal::new(self.terminal.is_json(), self.terminal.is_verbose(), Some(id.clone()));
+        let terminal = self.terminal.of_run(id.clone());
         let request = Request {
             id,
             reason: format!("{}: {}", self.request.reason, judgement.words),

@@ -1,10 +1,9 @@
 //! What shall be done: stages of steps, each with its guard, its undo and its reason. A plan leaves no choices to whoever
-//! carries it out: the guard that is shown is the one that is evaluated, the undo that is shown the one that is run. Its
-//! Display is the dry run's screen. No I/O, no clock.
+//! carries it out: the guard that is shown is the one that is evaluated, the undo that is shown the one that is run. `told`
+//! and `short` put it on a screen. No I/O, no clock.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::time::Duration;
+mod short;
+mod told;
 
 use dumps::migrations::Down;
 use serde::{Deserialize, Serialize};
@@ -13,11 +12,13 @@ use crate::nouns::change::{ChangeWork, FilePut};
 use crate::nouns::colour::Colour;
 use crate::nouns::digest::sha256;
 use crate::nouns::inventory::{Reach, Run};
-use crate::nouns::names::{HostName, IncidentId, RemotePath, ServiceName, alike, listed};
+use crate::nouns::names::{HostName, IncidentId, RemotePath, ServiceName};
 use crate::nouns::record::{MeantChange, Merge, StepWord, Swap};
 use crate::nouns::share::Share;
 use crate::nouns::side::{Direction, Side};
 use crate::nouns::{joined, octets};
+
+pub use short::Short;
 
 /// A complete plan: everything that decides what happens is in it, so that a consent to it is a consent to that.
 #[derive(Debug, Clone, Serialize)]
@@ -376,13 +377,14 @@ impl FileChange {
 
     /// The unified diff; empty where nothing changes.
     pub fn diff(&self) -> String {
-        let paths = [&self.path].into_iter().chain(&self.also);
-        let texts = joined::parts(&self.before).zip(joined::parts(&self.after));
-        paths
-            .zip(texts)
-            .filter(|(_, (before, after))| before != after)
-            .map(|(path, texts)| text_diff(path, texts, 3))
-            .collect()
+        let changed = self.texts().filter(|(_, (before, after))| before != after);
+        changed.map(|(path, texts)| text_diff(path, texts, 3)).collect()
+    }
+
+    /// Each file with its texts before and after.
+    fn texts(&self) -> impl Iterator<Item = (&str, (&str, &str))> {
+        let paths = [&self.path].into_iter().chain(&self.also).map(String::as_str);
+        paths.zip(joined::parts(&self.before).zip(joined::parts(&self.after)))
     }
 }
 
@@ -608,67 +610,6 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "plan of {} for {} / {}", self.id, self.service, self.environment)?;
-        if let Some(releases) = &self.releases {
-            writeln!(f, "  {releases}")?;
-        }
-        let told = self.stages.iter().map(|stage| (stage, stage.told().collect::<Vec<_>>()));
-        for (number, (stage, steps)) in told.filter(|(_, steps)| !steps.is_empty()).enumerate() {
-            let hosts: Vec<&str> = steps.iter().map(|step| step.host.as_str()).collect();
-            let word = match stage.gate {
-                Gate::Typed(word) => format!(", once {} is typed", word.as_str()),
-                Gate::Held(holding) => format!(", once {}", holding.words(self.direction)),
-                Gate::Open | Gate::NoneFailed | Gate::AnyProven => String::new(),
-            };
-            writeln!(f, "  {}. {} on {}{word}", number + 1, stage.title(self.direction), hosts.join(", "))?;
-            let mut said: BTreeSet<String> = BTreeSet::new();
-            for step in steps {
-                let undo = step.undo.words(self.direction);
-                let line = format!("     {}\n       if {}; undo: {undo}", step.why, step.guard.words(self.direction));
-                if said.insert(line.clone()) {
-                    writeln!(f, "{line}")?;
-                }
-            }
-        }
-        if let Some(among) = &self.among {
-            writeln!(f, "  {among}")?;
-        }
-        for hook in &self.hooks {
-            writeln!(f, "  hook {hook}")?;
-        }
-        for note in &self.notes {
-            writeln!(f, "  note: {note}")?;
-        }
-        let mut told: BTreeSet<&HostName> = BTreeSet::new();
-        let needed = self.file_changes().filter(|(_, change)| change.is_needed());
-        // Of a row of shares the first one shows what changes; the others change it further.
-        let shown = needed.filter(|(host, _)| told.insert(host) || !self.is_gradual);
-        for (change, hosts) in alike(shown) {
-            write!(f, "\n{}:\n{}", listed(&hosts), change.diff())?;
-        }
-        for (file, hosts) in alike(self.files_put()) {
-            write!(f, "\n{}:\n{}", listed(&hosts), file.diff)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Among {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |names: &[ServiceName]| names.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ");
-        match (self.before.as_slice(), self.behind.as_slice()) {
-            ([], behind) => write!(f, "goes before {}", names(behind))?,
-            (before, _) => write!(f, "waits until traffic is safe on {}", names(before))?,
-        }
-        if self.is_all_or_nothing {
-            f.write_str("; goes back where another of them cannot be moved")?;
-        }
-        Ok(())
-    }
-}
-
 impl Stage {
     pub fn is_on(&self, host: &HostName) -> bool {
         self.on(host).is_some()
@@ -677,54 +618,6 @@ impl Stage {
     /// Its step on that host.
     pub fn on(&self, host: &HostName) -> Option<&Step> {
         self.steps.iter().find(|step| step.host == *host)
-    }
-
-    /// The steps that do something.
-    fn told(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(|step| !matches!(step.action, Action::Leave { .. }))
-    }
-
-    fn title(&self, direction: Direction) -> String {
-        let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
-        match self.name {
-            StageName::Lock
-                if self.steps.iter().all(|step| matches!(step.action, Action::Lock { candidate: None })) =>
-            {
-                "take the lock".to_owned()
-            }
-            StageName::Lock => "take the lock, test the candidate".to_owned(),
-            StageName::TakeBack => "take the database back".to_owned(),
-            StageName::Start => {
-                let sides: BTreeSet<Side> = self.steps.iter().filter_map(Step::starts).collect();
-                let colours: Vec<String> = sides.into_iter().map(|side| direction.colour(side).to_string()).collect();
-                format!("start {} and prove it", colours.join(" and "))
-            }
-            StageName::Arm
-                if self.steps.iter().all(|step| matches!(step.action, Action::Arm { limit_seconds: None, .. })) =>
-            {
-                "call off any dead man".to_owned()
-            }
-            StageName::Arm => "arm the dead man".to_owned(),
-            StageName::Shift(share) => format!("give {to} {share} and prove it"),
-            StageName::Switch => format!("switch to {to} and prove it"),
-            StageName::Ready(_) | StageName::Change(_) => {
-                let words = |work: &ChangeWork| match work.is_back {
-                    true => format!("take change {} back", work.name),
-                    false => format!("make change {}", work.name),
-                };
-                self.steps.iter().find_map(Step::changes).map_or_else(String::new, words)
-            }
-            StageName::Drain => format!("drain {from}"),
-            StageName::Stop => format!("stop {from}"),
-            StageName::Verify => format!("verify {to}"),
-            StageName::Remember => "remember the release".to_owned(),
-            StageName::Downgrade => "take migrations back".to_owned(),
-            StageName::Load => "load the dump aside, once traffic is safe".to_owned(),
-            StageName::Swap if self.steps.iter().any(|step| matches!(step.action, Action::Merge { .. })) => {
-                "put rows of the copy into the live tables".to_owned()
-            }
-            StageName::Swap => "put the copy in the place of the live database".to_owned(),
-        }
     }
 }
 
@@ -765,71 +658,6 @@ impl Step {
             | Action::Change { .. }
             | Action::Remember { .. } => true,
             Action::Drain | Action::Leave { .. } | Action::Verify { .. } => false,
-        }
-    }
-}
-
-impl Holding {
-    fn words(self, direction: Direction) -> String {
-        let (to, share) = (direction.colour(Side::To), self.share);
-        match self.seconds {
-            0 => format!("{to} has {share}"),
-            seconds => {
-                let time = humantime::format_duration(Duration::from_secs(seconds));
-                format!("{to} was judged good at {share} for {time}")
-            }
-        }
-    }
-}
-
-impl Guard {
-    /// As it is shown, and as it is said when it does not hold.
-    pub fn words(&self, direction: Direction) -> String {
-        let (to, from) = (direction.colour(Side::To), direction.colour(Side::From));
-        match self {
-            Guard::NobodyElseHoldsTheLock => "no other run holds the lock".to_owned(),
-            Guard::WeHoldTheLock => "this run holds the lock".to_owned(),
-            Guard::FileIsUnchanged { sha256 } => format!("the file is still {}", &sha256[..sha256.len().min(12)]),
-            Guard::AreShifted { .. } => "its balancers are switched and proven".to_owned(),
-            Guard::NobodyNeedsIt { .. } => {
-                format!("every balancer is proven on {to}, {to} still answers, and no peer is connected to {from}")
-            }
-            Guard::TrafficIsSafe => format!("every balancer is proven on {to}"),
-            Guard::FromIsStopped => format!("every balancer is proven on {to}, and {from} runs nowhere any more"),
-            Guard::Nothing => "nothing".to_owned(),
-        }
-    }
-}
-
-impl Undo {
-    pub fn words(&self, direction: Direction) -> String {
-        match self {
-            Undo::Does(action) => match action.as_ref() {
-                Action::Switch { .. } => {
-                    "the old file is put back, by the step itself where it cannot be proven".to_owned()
-                }
-                Action::Stop { side, .. } => format!("stop {} again", direction.colour(*side)),
-                Action::Start { side } => format!("start {} again", direction.colour(*side)),
-                Action::Change { work } => work.words(),
-                Action::Lock { .. }
-                | Action::Arm { .. }
-                | Action::Drain
-                | Action::Leave { .. }
-                | Action::Verify { .. }
-                | Action::Load { .. }
-                | Action::Swap
-                | Action::Merge { .. }
-                | Action::TakeBack { .. }
-                | Action::TakeRowsBack { .. }
-                | Action::Remember { .. } => "taken back".to_owned(),
-            },
-            Undo::AllBack(_) => format!("all traffic goes back to {} at once", direction.colour(Side::From)),
-            Undo::Released => "released at the end, and when this program dies".to_owned(),
-            Undo::CopyIsDropped => "the copy is dropped".to_owned(),
-            Undo::EndsByItself => "ends by itself once one side has all traffic".to_owned(),
-            Undo::ByCommand(command) => command.clone(),
-            Undo::NothingToUndo => "changes nothing".to_owned(),
-            Undo::Impossible(why) => format!("IRREVERSIBLE: {why}"),
         }
     }
 }

@@ -480,7 +480,7 @@ impl Production {
             Some(((0, words), hosts)) if hosts.len() == total => {
                 vec![format!("traffic {words} on {total} of {}", plural(total, "host"))]
             }
-            _ => groups.iter().map(|((_, words), hosts)| format!("traffic of {} {words}", listed(hosts))).collect(),
+            _ => traffic_words(groups.iter().map(|((_, words), hosts)| (words.as_str(), hosts.as_slice()))),
         }
     }
 
@@ -503,7 +503,7 @@ impl Production {
             1 => {
                 groups.keys().map(|words| format!("traffic {words} on {total} of {}", plural(total, "host"))).collect()
             }
-            _ => groups.iter().map(|(words, hosts)| format!("traffic of {} {words}", listed(hosts))).collect(),
+            _ => traffic_words(groups.iter().map(|(words, hosts)| (words.as_str(), hosts.as_slice()))),
         };
         clauses.extend(self.silent_words());
         clauses.join("; ")
@@ -861,6 +861,26 @@ fn rank(state: AppState) -> (u8, &'static str) {
     }
 }
 
+/// Up to so many hosts are named in one breath.
+const NAMED_AT_ONCE: usize = 8;
+
+/// Several groups of hosts, each with what its traffic does. Of a fleet most hosts do the same: they come last, as the
+/// others, for whoever is not one of them is named.
+fn traffic_words<'g>(groups: impl Iterator<Item = (&'g str, &'g [&'g HostName])>) -> Vec<String> {
+    let groups: Vec<_> = groups.collect();
+    let most = groups.iter().map(|(_, hosts)| hosts.len()).max().filter(|most| *most > NAMED_AT_ONCE);
+    let others = groups.iter().position(|(_, hosts)| Some(hosts.len()) == most);
+    let named = groups.iter().enumerate().filter(|(at, _)| Some(*at) != others);
+    let mut words: Vec<String> =
+        named.map(|(_, (words, hosts))| format!("traffic of {} {words}", listed(hosts))).collect();
+    let which = if groups.len() > 1 { "the other" } else { "all" };
+    words.extend(others.map(|at| {
+        let (words, hosts) = groups[at];
+        format!("traffic of {which} {} hosts {words}", hosts.len())
+    }));
+    words
+}
+
 /// Hosts that have the same in common, in their own order.
 fn grouped<'h, K: Ord>(each: impl Iterator<Item = (K, &'h HostName)>) -> BTreeMap<K, Vec<&'h HostName>> {
     let mut groups: BTreeMap<K, Vec<&HostName>> = BTreeMap::new();
@@ -868,4 +888,25 @@ fn grouped<'h, K: Ord>(each: impl Iterator<Item = (K, &'h HostName)>) -> BTreeMa
         groups.entry(key).or_default().push(host);
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_fleet_whoever_is_not_like_most_is_named_and_most_are_counted() {
+        let names: Vec<HostName> = (1..=128).map(|n| HostName::new(format!("web{n}")).expect("a name")).collect();
+        let hosts: Vec<&HostName> = names.iter().collect();
+        let said = |groups: &[(&'static str, &[&HostName])]| traffic_words(groups.iter().copied()).join("; ");
+        assert_eq!(
+            said(&[("on blue", &hosts[2..]), ("NOT KNOWN", &hosts[..2])]),
+            "traffic of web1, web2 NOT KNOWN; traffic of the other 126 hosts on blue"
+        );
+        assert_eq!(
+            said(&[("on blue", &hosts[..3]), ("NOT KNOWN", &hosts[3..4])]),
+            "traffic of web1, web2, web3 on blue; traffic of web4 NOT KNOWN"
+        );
+        assert_eq!(said(&[("as it was", &hosts)]), "traffic of all 128 hosts as it was");
+    }
 }

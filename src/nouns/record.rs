@@ -671,7 +671,7 @@ impl From<Second> for (i64, u64, u64) {
 }
 
 /// That somebody who should serve does not answer, or does again.
-pub fn answer_words(host: &HostName, colour: Colour, is_good: bool, detail: &str) -> String {
+pub fn answer_words(host: impl std::fmt::Display, colour: Colour, is_good: bool, detail: &str) -> String {
     match is_good {
         true => format!("{host}: {colour} answers"),
         false => format!("{host}: {colour} DOES NOT ANSWER: {detail}"),

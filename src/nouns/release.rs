@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::names::{HostName, alike, listed};
+use super::names::{HostName, alike, some_of};
 
 /// What a side runs on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ pub fn names<'r>(releases: impl Iterator<Item = (&'r HostName, &'r Release)>) ->
         [] => None,
         [(name, _)] => Some((*name).to_owned()),
         several => {
-            let each = several.iter().map(|(name, hosts)| format!("{name} on {}", listed(hosts)));
+            let each = several.iter().map(|(name, hosts)| format!("{name} on {}", some_of(hosts)));
             Some(each.collect::<Vec<_>>().join(", "))
         }
     }

@@ -1,46 +1,56 @@
 //! Everything that is printed, and nothing else: the plan and the last lines on standard output, progress and errors
-//! on standard error. On a terminal one live line for each step; elsewhere plain lines; with `--json` one object a
-//! line. Whatever a host, a config or a flag said is made printable first. `live` keeps the live lines. Decides nothing.
+//! on standard error. On a terminal one live line for each step; elsewhere, and with `--plain`, plain lines; with `--json`
+//! one object a line. Whatever a host, a config or a flag said is made printable first. `board` says what stands on the
+//! screen, `lines` what each entry is, `live` draws it. Decides nothing.
 
+pub mod board;
 pub mod line;
+mod lines;
 mod live;
+mod tally;
+mod width;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::incident::journal::{Progress, Typed, Watcher};
-use crate::nouns::colour::Colour;
 use crate::nouns::names::{HostName, IncidentId, ServiceName};
-use crate::nouns::plan::Plan;
+use crate::nouns::plan::{Plan, Short};
 use crate::nouns::production::Verdict;
-use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
+use crate::nouns::record::{Entry, Status, StepWord, What, answer_words};
 use crate::nouns::redact::printable;
 use crate::nouns::refusal::{Refusal, RefusalName};
-use crate::nouns::rules::{Judgement, Opinion};
+use crate::nouns::rules::Judgement;
 use crate::nouns::side::Side;
-use crate::nouns::units::{counted, grouped};
+use crate::tell::terminal::board::{Board, Detail, Kind};
 use crate::tell::terminal::line::{Event, Line, Note};
-use crate::tell::terminal::live::Live;
-
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const WARN: Style = AnsiColor::Yellow.on_default().bold();
-const DIM: Style = Style::new().dimmed();
+use crate::tell::terminal::lines::{BAD, DIM, GOOD, WARN, lined, safe_line, whose};
+use crate::tell::terminal::live::Screen;
 
 /// Where the words go.
 pub struct Terminal {
+    detail: Detail,
     mode: Mode,
     run: Option<IncidentId>,
-    is_verbose: bool,
     /// When a progress was last said where there are no live lines.
     said: Mutex<Option<Instant>>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Live lines where there is a terminal that can have them.
+    Usual,
+    /// Lines that stay, wherever they go: for a screen reader, or a terminal that is recorded.
+    Plain,
+    Json,
 }
 
 /// Where every line stays, a long step says so often how far it is.
@@ -50,21 +60,32 @@ const PROGRESS_EVERY_JSON: Duration = Duration::from_secs(1);
 
 enum Mode {
     Json,
-    Plain,
-    Live(Box<Mutex<Live>>),
+    Plain(Screen),
+    Live(Screen),
 }
 
 impl Terminal {
-    pub fn new(is_json: bool, is_verbose: bool, run: Option<IncidentId>) -> Terminal {
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
-        let mode = if is_json {
-            Mode::Json
-        } else if std::io::stderr().is_terminal() && !is_dumb {
-            Mode::Live(Box::default())
-        } else {
-            Mode::Plain
+    pub fn new(output: Output, detail: Detail, run: Option<IncidentId>) -> Terminal {
+        let is_dumb = || std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+        let mode = match output {
+            Output::Json => Mode::Json,
+            Output::Usual if std::io::stderr().is_terminal() && !is_dumb() => {
+                Mode::Live(Screen::new(Board::new(Kind::Live, detail)))
+            }
+            Output::Usual | Output::Plain => Mode::Plain(Screen::new(Board::new(Kind::Plain, detail))),
         };
-        Terminal { mode, run, is_verbose, said: Mutex::default() }
+        Terminal { detail, mode, run, said: Mutex::default() }
+    }
+
+    /// The same for another run, on the same screen.
+    #[must_use]
+    pub fn of_run(&self, run: IncidentId) -> Terminal {
+        let mode = match &self.mode {
+            Mode::Json => Mode::Json,
+            Mode::Plain(screen) => Mode::Plain(screen.clone()),
+            Mode::Live(screen) => Mode::Live(screen.clone()),
+        };
+        Terminal { detail: self.detail, mode, run: Some(run), said: Mutex::default() }
     }
 
     pub fn is_json(&self) -> bool {
@@ -72,23 +93,27 @@ impl Terminal {
     }
 
     pub fn is_verbose(&self) -> bool {
-        self.is_verbose
+        self.detail == Detail::Verbose
+    }
+
+    /// The screen, where words go that are no JSON.
+    fn screen(&self) -> Option<&Screen> {
+        match &self.mode {
+            Mode::Json => None,
+            Mode::Plain(screen) | Mode::Live(screen) => Some(screen),
+        }
     }
 
     /// Text for standard output, as it is: the plan, a table, a man page. Not with `--json`.
     pub fn text(&self, text: &str) {
-        let print = || {
+        // The live lines stand on the same screen: they make room, or the text lands inside them.
+        let Some(screen) = self.screen() else { return };
+        screen.drawn().suspend(|| {
             let mut out = anstream::stdout().lock();
             // A closed pipe (`| head`) is the reader's decision, not a failure of the run.
             let _ = write!(out, "{text}");
             let _ = out.flush();
-        };
-        match &self.mode {
-            Mode::Json => {}
-            Mode::Plain => print(),
-            // The live lines stand on the same screen: they make room, or the text lands inside them.
-            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).suspend(print),
-        }
+        });
     }
 
     /// The same for text with words from hosts in it: line by line made printable.
@@ -97,10 +122,27 @@ impl Terminal {
         self.text(&format!("{}\n", lines.join("\n")));
     }
 
-    /// The plan, line by line made printable.
+    /// The plan in full.
     pub fn plan(&self, plan: &Plan) {
-        let text: Vec<String> = plan.to_string().lines().map(printable).collect();
-        self.text(&format!("{}\n", text.join("\n")));
+        self.printable(&plan.to_string());
+    }
+
+    /// The plan of a run that begins at once; `in_full` is the flag that shows all of it, and nothing else is shown where
+    /// that was given.
+    pub fn plan_in_short(&self, plan: &Plan, in_full: &str) {
+        match self.detail {
+            Detail::Usual => self.printable(&Short { plan, in_full }.to_string()),
+            Detail::Verbose => self.plan(plan),
+        }
+    }
+
+    /// These notes are in a plan that is shown in a moment. Where both outputs are one screen, or one log, they stand there
+    /// once.
+    pub fn leave_to_the_plan(&self, notes: &[String]) {
+        let is_one = std::io::stdout().is_terminal() == std::io::stderr().is_terminal();
+        if let Some(screen) = self.screen().filter(|_| is_one) {
+            screen.drawn().board.leave_to_the_plan(notes);
+        }
     }
 
     /// A row of a list, with `--json`.
@@ -165,26 +207,35 @@ impl Terminal {
     }
 
     fn labelled(&self, label: &str, style: Style, text: &str) {
-        let text: Vec<String> = text.lines().map(printable).collect();
-        self.line(&format!("{style}{label}:{style:#} {}", text.join("\n    ")));
+        self.line(&format!("{style}{label}:{style:#} {}", lined(text)));
     }
 
     /// A line on standard error, above the live ones.
     fn line(&self, line: &str) {
-        match &self.mode {
-            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).println(line),
-            Mode::Json | Mode::Plain => {
+        match self.screen() {
+            Some(screen) => screen.say(line),
+            None => {
                 let mut err = anstream::stderr().lock();
                 let _ = writeln!(err, "{line}");
             }
         }
     }
 
+    /// For whoever has a word to say from elsewhere, as long as he likes: on standard error, and not with `--json`.
+    pub fn aside(&self) -> Aside {
+        Aside(self.screen().cloned())
+    }
+
+    /// Nothing is live any more.
+    fn clear(&self) {
+        if let Some(screen) = self.screen() {
+            screen.drawn().clear();
+        }
+    }
+
     /// The last lines of every run: what production is now, and the one next command to type.
     pub fn end(&self, verdict: &Verdict, ending: &Ending<'_>) {
-        if let Mode::Live(live) = &self.mode {
-            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        self.clear();
         if self.is_json() {
             let end = Event::End {
                 exit: verdict.exit,
@@ -219,6 +270,18 @@ impl Terminal {
     }
 }
 
+/// A way to the screen that outlives the terminal.
+#[derive(Clone)]
+pub struct Aside(Option<Screen>);
+
+impl Aside {
+    pub fn say(&self, line: &str) {
+        if let Some(screen) = &self.0 {
+            screen.say(line);
+        }
+    }
+}
+
 /// What the last lines say besides the verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct Ending<'a> {
@@ -231,23 +294,16 @@ pub struct Ending<'a> {
 
 impl Watcher for Terminal {
     fn show(&self, entry: &Entry) {
-        match &self.mode {
-            Mode::Json => self.show_json(entry),
-            Mode::Plain => {
-                if let Some(line) = plain(entry, self.is_verbose) {
-                    self.line(&line);
-                }
-            }
-            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).show(entry, self.is_verbose),
+        match self.screen() {
+            None => self.show_json(entry),
+            Some(screen) => screen.change(|board, now| board.show(entry, now)),
         }
     }
 
     /// The line comes with its end; `None` where standard input is closed. With `--json`, or where standard output goes
     /// to a file, the question goes to standard error: whoever is to answer must see it.
     fn ask(&self, text: &str, question: &str) -> Typed {
-        if let Mode::Live(live) = &self.mode {
-            live.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        let still = self.screen().map(Screen::still);
         let shown = format!("\n{text}\n{question}");
         let is_typed = std::io::stdin().is_terminal();
         let end = if is_typed { "" } else { "\n" };
@@ -269,7 +325,11 @@ impl Watcher for Terminal {
             // Nobody waits for it any more: then nothing was confirmed.
             let _ = typed.send(matches!(read, Ok(n) if n > 0).then_some(line));
         });
-        Box::pin(async move { answer.await.ok().flatten() })
+        Box::pin(async move {
+            let answer = answer.await.ok().flatten();
+            drop(still);
+            answer
+        })
     }
 
     fn progress(&self, progress: &Progress<'_>) {
@@ -281,11 +341,20 @@ impl Watcher for Terminal {
             }
             is_due
         };
+        let keep = |screen: &Screen| {
+            screen.change(|board, now| {
+                board.progress(progress, now);
+                Vec::new()
+            });
+        };
         match &self.mode {
-            Mode::Live(live) => live.lock().unwrap_or_else(PoisonError::into_inner).progress(progress),
-            Mode::Plain if is_due(PROGRESS_EVERY) => {
-                let (whose, host) = (whose(progress.service), progress.host);
-                self.line(&format!("{:<9} {whose}{host} {}", progress.step.as_str(), printable(progress.words)));
+            Mode::Live(screen) => keep(screen),
+            Mode::Plain(screen) => {
+                keep(screen);
+                if is_due(PROGRESS_EVERY) {
+                    let (whose, host) = (whose(progress.service), progress.host);
+                    self.line(&format!("{:<9} {whose}{host} {}", progress.step.as_str(), printable(progress.words)));
+                }
             }
             Mode::Json if is_due(PROGRESS_EVERY_JSON) => {
                 let note = Note {
@@ -297,14 +366,17 @@ impl Watcher for Terminal {
                 };
                 self.say(progress.time, progress.service, Event::Note(Box::new(note)));
             }
-            Mode::Plain | Mode::Json => {}
+            Mode::Json => {}
         }
     }
 
     /// Elsewhere the entries say it, every ten seconds.
     fn judging(&self, judgement: &Judgement) {
-        if let Mode::Live(live) = &self.mode {
-            live.lock().unwrap_or_else(PoisonError::into_inner).judging(judgement);
+        if let Mode::Live(screen) = &self.mode {
+            screen.change(|board, _| {
+                board.judging(judgement);
+                Vec::new()
+            });
         }
     }
 }
@@ -382,165 +454,4 @@ fn event_of(entry: &Entry) -> Option<Event<'_>> {
         | What::Ended { .. } => return None,
     };
     Some(Event::Note(Box::new(note)))
-}
-
-/// The line that matters most.
-fn safe_line(hosts: usize, to: Colour, at_ms: u64) -> String {
-    format!("traffic is safe: {to} serves on {hosts} of {} ({:.2} s)", plural(hosts, "host"), at_ms as f64 / 1000.0)
-}
-
-/// An entry as one line of its own; `None` where it is nothing to look at.
-fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
-    let whose = whose(entry.service.as_ref());
-    match &entry.what {
-        What::TrafficSafe { hosts, to } => {
-            Some(format!("{GOOD}{whose}{}{GOOD:#}", safe_line(*hosts, to.colour(Side::To), entry.at_ms)))
-        }
-        What::Outcome { status: Status::Started, .. } => None,
-        // The answer to the first question says it too.
-        What::Outcome { step: StepWord::Connect, status: Status::Done, .. } if !is_verbose => None,
-        What::Outcome { step, host, of, status, ms, detail } => {
-            let of = of.as_ref().map_or(String::new(), |of| format!("{of}: "));
-            let host = host.as_ref().map_or(String::new(), |host| format!("{host} {of}"));
-            let style = style_of(*status);
-            Some(format!(
-                "{:<9} {whose}{host}{style}{}{style:#}{} {DIM}({}){DIM:#}",
-                step.as_str(),
-                status.as_str(),
-                if detail.is_empty() { String::new() } else { format!(": {}", printable(detail)) },
-                seconds(Duration::from_millis(*ms)),
-            ))
-        }
-        What::Intent { step, host, why, .. } if is_verbose => {
-            Some(format!("{:<9} {whose}{host} begins: {}", step.as_str(), printable(why)))
-        }
-        What::Note { text } => Some(format!("{DIM}note:{DIM:#}     {whose}{}", printable(text))),
-        What::Gap { host, what, why } => {
-            let host = host.as_ref().map_or(String::new(), |host| format!("{host}: "));
-            Some(format!("{WARN}gap:{WARN:#}      {whose}{host}{}: {}", printable(what), printable(why)))
-        }
-        What::Captured(captured) if is_verbose => {
-            Some(format!("evidence  {} ({} bytes)", captured.file, captured.bytes))
-        }
-        What::Answer { host, colour, is_good, detail } => {
-            let (label, style) = if *is_good { ("note:", DIM) } else { ("ALARM:", BAD) };
-            let words = answer_words(host, *colour, *is_good, detail);
-            Some(format!("{style}{label:<9}{style:#} {whose}{}", printable(&words)))
-        }
-        What::Judged(judgement) => {
-            let style = style_of_opinion(judgement.opinion);
-            Some(format!(
-                "{:<9} {whose}{} of {} {style}{}{style:#}: {}; {}",
-                StepWord::Judge.as_str(),
-                minutes(judgement.after_s),
-                minutes(judgement.of_s),
-                judgement.opinion,
-                printable(&judgement.words),
-                printable(&side_words(judgement)),
-            ))
-        }
-        What::Said { host, of, text, .. } if is_verbose => Some(
-            text.lines()
-                .map(|line| format!("{DIM}{whose}{host} {of}:{DIM:#} {}", printable(line)))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ),
-        What::Begun(_)
-        | What::Intent { .. }
-        | What::Change { .. }
-        | What::Said { .. }
-        | What::Found { .. }
-        | What::Balancer { .. }
-        | What::DeadMan { .. }
-        | What::App { .. }
-        | What::Green { .. }
-        | What::Captured(_)
-        | What::Errors { .. }
-        | What::Dump(_)
-        | What::Loss(_)
-        | What::Database(_)
-        | What::Noted { .. }
-        | What::Resolved { .. }
-        | What::Ended { .. } => None,
-    }
-}
-
-/// Before what is of one of several services.
-fn whose(service: Option<&ServiceName>) -> String {
-    service.map(|name| format!("{name}: ")).unwrap_or_default()
-}
-
-fn style_of_opinion(opinion: Opinion) -> Style {
-    match opinion {
-        Opinion::Bad => BAD,
-        Opinion::Good => GOOD,
-        Opinion::NotEnoughData => DIM,
-    }
-}
-
-/// What the rules say at a moment, as lines of one screen: how long it has been, both sides' figures, and the verdict.
-fn judgement_lines(judgement: &Judgement) -> Vec<String> {
-    let Judgement { opinion, words, sides, after_s, of_s, .. } = judgement;
-    let style = style_of_opinion(*opinion);
-    let all = sides.blue.tried + sides.green.tried;
-    let side = |colour: Colour| {
-        let figures = sides.of(colour);
-        let percent = |part: u64, of: u64| match of {
-            0 => "–".to_owned(),
-            of => format!("{:.1} %", part as f64 * 100.0 / of as f64),
-        };
-        let time = |ms: Option<u64>| ms.map_or("–".to_owned(), |ms| format!("{ms} ms"));
-        format!(
-            "  {:<6} {:>12} {:>9} {:>10} {:>9} {:>9} {:>9}",
-            colour.to_string(),
-            grouped(figures.tried),
-            percent(figures.tried, all),
-            percent(figures.bad, figures.tried),
-            time(figures.p50_ms),
-            time(figures.p95_ms),
-            time(figures.p99_ms),
-        )
-    };
-    vec![
-        format!(
-            "  {DIM}{:<6} {:>12} {:>9} {:>10} {:>9} {:>9} {:>9}{DIM:#}",
-            "", "requests", "share", "errors", "p50", "p95", "p99"
-        ),
-        side(judgement.judged),
-        side(judgement.judged.other()),
-        format!("  {} of {}  {style}{opinion}{style:#}: {}", minutes(*after_s), minutes(*of_s), printable(words)),
-    ]
-}
-
-/// `2:10`
-fn minutes(seconds: u64) -> String {
-    format!("{}:{:02}", seconds / 60, seconds % 60)
-}
-
-/// `green 412, p95 80 ms; blue 38,201, p95 70 ms`
-fn side_words(judgement: &Judgement) -> String {
-    let of = |colour: Colour| {
-        let side = judgement.sides.of(colour);
-        let p95 = side.p95_ms.map_or(String::new(), |p95| format!(", p95 {p95} ms"));
-        let p99 = side.p99_ms.map_or(String::new(), |p99| format!(", p99 {p99} ms"));
-        format!("{colour} {}{p95}{p99}", counted(side.tried, "request"))
-    };
-    [judgement.judged, judgement.judged.other()].map(of).join("; ")
-}
-
-fn style_of(status: Status) -> Style {
-    match status {
-        Status::Done => GOOD,
-        Status::Failed | Status::Unknown => BAD,
-        Status::Skipped => WARN,
-        Status::Started => DIM,
-    }
-}
-
-fn seconds(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) {
-        format!("{} ms", duration.as_millis())
-    } else {
-        format!("{:.1} s", duration.as_secs_f64())
-    }
 }

@@ -90,8 +90,8 @@ timeout = "3s"
     (inventory_of(Path::new("rollback.toml"), text), FILE.replace("SERVER", server))
 }
 
-/// Tells the hosts what the journal says before anything is done.
-struct Teller<'a>(&'a Fleet, Mutex<String>);
+/// Tells the hosts what the journal says before anything is done, and whoever watches beside.
+struct Teller<'a>(&'a Fleet, Mutex<String>, Option<&'a dyn Watcher>);
 
 impl Teller<'_> {
     fn say(&self, line: std::fmt::Arguments<'_>) {
@@ -101,6 +101,9 @@ impl Teller<'_> {
 
 impl Watcher for Teller<'_> {
     fn show(&self, entry: &Entry) {
+        if let Some(beside) = self.2 {
+            beside.show(entry);
+        }
         match &entry.what {
             What::Intent { step, host, .. } => self.0.intent(step.as_str(), host),
             What::Outcome { step, host, status, detail, .. } => {
@@ -118,9 +121,17 @@ impl Watcher for Teller<'_> {
         Box::pin(async { None })
     }
 
-    fn progress(&self, _progress: &Progress<'_>) {}
+    fn progress(&self, progress: &Progress<'_>) {
+        if let Some(beside) = self.2 {
+            beside.progress(progress);
+        }
+    }
 
-    fn judging(&self, _judgement: &Judgement) {}
+    fn judging(&self, judgement: &Judgement) {
+        if let Some(beside) = self.2 {
+            beside.judging(judgement);
+        }
+    }
 }
 
 pub fn request(number: u32, only: Vec<HostName>, undo: Option<Undoing>) -> Request {
@@ -175,6 +186,8 @@ pub struct Ran {
     pub undoes: BTreeMap<HostName, String>,
     pub was_refused: bool,
     pub said: String,
+    /// Where there was one.
+    pub plan: Option<Plan>,
 }
 
 // Its rules take longer to compile than a run takes.
@@ -187,7 +200,18 @@ pub fn word() -> ChangeName {
 
 /// One run, from the first question to the verdict.
 pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request: &Request) -> Ran {
-    let teller = Teller(fleet, Mutex::default());
+    run_beside(fleet, inventory, incidents, request, None).await
+}
+
+/// The same, and somebody else sees what happens.
+pub async fn run_beside(
+    fleet: &Fleet,
+    inventory: &Inventory,
+    incidents: &Path,
+    request: &Request,
+    beside: Option<&dyn Watcher>,
+) -> Ran {
+    let teller = Teller(fleet, Mutex::default(), beside);
     let journal = Journal::new(Clock::start(), &teller);
     fleet.forget_intents();
     let interrupts = fleet.interrupts();
@@ -216,6 +240,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
             undoes,
             was_refused: true,
             said,
+            plan: None,
         }
     };
     if *interrupts.borrow() > 0 {
@@ -299,6 +324,7 @@ pub async fn run(fleet: &Fleet, inventory: &Inventory, incidents: &Path, request
         undoes,
         was_refused: false,
         said,
+        plan: Some(plan.clone()),
     }
 }
 

@@ -1,237 +1,182 @@
-//! The live lines of a terminal: one for each step that has begun and not ended on all its hosts, and a line that stays
-//! when it has. Never says what an entry's own line says: that is the door's.
+//! Draws a board on standard error: the lines that stay, and the live ones below them, at the size that the terminal has at
+//! that moment. Never decides what they say: that is the board's.
 
-use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use crate::tell::terminal::board::{Board, SPINS_EVERY, Size};
 
-use crate::incident::journal::Progress;
-use crate::nouns::names::{HostName, ServiceName};
-use crate::nouns::record::{Entry, Status, StepWord, What};
-use crate::nouns::redact::printable;
-use crate::nouns::rules::{Judgement, Opinion};
-use crate::tell::terminal::{BAD, DIM, GOOD, WARN, judgement_lines, plain, seconds, whose};
+/// Where there are no live lines, time makes a line every few seconds.
+const LOOKS_EVERY: Duration = Duration::from_millis(500);
+/// From the cursor on nothing stands there any more, and it is where it was, at the beginning of a row.
+const CLEARED: &str = " \u{1b}[J\r\u{1b}[K";
+/// What a terminal is that does not say.
+const USUAL: Size = Size { columns: 80, rows: 24 };
 
-/// The live lines of a terminal: one for each step that has begun and not ended on all its hosts.
-pub(super) struct Live {
-    bars: MultiProgress,
-    steps: BTreeMap<LineOf, StepLine>,
-    /// The figures of both sides while somebody judges.
-    figures: Vec<ProgressBar>,
-    /// What was said last: what has not changed stands in the figures.
-    said: Option<Opinion>,
-}
+/// A board on the screen. A thread redraws it while anybody has it.
+#[derive(Clone)]
+pub(super) struct Screen(Arc<Mutex<Drawn>>);
 
-/// Which line: of several services each has its own.
-type LineOf = (Option<ServiceName>, StepWord);
-
-struct StepLine {
-    whose: String,
-    bar: ProgressBar,
+pub(super) struct Drawn {
+    pub(super) board: Board,
     began: Instant,
-    waiting: usize,
-    done: Vec<String>,
-    details: Vec<String>,
-    progress: String,
+    /// Whether the live lines stand on the terminal, and the cursor at the beginning of the first of them.
+    is_drawn: bool,
+    /// Whether somebody redraws it by now.
+    is_kept: bool,
+    /// Whether somebody is asked at this moment: nothing moves under what he types.
+    is_still: bool,
 }
 
-impl Default for Live {
-    fn default() -> Live {
-        Live { bars: MultiProgress::new(), steps: BTreeMap::new(), figures: Vec::new(), said: None }
+/// Nothing is live while it lives.
+pub(super) struct Still(Screen);
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        let mut drawn = self.0.drawn();
+        drawn.is_still = false;
+        drawn.put(&[]);
     }
 }
 
-impl Live {
-    /// Makes room for what is printed on the same screen.
-    pub(super) fn suspend(&self, print: impl FnOnce()) {
-        self.bars.suspend(print);
+impl Screen {
+    pub(super) fn new(board: Board) -> Screen {
+        let drawn = Drawn { board, began: Instant::now(), is_drawn: false, is_kept: false, is_still: false };
+        Screen(Arc::new(Mutex::new(drawn)))
     }
 
-    pub(super) fn println(&self, line: &str) {
-        let _ = self.bars.println(as_wanted(line));
+    /// For as long as the value lives nobody else draws.
+    pub(super) fn drawn(&self) -> MutexGuard<'_, Drawn> {
+        locked(&self.0)
     }
 
-    /// The figures take the place of those before.
-    pub(super) fn judging(&mut self, judgement: &Judgement) {
-        let lines = judgement_lines(judgement);
-        while self.figures.len() < lines.len() {
-            let bar = self.bars.add(ProgressBar::new_spinner());
-            bar.set_style(
-                ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
-            );
-            self.figures.push(bar);
-        }
-        for (bar, line) in self.figures.iter().zip(lines) {
-            bar.set_message(as_wanted(&line));
+    /// Changes what stands there: lines that stay come first, and what is live is drawn anew.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Board, Duration) -> Vec<String>) {
+        let mut drawn = self.drawn();
+        let now = drawn.began.elapsed();
+        let lines = change(&mut drawn.board, now);
+        drawn.put(&lines);
+        if !std::mem::replace(&mut drawn.is_kept, true) {
+            self.keep_drawing();
         }
     }
 
-    fn no_figures(&mut self) {
-        for bar in self.figures.drain(..) {
-            bar.finish_and_clear();
-            self.bars.remove(&bar);
-        }
-        self.said = None;
+    /// Makes room for a question.
+    pub(super) fn still(&self) -> Still {
+        let mut drawn = self.drawn();
+        drawn.is_still = true;
+        drawn.put(&[]);
+        Still(self.clone())
     }
 
-    pub(super) fn clear(&mut self) {
-        self.no_figures();
-        for (_, step) in std::mem::take(&mut self.steps) {
-            step.bar.finish_and_clear();
-        }
-        let _ = self.bars.clear();
+    /// A line that stays.
+    pub(super) fn say(&self, line: &str) {
+        self.drawn().put(&[line.to_owned()]);
     }
 
-    pub(super) fn show(&mut self, entry: &Entry, is_verbose: bool) {
-        match &entry.what {
-            // The first question rides on the handshake: one line for both.
-            What::Outcome { step: StepWord::Connect, status: Status::Started | Status::Done, .. } => {}
-            What::Intent { step, .. } | What::Outcome { step, status: Status::Started, .. } => {
-                self.begin((entry.service.clone(), *step));
+    fn keep_drawing(&self) {
+        let drawn = Arc::downgrade(&self.0);
+        // A thread and no task: it draws also while the program is busy, and nobody has to wait for its end.
+        std::thread::spawn(move || {
+            while let Some(drawn) = drawn.upgrade() {
+                let wait = {
+                    let mut drawn = locked(&drawn);
+                    let now = drawn.began.elapsed();
+                    let lines = if drawn.is_still { Vec::new() } else { drawn.board.tick(now) };
+                    drawn.put(&lines);
+                    if drawn.is_drawn { SPINS_EVERY } else { LOOKS_EVERY }
+                };
+                std::thread::sleep(wait);
             }
-            What::Outcome { step, host, status, detail, .. } => {
-                if matches!(step, StepWord::Hold | StepWord::Judge) && host.is_none() {
-                    self.no_figures();
-                }
-                self.end(*step, host.as_ref(), *status, detail, entry, is_verbose)
-            }
-            // One that says what the last one said stands in the figures.
-            What::Judged(judgement) if self.said == Some(judgement.opinion) => {}
-            What::Judged(judgement) => {
-                self.said = Some(judgement.opinion);
-                if let Some(line) = plain(entry, is_verbose) {
-                    self.println(&line);
-                }
-            }
-            What::Begun(_)
-            | What::Found { .. }
-            | What::Balancer { .. }
-            | What::DeadMan { .. }
-            | What::App { .. }
-            | What::Answer { .. }
-            | What::Green { .. }
-            | What::TrafficSafe { .. }
-            | What::Note { .. }
-            | What::Gap { .. }
-            | What::Change { .. }
-            | What::Said { .. }
-            | What::Captured(_)
-            | What::Errors { .. }
-            | What::Dump(_)
-            | What::Loss(_)
-            | What::Database(_)
-            | What::Noted { .. }
-            | What::Resolved { .. }
-            | What::Ended { .. } => {
-                if let Some(line) = plain(entry, is_verbose) {
-                    self.println(&line);
-                }
-            }
-        }
-    }
-
-    pub(super) fn progress(&mut self, progress: &Progress<'_>) {
-        let line = self.line_of((progress.service.cloned(), progress.step));
-        line.progress = format!("{} {}", progress.host, printable(progress.words));
-        line.refresh();
-    }
-
-    fn begin(&mut self, of: LineOf) {
-        let line = self.line_of(of);
-        line.waiting += 1;
-        line.refresh();
-    }
-
-    /// The live line of a step. There may be progress to show before the step itself begins.
-    fn line_of(&mut self, of: LineOf) -> &mut StepLine {
-        let bars = &self.bars;
-        let (whose, step) = (whose(of.0.as_ref()), of.1);
-        self.steps.entry(of).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::new_spinner());
-            let style = ProgressStyle::with_template("{spinner} {prefix:<9} {wide_msg} {elapsed}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            bar.set_style(style);
-            bar.set_prefix(step.as_str());
-            // Ten times a second looks alive and costs nothing.
-            bar.enable_steady_tick(Duration::from_millis(100));
-            StepLine {
-                whose,
-                bar,
-                began: Instant::now(),
-                waiting: 0,
-                done: Vec::new(),
-                details: Vec::new(),
-                progress: String::new(),
-            }
-        })
-    }
-
-    fn end(
-        &mut self,
-        step: StepWord,
-        host: Option<&HostName>,
-        status: Status,
-        detail: &str,
-        entry: &Entry,
-        is_verbose: bool,
-    ) {
-        let is_good = matches!(status, Status::Done);
-        let of = (entry.service.clone(), step);
-        let Some(line) = self.steps.get_mut(&of) else {
-            if let Some(text) = plain(entry, is_verbose) {
-                self.println(&text);
-            }
-            return;
-        };
-        line.waiting = line.waiting.saturating_sub(1);
-        if is_good {
-            line.done.extend(host.map(ToString::to_string));
-            if !detail.is_empty() && !line.details.iter().any(|other| other == detail) {
-                line.details.push(detail.to_owned());
-            }
-        }
-        line.refresh();
-        let is_over = line.waiting == 0;
-        let summary = (is_over && (!line.done.is_empty() || is_good)).then(|| {
-            let details = line.details.join("; ");
-            let colon = if details.is_empty() || line.done.is_empty() { "" } else { ": " };
-            let (hosts, spent) = (line.done.join(" "), seconds(line.began.elapsed()));
-            let whose = &line.whose;
-            let (step, details) = (step.as_str(), printable(&details));
-            format!("{GOOD}✔{GOOD:#} {step:<9} {whose}{hosts}{colon}{details} {DIM}({spent}){DIM:#}")
         });
-        if !is_good && let Some(text) = plain(entry, is_verbose) {
-            let mark =
-                if status == Status::Skipped { format!("{WARN}–{WARN:#}") } else { format!("{BAD}✖{BAD:#}") };
-            self.println(&format!("{mark} {text}"));
+    }
+}
+
+fn locked(drawn: &Mutex<Drawn>) -> MutexGuard<'_, Drawn> {
+    // A panic elsewhere must not lose the screen.
+    drawn.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drawn {
+    /// Lines that stay, above the live ones. The cursor is left where the live ones begin: however a terminal breaks them
+    /// when it is made narrower, all of them are from there on.
+    fn put(&mut self, lines: &[String]) {
+        let live = if self.is_still { Vec::new() } else { self.board.live(self.began.elapsed(), size()) };
+        if lines.is_empty() && live.is_empty() && !self.is_drawn {
+            return;
         }
-        if let Some(summary) = summary {
-            self.println(&summary);
+        // What stood there is written over row by row. A screen that is cleared from its first column on, where that is its
+        // very first, goes to the history of some terminals, ten times a second.
+        let mut text = String::from(if self.is_drawn { "\r" } else { "" });
+        let end = if self.is_drawn { "\u{1b}[K\n" } else { "\n" };
+        for line in lines {
+            text.push_str(&as_wanted(line).replace('\n', end));
+            text.push_str(end);
         }
-        if is_over && let Some(line) = self.steps.remove(&of) {
-            line.bar.finish_and_clear();
-            self.bars.remove(&line.bar);
+        text.push_str(&as_wanted(&live.join("\u{1b}[K\n")));
+        match live.len().checked_sub(1) {
+            Some(0) => text.push_str("\u{1b}[J\r"),
+            Some(below) => text.push_str(&format!("\u{1b}[J\u{1b}[{below}A\r")),
+            None if self.is_drawn => text.push_str(CLEARED),
+            None => {}
+        }
+        self.is_drawn = !live.is_empty();
+        write(&text);
+    }
+
+    /// Makes room for what is printed on the same screen.
+    pub(super) fn suspend(&mut self, print: impl FnOnce()) {
+        if std::mem::take(&mut self.is_drawn) {
+            write("\r");
+            write(CLEARED);
+        }
+        print();
+        self.put(&[]);
+    }
+
+    /// Nothing is live any more.
+    pub(super) fn clear(&mut self) {
+        let lines = self.board.clear();
+        self.put(&lines);
+    }
+}
+
+impl Drop for Drawn {
+    /// Whoever comes next begins on an empty row.
+    fn drop(&mut self) {
+        if self.is_drawn {
+            write(CLEARED);
         }
     }
 }
 
-/// indicatif does not strip colours itself; anstream knows what this terminal wants.
-fn as_wanted(line: &str) -> String {
+fn write(text: &str) {
+    let mut err = std::io::stderr().lock();
+    // Nobody is there to be told that nobody sees it.
+    let _ = err.write_all(text.as_bytes());
+    let _ = err.flush();
+}
+
+/// What is wanted of colours: only this knows that of standard error, and our own lines move the cursor, too.
+fn as_wanted(text: &str) -> String {
     match anstream::stderr().current_choice() {
-        anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
-        _ => line.to_owned(),
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
+        anstream::ColorChoice::Auto | anstream::ColorChoice::Always | anstream::ColorChoice::AlwaysAnsi => {
+            text.to_owned()
+        }
     }
 }
 
-impl StepLine {
-    fn refresh(&self) {
-        let total = self.waiting + self.done.len();
-        if self.progress.is_empty() {
-            let (whose, done) = (&self.whose, &self.done);
-            self.bar.set_message(format!("{whose}{} of {total} {}", done.len(), done.join(" ")));
-        } else {
-            self.bar.set_message(format!("{}{}", self.whose, self.progress));
+fn size() -> Size {
+    let err = std::io::stderr();
+    if !err.is_terminal() {
+        return USUAL;
+    }
+    match rustix::termios::tcgetwinsize(err) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            Size { columns: usize::from(size.ws_col), rows: usize::from(size.ws_row) }
         }
+        Ok(_) | Err(_) => USUAL,
     }
 }
