@@ -5,12 +5,15 @@ mod afterwards;
 mod assess;
 mod backups;
 mod drill;
+mod escalate;
+mod filing;
 mod init;
 mod load;
 mod look;
 mod partial;
 mod releases;
 mod rollback;
+mod serves;
 mod services;
 mod switch;
 mod undo;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 
 use self::load::Opened;
+use self::watch::WhenBad;
 use crate::cli::{Backups, Cli, Command, RollbackFlags};
 use crate::engine::safety;
 use crate::hosts::facts::Facts;
@@ -132,14 +136,21 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
         }
         Some(Command::Releases) => run.releases(ReadOnly::new(ssh)).await,
         Some(Command::Assess) => run.first().assess(ReadOnly::new(ssh)).await,
-        Some(Command::Watch { lasts, rollback, .. }) => {
-            let ssh = if *rollback { ssh.that_will_hold() } else { ssh };
-            run.first().watch(ReadOnly::new(ssh), *lasts, *rollback).await
+        Some(Command::Watch { lasts, rollback, no_page, .. }) => {
+            let (ssh, when_bad) = match (rollback, no_page) {
+                (true, _) => (ssh.that_will_hold(), WhenBad::RollBack),
+                (false, true) => (ssh, WhenBad::End),
+                (false, false) => (ssh, WhenBad::Call),
+            };
+            run.first().watch(ReadOnly::new(ssh), *lasts, when_bad).await
         }
         Some(Command::Drill { ics: true }) => run.drill_calendar(),
         Some(Command::Drill { ics: false }) => run.drill().await,
         Some(Command::History) => run.history(),
-        Some(Command::Report { incident, ticket }) => run.report(incident.as_deref(), *ticket),
+        Some(Command::Report { incident, ticket: Some(tracker), file: true }) => {
+            run.file_ticket(incident.as_deref(), *tracker).await
+        }
+        Some(Command::Report { incident, ticket, .. }) => run.report(incident.as_deref(), *ticket),
         Some(Command::Note { text, incident }) => run.note(text, incident.as_deref()),
         Some(Command::Resolve { incident, because }) => run.resolve(incident.as_deref(), because).await,
         Some(Command::Manual) => {

@@ -156,6 +156,9 @@ pub enum Command {
         /// Where it is judged bad, begin the rollback at once; --reason is the consent to that
         #[arg(long, requires = "watch_reason")]
         rollback: bool,
+        /// Where it is judged bad, end at once, and call nobody of contacts.escalate
+        #[arg(long, conflicts_with = "rollback")]
+        no_page: bool,
         /// Why; the rule that was broken and its figures are added to it
         #[arg(long = "reason", id = "watch_reason", value_name = "TEXT", requires = "rollback")]
         reason: Option<String>,
@@ -225,6 +228,9 @@ pub enum Command {
         /// Instead, the text of a ticket on standard output, to paste
         #[arg(long, value_name = "github|jira", value_enum)]
         ticket: Option<Tracker>,
+        /// File it there, by [tickets] of the config; once, and its address goes into the journal
+        #[arg(long, requires = "ticket")]
+        file: bool,
     },
     /// A line for an incident's timeline, by you; connects to nobody
     Note {

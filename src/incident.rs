@@ -3,6 +3,7 @@
 //! In: entries as they happen, streams from hosts. Out: a folder that a stranger can read a year later, and that [`past`]
 //! can take back. Decides nothing about production.
 
+pub mod alarm;
 pub mod capture;
 pub mod evidence;
 pub mod folder;

@@ -5,6 +5,7 @@
 //! reads no clock, and decides nothing about production. The formulas are in [`interval`] and [`odds`].
 
 pub mod complaints;
+pub mod escalation;
 pub mod interval;
 pub mod odds;
 pub mod prometheus;

@@ -1,14 +1,17 @@
 //! What people read: screen, report, messages, manual. From the record alone: what production is, is concluded by the
 //! record, and by `story` for whatever the documents ask beyond that.
 //!
-//! A run's entries go into `story`, which says what the run was. `times`, `timeline`, `loss`, `captured` and `checklist`
-//! are the parts of a document, each of them data for a template; `report` puts them together, `message` words what is
+//! A run's entries go into `story`, which says what the run was. `times`, `timeline`, `loss`, `captured`, `checklist` and `impact`
+//! are the parts of a document, each of them data for a template; `report` puts them together, `message` and `alarm` word what is
 //! sent, and `render` fills the templates of both. `notify` sends, `terminal` prints; `manual` and `status` need no run.
 
+pub mod alarm;
 mod captured;
 mod checklist;
 pub mod explain;
+pub mod filing;
 pub mod history;
+mod impact;
 pub mod known;
 mod loss;
 pub mod manual;

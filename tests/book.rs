@@ -321,6 +321,9 @@ const NIGHT: &[(&str, Before, &str, &[i32])] = {
         ("rollback-prod note \"db team: index rebuilt\"", AsItIs, "", &[0]),
         ("rollback-prod report", AsItIs, "", &[0]),
         ("rollback-prod report ID --ticket github", AsItIs, "", &[0]),
+        // It must be filed by hand where the tracker cannot be reached, as here; tests/afterwards.rs has one that can.
+        ("rollback-prod report --ticket jira --file", AsItIs, "", &[1]),
+        ("rollback-prod report --ticket github", AsItIs, "", &[0]),
         ("rollback-prod resolve", AsItIs, "", &[0]),
         ("rollback-prod resolve --because \"release 1.4.1 is out\"", AsItIs, "", &[0]),
         ("rollback-prod history", AsItIs, "", &[0]),

@@ -113,7 +113,7 @@ impl Drop for Shows {
 }
 
 #[test]
-fn check_tells_what_users_will_not_believe_and_what_ends_soon() {
+fn check_and_a_rollback_tell_what_users_will_not_believe_and_what_ends_soon() {
     let lab = Lab::up(&["web1"]);
     let folder = lab.folder().join("tls");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -126,14 +126,15 @@ fn check_tells_what_users_will_not_believe_and_what_ends_soon() {
     certificate(&folder, "over", "ours", "localhost", "-1");
     let servers = ["good", "soon", "other", "stranger", "over"].map(|file| Shows::start(&folder, file));
     let urls: Vec<String> = servers.iter().map(Shows::url).collect();
-    let check = |urls: &[String]| {
+    let run = |urls: &[String], words: &[&str]| {
         let listed: Vec<String> = urls.iter().map(|url| format!("{url:?}")).collect();
         let public = format!("[verify]\npublic = [{}]\n", listed.join(", "));
         let config = lab.config_with(|text| text.replace("[verify]\n", &public));
         let mut command = rollback_prod();
-        command.arg("check").arg("--config").arg(&config).env("SSL_CERT_FILE", folder.join("ours.pem"));
-        Scene::of(&mut command, lab.folder())
+        command.args(words).arg("--config").arg(&config).env("SSL_CERT_FILE", folder.join("ours.pem"));
+        Scene::of(command.current_dir(lab.folder()), lab.folder())
     };
+    let check = |urls: &[String]| run(urls, &["check"]);
     let scene = check(&urls);
     scene.exits(1);
     scene.never_says(&format!("{}: its certificate", urls[0]));
@@ -144,6 +145,15 @@ fn check_tells_what_users_will_not_believe_and_what_ends_soon() {
     scene.says("its name leads to 127.0.0.1, which is no address of a balancer here");
     // One that is good, or ends soon, stands in nobody's way.
     check(&urls[..2]).exits(0);
+    // Nor in that of a rollback, which says it when it is done: whoever looks then has time for it.
+    let back = run(&urls[..2], &["--reason", "error rate of 12 percent"]);
+    let soon = format!("{}: its certificate ends in 8 days (", urls[1]);
+    back.exits(0).says(&format!("{} answers", urls[1])).says(&soon);
+    back.never_says(&format!("{}: its certificate", urls[0]));
+    let incidents = std::fs::read_dir(lab.folder().join("incidents")).expect("its folder").flatten();
+    let folder = incidents.map(|entry| entry.path()).find(|path| path.is_dir()).expect("an incident");
+    let report = std::fs::read_to_string(folder.join("INCIDENT_REPORT.md")).expect("a report");
+    back.holds(report.contains(&soon), &report);
     drop(servers);
     check(&urls[..1]).exits(0).says("its certificate was not seen from here");
 }

@@ -1,9 +1,11 @@
 //! Services that keep something between two messages: one thread, one page, one public incident, one silence, one mark. The
-//! doubles of Slack, PagerDuty, Statuspage and Grafana refuse what is known to be refused by the services;
-//! Alertmanager is the real one.
+//! doubles of Slack, PagerDuty, Statuspage and Grafana refuse what their published descriptions do not have, and answer as
+//! these say; each names what it follows, as it was read on 1 Dec 2026. Alertmanager is the real one.
 
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/published.rs"]
+mod published;
 #[path = "support/told.rs"]
 mod told;
 
@@ -12,16 +14,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use http::{Request, Server, Temper};
-use rollback_prod::nouns::inventory::{Channel, Matcher, Notify};
+use published::{Of, Shape, TEXT, WORDS, odd};
+use rollback_prod::incident::alarm::{Alarm, Bad};
+use rollback_prod::nouns::colour::Colour;
+use rollback_prod::nouns::inventory::{Channel, Contacts, Escalation, Matcher, Notify};
 use rollback_prod::nouns::record::{Repeat, What};
 use rollback_prod::nouns::secret::Secret;
 use rollback_prod::nouns::share::Share;
+use rollback_prod::tell::alarm::Voice;
 use rollback_prod::tell::known::Known;
 use rollback_prod::tell::message::{self, Message};
 use rollback_prod::tell::notify::{Delivery, Outbox};
 use rollback_prod::tell::render::Templates;
 use serde_json::{Value, json};
 use told::{Told, full_run, no_secrets, put_back_run};
+
+/// How a service plays.
+type Play = fn(&[Request], &Request) -> (u16, String);
 
 fn notify(channel: Channel) -> Notify {
     Notify { timeout: Duration::from_secs(5), channels: vec![channel] }
@@ -65,7 +74,49 @@ fn header<'r>(request: &'r Request, name: &str) -> &'r str {
     request.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap_or_default().trim()
 }
 
-// --- Slack: api.slack.com/methods/chat.postMessage and chat.update -----------------------------------------------------
+// --- Slack --------------------------------------------------------------------------------------------------------------
+//
+// slackapi/slack-api-specs, web-api/slack_web_openapi_v2.json, version 1.7.0 (bc08db4, 3 Sep 2021): the arguments of
+// chat.postMessage and chat.update, their answers, and the words of their errors; `C…` and `1503435956.000247` are its patterns.
+// slackapi/node-slack-sdk, packages/web-api/src/types/request/chat.ts (46185c5) has the same arguments as JSON, and
+// packages/types/src/block-kit/blocks.ts (26af43f) the limits of blocks: 150 characters in a header, 3000 in a section, ten
+// fields of 2000, ten elements of a context. docs.slack.dev/reference/methods/chat.postmessage: `text` best within 4000.
+// A limit of its own, 429 with Retry-After, comes before a method is looked at.
+
+const PLAIN: Shape =
+    Shape { needs: &[("type", Of::Word(&["plain_text"])), ("text", WORDS)], may: &[("emoji", Of::Flag)] };
+
+/// A text object of so many characters at most.
+macro_rules! plain_text {
+    ($most:literal) => {
+        Of::Shape(&Shape {
+            needs: &[("type", Of::Word(&["plain_text"])), ("text", Of::Text(1, $most))],
+            may: &[("emoji", Of::Flag)],
+        })
+    };
+}
+
+const BLOCK: Of = Of::ByType(&[
+    ("header", Shape { needs: &[("text", plain_text!(150))], may: &[] }),
+    (
+        "section",
+        Shape { needs: &[], may: &[("text", plain_text!(3000)), ("fields", Of::List(1, 10, &plain_text!(2000)))] },
+    ),
+    ("context", Shape { needs: &[("elements", Of::List(1, 10, &Of::Shape(&PLAIN)))], may: &[] }),
+]);
+
+const BLOCKS: Of = Of::List(1, 50, &BLOCK);
+
+const POST_MESSAGE: Shape = Shape {
+    needs: &[("channel", WORDS), ("text", Of::Text(1, 4000))],
+    may: &[("blocks", BLOCKS), ("mrkdwn", Of::Flag), ("thread_ts", Of::Text(17, 17))],
+};
+
+/// It has no `mrkdwn`.
+const UPDATE: Shape = Shape {
+    needs: &[("channel", WORDS), ("ts", Of::Text(17, 17)), ("text", Of::Text(1, 4000))],
+    may: &[("blocks", BLOCKS)],
+};
 
 fn slack(before: &[Request], request: &Request) -> (u16, String) {
     let body = json_of(request);
@@ -76,20 +127,24 @@ fn slack(before: &[Request], request: &Request) -> (u16, String) {
     if !header(request, "content-type").starts_with("application/json") {
         return refuse("missing_post_type");
     }
-    if !body["text"].is_string() || body["text"].as_str().is_some_and(|text| text.len() > 40_000) {
-        return refuse("no_text");
+    let method = line_of(request);
+    let shape = if method.ends_with("chat.update") { &UPDATE } else { &POST_MESSAGE };
+    if let Some(why) = odd(&body, &Of::Shape(shape)) {
+        return refuse(&format!("invalid_arg_name: {why}"));
     }
     let stamp = |n: usize| format!("1503435956.{n:06}");
-    match line_of(request).as_str() {
+    match method.as_str() {
         "post /api/chat.postmessage" => {
             if !["#incidents", "C0INCIDENTS"].contains(&body["channel"].as_str().unwrap_or_default()) {
                 return refuse("channel_not_found");
             }
             let parent = body["thread_ts"].as_str();
             if parent.is_some_and(|parent| !(0..before.len()).any(|n| stamp(n) == parent)) {
-                return refuse("thread_not_found");
+                return refuse("cannot_reply_to_message");
             }
-            (200, json!({ "ok": true, "channel": "C0INCIDENTS", "ts": stamp(before.len()), "message": { "text": "x".repeat(4000) } }).to_string())
+            let ts = stamp(before.len());
+            let message = json!({ "type": "message", "ts": ts, "text": "x".repeat(4000) });
+            (200, json!({ "ok": true, "channel": "C0INCIDENTS", "ts": ts, "message": message }).to_string())
         }
         "post /api/chat.update" => {
             // The real one takes no names here.
@@ -100,7 +155,12 @@ fn slack(before: &[Request], request: &Request) -> (u16, String) {
             if !is_known {
                 return refuse("message_not_found");
             }
-            (200, json!({ "ok": true, "channel": "C0INCIDENTS", "ts": body["ts"], "text": body["text"] }).to_string())
+            let (ts, text) = (&body["ts"], &body["text"]);
+            let message = json!({ "text": text });
+            (
+                200,
+                json!({ "ok": true, "channel": "C0INCIDENTS", "ts": ts, "text": text, "message": message }).to_string(),
+            )
         }
         other => (404, other.to_owned()),
     }
@@ -139,13 +199,16 @@ async fn an_incident_is_one_thread_whose_first_message_says_how_it_stands() {
 
 #[tokio::test]
 async fn a_thread_that_could_not_begin_begins_later_and_a_reason_is_told() {
-    let server = Server::start(Temper::Says(429, "retry-after: 30\r\n", ""));
+    let server = Server::start(Temper::Says(429, "retry-after: 30\r\n", "{\"ok\":false,\"error\":\"ratelimited\"}"));
     let notify = notify(slack_channel(&server, "xoxb-0123456789"));
     let folder = folder("slack-late");
     let [begin, end, _] = messages(&full_run());
     let outbox = Outbox::open(&folder);
     outbox.post(&notify, &begin);
-    assert_eq!(failed(&outbox.deliver(&notify).await), ["answers 429: (Retry-After: 30)"]);
+    assert_eq!(
+        failed(&outbox.deliver(&notify).await),
+        ["answers 429: {\"ok\":false,\"error\":\"ratelimited\"} (Retry-After: 30)"]
+    );
     server.becomes(Temper::Plays(slack));
     outbox.post(&notify, &end);
     assert_eq!(failed(&outbox.deliver(&notify).await), Vec::<String>::new());
@@ -158,36 +221,60 @@ async fn a_thread_that_could_not_begin_begins_later_and_a_reason_is_told() {
     assert_eq!(failed(&outbox.deliver(&wrong).await), ["chat.postMessage: invalid_auth"]);
 }
 
-// --- PagerDuty: developer.pagerduty.com, Events API v2 -----------------------------------------------------------------
+// --- PagerDuty ----------------------------------------------------------------------------------------------------------
+//
+// PagerDuty/api-schema, reference/events-v2/openapiv3.json, version 2.0 (06b017d, 24 Sep 2025): the event, its payload, and
+// both answers. PagerDuty/developer-docs, docs/events-API-v2/02-Trigger-Events.md (9422439, 19 Aug 2026): a summary of 1024
+// characters, a key of 255, and what becomes of events with one key; 01-Overview.md: 512 kB, and 429 to be tried again later.
+
+const LINK: Shape = Shape { needs: &[("href", WORDS)], may: &[("text", TEXT)] };
+
+const PAYLOAD: Shape = Shape {
+    needs: &[
+        ("summary", Of::Text(1, 1024)),
+        ("source", WORDS),
+        ("severity", Of::Word(&["critical", "warning", "error", "info"])),
+    ],
+    may: &[
+        ("timestamp", Of::Time),
+        ("component", TEXT),
+        ("group", TEXT),
+        ("class", TEXT),
+        ("custom_details", Of::Object),
+    ],
+};
+
+const TRIGGER: Shape = Shape {
+    needs: &[
+        ("payload", Of::Shape(&PAYLOAD)),
+        ("event_action", Of::Word(&["trigger"])),
+        ("routing_key", Of::Text(32, 32)),
+    ],
+    may: &[
+        ("dedup_key", Of::Text(1, 255)),
+        ("client", TEXT),
+        ("client_url", TEXT),
+        ("links", Of::List(0, usize::MAX, &Of::Shape(&LINK))),
+    ],
+};
+
+/// Of whatever else is sent with these nothing is used.
+const LATER: Shape = Shape {
+    needs: &[
+        ("routing_key", Of::Text(32, 32)),
+        ("event_action", Of::Word(&["acknowledge", "resolve"])),
+        ("dedup_key", Of::Text(1, 255)),
+    ],
+    may: &[],
+};
 
 fn pagerduty(_: &[Request], request: &Request) -> (u16, String) {
     let body = json_of(request);
-    let refuse = |why: &str| {
-        (400, json!({ "status": "invalid event", "message": "Event object is invalid", "errors": [why] }).to_string())
-    };
-    if body["routing_key"].as_str().is_none_or(|key| key.len() != 32) {
-        return refuse("'routing_key' is invalid");
-    }
-    let action = body["event_action"].as_str().unwrap_or_default();
-    if !["trigger", "acknowledge", "resolve"].contains(&action) {
-        return refuse("'event_action' is not one of trigger, acknowledge, resolve");
-    }
-    if body["dedup_key"].as_str().is_none_or(|key| key.is_empty() || key.len() > 255) {
-        return refuse("'dedup_key' is missing or too long");
-    }
-    if action == "trigger" {
-        let payload = &body["payload"];
-        if payload["summary"].as_str().is_none_or(|summary| summary.is_empty() || summary.chars().count() > 1024) {
-            return refuse("'payload.summary' is missing or too long");
-        }
-        if !payload["source"].is_string() {
-            return refuse("'payload.source' is missing or blank");
-        }
-        if !["critical", "error", "warning", "info"].contains(&payload["severity"].as_str().unwrap_or_default()) {
-            return refuse(
-                "'payload.severity' is invalid (must be one of the following: 'critical', 'warning', 'error' or 'info')",
-            );
-        }
+    let shape = if body["event_action"] == "trigger" { &TRIGGER } else { &LATER };
+    let too_large = (request.body.len() > 512 << 10).then(|| "it is larger than 512 kB".to_owned());
+    if let Some(why) = odd(&body, &Of::Shape(shape)).or(too_large) {
+        let refusal = json!({ "status": "invalid event", "message": "Event object is invalid", "errors": [why] });
+        return (400, refusal.to_string());
     }
     (202, json!({ "status": "success", "message": "Event processed", "dedup_key": body["dedup_key"] }).to_string())
 }
@@ -224,7 +311,7 @@ async fn an_incident_is_one_page() {
         "{events:#?}"
     );
     assert_eq!(events[0]["payload"]["severity"], "error");
-    assert_eq!(events[0]["payload"]["custom_details"]["escalate"][0], "team lead after 15m");
+    assert_eq!(events[0]["payload"]["custom_details"]["escalate"], "team lead after 15m");
 }
 
 #[tokio::test]
@@ -253,30 +340,162 @@ async fn where_nobody_is_hurt_nobody_is_got_out_of_bed() {
     assert_eq!(actions(&paged("pager-staging", &told).await), Vec::<&str>::new());
 }
 
-// --- Statuspage: developer.statuspage.io, incidents ---------------------------------------------------------------------
+/// A watch that found green bad: what is said first, when two are called, and when it is over.
+fn messages_of_a_watch(incidents: &Path) -> Vec<Message> {
+    let contact = |minutes: u64, name: &str| Escalation { after: Duration::from_secs(60 * minutes), name: name.into() };
+    let ladder = vec![contact(15, "team lead"), contact(60, "head of engineering")];
+    let contacts = Contacts { oncall: Some("bob".into()), commander: None, escalate: ladder.clone() };
+    let (templates, redactor) = (Templates::built_in(), no_secrets());
+    let voice =
+        Voice { contacts: &contacts, cure: "rollback-prod --reason '…'", templates: &templates, redactor: &redactor };
+    let bad = Bad {
+        service: "listings".into(),
+        environment: "prod".into(),
+        judged: Colour::Green,
+        words: "green 8.0 % of 412 (95 %: 5.8-11.0): bad".into(),
+        production: "traffic on green on 2 of 2 hosts".into(),
+        operator: "alice".into(),
+        laptop: "alice-laptop".into(),
+    };
+    let mut alarm = Alarm::raise(incidents, told::began(), bad).expect("a folder");
+    let mut said = vec![voice.bad(&alarm)];
+    for contact in &ladder {
+        let now = told::began() + contact.after;
+        alarm.was_paged(now, &contact.to_string()).expect("a line");
+        said.push(voice.paged(&alarm, contact, now));
+    }
+    said.push(voice.over(&alarm, "carol", "rolled back by hand"));
+    said
+}
+
+#[tokio::test]
+async fn whoever_is_called_next_has_a_page_of_his_own_and_all_of_them_end() {
+    let server = Server::start(Temper::Plays(pagerduty));
+    let url = format!("http://127.0.0.1:{}/v2/enqueue", server.port);
+    let notify = notify(Channel::PagerDuty { key: Secret::new("0123456789abcdef0123456789abcdef"), url });
+    let folder = folder("pager-watch");
+    for message in messages_of_a_watch(&folder) {
+        let outbox = Outbox::open(&folder);
+        outbox.post(&notify, &message);
+        assert_eq!(failed(&outbox.deliver(&notify).await), Vec::<String>::new());
+    }
+    let events: Vec<Value> = server.seen().iter().map(json_of).collect();
+    let of = |event: &Value| {
+        let key = event["dedup_key"].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", event["event_action"].as_str().unwrap_or_default(), key)
+    };
+    let watch = "rollback-prod/listings/watch-20261120-211503";
+    // A trigger with the key of a page that somebody has acknowledged would tell nobody.
+    let expected = ["trigger", "trigger/1", "trigger/2", "resolve", "resolve/1", "resolve/2"].map(|event| {
+        let (action, number) = event.split_once('/').map_or((event, String::new()), |(a, n)| (a, format!("/{n}")));
+        format!("{action} {watch}{number}")
+    });
+    assert_eq!(events.iter().map(of).collect::<Vec<_>>(), expected);
+    let summary = |n: usize| events[n]["payload"]["summary"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        summary(0).starts_with("listings: green is judged bad: nothing was changed; traffic on green"),
+        "{}",
+        summary(0)
+    );
+    assert!(
+        summary(2).starts_with("listings: green is bad for 1 h 00 min; head of engineering is called"),
+        "{}",
+        summary(2)
+    );
+    assert_eq!(events[1]["payload"]["custom_details"]["contact"], "team lead after 15m");
+}
+
+#[tokio::test]
+async fn the_other_channels_of_people_hear_of_a_watch_and_the_public_does_not() {
+    let public = Channel::Statuspage {
+        page: "kctbh9vrtdwd".into(),
+        component: None,
+        token: Secret::new("89a229ce1a8dbcf9ff30430fbe35eb4c"),
+        url: "http://127.0.0.1:1".into(),
+    };
+    let (thread, hook) = (Server::start(Temper::Plays(slack)), Server::start(Temper::Says(200, "", "ok")));
+    let channels = vec![slack_channel(&thread, "xoxb-0123456789"), Channel::Webhook { url: hook.url("/") }, public];
+    let notify = Notify { timeout: Duration::from_secs(5), channels };
+    let folder = folder("others-watch");
+    for message in messages_of_a_watch(&folder) {
+        let outbox = Outbox::open(&folder);
+        outbox.post(&notify, &message);
+        assert_eq!(failed(&outbox.deliver(&notify).await), Vec::<String>::new());
+    }
+    let lines: Vec<String> = thread.seen().iter().map(line_of).collect();
+    let (post, update) = ("post /api/chat.postmessage", "post /api/chat.update");
+    assert_eq!(lines, [post, update, post, update, post, update, post], "one thread");
+    let told: Vec<Value> = hook.seen().iter().map(json_of).collect();
+    let of =
+        |field: &str| told.iter().map(|body| body[field].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    assert_eq!(of("event"), ["watch.bad", "watch.paged", "watch.paged", "watch.resolved"]);
+    assert_eq!(of("state"), ["investigating", "investigating", "investigating", "resolved"]);
+    assert_eq!(told[3]["production"], "carol calls it over: rolled back by hand");
+}
+
+// --- Statuspage ---------------------------------------------------------------------------------------------------------
+//
+// Statuspage's own OpenAPI document (v1) as sbecker59/statuspage-api-client-go has it, api/v1/statuspage/api/openapi.yaml
+// (8524717, 20 May 2023): postPagesPageIdIncidents and patchPagesPageIdIncidents, a name of 255 characters and a body of 25000,
+// the words of both states, 201 and 200 with the incident, errors with a `message`, and 420 or 429 above one request a second.
+
+/// What both calls take.
+const INCIDENT: &[(&str, Of)] = &[
+    (
+        "status",
+        Of::Word(&[
+            "investigating",
+            "identified",
+            "monitoring",
+            "resolved",
+            "scheduled",
+            "in_progress",
+            "verifying",
+            "completed",
+        ]),
+    ),
+    ("body", Of::Text(1, 25_000)),
+    ("component_ids", Of::List(1, usize::MAX, &WORDS)),
+    (
+        "components",
+        Of::Map(&Of::Word(&[
+            "operational",
+            "under_maintenance",
+            "degraded_performance",
+            "partial_outage",
+            "major_outage",
+        ])),
+    ),
+    ("deliver_notifications", Of::Flag),
+];
+
+const CREATED: Shape = Shape {
+    needs: &[("incident", Of::Shape(&Shape { needs: &[("name", Of::Text(1, 255))], may: INCIDENT }))],
+    may: &[],
+};
+
+/// What is told of an incident that is there keeps its name.
+const UPDATED: Shape = Shape { needs: &[("incident", Of::Shape(&Shape { needs: &[], may: INCIDENT }))], may: &[] };
 
 fn statuspage(before: &[Request], request: &Request) -> (u16, String) {
+    let refuse = |status: u16, why: &str| (status, json!({ "message": why }).to_string());
     if header(request, "authorization") != "oauth 89a229ce1a8dbcf9ff30430fbe35eb4c" {
-        return (401, json!({ "error": "Could not authenticate" }).to_string());
+        return refuse(401, "Could not authenticate");
     }
-    let incident = &json_of(request)["incident"];
-    let status = incident["status"].as_str().unwrap_or_default();
-    if !["investigating", "identified", "monitoring", "resolved"].contains(&status) {
-        return (422, json!({ "error": ["Status is not included in the list"] }).to_string());
+    let body = json_of(request);
+    let is_new = request.head.starts_with("post ");
+    if let Some(why) = odd(&body, &Of::Shape(if is_new { &CREATED } else { &UPDATED })) {
+        return refuse(422, &why);
     }
-    let states = ["operational", "under_maintenance", "degraded_performance", "partial_outage", "major_outage"];
-    let components = incident["components"].as_object().into_iter().flatten();
-    if components.into_iter().any(|(_, state)| !states.contains(&state.as_str().unwrap_or_default())) {
-        return (422, json!({ "error": ["Component status is not included in the list"] }).to_string());
-    }
+    let incident = |more: usize| {
+        let updates = [json!({ "id": "zdr9wnkl7l1j", "incident_id": "p31zjtct2jer", "body": "x".repeat(more) })];
+        json!({ "id": "p31zjtct2jer", "page_id": "kctbh9vrtdwd", "status": body["incident"]["status"], "incident_updates": updates })
+            .to_string()
+    };
     match line_of(request).as_str() {
-        "post /v1/pages/kctbh9vrtdwd/incidents" if incident["name"].is_string() => {
-            (201, json!({ "updates": "x".repeat(3000), "id": "p31zjtct2jer", "status": status }).to_string())
-        }
-        "patch /v1/pages/kctbh9vrtdwd/incidents/p31zjtct2jer" if !before.is_empty() => {
-            (200, json!({ "id": "p31zjtct2jer", "status": status }).to_string())
-        }
-        other => (404, other.to_owned()),
+        "post /v1/pages/kctbh9vrtdwd/incidents" => (201, incident(3000)),
+        "patch /v1/pages/kctbh9vrtdwd/incidents/p31zjtct2jer" if !before.is_empty() => (200, incident(0)),
+        _ => refuse(404, "The requested resource could not be found."),
     }
 }
 
@@ -311,21 +530,49 @@ async fn the_public_is_told_without_a_host_or_a_reason() {
     }
 }
 
-// --- Grafana: its HTTP API, annotations ---------------------------------------------------------------------------------
+// --- Grafana ------------------------------------------------------------------------------------------------------------
+//
+// grafana/grafana, public/api-merged.json, as grafana/grafana-openapi-client-go generates it (6029e6c, 24 Jul 2026):
+// models/post_annotations_cmd.go, patch_annotations_cmd.go and post_annotation_ok_body.go; 200, 400, 401, 403, 404, 500.
+
+const ANNOTATION: &[(&str, Of)] = &[
+    ("tags", Of::List(0, usize::MAX, &WORDS)),
+    ("time", Of::Whole),
+    ("timeEnd", Of::Whole),
+    ("dashboardUID", TEXT),
+    ("panelId", Of::Whole),
+    ("data", Of::Object),
+];
+
+const ADDED: Shape = Shape { needs: &[("text", WORDS)], may: ANNOTATION };
+
+const PATCHED: Shape = Shape {
+    needs: &[],
+    may: &[
+        ("id", Of::Whole),
+        ("tags", Of::List(0, usize::MAX, &WORDS)),
+        ("text", WORDS),
+        ("time", Of::Whole),
+        ("timeEnd", Of::Whole),
+        ("data", Of::Object),
+    ],
+};
 
 fn grafana(before: &[Request], request: &Request) -> (u16, String) {
+    let says = |status: u16, why: &str| (status, json!({ "message": why }).to_string());
     if !header(request, "authorization").starts_with("bearer glsa_") {
-        return (401, json!({ "message": "Unauthorized" }).to_string());
+        return says(401, "Unauthorized");
     }
-    let body = json_of(request);
+    let shape = if request.head.starts_with("post ") { &ADDED } else { &PATCHED };
+    if let Some(why) = odd(&json_of(request), &Of::Shape(shape)) {
+        return says(400, &why);
+    }
     match line_of(request).as_str() {
-        "post /api/annotations" if body["text"].is_string() && body["time"].is_i64() && body["tags"].is_array() => {
+        "post /api/annotations" => {
             (200, json!({ "message": "Annotation added", "id": 1124 + before.len() }).to_string())
         }
-        "patch /api/annotations/1124" if body["timeEnd"].is_i64() => {
-            (200, json!({ "message": "Annotation patched" }).to_string())
-        }
-        other => (400, other.to_owned()),
+        "patch /api/annotations/1124" => says(200, "Annotation patched"),
+        _ => says(404, "Not found"),
     }
 }
 
@@ -345,7 +592,88 @@ async fn a_run_is_a_mark_from_its_beginning_to_its_end() {
     assert_eq!(json_of(&seen[0])["tags"], json!(["rollback-prod", "listings", "prod"]));
 }
 
-// --- Alertmanager: Debian's ---------------------------------------------------------------------------------------------
+// --- None of them ------------------------------------------------------------------------------------------------------
+
+/// A run of which everything is said at length, by people who put in what they have.
+fn verbose_run() -> Told {
+    let mut told = put_back_run();
+    if let What::Begun(begun) = &mut told.0[0].what {
+        begun.reason = "a <reason> & more: \u{1F525}".repeat(40_000);
+        begun.releases = Some("green 1.4.0 → blue 1.3.2, ".repeat(100));
+        begun.oncall = Some("somebody with a name ".repeat(60));
+        begun.operator = "alice".repeat(200);
+        begun.escalate = (0..80).map(|n| format!("the {n}th of the leads & more after {n}m")).collect();
+        begun.balancers = (0..3000).map(|n| told::host(&format!("web{n}.eu-central.example.com"))).collect();
+    }
+    told
+}
+
+#[tokio::test]
+async fn the_longest_message_is_one_that_each_service_takes() {
+    let plays: [(&str, Play); 4] =
+        [("slack", slack), ("pagerduty", pagerduty), ("statuspage", statuspage), ("grafana", grafana)];
+    for (name, play) in plays {
+        let server = Server::start(Temper::Plays(play));
+        let url = format!("http://127.0.0.1:{}", server.port);
+        let channel = match name {
+            "slack" => slack_channel(&server, "xoxb-0123456789"),
+            "pagerduty" => Channel::PagerDuty { key: Secret::new("0123456789abcdef0123456789abcdef"), url },
+            "statuspage" => Channel::Statuspage {
+                page: "kctbh9vrtdwd".into(),
+                component: None,
+                token: Secret::new("89a229ce1a8dbcf9ff30430fbe35eb4c"),
+                url,
+            },
+            _ => Channel::Grafana { url, token: Secret::new("glsa_0123456789") },
+        };
+        let notify = notify(channel);
+        let folder = folder(&format!("verbose-{name}"));
+        for message in messages(&verbose_run()) {
+            let outbox = Outbox::open(&folder);
+            outbox.post(&notify, &message);
+            assert_eq!(failed(&outbox.deliver(&notify).await), Vec::<String>::new(), "{name}");
+        }
+        assert!(server.seen().len() > 1, "{name}");
+    }
+    // What an incoming webhook of Slack takes is the same, without a channel.
+    let webhook: Shape =
+        Shape { needs: &[("text", Of::Text(1, 4000))], may: &[("blocks", BLOCKS), ("mrkdwn", Of::Flag)] };
+    for message in messages(&verbose_run()).iter().chain(&messages(&full_run())) {
+        let said = odd(&message.slack, &Of::Shape(Box::leak(Box::new(Shape { ..webhook }))));
+        assert_eq!(said, None, "{}", message.slack);
+    }
+}
+
+#[test]
+fn a_double_refuses_what_nobody_published() {
+    let event = json!({
+        "routing_key": "0".repeat(32), "event_action": "trigger", "dedup_key": "x",
+        "payload": { "summary": "s", "source": "laptop", "severity": "error", "timestamp": "2026-11-20T21:15:03Z" },
+    });
+    type Change = fn(&mut Value);
+    let asked = |change: Change| {
+        let mut event = event.clone();
+        change(&mut event);
+        let request = Request { head: "post /v2/enqueue http/1.1\n".into(), body: event.to_string() };
+        let (status, said) = pagerduty(&[], &request);
+        (status, serde_json::from_str::<Value>(&said).expect("JSON")["errors"][0].as_str().map(str::to_owned))
+    };
+    assert_eq!(asked(|_| {}), (202, None));
+    let odd: [(Change, &str); 6] = [
+        (|event| event["payload"]["severity"] = "P1".into(), "payload.severity: \"P1\" is none of"),
+        (|event| event["payload"]["summary"] = "s".repeat(1025).into(), "payload.summary: 1025 characters"),
+        (|event| event["payload"]["source"] = Value::Null, "payload.source: null is of another type"),
+        (|event| event["payload"]["timestamp"] = "now".into(), "payload.timestamp: \"now\" is no time"),
+        (|event| event["details"] = json!({}), "details: nobody reads it there"),
+        (|event| event["routing_key"] = "short".into(), "routing_key: 5 characters"),
+    ];
+    for (change, why) in odd {
+        let (status, said) = asked(change);
+        assert!(status == 400 && said.as_deref().is_some_and(|said| said.starts_with(why)), "{why}: {said:?}");
+    }
+}
+
+// --- Alertmanager: Debian's, whose api/v2/openapi.yaml (prometheus/alertmanager 68fb2d5, 22 Aug 2026) has the same requests -
 
 /// The real one, on ports that were free a moment ago; ended with the test.
 struct Alertmanager {

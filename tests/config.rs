@@ -782,6 +782,24 @@ const REFUSALS: &[(&str, &str, &[&str])] = &[
         "[notify]\nemail = { smtp = \"smtp://m\", from = \"a@example.com\", to = [\"b\"] }",
         &["rollback.toml:15:60: notify.email.to[0]: \"b\" is not an email address"],
     ),
+    // tickets; a token that is not set is missed by whoever files one, and no problem here
+    (
+        "",
+        "[tickets]\ngithub = { repository = \"example/../x\", token_env = \"$T\" }",
+        &[
+            "rollback.toml:15:25: tickets.github.repository: \"example/../x\" is no repository: for example \"example/listings\"",
+            "rollback.toml:15:53: tickets.github.token_env: is not the name of a variable: for example \"GITHUB_TOKEN\", without the $",
+        ],
+    ),
+    (
+        "",
+        "[tickets]\njira = { url = \"jira.example.com\", project = \"\", user = \"a:b\", token_env = \"T\" }",
+        &[
+            "rollback.toml:15:16: tickets.jira.url: \"jira.example.com\" is not an http:// or https:// URL",
+            "rollback.toml:15:46: tickets.jira.project: is empty",
+            "rollback.toml:15:57: tickets.jira.user: has a colon in it",
+        ],
+    ),
     // targets
     (
         "",

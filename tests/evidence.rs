@@ -185,10 +185,28 @@ fn the_folder_holds_what_the_contract_names_and_its_sums_are_right() {
     let config = config_with_log(&lab, "/opt/listings/logs/static.log", |text| {
         text.replace("[evidence]\n", "[evidence]\nmax_bytes = \"302000B\"\n")
     });
+    // Two clients' requests failed a moment ago, one of them twice.
+    lab.sh(
+        "web1",
+        r#"for from in 203.0.113.7 203.0.113.7 2001:db8::7; do
+             printf '%s - - [%s] "GET / HTTP/1.1" 500 0 "-" "-"\n' "$from" "$(date '+%d/%b/%Y:%H:%M:%S %z')"
+           done >>/var/log/nginx/access.log"#,
+    );
     let scene = roll(&lab, &config);
     scene.exits(0);
     let folder = incident(&lab, &scene);
     let names = names(&folder);
+    let postmortem = text(&folder, "POSTMORTEM.md");
+    let counted = postmortem.lines().find(|line| line.starts_with("- web1: requests that failed")).unwrap_or_default();
+    scene.holds(counted.contains(": 3 of ") && counted.contains(", from 2 addresses; since then: 0 of "), &postmortem);
+    for line in [
+        "- Users, by distinct addresses of clients as nginx logged them: 2 addresses",
+        "- First request that failed in the logs: ",
+        "- traffic on blue, proven on every balancer",
+    ] {
+        scene.holds(postmortem.contains(line), &postmortem);
+    }
+    scene.holds(!text(&folder, "journal.jsonl").contains("203.0.113.7"), "how many, and never who");
     for name in [
         "INCIDENT_REPORT.md",
         "INCIDENT_REPORT.html",

@@ -15,7 +15,7 @@ use http::{Server, Temper};
 use rollback_prod::nouns::colour::Colour;
 use rollback_prod::nouns::inventory::{
     App, Channel, Contacts, Evidence, HealthWith, Host, Inventory, Layout, Nginx, Notify, Reach, ReleaseSaid, Role,
-    Run, SshSettings, Targets, Verify,
+    Run, SshSettings, Targets, Tickets, Verify,
 };
 use rollback_prod::nouns::names::{Environment, HostName, HttpUrl, RemotePath, ServiceName, SshDestination, UnitName};
 use rollback_prod::nouns::rules::{Bake, Judging, Rules};
@@ -121,6 +121,7 @@ fn gist(moment: &str) -> Gist {
         laptop: "alice-laptop".into(),
         hosts: vec!["web1".into()],
         escalate: vec![],
+        paged: vec![],
         began_ms: 0,
         is_rollback: true,
         is_safe: true,
@@ -463,6 +464,7 @@ fn inventory(incidents: PathBuf, notify: Notify) -> Inventory {
         notify,
         targets: Targets { traffic: None, rollback: None, restore: None, rto: None, rpo: None },
         contacts: Contacts::default(),
+        tickets: Tickets::default(),
         drill: None,
     };
     assert!(inventory.app(Colour::Blue).servers.is_empty());

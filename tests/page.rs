@@ -316,7 +316,17 @@ fn many_hosts(count: usize) -> Told {
                 let share = rollback_prod::nouns::record::ErrorShare { requests: 900, errors: 9 };
                 let seconds =
                     (-60..60).map(|n| Second { at: began().timestamp() + n, requests: 15, errors: 1 }).collect();
-                told = told.at(at, What::Errors { host: host(name), before: share, after: share, seconds });
+                told = told.at(
+                    at,
+                    What::Errors {
+                        host: host(name),
+                        before: share,
+                        after: share,
+                        seconds,
+                        clients_before: None,
+                        clients_after: None,
+                    },
+                );
             }
         }
     }

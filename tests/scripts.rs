@@ -124,6 +124,58 @@ fn send(shell: &[&str], program: &Program) -> (Option<i32>, Sections, String) {
     (frame.status(), sections(&content, &nonce), noise)
 }
 
+#[test]
+fn who_failed_is_counted_by_distinct_addresses_and_only_where_each_line_tells_one() {
+    let folder = Folder::new("access");
+    let config = r#"service = "listings"
+[[host]]
+name = "web1"
+ssh = "web1"
+[nginx]
+file = "/etc/nginx/sites-available/listings"
+upstream = "listings_backend"
+probe = "http://127.0.0.1/"
+[blue]
+servers = ["127.0.0.1:8080"]
+health = ["http://127.0.0.1:8080/health"]
+run.systemd = "listings-blue.service"
+[green]
+servers = ["127.0.0.1:8081"]
+health = ["http://127.0.0.1:8081/health"]
+run.systemd = "listings-green.service"
+"#;
+    let inventory = inventory_of(Path::new("rollback.toml"), config.to_owned());
+    let line = |from: &str, status: u16| format!("{from} - - [x] \"GET / HTTP/1.1\" {status} 12 \"-\" \"curl\"\n");
+    let json = |from: &str| format!("{{\"remote_addr\":\"{from}\",\"status\":502,\"agent\":\"c\"}}\n");
+    let many: String = (0..10_050).map(|n| line(&format!("10.1.{}.{}", n / 250, n % 250), 503)).collect();
+    let cases: &[(&str, String, String, &str)] = &[
+        // One that fails twice is one, one that is well is none.
+        (
+            "plain",
+            [line("10.0.0.1", 500), line("10.0.0.1", 502), line("2001:db8::1", 504), line("10.0.0.9", 200)].concat(),
+            line("10.0.0.1", 200),
+            "before 4 3 - 2 after 1 0 - 0",
+        ),
+        ("json", [json("10.0.0.1"), json("10.0.0.2")].concat(), json("::1"), "before 2 2 - 2 after 1 1 - 1"),
+        // What is no address is nobody, and then nobody knows how many.
+        ("named", line("shop.example.com", 500), line("-", 500), "before 1 1 - - after 1 1 - -"),
+        ("many", String::new(), many, "before 0 0 - 0 after 10050 10050 - 10000+"),
+    ];
+    for (name, before, after, expected) in cases {
+        let path = folder.0.join(name);
+        std::fs::write(&path, format!("{before}{after}")).expect("a log");
+        let log = [(path.display().to_string(), before.len() as u64)];
+        for shell in SHELLS {
+            let (status, sections, noise) = send(shell, verify::access(&inventory, &log).program());
+            let said =
+                sections.iter().find(|(name, _)| name == "access").map(|(_, text)| String::from_utf8_lossy(text));
+            let said = said.unwrap_or_default();
+            assert_eq!(status, Some(0), "{shell:?} {name}: {noise}");
+            assert_eq!(said.trim(), format!("{} {expected}", path.display()), "{shell:?}: {noise}");
+        }
+    }
+}
+
 struct Folder(PathBuf);
 
 impl Folder {

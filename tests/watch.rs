@@ -1,11 +1,14 @@
 //! Judging real hosts: nginx's own logs under real load, a green that fails, a log that is rotated while it is read, and a blue
 //! that is baked.
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/site.rs"]
 mod site;
 #[path = "support/mod.rs"]
 mod support;
 
+use http::{Server, Temper};
 use site::{
     FILE, LOG_FORMAT, begin, begin_command, green_answers, incidents, install, kept, program, read, rollback, run,
     served_by, until, write,
@@ -57,13 +60,31 @@ fn a_bad_release_is_seen_and_rolled_back_with_its_figures_as_the_reason() {
     // By its requests.
     run(&lab, &["assess"]).exits(7).says("P0: roll back now: green on web1: ");
     let users = lab.load("web1", "/");
-    lab.config("[judge]\nhealth = 1000\n");
-    let seen = watch(&lab, &["--for", "2m"]);
-    seen.exits(7).says("at the same time: worse, by chance less than once in");
+    let server = Server::start(Temper::Says(200, "", "ok"));
+    let somebody = format!(
+        "[judge]\nhealth = 1000\n[notify]\nwebhook = [{{ url = \"http://127.0.0.1:{}/\" }}]\n[contacts]\nescalate = [{{ after = \"1s\", name = \"team lead\" }}, \
+         {{ after = \"5s\", name = \"head\" }}, {{ after = \"1h\", name = \"nobody yet\" }}]\n",
+        server.port
+    );
+    lab.config(&somebody);
+    let seen = watch(&lab, &["--for", "2m", "--no-page"]);
+    seen.exits(7).never_says("is called").says("at the same time: worse, by chance less than once in");
     let assessed = run(&lab, &["assess"]);
     assessed.exits(7).says("worse_by     green 100.0 % of ").says("severity     P0").says("--severity P0");
     assessed.holds(assessed.took < std::time::Duration::from_secs(8), &format!("{:?}", assessed.took));
-    seen.holds(incidents(&lab).is_empty(), "a watch that only looks leaves nothing");
+    seen.holds(incidents(&lab).is_empty() && server.seen().is_empty(), "a watch that only looks leaves nothing");
+    // Where the config says whom to call, one after the other is, each once, also by a watch that goes on for one that was killed.
+    let told = |event: &str| -> Vec<String> {
+        let bodies = server.seen().into_iter().filter_map(|request| serde_json::from_str(&request.body).ok());
+        let of_it = bodies.filter(|body: &serde_json::Value| body["event"] == event);
+        of_it.map(|body| body["title"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let mut killed = begin_command(&lab, &["watch", "--for", "2m"]);
+    until("the first one is called", || told("watch.paged").len() == 1);
+    killed.signal(rustix::process::Signal::KILL);
+    killed.exit();
+    let mut calling = begin_command(&lab, &["watch", "--for", "2m"]);
+    until("the second one is called", || told("watch.paged").len() == 2);
     // Where only root may read the log, he reads it for us.
     lab.sh("web1", "chmod 600 /var/log/nginx/rollback.log");
     let back = watch(&lab, &["--for", "2m", "--rollback", "--reason", "canary of 1.4"]);
@@ -74,6 +95,14 @@ fn a_bad_release_is_seen_and_rolled_back_with_its_figures_as_the_reason() {
     back.holds(report.contains("worse, by chance less than once in"), &report);
     // Its time counts from the verdict, not from the beginning of the watch.
     back.never_says("MISSED");
+    // Somebody is at it: nobody else is called, and whoever was knows.
+    assert_eq!(calling.exit(), 8, "{}", calling.said());
+    assert!(calling.said().contains("who gets traffic has changed meanwhile"), "{}", calling.said());
+    let called = told("watch.paged");
+    let is_called = |n: usize, name: &str| called[n].contains("green is bad for ") && called[n].ends_with(name);
+    assert!(called.len() == 2 && is_called(0, "team lead is called") && is_called(1, "head is called"), "{called:?}");
+    assert_eq!((told("watch.bad").len(), told("watch.resolved").len()), (1, 1), "{:?}", server.seen());
+    lab.config("[judge]\nhealth = 1000\n");
     drop(users);
     // Never twice for one release.
     watch(&lab, &["--rollback", "--reason", "canary of 1.4"]).exits(1).says("green gets no traffic");

@@ -2,8 +2,9 @@
 # Takes: log... since
 # Before that moment only lines of the last `since` seconds count: a log that nobody writes to any more tells of other times.
 # A log is PATH US SIZE: where it ended at the switch (read_end in nginx.sh); lines behind that are "after".
-# Section access: for each log "PATH before TOTAL ERRORS SECONDS after TOTAL ERRORS SECONDS", or "PATH unreadable"; SECONDS are
-# AT:TOTAL:ERRORS of each second, by the host's clock since 1970, with commas between them, or "-" where no line tells a time.
+# Section access: for each log "PATH before TOTAL ERRORS SECONDS CLIENTS after TOTAL ERRORS SECONDS CLIENTS", or "PATH unreadable";
+# SECONDS are AT:TOTAL:ERRORS of each second, by the host's clock since 1970, with commas between them, or "-" where no line tells a
+# time. CLIENTS is of how many addresses the errors are, "-" where a line of one tells none, with a "+" where there were more than are counted.
 count() {
   # The status is the field after the quoted request, in `combined` and all formats that begin like it; in JSON it has a name.
   # The time is nginx's $time_local or $time_iso8601; a line without one counts.
@@ -33,7 +34,18 @@ count() {
       # Whoever writes the lines does not say how long the answer gets.
       if (at != "" && !(when[at] in total) && ++told > 3000) at = ""
       if (at != "") total[when[at]]++
-      if (substr(status, 1, 1) == "5") { e++; if (at != "") errors[when[at]]++ }
+      if (substr(status, 1, 1) == "5") { e++; if (at != "") errors[when[at]]++; of_client() }
+    }
+    # Whose request failed: the first word of the line in `combined`, a name in JSON. Only those of errors are looked at.
+    function of_client(    who) {
+      who = $1
+      if (match($0, /"(remote_addr|remote_ip|client_ip|client)" *: *"[0-9a-fA-F.:]+"/)) {
+        who = substr($0, RSTART, RLENGTH - 1)
+        sub(/.*"/, "", who)
+      }
+      if (who !~ /^[0-9a-fA-F.:]+$/ || who !~ /[.:].*[.:]/) { untold = 1; return }
+      if (who in client) return
+      if (clients >= 10000) more = "+"; else { client[who]; clients++ }
     }
     match($0, /" [1-5][0-9][0-9] /) { counted(substr($0, RSTART + 2, 1)); next }
     match($0, /"(http_|response_)?(status|code)" *: *"?[1-5][0-9][0-9]/) { counted(substr($0, RSTART + RLENGTH - 3, 1)) }
@@ -41,6 +53,7 @@ count() {
       printf "%d %d ", n, e
       for (s in total) { printf "%s%d:%d:%d", comma, s, total[s], errors[s]; comma = "," }
       if (comma == "") printf "-"
+      if (untold) print " -"; else print " " clients + 0 more
     }'
 }
 compared() {

@@ -8,7 +8,7 @@ use crate::incident::folder::{self, Folder};
 use crate::incident::journal::{self, Journal};
 use crate::incident::past;
 use crate::nouns::production::Verdict;
-use crate::nouns::record::{Entry, StepWord, What};
+use crate::nouns::record::{Entry, StepWord, TicketState, What};
 use crate::nouns::redact::Redactor;
 use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::tell::history::{self, INDEX, Past};
@@ -23,7 +23,7 @@ use crate::tell::terminal::line::Note;
 use crate::tell::ticket::{self, Tracker};
 
 /// An incident, read back.
-struct ReadBack {
+pub(super) struct ReadBack {
     folder: Folder,
     journals: Vec<Vec<Entry>>,
     known: Vec<Known>,
@@ -32,7 +32,7 @@ struct ReadBack {
 }
 
 impl ReadBack {
-    fn open(path: PathBuf) -> Result<ReadBack, String> {
+    pub(super) fn open(path: PathBuf) -> Result<ReadBack, String> {
         let name = past::name_of(&path).unwrap_or_default();
         let journals = past::journals(&path).map_err(|err| format!("{name} cannot be read back: {err:#}"))?;
         if journals.is_empty() {
@@ -52,14 +52,30 @@ impl ReadBack {
         Ok(ReadBack { folder: Folder::open(path), journals, known, is_whole })
     }
 
-    fn stories(&self) -> Vec<Story<'_>> {
+    pub(super) fn stories(&self) -> Vec<Story<'_>> {
         let local_offset = *chrono::Local::now().offset();
         let parts = self.journals.iter().zip(&self.known);
         parts.map(|(entries, known)| Story { known, entries, local_offset }).collect()
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         past::name_of(self.folder.path()).unwrap_or_default()
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What is known of its ticket at that tracker.
+    pub(super) fn ticket(&self, at: &str) -> Option<TicketState> {
+        self.journals
+            .iter()
+            .flatten()
+            .filter_map(|entry| {
+                let What::Ticket { tracker, state, .. } = &entry.what else { return None };
+                (tracker == at).then(|| state.clone())
+            })
+            .next_back()
     }
 
     /// Who called it over, and when.
@@ -97,7 +113,7 @@ impl Run<'_> {
         Templates::beside(self.first().inventory().sources.first().map(|path| path.as_path()))
     }
 
-    fn incidents(&self) -> &Path {
+    pub(super) fn incidents(&self) -> &Path {
         &self.first().inventory().incidents
     }
 
@@ -112,6 +128,11 @@ impl Run<'_> {
 
     /// The incident is over: said in its timeline, and to everybody who was told of it.
     pub(super) async fn resolve(&self, incident: Option<&str>, text: &str) -> u8 {
+        match self.alarm_meant(incident) {
+            Ok(Some(alarm)) => return self.call_over(alarm, text).await,
+            Ok(None) => {}
+            Err(why) => return self.nothing_done(&why),
+        }
         let read = match past::folder_of(self.incidents(), incident).and_then(ReadBack::open) {
             Ok(read) => read,
             Err(why) => return self.nothing_done(&why),
@@ -201,7 +222,7 @@ impl Run<'_> {
     }
 
     /// Adds a person's line, and makes the report again where no run is still at it.
-    fn add(&self, incident: Option<&str>, what: What) -> Result<Added, String> {
+    pub(super) fn add(&self, incident: Option<&str>, what: What) -> Result<Added, String> {
         let path = past::folder_of(self.incidents(), incident)?;
         journal::add(&path.join(journal::FILE), self.first().clock.now(), what).map_err(|err| format!("{err:#}"))?;
         let is_running = Outbox::is_held(&path);
@@ -214,7 +235,7 @@ impl Run<'_> {
         Ok(Added { read, is_running })
     }
 
-    fn end_of(&self, read: &ReadBack, words: &str) -> u8 {
+    pub(super) fn end_of(&self, read: &ReadBack, words: &str) -> u8 {
         let session = self.first();
         let production = format!("not asked; {}: {words}", read.name());
         let verdict = Verdict { exit: 0, production, next: session.command("status"), left: Vec::new() };
@@ -222,8 +243,12 @@ impl Run<'_> {
     }
 
     fn nothing_done(&self, why: &str) -> u8 {
+        self.refused_afterwards(RefusalName::IncidentUnknown, why)
+    }
+
+    pub(super) fn refused_afterwards(&self, name: RefusalName, why: &str) -> u8 {
         let session = self.first();
-        session.terminal.refusals(session.clock.now(), None, &[Refusal::new(RefusalName::IncidentUnknown, why)]);
+        session.terminal.refusals(session.clock.now(), None, &[Refusal::new(name, why)]);
         let production = "nothing was changed, here or there".to_owned();
         let next = session.command("history");
         session.end(&Verdict { exit: 1, production, next, left: Vec::new() }, None, None, None)
@@ -231,7 +256,7 @@ impl Run<'_> {
 }
 
 /// An incident that has one line more.
-struct Added {
+pub(super) struct Added {
     read: ReadBack,
     /// Its run still goes on.
     is_running: bool,

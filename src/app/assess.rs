@@ -7,7 +7,7 @@ use futures_util::future::join;
 use tokio::time::timeout;
 
 use super::Session;
-use super::watch::Serves;
+use super::serves::Serves;
 use crate::engine::{doubts, planner};
 use crate::hosts::facts::{Facts, Seen};
 use crate::hosts::remote::{Ask, ReadOnly};

@@ -539,7 +539,7 @@ impl Finished<'_, '_> {
     }
 }
 
-fn laptop() -> String {
+pub(super) fn laptop() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -1,13 +1,15 @@
-//! Judging what serves: `watch`, which only looks, and begins a rollback where that was asked for beforehand.
+//! Judging what serves: `watch`, which only looks, and where it is bad calls people, or begins a rollback if that was asked
+//! for beforehand.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::escalate::Quiet;
+use super::serves::Serves;
 use super::{Run, Session, incident_id, rollback::watch_signals};
 use crate::engine::hold::Hold;
-use crate::hosts::facts::Facts;
 use crate::hosts::remote::ReadOnly;
 use crate::hosts::ssh::Ssh;
 use crate::incident::journal::Journal;
@@ -19,9 +21,20 @@ use crate::nouns::request::Request;
 use crate::nouns::rules::{Judgement, Opinion};
 use crate::steps::observe::observe;
 
+/// What a bad verdict leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenBad {
+    /// It is said, and that is all.
+    End,
+    /// Whoever the config names is called until somebody is at it.
+    Call,
+    RollBack,
+}
+
 impl Session<'_> {
     /// Judges the release that gets traffic, for so long.
-    pub(super) async fn watch(&self, fleet: ReadOnly<Ssh>, lasts: Duration, rolls_back: bool) -> u8 {
+    pub(super) async fn watch(&self, fleet: ReadOnly<Ssh>, lasts: Duration, when_bad: WhenBad) -> u8 {
+        let rolls_back = when_bad == WhenBad::RollBack;
         let journal = Journal::new(self.clock, self.terminal);
         let interrupts = watch_signals(&self.terminal.aside());
         let mut first = interrupts.clone();
@@ -65,6 +78,11 @@ impl Session<'_> {
             return self.roll_back(fleet, held.judgement, interrupts).await;
         }
         let words = journal.production(Production::words);
+        if when_bad == WhenBad::Call && is_bad && is_as_it_was && self.has_somebody_to_call() {
+            drop(journal);
+            let (quiet, id) = self.call(&fleet, (&held.judgement, serving), words, interrupts).await;
+            return self.end_of_calls(&quiet, id.as_deref(), &held.judgement);
+        }
         let (exit, said, next) = match (held.was_interrupted || *interrupts.borrow() > 0, held.judgement.opinion) {
             (false, _) if !is_as_it_was => {
                 (8, "who gets traffic has changed meanwhile, and not by this".to_owned(), "status")
@@ -81,6 +99,39 @@ impl Session<'_> {
         };
         let production = format!("{said}: {}; nothing was changed; {words}", held.judgement.words);
         self.end(&Verdict { exit, production, next, left: Vec::new() }, None, None, None)
+    }
+
+    /// What it came to that people were called.
+    fn end_of_calls(&self, quiet: &Quiet, id: Option<&str>, judgement: &Judgement) -> u8 {
+        let judged = judgement.judged;
+        let (exit, said) = match quiet {
+            Quiet::CalledOver { by } => (7, format!("{judged} was bad, and {by} called it over")),
+            Quiet::Moved { production } => {
+                (8, format!("{judged} was bad, and who gets traffic has changed meanwhile, not by this: {production}"))
+            }
+            Quiet::Well { words } => (7, format!("{judged} is good again: {words}; it was bad")),
+            Quiet::AllPaged => (7, format!("{judged} is bad, and everybody who is to be called was")),
+            Quiet::Interrupted => (130, format!("interrupted; {judged} is bad, and nobody else is called")),
+            Quiet::NotOurs { id } => (7, format!("{judged} is bad; another watch calls for it: {id}")),
+            Quiet::Nowhere { why } => (7, format!("{judged} is bad, and nobody was called: {why}")),
+        };
+        let next = match (quiet, id, judged) {
+            (Quiet::AllPaged | Quiet::Interrupted, Some(id), Colour::Blue) => format!("resolve {id}"),
+            (
+                Quiet::AllPaged | Quiet::Interrupted | Quiet::NotOurs { .. } | Quiet::Nowhere { .. },
+                _,
+                Colour::Green,
+            ) => "--reason '…'".to_owned(),
+            (_, _, Colour::Blue | Colour::Green) => "status".to_owned(),
+        };
+        let left = match (quiet, id) {
+            (Quiet::AllPaged | Quiet::Interrupted, Some(id)) => {
+                vec![format!("its pages are open: `{}` when it is over", self.command(&format!("resolve {id}")))]
+            }
+            _ => Vec::new(),
+        };
+        let production = format!("{said}: {}; nothing was changed", judgement.words);
+        self.end(&Verdict { exit, production, next: self.command(&next), left }, None, None, None)
     }
 
     /// The same rollback as ever, whose reason says which rule, with which figures.
@@ -103,28 +154,6 @@ impl Session<'_> {
             redactor: Arc::clone(&self.redactor),
         };
         Run { sessions: vec![session] }.rollback(fleet, Some((judgement, interrupts))).await
-    }
-}
-
-/// Who gets traffic, over all balancers that were reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Serves {
-    pub(super) blue: bool,
-    pub(super) green: bool,
-}
-
-impl Serves {
-    pub(super) fn of(production: &Production, facts: &Facts) -> Serves {
-        let sends_to = |colour| facts.hosts.iter().any(|host| production.found_sending_to(&host.host, colour));
-        Serves { blue: sends_to(Colour::Blue), green: sends_to(Colour::Green) }
-    }
-
-    pub(super) fn alone(self) -> Option<Colour> {
-        match (self.blue, self.green) {
-            (true, false) => Some(Colour::Blue),
-            (false, true) => Some(Colour::Green),
-            (true, true) | (false, false) => None,
-        }
     }
 }
 

@@ -66,6 +66,8 @@ pub mod default {
     pub const MAX_BYTES: &str = "256MB";
     /// Evidence is worth a minute, not more, while somebody waits for the report.
     pub const EVIDENCE_TIMEOUT: &str = "60s";
+    /// The one type of issue that nearly every project of a Jira has.
+    pub const ISSUE_TYPE: &str = "Task";
     /// A message goes out beside the work; a webhook that takes longer is down.
     pub const DRILL_EVERY: &str = "90d";
     pub const VERIFY_EVERY: &str = "7d";
@@ -136,6 +138,8 @@ pub struct RollbackToml {
     pub targets: Option<TargetsTable>,
     /// Who is named in the report.
     pub contacts: Option<ContactsTable>,
+    /// Where `report --ticket … --file` files incidents.
+    pub tickets: Option<TicketsTable>,
     /// How often the way back is to be tried.
     pub drill: Option<DrillTable>,
     /// Several services in one file, each by its name: what its table holds is laid over the top of the file.
@@ -1156,8 +1160,62 @@ pub struct ContactsTable {
     /// The incident commander.
     #[schemars(example = &"$INCIDENT_COMMANDER")]
     pub commander: Option<String>,
-    /// Whom to call when it lasts, in this order; named in the messages.
+    /// Whom to call when it lasts, in this order: named in the messages, and called by `watch` through the channels of [notify].
     pub escalate: Vec<EscalateTable>,
+}
+
+/// Where `report --ticket … --file` files incidents.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TicketsTable {
+    /// The issues of a repository at GitHub.
+    pub github: Option<GithubTable>,
+    /// A project of a Jira.
+    pub jira: Option<JiraTable>,
+}
+
+/// The issues of a repository at GitHub, by its REST API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["repository", "token_env"]))]
+pub struct GithubTable {
+    /// Whose it is and its name.
+    #[schemars(example = &"example/listings")]
+    pub repository: Option<String>,
+    /// The variable that holds a token that may write issues there.
+    #[schemars(example = &"GITHUB_TOKEN")]
+    pub token_env: Option<String>,
+    /// Where the API is, where that is not GitHub's own address.
+    #[schemars(example = &"https://api.github.com")]
+    pub url: Option<String>,
+}
+
+/// A project of a Jira, in the cloud or one's own, by its REST API v2.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["url", "project", "token_env"]))]
+pub struct JiraTable {
+    /// Where it is.
+    #[schemars(example = &"https://example.atlassian.net")]
+    pub url: Option<String>,
+    /// The project's key.
+    #[schemars(example = &"OPS")]
+    pub project: Option<String>,
+    /// Whose token it is, as the cloud wants it; left out, the token is a personal one of a Jira of one's own.
+    #[schemars(example = &"bot@example.com")]
+    pub user: Option<String>,
+    /// The variable that holds the token.
+    #[schemars(example = &"JIRA_TOKEN")]
+    pub token_env: Option<String>,
+    /// What an incident is there.
+    #[schemars(example = &"Task")]
+    pub issue_type: String,
+}
+
+impl Default for JiraTable {
+    fn default() -> Self {
+        Self { url: None, project: None, user: None, token_env: None, issue_type: default::ISSUE_TYPE.into() }
+    }
 }
 
 /// How often the way back is to be tried; what is overdue is said by `check` and `status`.

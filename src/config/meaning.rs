@@ -11,6 +11,7 @@ mod earlier;
 mod hosts;
 mod judging;
 mod nginx;
+mod tickets;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use super::value::size;
 use super::{Problem, Reading};
 use crate::config::meaning::words::optional;
 use crate::nouns::colour::Colour;
-use crate::nouns::inventory::{Contacts, Database, DrillDue, Evidence, Inventory, Run, Targets, Verify};
+use crate::nouns::inventory::{Contacts, Database, DrillDue, Evidence, Inventory, Run, Targets, Tickets, Verify};
 use crate::nouns::names::{ContainerName, RemotePath, ServiceName, UnitName};
 
 /// What is kept or measured, not waited for. Ten years: past that it is a slip.
@@ -81,6 +82,7 @@ pub(super) fn inventory(
     let notify = meaning.notify(written.notify.as_ref().unwrap_or(&default_notify), named.unwrap_or_default());
     let targets = meaning.targets(written.targets.as_ref().unwrap_or(&default_targets));
     let drill = written.drill.as_ref().map(|drill| meaning.drill(drill, written.database.as_ref()));
+    let tickets = written.tickets.as_ref().map_or(Some(Tickets::default()), |tickets| meaning.tickets(tickets));
     let contacts = written.contacts.as_ref().map_or(Some(Contacts::default()), |contacts| meaning.contacts(contacts));
 
     let service = service?;
@@ -117,6 +119,7 @@ pub(super) fn inventory(
         notify: notify?,
         targets: targets?,
         contacts: contacts?,
+        tickets: tickets?,
     })
 }
 

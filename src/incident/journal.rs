@@ -292,7 +292,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
 }
 
 fn is_of_a_person(entry: &Entry) -> bool {
-    matches!(entry.what, What::Noted { .. } | What::Resolved { .. })
+    matches!(entry.what, What::Noted { .. } | What::Resolved { .. } | What::Ticket { .. })
 }
 
 /// Adds a line of a person to the journal of a run that is over, or still goes on. Its time is counted from the run's

@@ -59,6 +59,7 @@ pub struct Inventory {
     pub notify: Notify,
     pub targets: Targets,
     pub contacts: Contacts,
+    pub tickets: Tickets,
     pub drill: Option<DrillDue>,
 }
 
@@ -407,6 +408,43 @@ pub struct Contacts {
     pub escalate: Vec<Escalation>,
 }
 
+/// Where incidents are filed.
+#[derive(Debug, Clone, Default)]
+pub struct Tickets {
+    pub github: Option<GithubIssues>,
+    pub jira: Option<JiraProject>,
+}
+
+/// The issues of a repository.
+#[derive(Debug, Clone)]
+pub struct GithubIssues {
+    /// `owner/name`
+    pub repository: String,
+    pub token: Token,
+    /// Where the API is.
+    pub url: String,
+}
+
+/// A project of a Jira.
+#[derive(Debug, Clone)]
+pub struct JiraProject {
+    pub url: String,
+    /// Its key.
+    pub project: String,
+    pub issue_type: String,
+    /// Whose token it is, where it goes with a name; one without is sent by itself.
+    pub user: Option<String>,
+    pub token: Token,
+}
+
+/// A token that may be missing where nobody needs it.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// The variable that holds it.
+    pub env: String,
+    pub secret: Option<Secret>,
+}
+
 /// How often the way back is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrillDue {
@@ -551,12 +589,17 @@ impl Inventory {
         let login = self.prometheus.iter().filter_map(|prometheus| match prometheus.login.as_ref()? {
             Login::Token(secret) | Login::Password { password: secret, .. } => Some(secret),
         });
+        let tickets = [
+            self.tickets.github.as_ref().map(|github| &github.token),
+            self.tickets.jira.as_ref().map(|jira| &jira.token),
+        ];
+        let tickets = tickets.into_iter().flatten().filter_map(|token| token.secret.as_ref());
         let headers = [&self.blue, &self.green].into_iter().flat_map(|app| &app.health_with.headers);
         let changes = self.changes.iter().chain(self.migrations.iter().map(|migrations| &migrations.change));
         let changes = changes.map(|change| &change.manner);
         let manners = changes.chain(self.hooks.iter().map(|hook| &hook.manner));
         let hidden = manners.flat_map(|manner| &manner.env).filter_map(EnvVar::hidden);
-        addresses.chain(login).chain(headers.filter_map(|header| header.hidden.as_ref())).chain(hidden)
+        addresses.chain(login).chain(tickets).chain(headers.filter_map(|header| header.hidden.as_ref())).chain(hidden)
     }
 }
 

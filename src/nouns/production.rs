@@ -181,6 +181,7 @@ impl Production {
             | What::Loss(_)
             | What::Noted { .. }
             | What::Resolved { .. }
+            | What::Ticket { .. }
             | What::Ended { .. } => {}
         }
     }

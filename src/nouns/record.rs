@@ -170,6 +170,11 @@ pub enum What {
         /// The same second by second, where the log tells the time; only those that have a request.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seconds: Vec<Second>,
+        /// From how many addresses those came that failed, where every one of them tells it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clients_before: Option<Clients>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clients_after: Option<Clients>,
     },
     /// What the rules say of a side, every ten seconds and when that changes.
     Judged(Box<Judgement>),
@@ -183,8 +188,22 @@ pub enum What {
     Noted { by: String, text: String },
     /// A person calls the incident over.
     Resolved { by: String, text: String },
+    /// A person files it as a ticket: written before it is sent, and again when it is known what became of it.
+    Ticket { by: String, tracker: String, state: TicketState },
     /// The last line of the run itself.
     Ended { exit: u8, production: String, next: String },
+}
+
+/// What is known of a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TicketState {
+    /// It is sent now. With nothing behind it nobody knows what became of it.
+    Sent,
+    /// Where it is.
+    Filed { url: String },
+    /// It is certain that there is none, and why.
+    Refused { why: String },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -645,6 +664,36 @@ impl ErrorShare {
     /// The share in percent, where there is enough to tell.
     pub fn percent(self) -> Option<f64> {
         (self.requests >= Self::ENOUGH).then(|| 100.0 * self.errors as f64 / self.requests as f64)
+    }
+}
+
+/// Distinct addresses of clients, as nginx logged them: never the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    pub count: u64,
+    /// There were at least so many: they stood in several logs, or were too many to be told apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut: bool,
+}
+
+impl Clients {
+    /// Both together. Whoever stands in both cannot be told: there are at least as many as in one of them.
+    #[must_use]
+    pub fn and(self, other: Clients) -> Clients {
+        match (self.count, other.count) {
+            (0, _) => other,
+            (_, 0) => self,
+            (one, two) => Clients { count: one.max(two), is_cut: true },
+        }
+    }
+
+    /// `87 addresses`, `at least 87 addresses`
+    pub fn describe(self) -> String {
+        let at_least = if self.is_cut { "at least " } else { "" };
+        match self.count {
+            1 => format!("{at_least}1 address"),
+            count => format!("{at_least}{count} addresses"),
+        }
     }
 }
 

@@ -68,6 +68,7 @@ refusal_names! {
     Ssh = "E-SSH",
     IncidentFolder = "E-INCIDENT-FOLDER",
     IncidentUnknown = "E-INCIDENT-UNKNOWN",
+    Ticket = "E-TICKET",
     UndoNothing = "E-UNDO-NOTHING",
     DrillProd = "E-DRILL-PROD",
     DrillUndated = "E-DRILL-UNDATED",

@@ -19,7 +19,7 @@ use crate::hosts::remote::Ask;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Inventory, Role, Run};
 use crate::nouns::names::{HostName, HttpUrl};
-use crate::nouns::record::{ErrorShare, Second, Status, StepWord, What};
+use crate::nouns::record::{Clients, ErrorShare, Second, Status, StepWord, What};
 use crate::nouns::side::Side;
 
 pub(super) const HEALTH: Script = script!("health", LIB, NGINX);
@@ -278,9 +278,9 @@ async fn compare_errors<F: Ask>(run: &Context<'_, F>, name: &HostName, good: &mu
                        in memory, or say no status";
             run.journal.gap(Some(name), "error share", why);
         }
-        Ok(Some(Counts { before, after, seconds })) => {
-            let seconds = seconds.into_values().collect();
-            run.journal.record(What::Errors { host: name.clone(), before, after, seconds });
+        Ok(Some(Counts { before, after, seconds, clients_before, clients_after })) => {
+            let (host, seconds) = (name.clone(), seconds.into_values().collect());
+            run.journal.record(What::Errors { host, before, after, seconds, clients_before, clients_after });
             if after.percent() > before.percent() && after.percent().is_some_and(|percent| percent > 1.0) {
                 let (before, after) = (before.describe(), after.describe());
                 run.journal.note(format!("{name}: more server errors than before: {after}, was {before}"));
@@ -306,7 +306,7 @@ async fn errors<F: Ask>(
     let offset = run.facts.seen(host).and_then(|seen| seen.clock_offset_ms.as_ref().ok()).map_or(0, |ms| ms / 1000);
     let counted: Vec<Counts> =
         answer.text("access").unwrap_or_default().lines().filter_map(|line| Counts::read(line, offset)).collect();
-    Ok((!counted.is_empty()).then(|| counted.into_iter().fold(Counts::default(), Counts::and)))
+    Ok((!counted.is_empty()).then(|| counted.into_iter().reduce(Counts::and).unwrap_or_default()))
 }
 
 /// What access logs say of both sides of the switch.
@@ -315,22 +315,30 @@ struct Counts {
     before: ErrorShare,
     after: ErrorShare,
     seconds: BTreeMap<i64, Second>,
+    /// Of those that failed; `None` where one of them does not tell it.
+    clients_before: Option<Clients>,
+    clients_after: Option<Clients>,
 }
 
 /// A log tells so many seconds at most; what is older is of another time, and a host may say anything.
 const MOST_SECONDS: usize = 900;
 
 impl Counts {
-    /// `PATH before TOTAL ERRORS SECONDS after TOTAL ERRORS SECONDS`, by a clock that is so many seconds ahead of ours.
+    /// `PATH before TOTAL ERRORS SECONDS CLIENTS after TOTAL ERRORS SECONDS CLIENTS`, by a clock that is so many seconds ahead of ours.
     fn read(line: &str, offset_seconds: i64) -> Option<Counts> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         let (before, after) = (
             ErrorShare { requests: number(2)?, errors: number(3)? },
-            ErrorShare { requests: number(6)?, errors: number(7)? },
+            ErrorShare { requests: number(7)?, errors: number(8)? },
         );
-        let mut counts = Counts { before, after, seconds: BTreeMap::new() };
-        for said in [4, 8].into_iter().filter_map(|at| words.get(at)).flat_map(|words| words.split(',')) {
+        let clients = |at: usize| {
+            let word = words.get(at)?;
+            Some(Clients { count: word.trim_end_matches('+').parse().ok()?, is_cut: word.ends_with('+') })
+        };
+        let (clients_before, clients_after) = (clients(5), clients(10));
+        let mut counts = Counts { before, after, seconds: BTreeMap::new(), clients_before, clients_after };
+        for said in [4, 9].into_iter().filter_map(|at| words.get(at)).flat_map(|words| words.split(',')) {
             let mut parts = said.split(':');
             let mut part = || parts.next()?.parse::<i64>().ok();
             if let (Some(at), Some(requests), Some(errors)) = (part(), part(), part()) {
@@ -355,6 +363,9 @@ impl Counts {
             requests: a.requests + b.requests,
             errors: a.errors + b.errors,
         };
+        let both = |a: Option<Clients>, b: Option<Clients>| Some(a?.and(b?));
+        self.clients_before = both(self.clients_before, other.clients_before);
+        self.clients_after = both(self.clients_after, other.clients_after);
         (self.before, self.after) = (sum(self.before, other.before), sum(self.after, other.after));
         other.seconds.into_values().for_each(|second| self.add(second));
         self

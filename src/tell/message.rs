@@ -54,6 +54,9 @@ pub struct Gist {
     pub hosts: Vec<String>,
     /// `team lead after 15m`
     pub escalate: Vec<String>,
+    /// Who of them was paged so far, with the one that it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paged: Vec<String>,
     /// When the run began, in milliseconds since 1970.
     pub began_ms: i64,
     /// Whether a bad release was to be taken out, and not one brought in, or an incident taken back.
@@ -69,6 +72,10 @@ pub enum Event {
     Begin,
     End,
     Resolved,
+    /// A `watch` finds what serves bad.
+    Bad,
+    /// It still is, and the next one of the ladder is called.
+    Paged,
 }
 
 /// The message that goes out when the work begins; one, whatever services the run has.
@@ -113,37 +120,39 @@ impl Moment<'_> {
 
 /// What the messages' templates get.
 #[derive(Debug, Clone, Default, Serialize)]
-struct Notice {
-    id: String,
-    event: &'static str,
-    service: String,
-    environment: String,
-    title: String,
-    status: &'static str,
+pub(super) struct Notice {
+    pub(super) id: String,
+    /// `rollback` or `watch`: what it is of.
+    pub(super) of: &'static str,
+    pub(super) event: &'static str,
+    pub(super) service: String,
+    pub(super) environment: String,
+    pub(super) title: String,
+    pub(super) status: &'static str,
     /// In the words of public pages: `investigating`, `identified`, `monitoring`, `resolved`.
-    state: &'static str,
-    severity: Option<String>,
-    reason: String,
-    releases: Option<String>,
-    production: String,
-    next: Option<String>,
+    pub(super) state: &'static str,
+    pub(super) severity: Option<String>,
+    pub(super) reason: String,
+    pub(super) releases: Option<String>,
+    pub(super) production: String,
+    pub(super) next: Option<String>,
     /// What is not done; at most three, then how many more.
-    left: Vec<String>,
-    began: String,
-    traffic_safe: Option<String>,
-    traffic_safe_ms: Option<u64>,
-    took: Option<String>,
-    total_ms: Option<u64>,
-    exit: Option<u8>,
-    owner: String,
-    laptop: String,
-    oncall: Option<String>,
-    commander: Option<String>,
-    hosts: Vec<String>,
+    pub(super) left: Vec<String>,
+    pub(super) began: String,
+    pub(super) traffic_safe: Option<String>,
+    pub(super) traffic_safe_ms: Option<u64>,
+    pub(super) took: Option<String>,
+    pub(super) total_ms: Option<u64>,
+    pub(super) exit: Option<u8>,
+    pub(super) owner: String,
+    pub(super) laptop: String,
+    pub(super) oncall: Option<String>,
+    pub(super) commander: Option<String>,
+    pub(super) hosts: Vec<String>,
     /// Who is to be told when it lasts: `team lead after 15m`.
-    escalate: Vec<String>,
+    pub(super) escalate: Vec<String>,
     /// Where the report is.
-    incident: String,
+    pub(super) incident: String,
 }
 
 fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, redactor: &Redactor) -> Message {
@@ -151,7 +160,19 @@ fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, red
         [story] => notice(moment, story),
         several => notice_of_all(moment, several),
     };
-    let context = redacted(&notice, redactor);
+    let id = format!("{}.{}", notice.id, moment.word());
+    worded(&notice, id, group_of(stories), |context| gist(moment, stories, context), (templates, redactor))
+}
+
+/// What is to be said, in the form of every channel; `group` is the word of the config, where it has several services; `gist` gets what the templates get, which has no secrets any more.
+pub(super) fn worded(
+    notice: &Notice,
+    id: String,
+    group: Option<String>,
+    gist: impl FnOnce(&Value) -> Gist,
+    (templates, redactor): (&Templates, &Redactor),
+) -> Message {
+    let context = redacted(notice, redactor);
     let said = |field: &str| context[field].as_str().unwrap_or_default().to_owned();
     let title = said("title");
     let as_json =
@@ -169,10 +190,10 @@ fn message(moment: Moment<'_>, stories: &[Story<'_>], templates: &Templates, red
         _ => Err("Slack takes no message without `text`".to_owned()),
     };
     Message {
-        id: format!("{}.{}", notice.id, moment.word()),
-        service: group_of(stories).unwrap_or_else(|| said("service")),
+        id,
+        service: group.unwrap_or_else(|| said("service")),
         environment: said("environment"),
-        gist: gist(moment, stories, &context),
+        gist: gist(&context),
         slack: templates.render(Name::Slack, &context, slack, |_| serde_json::json!({ "text": title })),
         webhook: templates.render(Name::Webhook, &context, as_json, |_| context.clone()),
         subject,
@@ -206,6 +227,7 @@ fn gist(moment: Moment<'_>, stories: &[Story<'_>], context: &Value) -> Gist {
         laptop: text("laptop"),
         hosts: texts("hosts"),
         escalate: texts("escalate"),
+        paged: Vec::new(),
         began_ms,
         is_rollback: begun.is_none_or(|begun| begun.undoes.is_none() && begun.gradual.is_none() && !begun.is_partial()),
         is_safe: match moment {
@@ -295,6 +317,7 @@ fn notice(moment: Moment<'_>, story: &Story<'_>) -> Notice {
     let is_partial = begun.is_some_and(Begun::is_partial);
     let names = begun.map(Begun::change_names).unwrap_or_default();
     let common = Notice {
+        of: "rollback",
         event: moment.word(),
         service: said(|begun| &begun.service),
         environment: said(|begun| &begun.environment),

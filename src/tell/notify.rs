@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 
+use crate::incident::alarm;
 use crate::incident::folder;
 use crate::incident::journal::Timed;
 use crate::nouns::inventory::{Channel, Inventory, Notify};
@@ -24,6 +25,7 @@ use crate::tell::notify::outbox::{Item, keys, kind};
 use crate::tell::notify::send::send;
 
 pub use crate::tell::notify::outbox::{OUTBOX, Outbox};
+pub(in crate::tell) use crate::tell::notify::send::{Call, Lost, refusal};
 
 /// Incidents further back than this are over; nobody waits for their messages.
 const FOLDERS_LOOKED_AT: usize = 20;
@@ -146,9 +148,11 @@ fn resend_until(inventory: &Inventory, deadline: Instant) -> Vec<Delivery> {
         return Vec::new();
     }
     let now = Utc::now();
-    let outboxes: Vec<Outbox> = folder::newest_first(&inventory.incidents)
+    let (of_runs, of_watches) = (folder::newest_first(&inventory.incidents), alarm::folders(&inventory.incidents));
+    let outboxes: Vec<Outbox> = of_runs
         .iter()
         .take(FOLDERS_LOOKED_AT)
+        .chain(of_watches.iter().take(FOLDERS_LOOKED_AT))
         .filter_map(|folder| Outbox::left_behind(folder))
         .filter(|outbox| outbox.keep_only_of(inventory, now))
         .collect();
@@ -218,6 +222,18 @@ fn label(notify: &Notify, key: &str) -> String {
         0 | 1 => word.to_owned(),
         _ => format!("{word} {}", of_this_kind(index.parse().unwrap_or(0) + 1)),
     }
+}
+
+/// Whether anybody is told by one of these that something is bad, and not only a graph or the public.
+pub fn reaches_people(notify: &Notify) -> bool {
+    notify.channels.iter().any(|channel| match channel {
+        Channel::Slack { .. }
+        | Channel::SlackThread { .. }
+        | Channel::Email { .. }
+        | Channel::Webhook { .. }
+        | Channel::PagerDuty { .. } => true,
+        Channel::Statuspage { .. } | Channel::Alertmanager { .. } | Channel::Grafana { .. } => false,
+    })
 }
 
 /// What must not be in the words of an error.

@@ -14,6 +14,7 @@ use crate::nouns::side::Side;
 use crate::nouns::units::duration;
 use crate::tell::captured::{File, Quote, captured, errors, gaps, quotes};
 use crate::tell::checklist::{Check, actions, checklist, steps};
+use crate::tell::impact::{impact, moments, went_well};
 use crate::tell::known::ChangedFile;
 use crate::tell::loss::{Database, database};
 use crate::tell::render::{Name, Templates, redacted, tidy};
@@ -99,6 +100,10 @@ pub(super) struct Report {
     /// Who answered before, as far as it was seen.
     before: Option<String>,
     errors: Vec<String>,
+    /// What it cost, when it was noticed and over, and what held: for the postmortem.
+    impact: Vec<String>,
+    moments: Vec<String>,
+    well: Vec<String>,
     checklist: Vec<Check>,
     steps: Vec<String>,
     actions: Vec<String>,
@@ -213,6 +218,7 @@ pub(super) fn report(story: &Story<'_>) -> Report {
     let reason = said(|begun| &begun.reason);
     let gaps = gaps(entries);
     let notes = story.known.notes.clone();
+    let (measured, checklist) = (measured(entries, begun), checklist(story, &ending));
     Report {
         id: said(|begun| &begun.id),
         environment: said(|begun| &begun.environment),
@@ -244,7 +250,10 @@ pub(super) fn report(story: &Story<'_>) -> Report {
         local_zone: clock.zone(),
         next: ending.verdict.next.clone(),
         left: ending.verdict.left.clone(),
-        measured: measured(entries, begun),
+        impact: impact(entries),
+        moments: moments(entries, &clock),
+        well: went_well(entries, &ending, &measured, &checklist, &gaps),
+        measured,
         hosts: hosts(story, &ending),
         database: database(entries, begun.and_then(|begun| begun.restores.as_deref())),
         timeline: timeline(entries, &clock, &ending),
@@ -256,7 +265,7 @@ pub(super) fn report(story: &Story<'_>) -> Report {
         before: story.known.before.clone(),
         key_exchange: story.known.key_exchange.clone(),
         errors: errors(entries),
-        checklist: checklist(story, &ending),
+        checklist,
         steps: steps(&ending, !quotes(entries).is_empty(), entries),
         actions: actions(&gaps, &notes, &ending),
         gaps,

@@ -132,7 +132,10 @@ pub(super) fn ending_with(verdict: &Verdict, entries: &[Entry]) -> Ending {
 
 /// What people add, they add hours later.
 fn last_of_the_run(entries: &[Entry]) -> Option<&Entry> {
-    entries.iter().rev().find(|entry| !matches!(entry.what, What::Noted { .. } | What::Resolved { .. }))
+    entries
+        .iter()
+        .rev()
+        .find(|entry| !matches!(entry.what, What::Noted { .. } | What::Resolved { .. } | What::Ticket { .. }))
 }
 
 /// Who called it over, when, and with what words; `None` where nobody did.
@@ -196,6 +199,7 @@ pub(super) fn open_intents(entries: &[Entry]) -> Vec<(StepWord, HostName)> {
             | What::Database(_)
             | What::Noted { .. }
             | What::Resolved { .. }
+            | What::Ticket { .. }
             | What::Ended { .. } => {}
         }
     }

@@ -30,7 +30,7 @@ use crate::nouns::refusal::{Refusal, RefusalName};
 use crate::nouns::rules::Judgement;
 use crate::nouns::side::Side;
 use crate::tell::terminal::board::{Board, Detail, Kind};
-use crate::tell::terminal::line::{Event, Line, Note};
+use crate::tell::terminal::line::{Note, OutputEvent, OutputLine};
 use crate::tell::terminal::lines::{BAD, DIM, GOOD, WARN, lined, safe_line, whose};
 use crate::tell::terminal::live::Screen;
 
@@ -148,7 +148,7 @@ impl Terminal {
     /// A row of a list, with `--json`.
     pub fn row(&self, time: DateTime<Utc>, row: Note<'_>) {
         if self.is_json() {
-            self.say(time, None, Event::Note(Box::new(row)));
+            self.say(time, None, OutputEvent::Note(Box::new(row)));
         }
     }
 
@@ -157,9 +157,9 @@ impl Terminal {
         self.object(line);
     }
 
-    fn say(&self, time: DateTime<Utc>, service: Option<&ServiceName>, event: Event<'_>) {
+    fn say(&self, time: DateTime<Utc>, service: Option<&ServiceName>, event: OutputEvent<'_>) {
         let run = self.run.as_ref().map(IncidentId::as_str);
-        self.object(&Line::new(time, run, service, event));
+        self.object(&OutputLine::new(time, run, service, event));
     }
 
     /// One JSON object on standard output.
@@ -194,7 +194,7 @@ impl Terminal {
                 self.hint(hint);
             }
             if self.is_json() {
-                self.say(time, service, Event::Note(Box::new(Note::of(refusal))));
+                self.say(time, service, OutputEvent::Note(Box::new(Note::of(refusal))));
             }
             if !names.contains(&refusal.name) {
                 names.push(refusal.name);
@@ -237,7 +237,7 @@ impl Terminal {
     pub fn end(&self, verdict: &Verdict, ending: &Ending<'_>) {
         self.clear();
         if self.is_json() {
-            let end = Event::End {
+            let end = OutputEvent::End {
                 exit: verdict.exit,
                 production: &verdict.production,
                 traffic_safe_ms: ending.traffic_safe_ms,
@@ -364,7 +364,7 @@ impl Watcher for Terminal {
                     detail: Some(progress.words.into()),
                     ..Note::default()
                 };
-                self.say(progress.time, progress.service, Event::Note(Box::new(note)));
+                self.say(progress.time, progress.service, OutputEvent::Note(Box::new(note)));
             }
             Mode::Json => {}
         }
@@ -390,10 +390,10 @@ impl Terminal {
 }
 
 /// An entry as a program reads it; `None` where it is nothing to look at.
-fn event_of(entry: &Entry) -> Option<Event<'_>> {
+fn event_of(entry: &Entry) -> Option<OutputEvent<'_>> {
     let note = match &entry.what {
         What::Intent { step, host, why, of, .. } => {
-            return Some(Event::Step {
+            return Some(OutputEvent::Step {
                 step: *step,
                 of: of.as_deref(),
                 host: Some(host.as_str()),
@@ -404,7 +404,7 @@ fn event_of(entry: &Entry) -> Option<Event<'_>> {
             });
         }
         What::Outcome { step, host, of, status, ms, detail } => {
-            return Some(Event::Step {
+            return Some(OutputEvent::Step {
                 step: *step,
                 of: of.as_deref(),
                 host: host.as_ref().map(HostName::as_str),
@@ -415,7 +415,7 @@ fn event_of(entry: &Entry) -> Option<Event<'_>> {
             });
         }
         What::Judged(judgement) => {
-            return Some(Event::Step {
+            return Some(OutputEvent::Step {
                 step: StepWord::Judge,
                 of: None,
                 host: None,
@@ -451,7 +451,8 @@ fn event_of(entry: &Entry) -> Option<Event<'_>> {
         | What::Database(_)
         | What::Noted { .. }
         | What::Resolved { .. }
+        | What::Ticket { .. }
         | What::Ended { .. } => return None,
     };
-    Some(Event::Note(Box::new(note)))
+    Some(OutputEvent::Note(Box::new(note)))
 }

@@ -1,9 +1,10 @@
 //! An incident as a ticket's text, to be pasted or filed: what was, and what is to be done about it. In the markup of the
-//! tracker that it goes to. Never sends it.
+//! tracker that it goes to. Never sends it: see `filing`.
 
 use crate::nouns::redact::{self, Redactor};
-use crate::tell::captured::{errors, gaps};
+use crate::tell::captured::gaps;
 use crate::tell::checklist::actions;
+use crate::tell::impact::impact;
 use crate::tell::report::summary_of;
 use crate::tell::story::{Story, begun, ending, service_words, title};
 
@@ -14,6 +15,25 @@ pub enum Tracker {
     Github,
     /// Wiki markup
     Jira,
+}
+
+impl Tracker {
+    pub fn word(self) -> &'static str {
+        match self {
+            Tracker::Github => "github",
+            Tracker::Jira => "jira",
+        }
+    }
+
+    /// What the config needs to file there.
+    pub fn example(self) -> &'static str {
+        match self {
+            Tracker::Github => "[tickets] github = { repository = \"example/listings\", token_env = \"GITHUB_TOKEN\" }",
+            Tracker::Jira => {
+                "[tickets] jira = { url = \"https://example.atlassian.net\", project = \"OPS\", user = \"bot@example.com\", token_env = \"JIRA_TOKEN\" }"
+            }
+        }
+    }
 }
 
 /// A title, a blank line, and the text.
@@ -61,10 +81,10 @@ fn body(story: &Story<'_>, tracker: Tracker, redactor: &Redactor) -> String {
             &begun.releases.as_ref().map_or(String::new(), |releases| item(&format!("Releases: {releases}"))),
         );
     }
-    let errors = errors(story.entries);
-    if !errors.is_empty() {
+    let impact = impact(story.entries);
+    if !impact.is_empty() {
         text.push_str(&heading("Impact"));
-        text.extend(errors.iter().map(|line| item(line)));
+        text.extend(impact.iter().map(|line| item(line)));
     }
     let (gaps, notes) = (gaps(story.entries), story.known.notes.clone());
     let mut actions = actions(&gaps, &notes, &ending);

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::nouns::colour::Colour;
 use crate::nouns::names::{HostName, some_of};
-use crate::nouns::record::{Entry, Status, StepWord, What, answer_words, plural};
+use crate::nouns::record::{Entry, Status, StepWord, TicketState, What, answer_words, plural};
 use crate::nouns::side::Side;
 use crate::nouns::units::duration;
 use crate::tell::story::{Ending, open_intents};
@@ -85,6 +85,11 @@ fn words(entry: &Entry) -> Option<Words> {
         What::Noted { by, text } => Some(Words::Plain(format!("{by}: {}", text.trim()))),
         What::Resolved { by, text } if text.trim().is_empty() => Some(Words::Plain(format!("{by} calls it over"))),
         What::Resolved { by, text } => Some(Words::Plain(format!("{by} calls it over: {}", text.trim()))),
+        What::Ticket { by, tracker, state: TicketState::Filed { url } } => {
+            Some(Words::Plain(format!("{by} files it at {tracker}: {url}")))
+        }
+        // What came of it is another line; or nobody knows, and whoever files it again is told so.
+        What::Ticket { state: TicketState::Sent | TicketState::Refused { .. }, .. } => None,
         What::Ended { exit, .. } => Some(Words::Ended(*exit)),
         // an intent is the outcome's beginning; states follow from outcomes; the rest has sections of its own
         What::Note { .. }

@@ -12,7 +12,8 @@ use rollback_prod::nouns::plan::{
 };
 use rollback_prod::nouns::production::Production;
 use rollback_prod::nouns::record::{
-    AppState, Balancer, Begun, Captured, Entry, ErrorShare, JOURNAL_VERSION, Pattern, Second, Status, StepWord, What,
+    AppState, Balancer, Begun, Captured, Clients, Entry, ErrorShare, JOURNAL_VERSION, Pattern, Second, Status,
+    StepWord, What,
 };
 use rollback_prod::nouns::redact::Redactor;
 use rollback_prod::nouns::share::Share;
@@ -280,6 +281,8 @@ pub fn full_run() -> Told {
                 before: ErrorShare { requests: 1200, errors: before },
                 after: ErrorShare { requests: 900, errors: after },
                 seconds: seconds(before, after),
+                clients_before: Some(Clients { count: before / 2, is_cut: false }),
+                clients_after: Some(Clients { count: after, is_cut: false }),
             },
         );
     }

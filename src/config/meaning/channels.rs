@@ -172,7 +172,7 @@ impl Meaning<'_, '_, '_> {
     }
 
     /// An address that is no secret, without the slash at its end.
-    fn base_url(&mut self, path: &str, url: &Option<String>, theirs: &str) -> Option<String> {
+    pub(super) fn base_url(&mut self, path: &str, url: &Option<String>, theirs: &str) -> Option<String> {
         let Some(url) = url else { return (!theirs.is_empty()).then(|| theirs.to_owned()) };
         let url = self.word(&format!("{path}.url"), url, HttpUrl::new)?;
         Some(url.as_str().trim_end_matches('/').to_owned())

@@ -2,8 +2,9 @@
 //! annotation. Each call in the shape that its API documents; what has to be remembered of one for the next comes back as a
 //! receipt. Never tries twice, and keeps nothing.
 //!
-//! Shapes: api.slack.com/methods (chat.postMessage, chat.update), PagerDuty's Events API v2, Statuspage's API v1 (incidents),
-//! Alertmanager's API v2 (silences), Grafana's HTTP API (annotations).
+//! Shapes: docs.slack.dev/reference/methods (chat.postMessage, chat.update), PagerDuty's Events API v2, Statuspage's API v1
+//! (incidents), Alertmanager's API v2 (silences), Grafana's HTTP API (annotations). `tests/channels.rs` says which published
+//! descriptions they were held against, and its doubles refuse what is not in them.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::nouns::inventory::{Channel, Matcher};
+use crate::nouns::redact::cut;
 use crate::nouns::secret::Secret;
 use crate::nouns::units::stamp;
 use crate::tell::message::{Event, Gist};
@@ -29,7 +31,10 @@ pub(super) struct Taken {
 const LONGEST_SILENCE: TimeDelta = TimeDelta::hours(1);
 
 /// What PagerDuty takes as a summary.
-const LONGEST_SUMMARY: usize = 1000;
+const LONGEST_SUMMARY: usize = 1024;
+
+/// A whole event is 512 kB at most, and a pager is no place to read a page of words: of each so many characters.
+const LONGEST_DETAIL: usize = 4000;
 
 /// What is to be kept in the outbox for such a channel; `None` where it has nothing to say of that moment.
 pub(super) fn is_told(channel: &Channel, gist: &Gist) -> bool {
@@ -90,7 +95,14 @@ impl Thread<'_> {
             let kept = said["channel"].as_str().zip(said["ts"].as_str());
             return Ok(Taken { note: None, receipt: kept.map(|(channel, at)| format!("{channel} {at}")) });
         };
-        self.call("chat.update", with(slack, &[("channel", channel.into()), ("ts", at.into())]))?;
+        // It takes less than the first one did: how a text is read, and where its links lead, is settled by then.
+        let mut update = json!({ "channel": channel, "ts": at });
+        for field in ["text", "blocks", "attachments"] {
+            if !slack[field].is_null() {
+                update[field] = slack[field].clone();
+            }
+        }
+        self.call("chat.update", update)?;
         let words = json!({
             "channel": channel,
             "thread_ts": at,
@@ -129,7 +141,7 @@ fn with(object: &Value, more: &[(&str, Value)]) -> Value {
 fn page_action(gist: &Gist) -> Option<&'static str> {
     match (gist.event, gist.is_rollback, gist.is_safe) {
         (Event::Resolved, _, _) => Some("resolve"),
-        (Event::Begin, true, _) => Some("trigger"),
+        (Event::Begin, true, _) | (Event::Bad | Event::Paged, _, _) => Some("trigger"),
         // Somebody is at it, and the worst is over.
         (Event::End, true, true) => Some("acknowledge"),
         // Whatever it was, production is not as it should be.
@@ -152,16 +164,20 @@ fn page(
         Some("P3") => "info",
         _ => "error",
     };
-    let mut body = json!({
-        "routing_key": key.reveal(),
-        "event_action": action,
-        // One for all that is said of an incident: that is what makes it one.
-        "dedup_key": format!("rollback-prod/{}/{}", gist.service, gist.incident),
-    });
+    // One for all that is said of an incident: that is what makes it one.
+    let incident = format!("rollback-prod/{}/{}", gist.service, gist.incident);
+    // Whoever is called next has a page of his own: a trigger of one that somebody has acknowledged tells nobody.
+    let of_contact = |number: usize| format!("{incident}/{number}");
+    let dedup_key = match gist.event {
+        Event::Paged => of_contact(gist.paged.len()),
+        Event::Begin | Event::End | Event::Resolved | Event::Bad => incident.clone(),
+    };
+    let mut body = json!({ "routing_key": key.reveal(), "event_action": action, "dedup_key": dedup_key });
     if action == "trigger" {
+        let detail = |text: &str| cut(text, LONGEST_DETAIL);
         body["client"] = "rollback-prod".into();
         body["payload"] = json!({
-            "summary": crate::nouns::redact::cut(&format!("{}: {}", gist.title, gist.production), LONGEST_SUMMARY),
+            "summary": cut(&format!("{}: {}", gist.title, gist.production), LONGEST_SUMMARY),
             "source": gist.laptop,
             "severity": severity,
             "timestamp": stamp(at),
@@ -169,14 +185,26 @@ fn page(
             "group": gist.environment,
             "class": "rollback",
             "custom_details": {
-                "reason": gist.reason, "operator": gist.operator, "status": gist.status, "hosts": gist.hosts,
-                "production": gist.production, "next": gist.next, "escalate": gist.escalate,
-                "incident": gist.incident,
+                "reason": detail(&gist.reason), "operator": gist.operator, "status": gist.status,
+                "hosts": detail(&gist.hosts.join(", ")), "production": detail(&gist.production),
+                "next": gist.next.as_deref().map(detail), "escalate": detail(&gist.escalate.join(", ")),
+                "incident": gist.incident, "contact": gist.paged.last(),
             },
         });
     }
-    let (status, said) = Call { method: "POST", url, id, limit }.plain(Some(&body))?;
-    if status == 202 { Ok(Taken::default()) } else { Err(refusal(status, &said)) }
+    let send = |body: &Value| {
+        let (status, said) = Call { method: "POST", url, id, limit }.plain(Some(body))?;
+        if status == 202 { Ok(()) } else { Err(refusal(status, &said)) }
+    };
+    send(&body)?;
+    if gist.event == Event::Resolved {
+        // To resolve one twice harms nobody, should one of them not get through.
+        for number in 1..=gist.paged.len() {
+            body["dedup_key"] = of_contact(number).into();
+            send(&body)?;
+        }
+    }
+    Ok(Taken::default())
 }
 
 /// A public page: neither hosts nor reasons are anybody's business there.
@@ -193,7 +221,7 @@ impl Status<'_> {
     fn tell(&self, gist: &Gist, receipt: Option<&str>) -> Result<Taken, String> {
         let service = &gist.service;
         let (status, component, words) = match (gist.event, gist.is_safe) {
-            (Event::Begin, _) => (
+            (Event::Begin | Event::Bad | Event::Paged, _) => (
                 "investigating",
                 "partial_outage",
                 format!("We see a problem with {service} and are going back to the previous version."),
@@ -210,7 +238,11 @@ impl Status<'_> {
             ),
             (Event::Resolved, _) => ("resolved", "operational", format!("{service} works as usual.")),
         };
-        let mut incident = json!({ "name": format!("Problem with {service}"), "status": status, "body": words });
+        let mut incident = json!({ "status": status, "body": words });
+        if receipt.is_none() {
+            // Whoever gave it a better one meanwhile keeps it.
+            incident["name"] = format!("Problem with {service}").into();
+        }
         if let Some(id) = self.component {
             incident["component_ids"] = json!([id]);
             incident["components"] = json!({ id: component });
@@ -271,7 +303,9 @@ fn silence(
                 (status, said) => Err(refusal(status, &said)),
             }
         }
-        (Event::Begin, Some(_)) | (Event::End, None) | (Event::Resolved, _) => Ok(Taken::default()),
+        (Event::Begin, Some(_)) | (Event::End, None) | (Event::Resolved | Event::Bad | Event::Paged, _) => {
+            Ok(Taken::default())
+        }
     }
 }
 
@@ -298,7 +332,7 @@ fn annotate(
             let body = json!({ "time": gist.began_ms, "timeEnd": at.timestamp_millis(), "tags": tags, "text": text });
             ("POST", format!("{url}/api/annotations"), body)
         }
-        (Event::Resolved, _) => return Ok(Taken::default()),
+        (Event::Resolved | Event::Bad | Event::Paged, _) => return Ok(Taken::default()),
     };
     let (status, said) = Call { method, url: &url, id, limit }.bearer(token, Some(&body))?;
     let answer: Value = serde_json::from_str(&said).unwrap_or_default();

@@ -45,7 +45,8 @@ pub(super) fn mail(
         // The same whenever it is sent: a mail that arrives twice is shown once.
         .message_id(Some(message_id(head.id)));
     let id = head.id.trim_end_matches("-2");
-    if let Some(incident) = id.strip_suffix(".end").or_else(|| id.strip_suffix(".resolved")) {
+    let (incident, word) = id.split_once('.').unwrap_or((id, ""));
+    if word == "end" || word == "resolved" || word.starts_with("page") {
         let begin = message_id(&format!("{incident}.begin"));
         builder = builder.in_reply_to(begin.clone()).references(begin);
     }

@@ -184,7 +184,7 @@ impl Outbox {
             let payload = match channel {
                 Channel::Slack { .. } => Payload::Slack { body: message.slack.clone() },
                 Channel::Email { .. } => {
-                    let has_page = message.gist.event != Event::Begin;
+                    let has_page = !matches!(message.gist.event, Event::Begin | Event::Bad | Event::Paged);
                     Payload::Email { subject: message.subject.clone(), text: message.text.clone(), has_page }
                 }
                 Channel::Webhook { .. } => Payload::Webhook { body: message.webhook.clone() },
@@ -217,6 +217,11 @@ impl Outbox {
             self.0.write(&mut state, &item, Stage::Queued, None);
             state.items.push(item);
         }
+    }
+
+    /// Whether a message was put in, by whatever process.
+    pub fn knows(&self, id: &str) -> bool {
+        self.0.state().items.iter().any(|item| item.id == id)
     }
 
     /// What did not get through yet on a channel, in order.

@@ -80,13 +80,21 @@ fn page_in(folder: &Path) -> Option<String> {
     is_small.then(|| std::fs::read_to_string(path).ok()).flatten()
 }
 
+/// A request without an answer.
+#[derive(Debug)]
+pub(in crate::tell) struct Lost {
+    pub(in crate::tell) words: String,
+    /// Whether whoever was asked may have done it all the same.
+    pub(in crate::tell) may_have_arrived: bool,
+}
+
 /// One request, once.
-pub(super) struct Call<'a> {
-    pub(super) method: &'a str,
-    pub(super) url: &'a str,
+pub(in crate::tell) struct Call<'a> {
+    pub(in crate::tell) method: &'a str,
+    pub(in crate::tell) url: &'a str,
     /// The message's: whoever gets it twice can tell.
-    pub(super) id: &'a str,
-    pub(super) limit: Duration,
+    pub(in crate::tell) id: &'a str,
+    pub(in crate::tell) limit: Duration,
 }
 
 impl Call<'_> {
@@ -98,9 +106,15 @@ impl Call<'_> {
         self.with_login(Some(&format!("Bearer {}", token.reveal())), body)
     }
 
-    /// Status and body of the answer.
     pub(super) fn with_login(&self, login: Option<&str>, body: Option<&Value>) -> Result<(u16, String), String> {
-        let uri: Uri = self.url.trim().parse().map_err(|_| "its URL is not one".to_owned())?;
+        let login: Vec<(&str, &str)> = login.map(|login| ("Authorization", login)).into_iter().collect();
+        self.with(&login, body).map_err(|lost| lost.words)
+    }
+
+    /// Status and body of the answer, with these headers besides.
+    pub(in crate::tell) fn with(&self, headers: &[(&str, &str)], body: Option<&Value>) -> Result<(u16, String), Lost> {
+        let unsent = |words: &str| Lost { words: words.to_owned(), may_have_arrived: false };
+        let uri: Uri = self.url.trim().parse().map_err(|_| unsent("its URL is not one"))?;
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(self.limit))
             .http_status_as_error(false)
@@ -112,10 +126,10 @@ impl Call<'_> {
         let config = if uri.host().is_some_and(is_loopback) { config.proxy(None) } else { config };
         let agent = config.build().new_agent();
         let mut request = Request::builder().method(self.method).uri(uri).header("Idempotency-Key", self.id);
-        if let Some(login) = login {
-            request = request.header("Authorization", login);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        let odd = |_| "a header of it cannot be sent".to_owned();
+        let odd = |_| unsent("a header of it cannot be sent");
         let sent = match body {
             Some(body) => {
                 let request = request.header("Content-Type", "application/json; charset=utf-8");
@@ -124,11 +138,14 @@ impl Call<'_> {
             None => agent.run(request.body(()).map_err(odd)?),
         };
         let mut answer = sent.map_err(|err| match err {
-            ureq::Error::Timeout(_) => {
-                format!("no answer within {:.1} s; it may have arrived", self.limit.as_secs_f64())
-            }
-            ureq::Error::BadUri(_) => "its URL is not one".to_owned(),
-            other => other.to_string(),
+            ureq::Error::Timeout(_) => Lost {
+                words: format!("no answer within {:.1} s; it may have arrived", self.limit.as_secs_f64()),
+                may_have_arrived: true,
+            },
+            ureq::Error::BadUri(_) => unsent("its URL is not one"),
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => unsent(&err.to_string()),
+            ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused => unsent(&err.to_string()),
+            other => Lost { words: other.to_string(), may_have_arrived: true },
         })?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -142,7 +159,7 @@ impl Call<'_> {
     }
 }
 
-pub(super) fn refusal(status: u16, said: &str) -> String {
+pub(in crate::tell) fn refusal(status: u16, said: &str) -> String {
     match said.trim() {
         "" => format!("answers {status}"),
         said => format!("answers {status}: {said}"),

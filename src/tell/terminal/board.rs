@@ -186,6 +186,7 @@ impl Board {
             | What::Database(_)
             | What::Noted { .. }
             | What::Resolved { .. }
+            | What::Ticket { .. }
             | What::Ended { .. } => self.alone(entry),
         }
     }

@@ -19,7 +19,7 @@ use crate::nouns::units::stamp;
 /// One line on standard output with `--json`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(title = "a line of rollback-prod --json")]
-pub struct Line<'a> {
+pub struct OutputLine<'a> {
     /// The version of this format.
     #[schemars(extend("const" = 1))]
     v: u8,
@@ -31,13 +31,13 @@ pub struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
     #[serde(flatten)]
-    event: Event<'a>,
+    event: OutputEvent<'a>,
 }
 
 /// What happened.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub enum Event<'a> {
+pub enum OutputEvent<'a> {
     /// A step begins, is judged, or is over.
     Step {
         step: StepWord,
@@ -110,9 +110,14 @@ pub struct Note<'a> {
     pub more: Map<String, Value>,
 }
 
-impl<'a> Line<'a> {
-    pub fn new(time: DateTime<Utc>, run: Option<&'a str>, service: Option<&'a ServiceName>, event: Event<'a>) -> Self {
-        Line { v: 1, time: stamp(time), run, service: service.map(ServiceName::as_str), event }
+impl<'a> OutputLine<'a> {
+    pub fn new(
+        time: DateTime<Utc>,
+        run: Option<&'a str>,
+        service: Option<&'a ServiceName>,
+        event: OutputEvent<'a>,
+    ) -> Self {
+        OutputLine { v: 1, time: stamp(time), run, service: service.map(ServiceName::as_str), event }
     }
 }
 
@@ -138,5 +143,5 @@ pub fn schema_json() -> String {
             // Rust's own words for integers, which a strict validator refuses.
             schema.remove("format");
         }));
-    format!("{:#}\n", settings.into_generator().into_root_schema_for::<Line<'_>>().to_value())
+    format!("{:#}\n", settings.into_generator().into_root_schema_for::<OutputLine<'_>>().to_value())
 }

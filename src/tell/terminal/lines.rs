@@ -95,6 +95,7 @@ pub(super) fn plain(entry: &Entry, is_verbose: bool) -> Option<String> {
         | What::Database(_)
         | What::Noted { .. }
         | What::Resolved { .. }
+        | What::Ticket { .. }
         | What::Ended { .. } => None,
     }
 }
