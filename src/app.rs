@@ -87,7 +87,9 @@ pub async fn run(cli: Cli, clock: Clock, is_staging: bool) -> u8 {
             let more = [("name".to_owned(), topic.as_str().into())].into_iter().collect();
             terminal.row(clock.now(), Note { detail: Some(topic.section().into()), more, ..Note::default() });
         }
-        return 0;
+        let production = "not asked".to_owned();
+        let next = "rollback-prod status".to_owned();
+        return last_words(&terminal, clock, Verdict { exit: 0, production, next, left: Vec::new() });
     }
     if let Some(text) = text_of(&cli.command) {
         terminal.text(&text);

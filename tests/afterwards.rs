@@ -176,7 +176,7 @@ fn a_watch_that_calls_people_is_over_when_somebody_says_so() {
         laptop: "alice-laptop".into(),
     };
     let now = chrono::Utc::now();
-    let mut alarm = Alarm::raise(&desk.incidents(), now, bad.clone()).expect("a folder");
+    let alarm = Alarm::raise(&desk.incidents(), now, bad.clone()).expect("a folder");
     alarm.was_paged(now, "team lead after 15m").expect("a line");
     // An incident of before is not what is meant.
     desk.keep(ID, &full_run());
@@ -193,9 +193,17 @@ fn a_watch_that_calls_people_is_over_when_somebody_says_so() {
     desk.run(&["history"]).exits(0).never_says("watch-");
     // One that is older than the newest incident is not meant either.
     let before = "2026-11-19T00:00:00Z".parse().expect("a time");
-    Alarm::raise(&desk.incidents(), before, bad).expect("a folder");
+    Alarm::raise(&desk.incidents(), before, bad.clone()).expect("a folder");
     desk.run(&["resolve"]).exits(0).says("it was called over before, by carol at");
     assert_eq!(server.seen().len(), 2);
+    // With an incident that was dealt with after it was raised it is over, too: its pages would stay open, and the next bad
+    // release would be taken for the same.
+    let alarm = Alarm::raise(&desk.incidents(), now - chrono::TimeDelta::hours(1), bad).expect("a folder");
+    let later = (now + chrono::TimeDelta::hours(1)).format("rollback-%Y%m%d-%H%M%S").to_string();
+    desk.keep(&later, &full_run());
+    desk.run(&["resolve"]).exits(0).says(&format!("{later}: it is over"));
+    assert!(Alarm::read(&alarm.folder).expect("it is there").over.is_some());
+    assert_eq!(server.seen().len(), 4);
 }
 
 #[test]

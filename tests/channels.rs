@@ -346,8 +346,8 @@ fn messages_of_a_watch(incidents: &Path) -> Vec<Message> {
     let ladder = vec![contact(15, "team lead"), contact(60, "head of engineering")];
     let contacts = Contacts { oncall: Some("bob".into()), commander: None, escalate: ladder.clone() };
     let (templates, redactor) = (Templates::built_in(), no_secrets());
-    let voice =
-        Voice { contacts: &contacts, cure: "rollback-prod --reason '…'", templates: &templates, redactor: &redactor };
+    let (cure, look) = ("rollback-prod --reason '…'", "rollback-prod status");
+    let voice = Voice { contacts: &contacts, cure, look, templates: &templates, redactor: &redactor };
     let bad = Bad {
         service: "listings".into(),
         environment: "prod".into(),
@@ -361,7 +361,7 @@ fn messages_of_a_watch(incidents: &Path) -> Vec<Message> {
     let mut said = vec![voice.bad(&alarm)];
     for contact in &ladder {
         let now = told::began() + contact.after;
-        alarm.was_paged(now, &contact.to_string()).expect("a line");
+        alarm.counts(&contact.to_string());
         said.push(voice.paged(&alarm, contact, now));
     }
     said.push(voice.over(&alarm, "carol", "rolled back by hand"));

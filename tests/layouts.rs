@@ -639,7 +639,7 @@ fn upstreams_in_several_files_are_one_change() {
     write(&green);
     let load = lab.load("web1", "/");
     let scene = rollback(&lab, &[]);
-    scene.exits(0).says("/etc/nginx/conf.d/api.conf, /etc/nginx/conf.d/web.conf: ").says("candidate accepted");
+    scene.exits(0).says("/etc/nginx/conf.d/api.conf, /etc/nginx/conf.d/web.conf").says("candidate accepted");
     scene.holds(now() == blue && served_by(&lab, "web1") == "blue", "both files say blue");
     let undo = site::run(&lab, &["undo"]);
     undo.exits(0).holds(now() == green && served_by(&lab, "web1") == "green", "both are as they were");

@@ -66,6 +66,11 @@ impl ReadBack {
         self.folder.path()
     }
 
+    /// After a line that was added to it.
+    pub(super) fn refresh_sum_of_journal(&self) -> Result<(), String> {
+        self.folder.refresh_sum(journal::FILE).map_err(|err| format!("{err:#}"))
+    }
+
     /// What is known of its ticket at that tracker.
     pub(super) fn ticket(&self, at: &str) -> Option<TicketState> {
         self.journals
@@ -146,6 +151,7 @@ impl Run<'_> {
             Err(why) => return self.nothing_done(&why),
         };
         let told = self.tell_that_it_is_over(&added.read).await;
+        self.call_over_with(&added.read.name(), text.trim()).await;
         self.end_of(&added.read, &format!("it is over{told}{}", added.later()))
     }
 
@@ -229,7 +235,10 @@ impl Run<'_> {
         let read = ReadBack::open(path)?;
         if !is_running {
             let templates = self.templates();
-            read.write(&templates, &self.first().redactor()).map_err(|err| format!("{err:#}"))?;
+            // The line is in its journal, from which the report can be made at any time: who is to be told is told.
+            if let Err(err) = read.write(&templates, &self.first().redactor()) {
+                self.first().terminal.warning(&format!("{err:#}"));
+            }
             self.first().write_index(&templates);
         }
         Ok(Added { read, is_running })

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::load::Opened;
 use super::services::only_one;
-use super::{Session, refuse};
+use super::{Session, refuse, usage};
 use crate::database::restore::{Against, Choice, DatabaseServer, Work};
 use crate::database::verdict::{self, Checked, Hindrance};
 use crate::hosts::answer::Failure;
@@ -139,7 +139,7 @@ impl Session<'_> {
         let Some(database) = self.inventory().database.as_ref() else { return self.no_database() };
         let named = match named.map(RemotePath::new).transpose() {
             Ok(named) => named,
-            Err(bad) => return refuse(self.terminal, self.clock, Refusal::new(RefusalName::Flags, bad.to_string())),
+            Err(bad) => return usage(self.terminal, self.clock, RefusalName::Flags, vec![bad.to_string()], None),
         };
         let plan = self.drill_plan(database, named.clone());
         let Some(fleet) = Confirmed::by_reason(&plan).and_then(|consent| fleet.unlock([(&consent, &plan)])) else {

@@ -130,8 +130,9 @@ impl Run<'_> {
                 }
             }
         }
-        let ended = child.wait().await.map_err(|err| format!("the rollback's end was not seen: {err}"))?;
-        let exit = ended.code().and_then(|code| u8::try_from(code).ok());
+        // Whose end nobody saw has moved what it has moved, too.
+        let ended = child.wait().await.ok();
+        let exit = ended.and_then(|ended| ended.code()).and_then(|code| u8::try_from(code).ok());
         let not_known = "not known from here".to_owned();
         Ok(Ran {
             // One that a signal ended has moved what it has moved.

@@ -2,7 +2,8 @@
 //! other, each once. Ends when it is called over, when traffic is with somebody else, when what serves is good again, or when
 //! there is nobody left to call. Changes nothing; whom to call when is `judge::escalation`'s.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -13,13 +14,14 @@ use super::{Run, Session};
 use crate::engine::hold::Hold;
 use crate::hosts::remote::ReadOnly;
 use crate::hosts::ssh::Ssh;
-use crate::incident::alarm::{Alarm, Bad, Caller};
+use crate::incident::alarm::{Alarm, Bad};
 use crate::incident::folder;
-use crate::incident::journal::{Journal, Progress, Typed, Watcher};
+use crate::incident::journal::{Alone, Journal, Progress, Typed, Watcher};
 use crate::incident::past;
 use crate::judge::escalation;
 use crate::nouns::colour::Colour;
 use crate::nouns::inventory::Role;
+use crate::nouns::names::HostName;
 use crate::nouns::production::{Production, Verdict};
 use crate::nouns::record::{Entry, StepWord};
 use crate::nouns::rules::{Judgement, Opinion};
@@ -37,6 +39,22 @@ const HOSTS_EVERY: Duration = Duration::from_secs(10);
 /// would be called twice.
 const WELL_FOR: Duration = Duration::from_secs(120);
 
+/// A watch that begins so long after the last line of an alarm, and the longest wait of the ladder, is of another time.
+const GOES_ON: Duration = Duration::from_secs(60 * 60);
+/// A message that did not get through is sent again so often,
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// and after the last one was called for so long.
+const TRIED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// What the calls came to.
+pub(super) struct Called {
+    pub(super) quiet: Quiet,
+    /// The alarm's name.
+    pub(super) id: Option<String>,
+    /// What production was at the last look, in words.
+    pub(super) production: String,
+}
+
 /// Why nobody is called any more.
 pub(super) enum Quiet {
     /// Somebody typed `resolve`.
@@ -51,8 +69,10 @@ pub(super) enum Quiet {
     Well {
         words: String,
     },
-    /// The last one of the ladder was called.
-    AllPaged,
+    /// The last one of the ladder was called; what did not get through to whom.
+    AllPaged {
+        failed: Vec<String>,
+    },
     Interrupted,
     /// Another process on this machine pages for it.
     NotOurs {
@@ -96,13 +116,16 @@ impl Session<'_> {
         (judgement, serving): (&Judgement, Serves),
         production: String,
         mut interrupts: watch::Receiver<u32>,
-    ) -> (Quiet, Option<String>) {
-        let (mut alarm, _turn) = match self.alarm(judgement, production) {
+    ) -> Called {
+        // What production was at the last look.
+        let seen = Mutex::new(production.clone());
+        let last = || seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut alarm, _turn) = match self.alarm(judgement, production).await {
             Ok(raised) => raised,
-            Err(quiet) => return (quiet, None),
+            Err(quiet) => return Called { quiet, id: None, production: last() },
         };
         let id = Some(alarm.id.clone());
-        let looks = self.look_at_hosts(fleet, judgement.judged, serving);
+        let looks = self.look_at_hosts(fleet, judgement.judged, serving, &seen);
         let quiet = tokio::select! {
             quiet = self.page_on(&mut alarm) => quiet,
             quiet = looks => quiet,
@@ -112,7 +135,7 @@ impl Session<'_> {
             Quiet::Moved { production } => Some(format!("traffic was moved: {production}")),
             Quiet::Well { words } => Some(format!("it is good again: {words}")),
             Quiet::CalledOver { .. }
-            | Quiet::AllPaged
+            | Quiet::AllPaged { .. }
             | Quiet::Interrupted
             | Quiet::NotOurs { .. }
             | Quiet::Nowhere { .. } => None,
@@ -120,17 +143,33 @@ impl Session<'_> {
         if let Some(why) = why {
             self.end_alarm(&mut alarm, "the watch", &why).await;
         }
-        (quiet, id)
+        Called { quiet, id, production: last() }
     }
 
-    /// The one that is open, or a new one.
-    fn alarm(&self, judgement: &Judgement, production: String) -> Result<(Alarm, Caller), Quiet> {
+    /// The one that a watch before this one left, or a new one. One of another time, which nobody ended, is over: whoever was
+    /// called then is not at this.
+    async fn alarm(&self, judgement: &Judgement, production: String) -> Result<(Alarm, Alone), Quiet> {
         let inventory = self.inventory();
         let (service, environment) = (inventory.group.as_str(), inventory.environment.as_str());
         let now = self.clock.now();
-        let open = Alarm::open_of(&inventory.incidents, service, environment, now)
-            .filter(|alarm| alarm.bad.judged == judgement.judged);
-        let alarm = match open {
+        let newest =
+            folder::newest_first(&inventory.incidents).into_iter().next().and_then(|path| past::name_of(&path));
+        let longest = inventory.contacts.escalate.iter().map(|contact| contact.after).max().unwrap_or_default();
+        let is_gone_on_with = |alarm: &Alarm| {
+            let age = (now - alarm.last).to_std().unwrap_or_default();
+            alarm.bad.judged == judgement.judged
+                && age < longest + GOES_ON
+                && newest.as_ref().is_none_or(|incident| !alarm.is_before(incident))
+        };
+        let mut kept = None;
+        for mut alarm in Alarm::open_of(&inventory.incidents, service, environment, now) {
+            if kept.is_none() && is_gone_on_with(&alarm) {
+                kept = Some(alarm);
+            } else if let Some(_turn) = alarm.turn() {
+                self.end_alarm(&mut alarm, "the watch", "it was of another time, and nobody had ended it").await;
+            }
+        }
+        let alarm = match kept {
             Some(alarm) => alarm,
             None => {
                 let bad = Bad {
@@ -160,42 +199,69 @@ impl Session<'_> {
         outbox.keep_only_of(inventory, self.clock.now());
         // A watch that goes on with it has nothing new to say.
         let is_told = outbox.knows(&first_id(alarm));
-        self.say(&outbox, |voice| (!is_told).then(|| voice.bad(alarm))).await;
+        self.put(&outbox, |voice| (!is_told).then(|| voice.bad(alarm)));
+        let mut failed = self.deliver(&outbox).await;
+        let (mut tried, mut called) = (Instant::now(), Instant::now());
         loop {
             if let Some((by, _)) = Alarm::read(&alarm.folder).and_then(|kept| kept.over) {
                 return Quiet::CalledOver { by };
             }
             let bad_for = (self.clock.now() - alarm.since).to_std().unwrap_or_default();
             for contact in escalation::due(ladder, bad_for, &alarm.paged) {
-                // What was put into the outbox is sent, also by the next command: so it is there first, and known by its
+                // What is in the outbox is sent, also by a later command: so the message is there first, and known by its
                 // number should we die before it is written that he was paged.
                 let is_there = outbox.knows(&page_id(alarm, alarm.paged.len() + 1));
+                alarm.counts(&contact.to_string());
+                self.put(&outbox, |voice| (!is_there).then(|| voice.paged(alarm, contact, self.clock.now())));
                 if let Err(err) = alarm.was_paged(self.clock.now(), &contact.to_string()) {
                     self.terminal.warning(&format!("{err:#}"));
                 }
                 let (name, judged) = (&contact.name, alarm.bad.judged);
                 Journal::new(self.clock, self.terminal).note(format!("{name} is called: {judged} is bad"));
-                self.say(&outbox, |voice| (!is_there).then(|| voice.paged(alarm, contact, self.clock.now()))).await;
+                failed = self.deliver(&outbox).await;
+                (tried, called) = (Instant::now(), Instant::now());
             }
-            if escalation::next(ladder, &alarm.paged).is_none() {
-                return Quiet::AllPaged;
+            // Nobody else sends them as long as this watch lives.
+            if !failed.is_empty() && tried.elapsed() >= AGAIN_AFTER {
+                failed = self.deliver(&outbox).await;
+                tried = Instant::now();
+            }
+            let is_last = escalation::next(ladder, &alarm.paged).is_none();
+            if is_last && (failed.is_empty() || called.elapsed() >= TRIED_FOR) {
+                return Quiet::AllPaged { failed };
             }
             sleep(LOOK).await;
         }
     }
 
-    /// Until traffic is with somebody else, or what is judged is good again. A host that cannot be asked tells neither.
-    async fn look_at_hosts(&self, fleet: &ReadOnly<Ssh>, judged: Colour, serving: Serves) -> Quiet {
+    /// Until nothing goes to what is judged any more, or it is good again. A host that cannot be asked, or whose file cannot be
+    /// read, tells neither.
+    async fn look_at_hosts(
+        &self,
+        fleet: &ReadOnly<Ssh>,
+        judged: Colour,
+        serving: Serves,
+        seen: &Mutex<String>,
+    ) -> Quiet {
         let inventory = self.inventory();
+        let mut serving = serving;
         loop {
             sleep(HOSTS_EVERY).await;
             let journal = Journal::new(self.clock, &Unseen);
             let facts = observe(fleet, inventory, self.request.direction, &journal).await;
+            let production = journal.production(Production::words);
+            seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&production);
+            let is_off = |host: &HostName| journal.production(|production| production.found_off(host, judged));
+            if inventory.with_role(Role::Balancer).all(|host| is_off(&host.name)) {
+                return Quiet::Moved { production };
+            }
             if inventory.with_role(Role::Balancer).any(|host| facts.seen(&host.name).is_none()) {
                 continue;
             }
-            if journal.production(|production| Serves::of(production, &facts)) != serving {
-                return Quiet::Moved { production: journal.production(Production::words) };
+            let now = journal.production(|production| Serves::of(production, &facts));
+            // More or less of it than before is no reason to let anybody sleep.
+            if now.of_colour(judged) {
+                serving = now;
             }
             let (_never, interrupts) = watch::channel(0);
             let hold = Hold {
@@ -227,23 +293,29 @@ impl Session<'_> {
         }
         let outbox = Outbox::open(&alarm.folder);
         outbox.keep_only_of(self.inventory(), self.clock.now());
-        self.say(&outbox, |voice| Some(voice.over(alarm, by, &text))).await
+        self.put(&outbox, |voice| Some(voice.over(alarm, by, &text)));
+        self.deliver(&outbox).await.is_empty()
     }
 
-    /// Puts a message in and sends what waits; whether all of it got through.
-    async fn say(&self, outbox: &Outbox, message: impl FnOnce(&Voice<'_>) -> Option<Message>) -> bool {
+    /// Puts a message in.
+    fn put(&self, outbox: &Outbox, message: impl FnOnce(&Voice<'_>) -> Option<Message>) {
         let inventory = self.inventory();
         let templates = Templates::beside(inventory.sources.first().map(|path| path.as_path()));
-        let (cure, redactor) = (self.command("--reason '…'"), self.redactor());
-        let voice = Voice { contacts: &inventory.contacts, cure: &cure, templates: &templates, redactor: &redactor };
+        let (cure, look, redactor) = (self.command("--reason '…'"), self.command("status"), self.redactor());
+        let contacts = &inventory.contacts;
+        let voice = Voice { contacts, cure: &cure, look: &look, templates: &templates, redactor: &redactor };
         if let Some(message) = message(&voice) {
             outbox.post(&inventory.notify, &message);
         }
+    }
+
+    /// Sends what waits; what of it did not get through.
+    async fn deliver(&self, outbox: &Outbox) -> Vec<String> {
         let journal = Journal::new(self.clock, self.terminal);
         let step = journal.begin(StepWord::Notify, None);
-        let failed = notify::failures(outbox.deliver(&inventory.notify).await);
+        let failed = notify::failures(outbox.deliver(&self.inventory().notify).await);
         notify::end_step(step, &failed);
-        failed.is_empty()
+        failed
     }
 }
 
@@ -263,11 +335,21 @@ impl Run<'_> {
             return Ok(None);
         }
         let (service, environment) = (inventory.group.as_str(), inventory.environment.as_str());
-        let open = Alarm::open_of(incidents, service, environment, self.first().clock.now());
-        let moment = |name: &str| name.split_once('-').map(|(_, moment)| moment.to_owned());
-        let newest = folder::newest_first(incidents).into_iter().next();
-        let newest = newest.and_then(|folder| moment(&past::name_of(&folder)?));
-        Ok(open.filter(|alarm| newest.is_none_or(|newest| moment(&alarm.id).is_some_and(|moment| moment > newest))))
+        let open = Alarm::open_of(incidents, service, environment, self.first().clock.now()).into_iter().next();
+        let newest = folder::newest_first(incidents).into_iter().next().and_then(|folder| past::name_of(&folder));
+        Ok(open.filter(|alarm| newest.is_none_or(|incident| !alarm.is_before(&incident))))
+    }
+
+    /// With an incident that is over every alarm is, that was raised before it.
+    pub(super) async fn call_over_with(&self, incident: &str, text: &str) {
+        let session = self.first();
+        let inventory = session.inventory();
+        let (service, environment) = (inventory.group.as_str(), inventory.environment.as_str());
+        for mut alarm in Alarm::open_of(&inventory.incidents, service, environment, session.clock.now()) {
+            if alarm.is_before(incident) {
+                session.end_alarm(&mut alarm, &session.request.operator, text).await;
+            }
+        }
     }
 
     /// Nobody is called any more, and whoever was knows.

@@ -23,6 +23,18 @@ impl Run<'_> {
             session.terminal.hint(tracker.example());
             return self.refused_afterwards(RefusalName::Ticket, &format!("the config has no [tickets] {word}"));
         };
+        // Of two that file at once one does: what it came to is in the journal before the other one looks.
+        let _turn = match journal::alone(&read.folder().join(journal::FILE)) {
+            Some(turn) => turn,
+            None => {
+                let why = format!("somebody else files a ticket for {} at this moment", read.name());
+                return self.refused_afterwards(RefusalName::Ticket, &why);
+            }
+        };
+        let read = match ReadBack::open(read.folder().to_owned()) {
+            Ok(read) => read,
+            Err(why) => return self.refused_afterwards(RefusalName::IncidentUnknown, &why),
+        };
         match read.ticket(word) {
             Some(TicketState::Filed { url }) => return self.end_of(&read, &format!("already filed: {url}")),
             Some(TicketState::Sent) => {
@@ -60,7 +72,7 @@ impl Run<'_> {
         };
         // The line that it was sent stands there already.
         let added = match &state {
-            TicketState::Sent => Ok(()),
+            TicketState::Sent => read.refresh_sum_of_journal(),
             TicketState::Filed { .. } | TicketState::Refused { .. } => {
                 self.add(Some(&read.name()), line(state)).map(|_| ())
             }

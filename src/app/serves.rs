@@ -17,6 +17,13 @@ impl Serves {
         Serves { blue: sends_to(Colour::Blue), green: sends_to(Colour::Green) }
     }
 
+    pub(super) fn of_colour(self, colour: Colour) -> bool {
+        match colour {
+            Colour::Blue => self.blue,
+            Colour::Green => self.green,
+        }
+    }
+
     pub(super) fn alone(self) -> Option<Colour> {
         match (self.blue, self.green) {
             (true, false) => Some(Colour::Blue),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::escalate::Quiet;
+use super::escalate::{Called, Quiet};
 use super::serves::Serves;
 use super::{Run, Session, incident_id, rollback::watch_signals};
 use crate::engine::hold::Hold;
@@ -78,10 +78,11 @@ impl Session<'_> {
             return self.roll_back(fleet, held.judgement, interrupts).await;
         }
         let words = journal.production(Production::words);
-        if when_bad == WhenBad::Call && is_bad && is_as_it_was && self.has_somebody_to_call() {
+        let may_call = *interrupts.borrow() == 0 && self.has_somebody_to_call();
+        if when_bad == WhenBad::Call && is_bad && is_as_it_was && may_call {
             drop(journal);
-            let (quiet, id) = self.call(&fleet, (&held.judgement, serving), words, interrupts).await;
-            return self.end_of_calls(&quiet, id.as_deref(), &held.judgement);
+            let called = self.call(&fleet, (&held.judgement, serving), words, interrupts).await;
+            return self.end_of_calls(&called, &held.judgement);
         }
         let (exit, said, next) = match (held.was_interrupted || *interrupts.borrow() > 0, held.judgement.opinion) {
             (false, _) if !is_as_it_was => {
@@ -102,35 +103,44 @@ impl Session<'_> {
     }
 
     /// What it came to that people were called.
-    fn end_of_calls(&self, quiet: &Quiet, id: Option<&str>, judgement: &Judgement) -> u8 {
-        let judged = judgement.judged;
+    fn end_of_calls(&self, called: &Called, judgement: &Judgement) -> u8 {
+        let Called { quiet, id, production } = called;
+        let (judged, id) = (judgement.judged, id.as_deref());
         let (exit, said) = match quiet {
             Quiet::CalledOver { by } => (7, format!("{judged} was bad, and {by} called it over")),
-            Quiet::Moved { production } => {
-                (8, format!("{judged} was bad, and who gets traffic has changed meanwhile, not by this: {production}"))
+            Quiet::Moved { .. } => {
+                (8, format!("{judged} was bad, and who gets traffic has changed meanwhile, not by this"))
             }
             Quiet::Well { words } => (7, format!("{judged} is good again: {words}; it was bad")),
-            Quiet::AllPaged => (7, format!("{judged} is bad, and everybody who is to be called was")),
+            Quiet::AllPaged { failed } if failed.is_empty() => {
+                (7, format!("{judged} is bad, and everybody who is to be called was"))
+            }
+            Quiet::AllPaged { .. } => (7, format!("{judged} is bad, and not every call got through")),
             Quiet::Interrupted => (130, format!("interrupted; {judged} is bad, and nobody else is called")),
             Quiet::NotOurs { id } => (7, format!("{judged} is bad; another watch calls for it: {id}")),
             Quiet::Nowhere { why } => (7, format!("{judged} is bad, and nobody was called: {why}")),
         };
         let next = match (quiet, id, judged) {
-            (Quiet::AllPaged | Quiet::Interrupted, Some(id), Colour::Blue) => format!("resolve {id}"),
+            (Quiet::AllPaged { .. } | Quiet::Interrupted, Some(id), Colour::Blue) => format!("resolve {id}"),
             (
-                Quiet::AllPaged | Quiet::Interrupted | Quiet::NotOurs { .. } | Quiet::Nowhere { .. },
+                Quiet::AllPaged { .. } | Quiet::Interrupted | Quiet::NotOurs { .. } | Quiet::Nowhere { .. },
                 _,
                 Colour::Green,
             ) => "--reason '…'".to_owned(),
             (_, _, Colour::Blue | Colour::Green) => "status".to_owned(),
         };
         let left = match (quiet, id) {
-            (Quiet::AllPaged | Quiet::Interrupted, Some(id)) => {
+            (Quiet::AllPaged { .. } | Quiet::Interrupted, Some(id)) => {
                 vec![format!("its pages are open: `{}` when it is over", self.command(&format!("resolve {id}")))]
             }
             _ => Vec::new(),
         };
-        let production = format!("{said}: {}; nothing was changed", judgement.words);
+        let unsent = match quiet {
+            Quiet::AllPaged { failed } => failed.iter().map(|why| format!("a message: {why}")).collect(),
+            _ => Vec::new(),
+        };
+        let left = [left, unsent].concat();
+        let production = format!("{said}: {}; nothing was changed; {production}", judgement.words);
         self.end(&Verdict { exit, production, next: self.command(&next), left }, None, None, None)
     }
 

@@ -269,7 +269,7 @@ fn pick_one(wish: &TablesWish, shapes: &Shapes, name: &str, notes: &mut Vec<Stri
     let picked: Vec<String> = live.written().filter(is_common).map(|column| column.name.clone()).collect();
     if let Some(lacks) = live.key.iter().find(|column| !picked.contains(column)) {
         let why = format!("{full}: the dump has not its key's column {lacks}");
-        return Err(Hindrance::new(RefusalName::TableKey, why, None));
+        return Err(Hindrance::new(RefusalName::TableShape, why, None));
     }
     if live.key.is_empty() && !wish.delete_missing {
         return Err(Hindrance::new(

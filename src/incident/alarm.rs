@@ -11,6 +11,7 @@ use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::journal::{self, Alone};
 use crate::nouns::colour::Colour;
 
 /// The file in its folder.
@@ -70,16 +71,14 @@ pub struct Alarm {
     pub id: String,
     /// When it was judged bad first.
     pub since: DateTime<Utc>,
+    /// When something was written to it last.
+    pub last: DateTime<Utc>,
     pub bad: Bad,
     /// Who was paged, in order.
     pub paged: Vec<String>,
     /// Who called it over, and with what words.
     pub over: Option<(String, String)>,
 }
-
-/// The right to page, as long as it is held: of two that watch on one machine one pages.
-#[derive(Debug)]
-pub struct Caller(#[expect(dead_code, reason = "the lock goes with the file")] File);
 
 impl Alarm {
     /// A new one, on disk when this returns.
@@ -116,9 +115,17 @@ impl Alarm {
         let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
         let first = lines.next()?;
         let Happened::Bad(bad) = first.happened else { return None };
-        let mut alarm =
-            Alarm { folder: folder.to_owned(), id, since: first.time, bad: *bad, paged: Vec::new(), over: None };
+        let mut alarm = Alarm {
+            folder: folder.to_owned(),
+            id,
+            since: first.time,
+            last: first.time,
+            bad: *bad,
+            paged: Vec::new(),
+            over: None,
+        };
         for line in lines {
+            alarm.last = alarm.last.max(line.time);
             match line.happened {
                 Happened::Paged { contact } => alarm.paged.push(contact),
                 Happened::Over { by, text } => alarm.over = Some((by, text)),
@@ -128,13 +135,20 @@ impl Alarm {
         Some(alarm)
     }
 
-    /// The newest one of a service that nobody ended.
-    pub fn open_of(incidents: &Path, service: &str, environment: &str, now: DateTime<Utc>) -> Option<Alarm> {
-        folders(incidents).iter().filter_map(|folder| Alarm::read(folder)).find(|alarm| {
+    /// Those of a service that nobody ended, the newest first.
+    pub fn open_of(incidents: &Path, service: &str, environment: &str, now: DateTime<Utc>) -> Vec<Alarm> {
+        let is_of_it = |alarm: &Alarm| {
             (alarm.bad.service.as_str(), alarm.bad.environment.as_str()) == (service, environment)
                 && alarm.over.is_none()
                 && now - alarm.since < FORGOTTEN
-        })
+        };
+        folders(incidents).iter().filter_map(|folder| Alarm::read(folder)).filter(is_of_it).collect()
+    }
+
+    /// Whether an incident of that name began after it.
+    pub fn is_before(&self, incident: &str) -> bool {
+        let moment = |name: &str| name.split_once('-').map(|(_, moment)| moment.to_owned());
+        moment(incident) > moment(&self.id)
     }
 
     /// The one of that name.
@@ -147,18 +161,21 @@ impl Alarm {
         name.starts_with(PREFIX)
     }
 
-    /// The right to page; `None` where another process has it.
-    pub fn turn(&self) -> Option<Caller> {
-        let file = File::open(self.folder.join(FILE)).ok()?;
-        file.try_lock().ok()?;
-        Some(Caller(file))
+    /// The right to page: of two that watch on one machine one pages.
+    pub fn turn(&self) -> Option<Alone> {
+        journal::alone(&self.folder.join(FILE))
     }
 
+    /// Counts somebody as paged, in memory: this process pages nobody twice, whatever can be written.
+    pub fn counts(&mut self, contact: &str) {
+        self.paged.push(contact.to_owned());
+    }
+
+    /// The same on disk.
+    ///
     /// # Errors
     /// When it cannot be written.
-    pub fn was_paged(&mut self, now: DateTime<Utc>, contact: &str) -> anyhow::Result<()> {
-        // Also where it cannot be written: this process pages nobody twice.
-        self.paged.push(contact.to_owned());
+    pub fn was_paged(&self, now: DateTime<Utc>, contact: &str) -> anyhow::Result<()> {
         append(&self.folder, now, Happened::Paged { contact: contact.to_owned() })
     }
 
@@ -233,8 +250,11 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(alarm.folder.join(FILE)).expect("it is there");
         file.write_all(b"{\"v\":1,\"time\":\"2026").expect("a cut line");
         alarm.was_paged(now, "head after 1h").expect("a line");
-        let open = |service: &str, now| Alarm::open_of(incidents.path(), service, "prod", now);
+        alarm.counts("head after 1h");
+        assert_eq!(alarm.paged, ["head after 1h"]);
+        let open = |service: &str, now| Alarm::open_of(incidents.path(), service, "prod", now).into_iter().next();
         let found = open("listings", now).expect("it is open");
+        assert!(found.is_before("rollback-20261120-211504") && !found.is_before("rollback-20261120-211502"));
         assert_eq!((found.paged.len(), found.since, found.bad), (2, now, bad("listings")));
         assert!(open("search", now).is_none() && open("listings", now + FORGOTTEN).is_none());
         // Another one of the same second has a name of its own, and of two processes one may page.

@@ -1,7 +1,7 @@
 //! The journal: what is about to be done, and what came of it, synced to disk line by line and shown as it is
 //! written. One writer. It never decides; a full disk makes it say so once, not stop the run.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::pin::Pin;
@@ -293,6 +293,21 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Entry>> {
 
 fn is_of_a_person(entry: &Entry) -> bool {
     matches!(entry.what, What::Noted { .. } | What::Resolved { .. } | What::Ticket { .. })
+}
+
+/// The right to go on with what a file says, as long as it is held.
+#[derive(Debug)]
+pub struct Alone(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
+
+/// Of several processes on this machine that would go on with a file one has the right; `None` for the others. Where nobody can
+/// say (a file system without locks) each has it: better that two do something than that nobody does.
+pub fn alone(path: &Path) -> Option<Alone> {
+    let Ok(file) = File::open(path) else { return Some(Alone(None)) };
+    match file.try_lock() {
+        Ok(()) => Some(Alone(Some(file))),
+        Err(TryLockError::WouldBlock) => None,
+        Err(TryLockError::Error(_)) => Some(Alone(None)),
+    }
 }
 
 /// Adds a line of a person to the journal of a run that is over, or still goes on. Its time is counted from the run's

@@ -253,6 +253,12 @@ impl Production {
         }
     }
 
+    /// Whether a balancer is known not to have sent to that colour when it was looked at first: not to know is not that.
+    pub fn found_off(&self, host: &HostName, colour: Colour) -> bool {
+        let found = self.hosts.get(host).and_then(|now| now.found);
+        found.and_then(|found| found.file).is_some_and(|file| !file.includes(colour))
+    }
+
     /// Whether a balancer sent to that colour when it was looked at first.
     pub fn found_sending_to(&self, host: &HostName, colour: Colour) -> bool {
         let found = self.hosts.get(host).and_then(|now| now.found);
@@ -473,7 +479,7 @@ impl Production {
                     (2, format!("put back: {}", shifted_words(begun.direction, Share::NONE)))
                 }
                 (Balancer::PutBack, _) => (2, format!("put back, as it was{was}")),
-                (Balancer::Unknown, _) => (3, "NOT KNOWN".to_owned()),
+                (Balancer::Unknown, _) => (3, NOT_KNOWN.to_owned()),
             };
             ((rank, words), host)
         }));
@@ -496,7 +502,7 @@ impl Production {
     fn found_words(&self) -> String {
         let total = self.hosts.values().filter(|now| now.is_balancer).count();
         let groups = grouped(self.hosts.iter().filter(|(_, now)| now.is_balancer).map(|(host, now)| {
-            let words = now.found.map_or("NOT KNOWN".to_owned(), |found| who_serves(&found));
+            let words = now.found.map_or(NOT_KNOWN.to_owned(), |found| who_serves(&found));
             (words, host)
         }));
         let mut clauses: Vec<String> = match groups.len() {
@@ -862,6 +868,9 @@ fn rank(state: AppState) -> (u8, &'static str) {
     }
 }
 
+/// Of a balancer that could not be asked.
+const NOT_KNOWN: &str = "NOT KNOWN";
+
 /// Up to so many hosts are named in one breath.
 const NAMED_AT_ONCE: usize = 8;
 
@@ -869,8 +878,11 @@ const NAMED_AT_ONCE: usize = 8;
 /// others, for whoever is not one of them is named.
 fn traffic_words<'g>(groups: impl Iterator<Item = (&'g str, &'g [&'g HostName])>) -> Vec<String> {
     let groups: Vec<_> = groups.collect();
-    let most = groups.iter().map(|(_, hosts)| hosts.len()).max().filter(|most| *most > NAMED_AT_ONCE);
-    let others = groups.iter().position(|(_, hosts)| Some(hosts.len()) == most);
+    // Whoever nobody knows anything of is named, however many they are.
+    let is_known = |words: &str| words != NOT_KNOWN;
+    let counted = || groups.iter().filter(|(words, _)| is_known(words));
+    let most = counted().map(|(_, hosts)| hosts.len()).max().filter(|most| *most > NAMED_AT_ONCE);
+    let others = groups.iter().position(|(words, hosts)| is_known(words) && Some(hosts.len()) == most);
     let named = groups.iter().enumerate().filter(|(at, _)| Some(*at) != others);
     let mut words: Vec<String> =
         named.map(|(_, (words, hosts))| format!("traffic of {} {words}", listed(hosts))).collect();
@@ -909,5 +921,7 @@ mod tests {
             "traffic of web1, web2, web3 on blue; traffic of web4 NOT KNOWN"
         );
         assert_eq!(said(&[("as it was", &hosts)]), "traffic of all 128 hosts as it was");
+        let dark = said(&[("on blue", &hosts[..3]), ("NOT KNOWN", &hosts[3..13])]);
+        assert!(dark.contains("web1, web2, web3 on blue") && dark.contains("web13 NOT KNOWN"), "{dark}");
     }
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::incident::alarm::Alarm;
+use crate::nouns::colour::Colour;
 use crate::nouns::inventory::{Contacts, Escalation};
 use crate::nouns::redact::Redactor;
 use crate::nouns::units::duration;
@@ -14,8 +15,10 @@ use crate::tell::render::Templates;
 /// What all that is said of one has in common.
 pub struct Voice<'a> {
     pub contacts: &'a Contacts,
-    /// What takes the release out: a command to paste.
+    /// What takes a bad green out: a command to paste.
     pub cure: &'a str,
+    /// What is typed where blue is bad: there is nothing to go back to.
+    pub look: &'a str,
     pub templates: &'a Templates,
     pub redactor: &'a Redactor,
 }
@@ -70,7 +73,10 @@ impl Voice<'_> {
             state: "investigating",
             reason: bad.words.clone(),
             production: format!("nothing was changed; {}", bad.production),
-            next: Some(self.cure.to_owned()),
+            next: Some(match bad.judged {
+                Colour::Green => self.cure.to_owned(),
+                Colour::Blue => self.look.to_owned(),
+            }),
             began: format!("{} UTC", alarm.since.format("%Y-%m-%d %H:%M:%S")),
             owner: bad.operator.clone(),
             laptop: bad.laptop.clone(),

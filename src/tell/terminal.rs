@@ -136,10 +136,9 @@ impl Terminal {
         }
     }
 
-    /// These notes are in a plan that is shown in a moment. Where both outputs are one screen, or one log, they stand there
-    /// once.
+    /// These notes are in a plan that is shown in a moment. Where both outputs are one screen they stand there once.
     pub fn leave_to_the_plan(&self, notes: &[String]) {
-        let is_one = std::io::stdout().is_terminal() == std::io::stderr().is_terminal();
+        let is_one = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         if let Some(screen) = self.screen().filter(|_| is_one) {
             screen.drawn().board.leave_to_the_plan(notes);
         }
@@ -360,7 +359,7 @@ impl Watcher for Terminal {
                 let note = Note {
                     step: Some(progress.step),
                     host: Some(progress.host.as_str()),
-                    percent: progress.percent,
+                    percent: Some(progress.percent),
                     detail: Some(progress.words.into()),
                     ..Note::default()
                 };

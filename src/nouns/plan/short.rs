@@ -16,8 +16,6 @@ use crate::nouns::units::counted;
 /// Of what differs from host to host so many kinds are told: with more of them nobody reads all at this moment, and what
 /// they have in common would leave the screen.
 const KINDS: usize = 3;
-/// Notes are longer, and told apart by more than hosts.
-const NOTES: usize = 4;
 /// A list of hosts as long as this is read as names; of a longer one the count says more.
 const NAMED: usize = 4;
 /// Of a file so many ways are told in which its lines change: whose traffic goes where is two.
@@ -115,13 +113,13 @@ impl Short<'_> {
         self.more(f, "  change: ", put.iter().skip(KINDS).map(|(_, hosts)| hosts.len()))
     }
 
-    /// Who is left out comes first, by name.
+    /// All of them, since they are said nowhere else before the run begins; who is left out comes first, by name.
     fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut notes = self.plan.told_notes();
         let is_left_out =
             |host: &&HostName| self.plan.left_out.iter().any(|left| left.host == **host && left.is_balancer);
         notes.sort_by_key(|note| !note.hosts.iter().any(is_left_out));
-        for note in notes.iter().take(NOTES) {
+        for note in &notes {
             let whose = match note.hosts.as_slice() {
                 [] => String::new(),
                 hosts if hosts.iter().any(is_left_out) => format!("{}: ", listed(hosts)),
@@ -129,10 +127,7 @@ impl Short<'_> {
             };
             writeln!(f, "  note: {whose}{}{}", note.first, by_name(note))?;
         }
-        match notes.len().saturating_sub(NOTES) {
-            0 => Ok(()),
-            more => writeln!(f, "  note: … and {} of another kind", plural(more, "note")),
-        }
+        Ok(())
     }
 
     /// How many kinds were not told, and on how many hosts: nobody takes what was for all.

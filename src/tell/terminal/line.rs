@@ -90,9 +90,9 @@ pub struct Note<'a> {
     /// In words. The lines of `status` and `releases` have a JSON text here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
-    /// How far a step is, 0 to 100.
+    /// How far a step is, 0 to 100; null where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub percent: Option<u8>,
+    pub percent: Option<Option<u8>>,
     /// With the line that says that traffic is safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic_safe_ms: Option<u64>,
