@@ -404,7 +404,7 @@ fn a_host_whose_name_servers_hang_is_asked_all_the_same() {
         "echo 'Nothing is written here without leave' >/etc/banner
          echo 'Banner /etc/banner' >>/etc/ssh/sshd_config
          echo 'UseDNS no' >>/etc/ssh/sshd_config
-         systemctl reload ssh
+         systemctl restart ssh
          echo \"$(sed \"/$(hostname)/d\" /etc/hosts)\" >/etc/hosts
          rm -f /etc/resolv.conf
          printf 'nameserver 127.0.0.54\\noptions timeout:2 attempts:1\\n' >/etc/resolv.conf",
