@@ -148,18 +148,33 @@ run.systemd = "listings-green.service"
     let line = |from: &str, status: u16| format!("{from} - - [x] \"GET / HTTP/1.1\" {status} 12 \"-\" \"curl\"\n");
     let json = |from: &str| format!("{{\"remote_addr\":\"{from}\",\"status\":502,\"agent\":\"c\"}}\n");
     let many: String = (0..10_050).map(|n| line(&format!("10.1.{}.{}", n / 250, n % 250), 503)).collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later").as_secs();
+    let own =
+        |at: u64, from: &str, status: u16| format!("{at}.417|{from}|{status}|127.0.0.1:8081|{status}|0.004|0.004\n");
     let cases: &[(&str, String, String, &str)] = &[
         // One that fails twice is one, one that is well is none.
         (
             "plain",
             [line("10.0.0.1", 500), line("10.0.0.1", 502), line("2001:db8::1", 504), line("10.0.0.9", 200)].concat(),
             line("10.0.0.1", 200),
-            "before 4 3 - 2 after 1 0 - 0",
+            "before 4 3 - 2 other after 1 0 - 0 other",
         ),
-        ("json", [json("10.0.0.1"), json("10.0.0.2")].concat(), json("::1"), "before 2 2 - 2 after 1 1 - 1"),
+        (
+            "json",
+            [json("10.0.0.1"), json("10.0.0.2")].concat(),
+            json("::1"),
+            "before 2 2 - 2 other after 1 1 - 1 other",
+        ),
+        // Of the format that `check` proposes; what is older than the time that counts is not counted.
+        (
+            "own",
+            [own(now, "10.0.0.1", 502), own(now - 86_400, "10.0.0.7", 502), own(now, "2001:db8::1", 200)].concat(),
+            [own(now + 1, "10.0.0.1", 500), own(now + 1, "10.0.0.2", 500)].concat(),
+            &format!("before 2 1 {now}:2:1 1 own after 2 2 {}:2:2 2 own", now + 1),
+        ),
         // What is no address is nobody, and then nobody knows how many.
-        ("named", line("shop.example.com", 500), line("-", 500), "before 1 1 - - after 1 1 - -"),
-        ("many", String::new(), many, "before 0 0 - 0 after 10050 10050 - 10000+"),
+        ("named", line("shop.example.com", 500), line("-", 500), "before 1 1 - - other after 1 1 - - other"),
+        ("many", String::new(), many, "before 0 0 - 0 other after 10050 10050 - 10000+ other"),
     ];
     for (name, before, after, expected) in cases {
         let path = folder.0.join(name);

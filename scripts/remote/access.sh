@@ -2,9 +2,10 @@
 # Takes: log... since
 # Before that moment only lines of the last `since` seconds count: a log that nobody writes to any more tells of other times.
 # A log is PATH US SIZE: where it ended at the switch (read_end in nginx.sh); lines behind that are "after".
-# Section access: for each log "PATH before TOTAL ERRORS SECONDS CLIENTS after TOTAL ERRORS SECONDS CLIENTS", or "PATH unreadable";
+# Section access: for each log "PATH before TOTAL ERRORS SECONDS CLIENTS FORM after TOTAL ERRORS SECONDS CLIENTS FORM", or "PATH unreadable";
 # SECONDS are AT:TOTAL:ERRORS of each second, by the host's clock since 1970, with commas between them, or "-" where no line tells a
 # time. CLIENTS is of how many addresses the errors are, "-" where a line of one tells none, with a "+" where there were more than are counted.
+# FORM is "own" where a line was of the format that `check` proposes, whose log mostly lies beside another one of the same requests.
 count() {
   # The status is the field after the quoted request, in `combined` and all formats that begin like it; in JSON it has a name.
   # The time is nginx's $time_local or $time_iso8601; a line without one counts.
@@ -19,8 +20,14 @@ count() {
       return (365 * y + int(y / 4) - int(y / 100) + int(y / 400) + int((153 * m - 457) / 5) + d - 719469) * 86400 \
         + t[1] * 3600 + t[2] * 60 + t[3] - z
     }
-    { at = "" }
-    match($0, /[0-3][0-9]\/[A-Z][a-z][a-z]\/[0-9][0-9][0-9][0-9]:[0-9][0-9]:[0-9][0-9]:[0-9][0-9] [+-][0-9][0-9][0-9][0-9]/) {
+    { at = ""; address = $1; status = "" }
+    # The format that check proposes: $msec|$remote_addr|$status|...
+    /^[0-9]+[.][0-9][0-9][0-9][|][^|]*[|][1-5][0-9][0-9][|]/ {
+      split($0, part, "|")
+      at = sprintf("%d", part[1]); when[at] = at + 0
+      address = part[2]; status = part[3]; own = 1
+    }
+    status == "" && match($0, /[0-3][0-9]\/[A-Z][a-z][a-z]\/[0-9][0-9][0-9][0-9]:[0-9][0-9]:[0-9][0-9]:[0-9][0-9] [+-][0-9][0-9][0-9][0-9]/) {
       at = substr($0, RSTART, RLENGTH)
       if (!(at in when)) when[at] = seconds(substr(at, 8, 4), month[substr(at, 4, 3)], substr(at, 1, 2), substr(at, 13, 8), substr(at, 22))
     }
@@ -38,7 +45,7 @@ count() {
     }
     # Whose request failed: the first word of the line in `combined`, a name in JSON. Only those of errors are looked at.
     function of_client(    who) {
-      who = $1
+      who = address
       if (match($0, /"(remote_addr|remote_ip|client_ip|client)" *: *"[0-9a-fA-F.:]+"/)) {
         who = substr($0, RSTART, RLENGTH - 1)
         sub(/.*"/, "", who)
@@ -47,13 +54,15 @@ count() {
       if (who in client) return
       if (clients >= 10000) more = "+"; else { client[who]; clients++ }
     }
+    status != "" { counted(substr(status, 1, 1)); next }
     match($0, /" [1-5][0-9][0-9] /) { counted(substr($0, RSTART + 2, 1)); next }
     match($0, /"(http_|response_)?(status|code)" *: *"?[1-5][0-9][0-9]/) { counted(substr($0, RSTART + RLENGTH - 3, 1)) }
     END {
       printf "%d %d ", n, e
       for (s in total) { printf "%s%d:%d:%d", comma, s, total[s], errors[s]; comma = "," }
       if (comma == "") printf "-"
-      if (untold) print " -"; else print " " clients + 0 more
+      if (untold) printf " -"; else printf " %s", clients + 0 more
+      print (own ? " own" : " other")
     }'
 }
 compared() {

@@ -278,7 +278,7 @@ async fn compare_errors<F: Ask>(run: &Context<'_, F>, name: &HostName, good: &mu
                        in memory, or say no status";
             run.journal.gap(Some(name), "error share", why);
         }
-        Ok(Some(Counts { before, after, seconds, clients_before, clients_after })) => {
+        Ok(Some(Counts { before, after, seconds, clients_before, clients_after, .. })) => {
             let (host, seconds) = (name.clone(), seconds.into_values().collect());
             run.journal.record(What::Errors { host, before, after, seconds, clients_before, clients_after });
             if after.percent() > before.percent() && after.percent().is_some_and(|percent| percent > 1.0) {
@@ -304,8 +304,12 @@ async fn errors<F: Ask>(
     }
     let answer = run.fleet.ask(host, &access(run.inventory, &sizes)).await?;
     let offset = run.facts.seen(host).and_then(|seen| seen.clock_offset_ms.as_ref().ok()).map_or(0, |ms| ms / 1000);
-    let counted: Vec<Counts> =
+    let mut counted: Vec<Counts> =
         answer.text("access").unwrap_or_default().lines().filter_map(|line| Counts::read(line, offset)).collect();
+    // Each request stands in both.
+    if counted.iter().any(|log| !log.is_own && log.before.requests + log.after.requests > 0) {
+        counted.retain(|log| !log.is_own);
+    }
     Ok((!counted.is_empty()).then(|| counted.into_iter().reduce(Counts::and).unwrap_or_default()))
 }
 
@@ -318,27 +322,30 @@ struct Counts {
     /// Of those that failed; `None` where one of them does not tell it.
     clients_before: Option<Clients>,
     clients_after: Option<Clients>,
+    /// Whether the log is of the format that `check` proposes, and lies beside another one.
+    is_own: bool,
 }
 
 /// A log tells so many seconds at most; what is older is of another time, and a host may say anything.
 const MOST_SECONDS: usize = 900;
 
 impl Counts {
-    /// `PATH before TOTAL ERRORS SECONDS CLIENTS after TOTAL ERRORS SECONDS CLIENTS`, by a clock that is so many seconds ahead of ours.
+    /// `PATH before TOTAL ERRORS SECONDS CLIENTS FORM after TOTAL ERRORS SECONDS CLIENTS FORM`, by a clock that is so many seconds ahead of ours.
     fn read(line: &str, offset_seconds: i64) -> Option<Counts> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         let (before, after) = (
             ErrorShare { requests: number(2)?, errors: number(3)? },
-            ErrorShare { requests: number(7)?, errors: number(8)? },
+            ErrorShare { requests: number(8)?, errors: number(9)? },
         );
         let clients = |at: usize| {
             let word = words.get(at)?;
             Some(Clients { count: word.trim_end_matches('+').parse().ok()?, is_cut: word.ends_with('+') })
         };
-        let (clients_before, clients_after) = (clients(5), clients(10));
-        let mut counts = Counts { before, after, seconds: BTreeMap::new(), clients_before, clients_after };
-        for said in [4, 9].into_iter().filter_map(|at| words.get(at)).flat_map(|words| words.split(',')) {
+        let (clients_before, clients_after) = (clients(5), clients(11));
+        let is_own = [6, 12].into_iter().any(|at| words.get(at) == Some(&"own"));
+        let mut counts = Counts { before, after, seconds: BTreeMap::new(), clients_before, clients_after, is_own };
+        for said in [4, 10].into_iter().filter_map(|at| words.get(at)).flat_map(|words| words.split(',')) {
             let mut parts = said.split(':');
             let mut part = || parts.next()?.parse::<i64>().ok();
             if let (Some(at), Some(requests), Some(errors)) = (part(), part(), part()) {
