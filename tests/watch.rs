@@ -13,8 +13,8 @@ use site::{
     FILE, LOG_FORMAT, begin, begin_command, green_answers, incidents, install, kept, program, read, rollback, run,
     served_by, until, write,
 };
-use support::Scene;
 use support::lab::Lab;
+use support::{Scene, until_within};
 
 /// What green answers as a release that is broken.
 const BROKEN: &str = "c.sendall(b'HTTP/1.1 500 X\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n')";
@@ -80,11 +80,12 @@ fn a_bad_release_is_seen_and_rolled_back_with_its_figures_as_the_reason() {
         of_it.map(|body| body["title"].as_str().unwrap_or_default().to_owned()).collect()
     };
     let mut killed = begin_command(&lab, &["watch", "--for", "2m"]);
-    until("the first one is called", || told("watch.paged").len() == 1);
+    until_within(150, "the first one is called", || told("watch.paged").len() == 1);
     killed.signal(rustix::process::Signal::KILL);
     killed.exit();
     let mut calling = begin_command(&lab, &["watch", "--for", "2m"]);
-    until("the second one is called", || told("watch.paged").len() == 2);
+    until_within(150, "the second one is called", || told("watch.paged").len() == 2 || calling.is_over());
+    assert_eq!(told("watch.paged").len(), 2, "{}", calling.said());
     // Where only root may read the log, he reads it for us.
     lab.sh("web1", "chmod 600 /var/log/nginx/rollback.log");
     let back = watch(&lab, &["--for", "2m", "--rollback", "--reason", "canary of 1.4"]);
