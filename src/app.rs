@@ -591,11 +591,7 @@ fn refusal_of(violation: &safety::Violation) -> Refusal {
 
 fn usage(terminal: &Terminal, clock: Clock, name: RefusalName, problems: Vec<String>, hint: Option<String>) -> u8 {
     let next = hint.clone().unwrap_or_else(|| "rollback-prod --help".to_owned());
-    let mut refusals: Vec<Refusal> = problems.into_iter().map(|problem| Refusal::new(name, problem)).collect();
-    if let Some(last) = refusals.last_mut() {
-        last.hint = hint;
-    }
-    terminal.refusals(clock.now(), None, &refusals);
+    terminal.refusals(clock.now(), None, &Refusal::all_of(name, problems, hint));
     last_words(terminal, clock, Verdict { exit: 2, production: "nothing was changed".into(), next, left: Vec::new() })
 }
 

@@ -346,11 +346,7 @@ fn refused(terminal: &Terminal, clock: Clock, wanted: &InitWords<'_>, missing: &
 }
 
 fn usage_of_written(terminal: &Terminal, clock: Clock, problems: Vec<String>, hint: String) -> u8 {
-    let mut refusals: Vec<Refusal> = problems.into_iter().map(|why| Refusal::new(RefusalName::Init, why)).collect();
-    if let Some(last) = refusals.last_mut() {
-        last.hint = Some(hint);
-    }
-    terminal.refusals(clock.now(), None, &refusals);
+    terminal.refusals(clock.now(), None, &Refusal::all_of(RefusalName::Init, problems, Some(hint)));
     ended(terminal, clock, 1, "nothing was changed", "rollback-prod check".to_owned())
 }
 

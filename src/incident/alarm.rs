@@ -2,9 +2,9 @@
 //! that happened: it is bad, somebody was paged, it is over. On disk, so that one that is begun again pages nobody twice, and
 //! `resolve` reaches it. Decides nothing, and sends nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -203,28 +203,14 @@ pub fn folders(incidents: &Path) -> Vec<PathBuf> {
 }
 
 fn append(folder: &Path, time: DateTime<Utc>, happened: Happened) -> anyhow::Result<()> {
-    let path = folder.join(FILE);
-    let write = || -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&Line { v: 1, time, happened })?;
-        line.push(b'\n');
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        let mut last = [b'\n'];
-        if file.metadata()?.len() > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut last)?;
-        }
-        // A line that was cut stays by itself.
-        if last != [b'\n'] {
-            line.insert(0, b'\n');
-        }
-        file.write_all(&line)?;
-        Ok(file.sync_data()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    journal::append_line(&folder.join(FILE), &Line { v: 1, time, happened })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
     use super::*;
 
     fn bad(service: &str) -> Bad {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use super::journal;
 use crate::nouns::names::{IncidentId, ServiceName};
 use crate::nouns::record::{Drill, Rehearsal};
 
@@ -227,15 +228,9 @@ fn on_record<T: DeserializeOwned>(incidents: &Path) -> Vec<T> {
 /// With the file that could not be written.
 pub fn append_drill(incidents: &Path, drill: &impl Serialize) -> anyhow::Result<()> {
     let path = incidents.join(DRILLS);
-    let append = || -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents)?;
-        let mut line = serde_json::to_vec(drill)?;
-        line.push(b'\n');
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        file.write_all(&line)?;
-        file.sync_data()
-    };
-    append().with_context(|| format!("cannot write {}", path.display()))
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(incidents);
+    made.with_context(|| format!("cannot write {}", path.display()))?;
+    journal::append_line(&path, drill)
 }
 
 /// Incident folders, the newest first.

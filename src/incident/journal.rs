@@ -3,12 +3,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::nouns::clock::Clock;
 use crate::nouns::names::{HostName, ServiceName};
@@ -321,10 +323,18 @@ pub fn add(path: &Path, now: DateTime<Utc>, what: What) -> anyhow::Result<()> {
     let since_first = (now - first.time).num_milliseconds();
     let at_ms = first.at_ms.saturating_add_signed(since_first);
     let entry = Entry { v: JOURNAL_VERSION, time: now, at_ms, service: first.service.clone(), what };
+    append_line(path, &entry)
+}
+
+/// A line of JSON more in a file of them, which is made where there is none; on disk when this returns.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn append_line(path: &Path, line: &impl Serialize) -> anyhow::Result<()> {
     let write = || -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&entry)?;
+        let mut line = serde_json::to_vec(line)?;
         line.push(b'\n');
-        let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         let mut last = [b'\n'];
         if file.metadata()?.len() > 0 {
             file.seek(SeekFrom::End(-1))?;

@@ -25,6 +25,15 @@ impl Refusal {
     pub fn new(name: RefusalName, why: impl Into<String>) -> Refusal {
         Refusal { name, host: None, why: why.into(), hint: None, can_be_forced: false }
     }
+
+    /// Several of a kind; what to type stands behind the last one.
+    pub fn all_of(name: RefusalName, whys: Vec<String>, hint: Option<String>) -> Vec<Refusal> {
+        let mut all: Vec<Refusal> = whys.into_iter().map(|why| Refusal::new(name, why)).collect();
+        if let Some(last) = all.last_mut() {
+            last.hint = hint;
+        }
+        all
+    }
 }
 
 impl fmt::Display for Refusal {
