@@ -1,9 +1,6 @@
 //! A real browser that looks at pages: Chromium without a screen, and axe-core, which knows what people cannot see or reach.
 #![allow(dead_code)]
 
-#[path = "wheel.rs"]
-mod wheel;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,11 +13,20 @@ fn folder() -> PathBuf {
 
 /// axe-core as its package for Python brings it: one file of JavaScript.
 fn axe() -> String {
-    let script =
-        "import sys, zipfile\nsys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read('axe_core_python/axe.min.js'))";
-    let wheel = wheel::wheel("axe-core-python", "0.1.0");
-    let read = Command::new("python3").args(["-c", script]).arg(wheel).output().expect("python3 is there");
+    let kept = folder().join("axe.min.js");
+    if let Ok(text) = std::fs::read_to_string(&kept) {
+        return text;
+    }
+    let unpacked = tempfile::tempdir().expect("a folder");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"]);
+    let got = pip.arg(unpacked.path()).arg("axe-core-python==0.1.0").output().expect("python3 is there");
+    assert!(got.status.success(), "axe-core cannot be had: {}", String::from_utf8_lossy(&got.stderr));
+    let script = "import glob, sys, zipfile\nwheel = zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0])\n\
+                  sys.stdout.buffer.write(wheel.read('axe_core_python/axe.min.js'))";
+    let read = Command::new("python3").args(["-c", script]).arg(unpacked.path()).output().expect("python3 is there");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    std::fs::write(&kept, &read.stdout).expect("a file of the tests' own");
     String::from_utf8(read.stdout).expect("JavaScript is text")
 }
 
